@@ -1,0 +1,185 @@
+"""Configuration: frozen dataclasses, read from TOML, written as JSON. An unknown key is an error, and so is a value of another type.
+
+A config holds values, never names of classes. Sizes live in the recipes' TOML files, not here.
+"""
+
+import dataclasses
+import json
+import tomllib
+import types
+import typing
+from dataclasses import dataclass
+from pathlib import Path
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot be used; the message names the file, the key, what was found and what was expected."""
+
+
+@dataclass(frozen=True)
+class StageConfig:
+    """The model of one stage. Width 512, 12 layers, V = 500, 4 + 4 codebooks of 1024 is the published system's size."""
+
+    stage: str  # semantic | coarse | fine: a row of stages.STAGES
+    width: int = 512  # D
+    layers: int = 12  # decoder blocks
+    heads: int = 8  # H; each of width // heads
+    context: str = "aligned"  # prefix: [context, target] in one causal sequence | aligned: encoded, summed at the same tick
+    context_layers: int = 4  # blocks of the context encoder; only with context = aligned
+    positions: str = "index"  # unit of the relative bias: index (sequence steps) | time (ticks of 1/150 s, bias per stream pair)
+    relative_buckets: int = 32
+    relative_max_distance: int = 128  # beyond it, distances share the last bucket; in the unit of `positions`
+    dropout: float = 0.0
+    semantic_vocab: int = 500
+    bins: int = 1024
+    coarse_codebooks: int = 4
+    fine_codebooks: int = 4
+
+    def __post_init__(self):
+        _one_of("stage", self.stage, ("semantic", "coarse", "fine"))
+        _one_of("context", self.context, ("prefix", "aligned"))
+        _one_of("positions", self.positions, ("index", "time"))
+        if self.heads < 1 or self.width % self.heads:
+            raise ConfigError(f"width {self.width} must be a multiple of heads {self.heads}")
+        _in_range("layers", self.layers, 1, 1000)
+        _in_range("context_layers", self.context_layers, 0, 1000)
+        _in_range("dropout", self.dropout, 0.0, 0.9)
+        if self.relative_buckets < 2 or self.relative_max_distance <= self.relative_buckets // 2:
+            raise ConfigError(
+                f"relative_max_distance {self.relative_max_distance} must exceed relative_buckets // 2 = "
+                f"{self.relative_buckets // 2}, and relative_buckets be at least 2"
+            )
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How one stage is trained. Batch size and learning rate exist here alone: DeepSpeed's settings derive from them."""
+
+    model: StageConfig
+    shards: str  # directory of token shards
+    seed: int = 0
+    steps: int = 1000
+    minutes: float = 0.0  # stop, saved and resumable, after this wall time; 0: no limit
+    batch_size: int = 8  # windows per process and micro-step
+    accumulation: int = 1  # micro-steps per optimiser step
+    window_seconds: float = 10.0  # a multiple of 0.04
+    learning_rate: float = 3e-4
+    warmup_steps: int = 100
+    final_learning_rate: float = 0.1  # the cosine ends at this fraction of learning_rate
+    weight_decay: float = 0.01
+    clip_norm: float = 1.0
+    betas: tuple[float, float] = (0.9, 0.95)
+    context_dropout: float = 0.1  # probability that a window's whole context is the null token
+    history_masking: float = 0.7  # probability that a window hides a random share of its target history
+    dtype: str = "float32"  # float32 | bfloat16
+    zero_stage: int = 0
+    activation_checkpointing: bool = False
+    ema_decay: float = 0.0  # 0: no average of the weights
+    log_every: int = 10
+    validate_every: int = 250
+    validation_windows: int = 64
+    save_every: int = 250
+    device: str = "auto"
+
+    def __post_init__(self):
+        _one_of("dtype", self.dtype, ("float32", "bfloat16"))
+        for name in ("steps", "batch_size", "accumulation", "log_every", "validate_every", "save_every"):
+            _in_range(name, getattr(self, name), 1, 10**9)
+        for name in ("context_dropout", "history_masking"):
+            _in_range(name, getattr(self, name), 0.0, 1.0)
+        _one_of("zero_stage", self.zero_stage, (0, 1, 2))
+
+
+def _one_of(key, value, allowed):
+    if value not in allowed:
+        raise ConfigError(f"{key} is {value!r}; expected one of {', '.join(map(repr, allowed))}")
+
+
+def _in_range(key, value, low, high):
+    if not low <= value <= high:
+        raise ConfigError(f"{key} is {value!r}; expected a value from {low} to {high}")
+
+
+def read_toml(path: str | Path, overrides: typing.Iterable[str] = ()) -> dict:
+    """Values of a TOML file, with `overrides` such as "model.width=256" (the right side is TOML) put over them.
+
+    Raises ConfigError for a missing file, for TOML that does not parse and for an override without "=".
+    """
+    try:
+        values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"cannot read the configuration {path}: {error.strerror}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}") from error
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        if not equals:
+            raise ConfigError(f"override {override!r} has no '='; write key=value, for example model.width=256")
+        node = values
+        *parents, last = key.strip().split(".")
+        for parent in parents:
+            node = node.setdefault(parent, {})
+            if not isinstance(node, dict):
+                raise ConfigError(f"override {override!r}: {parent!r} is a value, not a table")
+        node[last] = _toml_value(text.strip())
+    return values
+
+
+def _toml_value(text):
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text  # a bare word is a string, so that --set dtype=bfloat16 needs no quotes in a shell
+
+
+def from_dict(cls, values: dict, where: str = "configuration"):
+    """Build the dataclass `cls` from plain values; nested dataclasses from nested tables.
+
+    Raises ConfigError naming `where` and the key for an unknown key, a missing one or a value of another type.
+    """
+    hints = typing.get_type_hints(cls)
+    fields = {field.name: field for field in dataclasses.fields(cls)}
+    unknown = sorted(set(values) - set(fields))
+    if unknown:
+        raise ConfigError(f"{where}: unknown key {unknown[0]!r}; {cls.__name__} knows {', '.join(sorted(fields))}")
+    required = (f for f in fields.values() if f.default is f.default_factory is dataclasses.MISSING)
+    missing = [field.name for field in required if field.name not in values]
+    if missing:
+        raise ConfigError(f"{where}: {missing[0]!r} is missing; {cls.__name__} needs it")
+    built = {name: _convert(hints[name], value, f"{where}: {name}") for name, value in values.items()}
+    try:
+        return cls(**built)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from error
+
+
+def _convert(hint, value, where):
+    if dataclasses.is_dataclass(hint):
+        if not isinstance(value, dict):
+            raise ConfigError(f"{where} is {value!r}; expected a table")
+        return from_dict(hint, value, where)
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        if value is None and type(None) in arguments:
+            return None
+        inner = next(argument for argument in arguments if argument is not type(None))
+        return _convert(inner, value, where)
+    if origin is tuple:
+        if not isinstance(value, (list, tuple)):
+            raise ConfigError(f"{where} is {value!r}; expected a list")
+        if arguments[-1] is not Ellipsis and len(value) != len(arguments):
+            raise ConfigError(f"{where} has {len(value)} values; expected {len(arguments)}")
+        hints = [arguments[0]] * len(value) if arguments[-1] is Ellipsis else arguments
+        return tuple(_convert(h, v, f"{where}[{i}]") for i, (h, v) in enumerate(zip(hints, value)))
+    if origin in (dict, list):
+        hint = origin
+    if hint is float and type(value) is int:
+        return float(value)
+    if type(value) is not hint:
+        raise ConfigError(f"{where} is {value!r} of type {type(value).__name__}; expected {hint.__name__}")
+    return value
+
+
+def to_dict(config) -> dict:
+    """Plain values of a dataclass: tuples become lists, so that JSON and TOML round trips agree."""
+    return json.loads(json.dumps(dataclasses.asdict(config)))
