@@ -1,0 +1,244 @@
+"""Weights on disk: component directories and the checkpoint directories made of them. Nothing is pickled.
+
+A *component* is one network: `config.json` + `model.safetensors`. A *checkpoint* is a directory with five components,
+
+    semantic_tokenizer/  acoustic_tokenizer/  semantic/  coarse/  fine/
+
+and a `config.json` of its own: format_version, sha256 of every file, and whatever the export knows (seed, step, data, ...).
+Writes are atomic (a neighbouring temporary directory, then a rename); reads are strict (every file present, every hash equal).
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import sys
+import tempfile
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+FORMAT_VERSION = 1
+TOKENIZERS = ("semantic_tokenizer", "acoustic_tokenizer")
+STAGE_COMPONENTS = ("semantic", "coarse", "fine")
+COMPONENTS = TOKENIZERS + STAGE_COMPONENTS
+CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
+
+
+class CheckpointError(ValueError):
+    """Weights that cannot be used or written; the message names the path, what was found and what to do."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A verified checkpoint directory: `config` is its config.json, `component(name)` the path of one network."""
+
+    path: Path
+    config: dict
+
+    def component(self, name: str) -> Path:
+        return self.path / name
+
+
+def save_component(directory, config: dict, tensors: dict, force: bool = False) -> None:
+    """Write `config` and `tensors` (name -> torch tensor) as a component directory, atomically.
+
+    Raises CheckpointError if `directory` exists and `force` is not set, or if it cannot be written.
+    """
+    from safetensors.torch import save_file
+
+    with _new_directory(directory, force) as folder:
+        _write_json(folder / CONFIG_FILE, config)
+        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, folder / WEIGHTS_FILE)
+
+
+def load_component(directory) -> tuple[dict, dict]:
+    """The config and the tensors (on the CPU, in their stored dtype) of a component directory.
+
+    Raises CheckpointError for a missing or unreadable file.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    directory = Path(directory)
+    config = _read_json(directory / CONFIG_FILE)
+    weights = directory / WEIGHTS_FILE
+    if not weights.is_file():
+        raise CheckpointError(f"{weights} is missing; a component is a directory with {CONFIG_FILE} and {WEIGHTS_FILE}")
+    try:
+        return config, load_file(weights)
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{weights} is not a readable safetensors file: {error}") from error
+
+
+def component_hash(directory) -> str:
+    """sha256 over a component's two files: the identity that shards and stages remember of their tokenizers."""
+    digest = hashlib.sha256()
+    for name in (CONFIG_FILE, WEIGHTS_FILE):
+        digest.update(file_hash(Path(directory) / name).encode())
+    return digest.hexdigest()
+
+
+def file_hash(path) -> str:
+    """sha256 of a file as hexadecimal digits. Raises CheckpointError if it cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise CheckpointError(f"cannot read {path}: {error.strerror}") from error
+
+
+def write_checkpoint(directory, components: dict, info: dict, force: bool = False) -> None:
+    """Pack component directories into one checkpoint directory, atomically.
+
+    Args:
+        directory: where to write.
+        components: name -> path of a component directory, for each name of COMPONENTS.
+        info: what else config.json shall say (seed, steps, data, licences, ...).
+        force: replace `directory` if it is a checkpoint.
+
+    Raises:
+        CheckpointError: a component is missing, the stages were trained on other tokenizers than those packed, or the
+            directory exists without `force` or is something else than a checkpoint.
+    """
+    directory = Path(directory)
+    if set(components) != set(COMPONENTS):
+        raise CheckpointError(f"a checkpoint needs the components {', '.join(COMPONENTS)}; got {', '.join(sorted(components))}")
+    if force and directory.exists() and not (directory / CONFIG_FILE).is_file():
+        raise CheckpointError(f"{directory} exists and is no checkpoint, so it is not replaced; choose another directory")
+    with _new_directory(directory, force) as folder:
+        for name, source in components.items():
+            (folder / name).mkdir()
+            for file in (CONFIG_FILE, WEIGHTS_FILE):
+                if not (Path(source) / file).is_file():
+                    raise CheckpointError(f"{Path(source) / file} is missing; the component {name} is not complete")
+                shutil.copyfile(Path(source) / file, folder / name / file)
+        _check_tokenizers(folder, directory)
+        files = [f"{name}/{file}" for name in COMPONENTS for file in (CONFIG_FILE, WEIGHTS_FILE)]
+        hashes = {file: file_hash(folder / file) for file in files}
+        _write_json(folder / CONFIG_FILE, {"format_version": FORMAT_VERSION, **info, "sha256": hashes})
+
+
+def read_checkpoint(directory) -> Checkpoint:
+    """Verify a checkpoint directory and return it.
+
+    Raises CheckpointError for a missing or altered file, an unknown format version, or stages that were trained on other
+    tokenizers than those beside them.
+    """
+    directory = Path(directory)
+    config = _read_json(directory / CONFIG_FILE)
+    version = config.get("format_version")
+    if version != FORMAT_VERSION:
+        raise CheckpointError(
+            f"{directory} has format_version {version!r}; this version of accompgen reads {FORMAT_VERSION}. "
+            "Update accompgen, or export the checkpoint again"
+        )
+    hashes = config.get("sha256", {})
+    for name in COMPONENTS:
+        for file in (f"{name}/{CONFIG_FILE}", f"{name}/{WEIGHTS_FILE}"):
+            if file not in hashes:
+                raise CheckpointError(f"{directory / CONFIG_FILE} lists no sha256 of {file}; export the checkpoint again")
+            if not (directory / file).is_file():
+                raise CheckpointError(f"{directory / file} is missing; get the checkpoint again")
+            found = file_hash(directory / file)
+            if found != hashes[file]:
+                raise CheckpointError(
+                    f"{directory / file} was altered: its sha256 is {found[:12]}..., config.json says {hashes[file][:12]}...; "
+                    "get the checkpoint again"
+                )
+    _check_tokenizers(directory, directory)
+    return Checkpoint(directory, config)
+
+
+def _check_tokenizers(folder, shown):
+    """Refuse stages whose remembered tokenizer hashes differ from the tokenizers in `folder`."""
+    found = {kind: component_hash(folder / f"{kind}_tokenizer") for kind in ("semantic", "acoustic")}
+    for stage in STAGE_COMPONENTS:
+        trained_on = _read_json(folder / stage / CONFIG_FILE).get("tokenizers", {})
+        for kind, digest in found.items():
+            if trained_on.get(kind) != digest:
+                raise CheckpointError(
+                    f"{shown}: the {stage} stage was trained on another {kind} tokenizer (hash "
+                    f"{str(trained_on.get(kind))[:12]}...) than the one beside it ({digest[:12]}...); "
+                    "use the tokenizers of its training, or train the stage again"
+                )
+
+
+def search_path() -> list[Path]:
+    """Where checkpoints are looked for by name: $ACCOMPGEN_CHECKPOINTS, the repository's or the installation's folder, the cache."""
+    places = [Path(text) for text in os.environ.get("ACCOMPGEN_CHECKPOINTS", "").split(os.pathsep) if text]
+    places.append(Path(__file__).resolve().parents[1] / "checkpoints")
+    places.append(Path(sys.prefix) / "share" / "accompgen" / "checkpoints")
+    places.append(cache_directory() / "checkpoints")
+    return places
+
+
+def cache_directory() -> Path:
+    """$ACCOMPGEN_CACHE, else accompgen/ in the user's cache folder."""
+    if "ACCOMPGEN_CACHE" in os.environ:
+        return Path(os.environ["ACCOMPGEN_CACHE"])
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "accompgen"
+
+
+def available_checkpoints() -> dict[str, Path]:
+    """The checkpoints on the search path by name; the first of a name counts."""
+    found = {}
+    for place in search_path():
+        for file in sorted(place.glob(f"*/{CONFIG_FILE}")):
+            found.setdefault(file.parent.name, file.parent)
+    return found
+
+
+def find_checkpoint(name_or_directory) -> Path:
+    """The directory of a checkpoint given by its path or by its name on the search path.
+
+    Raises CheckpointError that lists the checkpoints there are.
+    """
+    path = Path(name_or_directory)
+    if (path / CONFIG_FILE).is_file():
+        return path
+    there = available_checkpoints()
+    if str(name_or_directory) in there:
+        return there[str(name_or_directory)]
+    names = ", ".join(sorted(there)) or "none"
+    raise CheckpointError(f"no checkpoint {str(name_or_directory)!r}: neither a checkpoint directory nor one of those found ({names})")
+
+
+@contextmanager
+def _new_directory(directory, force):
+    """A temporary neighbour of `directory` that takes its place when the block ends well, and is removed when it does not."""
+    directory = Path(directory)
+    if directory.exists() and not force:
+        raise CheckpointError(f"{directory} exists; choose another directory or force its replacement")
+    try:
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
+    except OSError as error:
+        raise CheckpointError(f"cannot write beside {directory}: {error.strerror}") from error
+    try:
+        folder.chmod(0o755)
+        yield folder
+        if directory.exists():
+            old = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
+            os.rename(directory, old / "old")
+            os.rename(folder, directory)
+            shutil.rmtree(old)
+        else:
+            os.rename(folder, directory)
+    except OSError as error:
+        raise CheckpointError(f"cannot write {directory}: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _write_json(path, values):
+    path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+
+
+def _read_json(path):
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise CheckpointError(f"cannot read {path}: {error.strerror}") from error
+    except json.JSONDecodeError as error:
+        raise CheckpointError(f"{path} is not valid JSON: {error}") from error
