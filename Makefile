@@ -1,0 +1,59 @@
+# accompgen: `make` lists what there is. Needs Python 3.11 to 3.13 and nothing else.
+
+VENV   ?= .venv
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
+	command -v $$p >/dev/null && $$p -c 'import sys; sys.exit(not (3,11) <= sys.version_info[:2] <= (3,13))' 2>/dev/null && { echo $$p; break; }; done)
+VOCAL  ?= recipes/synthetic/sample/vocal.flac
+OUT    ?= demo
+TESTS  ?= tests
+PIP    := $(VENV)/bin/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+.PHONY: help
+help:  ## list the targets
+	@echo 'accompgen: a band for a singing voice'
+	@echo
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@echo
+	@echo '  make demo VOCAL=path/to/singing.wav   the same for your own recording (OUT=folder, default demo/)'
+	@echo '  make -C recipes/synthetic             how to train everything from scratch'
+
+$(VENV)/bin/python:
+	@test -n '$(PYTHON)' || { echo 'no Python 3.11, 3.12 or 3.13 on PATH; install one, or give PYTHON=path' >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+# torch comes first and by its pinned version, so that no other package chooses another build of it
+$(VENV)/.installed: setup.cfg constraints.txt | $(VENV)/bin/python
+	$(PIP) "$$(grep '^torch==' constraints.txt)"
+	$(PIP) -e '.[eval]'
+	@touch $@
+
+# tinysoundfont is installed without its dependencies: it asks for PyAudio, which is needed only to play through a sound card
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(PIP) -e '.[train,eval,reference,dev]'
+	$(PIP) --no-deps tinysoundfont
+	@touch $@
+
+.PHONY: install
+install: $(VENV)/.installed  ## make a virtual environment and install accompgen into it
+
+.PHONY: develop
+develop: $(VENV)/.installed-dev  ## install what training and the tests need, too
+
+.PHONY: demo
+demo: $(VENV)/.installed  ## sing with a band: VOCAL=path for your own recording
+	$(VENV)/bin/python tools/demo.py '$(VOCAL)' -o '$(OUT)'
+
+.PHONY: test
+test: $(VENV)/.installed-dev  ## run the tests (TESTS=tests/test_layout.py for some of them)
+	$(VENV)/bin/python -m pytest $(TESTS)
+
+.PHONY: lint
+lint: $(VENV)/.installed-dev  ## ruff
+	$(VENV)/bin/ruff check .
+
+.PHONY: clean
+clean:  ## remove the virtual environment and what the tools wrote into the repository
+	rm -rf $(VENV) demo build *.egg-info .pytest_cache .ruff_cache
