@@ -1,0 +1,250 @@
+"""Sound as numpy arrays: wav is float32 [C, T], full scale 1.0, always together with its rate in Hz.
+
+Reads wav, flac, ogg and mp3; writes wav, flac and mp3 (soundfile), resamples (soxr) and measures loudness (pyloudnorm, BS.1770).
+Every file is written beside its place and renamed, so that an interruption or a full disk leaves no half of one.
+"""
+
+import io
+import os
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+MIN_RATE, MAX_RATE = 8_000, 192_000
+PEAK_LIMIT = 0.891  # just under -1 dBFS (0.89125), so that rounding to 16 bits stays below it too
+SILENCE = 1e-3  # -60 dBFS
+SUBTYPES = {".wav": ("PCM_24", "PCM_16", "FLOAT"), ".flac": ("PCM_24", "PCM_16"), ".mp3": ("MPEG_LAYER_III",)}  # first: default
+MP3_RATES = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
+MAX_CHANNELS = {".wav": 1024, ".flac": 8, ".mp3": 2}
+BLOCK_FRAMES = 1 << 16
+
+
+class AudioError(ValueError):
+    """Sound that cannot be read, used or written; the message names the file, what was found and what to do."""
+
+
+def read(path) -> tuple[np.ndarray, int]:
+    """Read a wav, flac, ogg or mp3 file of any sample format and number of channels.
+
+    Returns:
+        wav float32 [C, T] with T >= 1, and its rate in Hz, 8 000 to 192 000.
+
+    Raises:
+        AudioError: no such file, a folder, not readable, not audio, cut off, without samples, of another rate, or with
+            NaN or infinite samples.
+    """
+    import soundfile
+
+    path = Path(path)
+    _check_readable(path)
+    try:
+        with soundfile.SoundFile(path) as file:
+            rate, expected = file.samplerate, file.frames
+            wav = file.read(dtype="float32", always_2d=True)  # [T, C]
+    except (soundfile.SoundFileError, RuntimeError, TypeError) as error:
+        reason = str(error).rsplit(":", 1)[-1].strip().rstrip(".")
+        raise AudioError(
+            f"{path}: not sound, or damaged (libsndfile: {reason}); give a wav, flac, ogg or mp3 file, or convert it to one"
+        ) from error
+    if not MIN_RATE <= rate <= MAX_RATE:
+        raise AudioError(f"{path}: its sample rate is {rate} Hz; {MIN_RATE} to {MAX_RATE} Hz can be used, so resample it")
+    if len(wav) == 0:
+        raise AudioError(f"{path}: the file holds no samples; record or export it again")
+    if len(wav) < expected:
+        raise AudioError(
+            f"{path}: cut off after {len(wav) / rate:.2f} s of the {expected / rate:.2f} s its header announces; "
+            "copy or export it again"
+        )
+    bad = ~np.isfinite(wav).all(axis=1)
+    if bad.any():
+        raise AudioError(
+            f"{path}: {int(bad.sum())} samples are NaN or infinite, the first at {bad.argmax() / rate:.3f} s; export it again"
+        )
+    return np.ascontiguousarray(wav.T), rate  # [C, T]
+
+
+def _check_readable(path):
+    if path.is_dir():
+        raise AudioError(f"{path}: a folder; give an audio file")
+    try:
+        with open(path, "rb") as file:
+            empty = not file.read(1)
+    except FileNotFoundError as error:
+        raise AudioError(f"{path}: no such file") from error
+    except OSError as error:
+        raise AudioError(f"{path}: cannot be read: {error.strerror}; check its permissions and its disk") from error
+    if empty:
+        raise AudioError(f"{path}: the file is empty (0 bytes); record or export it again")
+
+
+def write(path, wav: np.ndarray, rate: int, subtype: str | None = None) -> None:
+    """Write wav [C, T] (or [T]) as the format of the path's ending: .wav, .flac or .mp3. An existing file is replaced.
+
+    Args:
+        subtype: PCM_24 (default), PCM_16 or, for wav alone, FLOAT.
+
+    Raises:
+        AudioError: an ending, subtype, rate or number of channels the format does not have; samples that are not finite or
+            (but for FLOAT) lie beyond full scale; a place that cannot be written, or a full disk.
+    """
+    write_bytes(path, encode(wav, rate, Path(path).suffix, subtype, path))
+
+
+def encode(wav: np.ndarray, rate: int, suffix: str, subtype: str | None = None, where="sound") -> bytes:
+    """The bytes of an audio file of the format `suffix` (".wav", ".flac", ".mp3"); arguments and errors as `write`."""
+    import soundfile
+
+    suffix = suffix.lower()
+    check_format(rate, wav.shape[0] if wav.ndim == 2 else 1, suffix, subtype, where)
+    subtype = subtype or SUBTYPES[suffix][0]
+    wav = np.atleast_2d(np.asarray(wav, dtype=np.float32))  # [C, T]
+    level = peak(wav)
+    if not np.isfinite(level):
+        raise AudioError(f"{where}: the samples to write are NaN or infinite")
+    if level > 1.0 and subtype != "FLOAT":
+        raise AudioError(f"{where}: the peak {level:.3f} lies beyond full scale and would clip; lower it, or write 32-bit float")
+    buffer = io.BytesIO()
+    with soundfile.SoundFile(buffer, "w", rate, wav.shape[0], subtype, format=suffix[1:].upper()) as file:
+        for start in range(0, wav.shape[1], BLOCK_FRAMES):
+            file.write(wav[:, start : start + BLOCK_FRAMES].T)
+    return buffer.getvalue()
+
+
+def check_format(rate: int, channels: int, suffix: str, subtype: str | None = None, where="sound") -> None:
+    """Raise AudioError unless files of the ending `suffix` exist with this rate, number of channels and subtype."""
+    suffix = suffix.lower()
+    if suffix not in SUBTYPES:
+        raise AudioError(f"{where}: the ending {suffix!r} is not one of {', '.join(SUBTYPES)}, the formats that can be written")
+    if subtype is not None and subtype not in SUBTYPES[suffix]:
+        raise AudioError(f"{where}: {suffix[1:]} has no subtype {subtype}; choose one of {', '.join(SUBTYPES[suffix])}")
+    if channels > MAX_CHANNELS[suffix]:
+        raise AudioError(f"{where}: {suffix[1:]} holds at most {MAX_CHANNELS[suffix]} channels, not {channels}; choose wav")
+    if suffix == ".mp3" and rate not in MP3_RATES:
+        raise AudioError(f"{where}: mp3 has no sample rate of {rate} Hz (it goes up to 48000); choose wav or flac")
+
+
+def write_bytes(path, data: bytes) -> None:
+    """Write a file whole or not at all: a temporary neighbour, then a rename. Raises AudioError where that fails."""
+    path = Path(path)
+    try:
+        handle, temporary = tempfile.mkstemp(prefix=".accompgen-", suffix=".part", dir=path.parent)
+    except OSError as error:
+        raise AudioError(f"cannot write {path}: {error.strerror}; choose a folder that can be written") from error
+    try:
+        with open(handle, "wb") as file:
+            file.write(data)
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+    except OSError as error:
+        raise AudioError(f"cannot write {path}: {error.strerror}; free some space or choose another folder") from error
+    finally:  # also after Ctrl-C
+        Path(temporary).unlink(missing_ok=True)
+
+
+def _umask():
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def resample(wav: np.ndarray, from_rate: int, to_rate: int) -> np.ndarray:
+    """Resample the last axis from `from_rate` to `to_rate` Hz (soxr, HQ). T samples become exactly round(T * to / from)."""
+    import soxr
+
+    wav = np.asarray(wav, dtype=np.float32)
+    if from_rate == to_rate:
+        return wav
+    length = round(wav.shape[-1] * to_rate / from_rate)
+    flat = wav.reshape(-1, wav.shape[-1])  # [C, T]
+    result = np.zeros((len(flat), length), np.float32)
+    for channel, row in enumerate(flat):
+        converted = soxr.resample(row, from_rate, to_rate, quality="HQ")[:length]
+        result[channel, : len(converted)] = converted
+    return result.reshape(*wav.shape[:-1], length)
+
+
+def to_mono(wav: np.ndarray) -> np.ndarray:
+    """The mean of the channels: [C, T] -> [T]."""
+    return wav.mean(axis=0, dtype=np.float32)
+
+
+def fit(wav: np.ndarray, samples: int) -> np.ndarray:
+    """Cut the last axis, or pad it with zeros, to `samples`."""
+    missing = samples - wav.shape[-1]
+    return wav[..., :samples] if missing <= 0 else np.pad(wav, [(0, 0)] * (wav.ndim - 1) + [(0, missing)])
+
+
+def peak(wav: np.ndarray) -> float:
+    """The largest absolute sample, 0 for no samples; NaN if there is one."""
+    return float(max(wav.max(), -wav.min())) if wav.size else 0.0
+
+
+def decibel(value: float) -> float:
+    """20 log10 of an amplitude or gain; minus infinity for 0."""
+    return float(20 * np.log10(value)) if value > 0 else float("-inf")
+
+
+def loudness(wav: np.ndarray, rate: int) -> float:
+    """Integrated loudness in LUFS (ITU-R BS.1770-4) of wav [C, T] or [T]; minus infinity where all of it is below the gate.
+
+    A clip shorter than the standard's block of 0.4 s is measured as one block of its own length. More than two channels have no
+    agreed order here: their mean is measured.
+    """
+    import pyloudnorm
+
+    wav = np.atleast_2d(wav)
+    if wav.shape[0] > 2:
+        wav = to_mono(wav)[None]
+    meter = pyloudnorm.Meter(rate, block_size=min(0.4, (wav.shape[1] - 0.5) / rate))
+    return float(meter.integrated_loudness(wav.T))
+
+
+def check_vocal(wav: np.ndarray, rate: int, where="the vocal") -> None:
+    """Raise AudioError for a vocal [C, T] that is shorter than 0.2 s, silent or too quiet to be measured."""
+    seconds = wav.shape[1] / rate
+    if seconds < 0.2:
+        raise AudioError(f"{where}: {seconds:.3f} s long; at least 0.2 s are needed")
+    level = peak(wav)
+    if level < SILENCE:
+        raise AudioError(f"{where}: silent, its peak is {decibel(level):.1f} dBFS; a voice above -60 dBFS is needed")
+    if peak(to_mono(wav)) < SILENCE:
+        raise AudioError(f"{where}: silent once its channels are summed (they cancel out); give one channel of it")
+    if loudness(wav, rate) == float("-inf"):
+        raise AudioError(f"{where}: its loudness lies below -70 LUFS (no voice, or a constant offset); raise its level")
+
+
+def mix(vocal: np.ndarray, accompaniment: np.ndarray, rate: int, balance: float) -> tuple[np.ndarray, np.ndarray, dict]:
+    """Put an accompaniment under a vocal.
+
+    The accompaniment gets the gain that makes it `balance` LU louder than the vocal; then one gain common to both keeps every
+    sample of the mix and of the accompaniment below -1 dBFS. Nothing is clipped.
+
+    Args:
+        vocal: [C, T]; the accompaniment sounds in each of its channels.
+        accompaniment: [1, T]; if it is silent, it is left as it is.
+        balance: loudness of accompaniment minus vocal in LU.
+
+    Returns:
+        accompaniment [1, T] as it sounds in the mix, mix [C, T] = vocal * gain + accompaniment, and the levels in dB and LUFS
+        (None where silent).
+    """
+    spread = np.broadcast_to(accompaniment, vocal.shape)
+    vocal_lufs, accompaniment_lufs = loudness(vocal, rate), loudness(spread, rate)
+    audible = np.isfinite(accompaniment_lufs)
+    raised = 10 ** ((vocal_lufs + balance - accompaniment_lufs) / 20) if audible else 1.0
+    loudest = max(peak(vocal + np.float32(raised) * accompaniment), raised * peak(accompaniment))
+    gain = min(1.0, PEAK_LIMIT / loudest)
+    accompaniment = np.float32(gain * raised) * accompaniment
+    mixed = np.float32(gain) * vocal + accompaniment
+    levels = {
+        "vocal_lufs": vocal_lufs,
+        "vocal_peak_dbfs": decibel(peak(vocal)),
+        "vocal_gain_db": decibel(gain),
+        "accompaniment_gain_db": decibel(gain * raised),
+        "accompaniment_lufs": accompaniment_lufs + decibel(gain * raised),
+        "accompaniment_peak_dbfs": decibel(peak(accompaniment)),
+        "mix_lufs": loudness(mixed, rate),
+        "mix_peak_dbfs": decibel(peak(mixed)),
+    }
+    return accompaniment, mixed, {key: round(value, 2) if np.isfinite(value) else None for key, value in levels.items()}
