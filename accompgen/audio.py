@@ -1,6 +1,6 @@
 """Sound as numpy arrays: wav is float32 [C, T], full scale 1.0, always together with its rate in Hz.
 
-Reads wav, flac, ogg and mp3; writes wav, flac and mp3 (soundfile), resamples (soxr) and measures loudness (pyloudnorm, BS.1770).
+Reads wav, flac, ogg and mp3; writes wav, flac and mp3 (soundfile); resamples (soxr); measures loudness (pyloudnorm, BS.1770).
 Every file is written beside its place and renamed, so that an interruption or a full disk leaves no half of one.
 """
 
@@ -103,7 +103,7 @@ def encode(wav: np.ndarray, rate: int, suffix: str, subtype: str | None = None, 
     if not np.isfinite(level):
         raise AudioError(f"{where}: the samples to write are NaN or infinite")
     if level > 1.0 and subtype != "FLOAT":
-        raise AudioError(f"{where}: the peak {level:.3f} lies beyond full scale and would clip; lower it, or write 32-bit float")
+        raise AudioError(f"{where}: the peak {level:.3f} lies beyond full scale and would clip; lower it or write FLOAT")
     buffer = io.BytesIO()
     with soundfile.SoundFile(buffer, "w", rate, wav.shape[0], subtype, format=suffix[1:].upper()) as file:
         for start in range(0, wav.shape[1], BLOCK_FRAMES):
@@ -205,13 +205,14 @@ def check_vocal(wav: np.ndarray, rate: int, where="the vocal") -> None:
     seconds = wav.shape[1] / rate
     if seconds < 0.2:
         raise AudioError(f"{where}: {seconds:.3f} s long; at least 0.2 s are needed")
-    level = peak(wav)
+    level = peak(wav - wav.mean(axis=1, keepdims=True))  # a constant offset is no sound
     if level < SILENCE:
         raise AudioError(f"{where}: silent, its peak is {decibel(level):.1f} dBFS; a voice above -60 dBFS is needed")
-    if peak(to_mono(wav)) < SILENCE:
+    mono = to_mono(wav)
+    if peak(mono - mono.mean()) < SILENCE:
         raise AudioError(f"{where}: silent once its channels are summed (they cancel out); give one channel of it")
     if loudness(wav, rate) == float("-inf"):
-        raise AudioError(f"{where}: its loudness lies below -70 LUFS (no voice, or a constant offset); raise its level")
+        raise AudioError(f"{where}: its loudness lies below -70 LUFS, too quiet to be measured; raise its level")
 
 
 def mix(vocal: np.ndarray, accompaniment: np.ndarray, rate: int, balance: float) -> tuple[np.ndarray, np.ndarray, dict]:

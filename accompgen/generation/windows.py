@@ -1,0 +1,81 @@
+"""Long songs: which spans of a song a stage is run on, and how the pieces become one stream again. No model here.
+
+The unit is the *block* of 40 ms, the shortest span in which both frame rates are whole: 2 semantic frames = 3 acoustic frames.
+A stage is run on windows as long as those it was trained on. A window begins with frames that an earlier window has produced
+(its prompt) and adds new ones:
+
+    window of 8 blocks, prompt of 4, song of 18    0       4       8       12      16  18
+                                                   [======== new ========]
+                                                           [prompt ][= new =]
+                                                                    [prompt ][= new =]
+                                                                        [== prompt ==][new]
+The last window is moved left, so that it too sees a context of full length; only what is new in it is kept.
+"""
+
+from dataclasses import dataclass
+
+import torch
+
+BLOCKS_PER_SECOND = 25
+
+
+@dataclass(frozen=True)
+class Span:
+    """One window in blocks of 40 ms: it covers start..stop, and what it adds to the song begins at `new`."""
+
+    start: int
+    new: int
+    stop: int
+
+    def frames(self, hz: int) -> slice:
+        """The window's frames of a stream at `hz` frames a second."""
+        return slice(frames(self.start, hz), frames(self.stop, hz))
+
+    def prompt_frames(self, hz: int) -> int:
+        """How many of the window's frames are there already."""
+        return frames(self.new - self.start, hz)
+
+
+def frames(blocks: int, hz: int) -> int:
+    """Frames of a stream at `hz` (50 or 75) in `blocks` of 40 ms."""
+    return blocks * hz // BLOCKS_PER_SECOND
+
+
+def blocks(seconds: float) -> int:
+    """Blocks of 40 ms in `seconds`. Raises ValueError unless it is a positive multiple of 0.04 s."""
+    count = round(seconds * BLOCKS_PER_SECOND)
+    if count < 1 or abs(count - seconds * BLOCKS_PER_SECOND) > 1e-6:
+        raise ValueError(f"a window of {seconds} s; expected a positive multiple of 0.04 s (whole at both rates)")
+    return count
+
+
+def plan(song: int, window: int, prompt: int = 0) -> list[Span]:
+    """Windows that cover a song, each of `window` blocks and (but for the first) beginning with at least `prompt` known ones.
+
+    Args:
+        song: blocks of the song, at least 1.
+        window: blocks a window has; a shorter song is one window of its own length.
+        prompt: blocks carried over from the window before, less than `window`. With 0 the windows do not depend on each other.
+
+    Returns:
+        spans in order; their new parts follow each other without gap or overlap from 0 to `song`.
+
+    Raises:
+        ValueError: a length out of range.
+    """
+    if song < 1 or window < 1 or not 0 <= prompt < window:
+        raise ValueError(f"{song=}, {window=}, {prompt=} blocks; expected song and window >= 1 and 0 <= prompt < window")
+    spans = [Span(0, 0, min(window, song))]
+    while spans[-1].stop < song:
+        known = spans[-1].stop
+        stop = min(known - prompt + window, song)
+        spans.append(Span(stop - window, known, stop))
+    return spans
+
+
+def stitch(pieces: list[torch.Tensor], spans: list[Span], hz: int) -> torch.Tensor:
+    """One stream [..., frames of the song] of the pieces [..., frames of the window] that the spans gave, prompts left out."""
+    for piece, span in zip(pieces, spans, strict=True):
+        if piece.shape[-1] != frames(span.stop - span.start, hz):
+            raise ValueError(f"a piece has {piece.shape[-1]} frames; its span {span} has {frames(span.stop - span.start, hz)}")
+    return torch.cat([piece[..., span.prompt_frames(hz) :] for piece, span in zip(pieces, spans)], dim=-1)

@@ -1,0 +1,181 @@
+"""Sound files of every kind, resampling, loudness and the mix: judged by their samples."""
+
+import errno
+
+import numpy as np
+import pytest
+import soundfile
+
+from accompgen import audio
+from accompgen.audio import AudioError
+
+
+def tone(seconds=1.0, rate=44_100, hz=440.0, level=0.5, channels=1):
+    wave = level * np.sin(2 * np.pi * hz * np.arange(round(seconds * rate)) / rate)
+    return np.stack([wave * 0.5**channel for channel in range(channels)]).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    "subtype, error", [("PCM_16", 1 / 32768), ("PCM_24", 1 / 2**23), ("FLOAT", 0), ("DOUBLE", 0), ("PCM_32", 1e-7)]
+)
+@pytest.mark.parametrize("rate", [8_000, 44_100, 192_000])
+def test_reads_every_sample_format_and_rate(tmp_path, subtype, error, rate):
+    wav = tone(0.3, rate, channels=3)
+    soundfile.write(tmp_path / "a.wav", wav.T, rate, subtype)
+    found, found_rate = audio.read(tmp_path / "a.wav")
+    assert found_rate == rate and found.dtype == np.float32 and found.shape == wav.shape
+    assert np.abs(found - wav).max() <= error
+
+
+@pytest.mark.parametrize("suffix, least_db", [("flac", 80), ("ogg", 20), ("mp3", 20)])
+def test_reads_compressed_formats(tmp_path, suffix, least_db):
+    wav = tone(1.0, channels=2)
+    soundfile.write(tmp_path / f"a.{suffix}", wav.T, 44_100)
+    found, rate = audio.read(tmp_path / f"a.{suffix}")
+    assert rate == 44_100 and found.shape[0] == 2
+    found = audio.fit(found, wav.shape[1])
+    assert 10 * np.log10((wav**2).sum() / ((found - wav) ** 2).sum()) > least_db
+
+
+@pytest.mark.parametrize(
+    "name, subtype", [("a.wav", "PCM_16"), ("a.wav", None), ("a.wav", "FLOAT"), ("a.flac", None), ("a.mp3", None)]
+)
+@pytest.mark.parametrize("seconds", [0.2, 1.2345])
+def test_written_files_keep_length_and_content(tmp_path, name, subtype, seconds):
+    wav = tone(seconds, channels=2, level=0.4)
+    audio.write(tmp_path / name, wav, 44_100, subtype)
+    found, rate = audio.read(tmp_path / name)
+    assert (found.shape, rate) == (wav.shape, 44_100)
+    assert np.sqrt(((found - wav) ** 2).mean()) < (0.02 if name.endswith("mp3") else 1e-4)
+    if subtype:
+        assert soundfile.info(tmp_path / name).subtype == subtype
+    assert [file.name for file in tmp_path.iterdir()] == [name]  # no temporary left
+
+
+def test_files_have_the_usual_permissions(tmp_path):
+    (tmp_path / "plain").write_text("")
+    audio.write(tmp_path / "a.wav", tone(0.1), 44_100)
+    assert (tmp_path / "a.wav").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def test_nothing_is_clipped_on_writing(tmp_path):
+    loud = tone(0.1, level=1.5)
+    with pytest.raises(AudioError, match="peak 1.5.* would clip"):
+        audio.write(tmp_path / "a.wav", loud, 44_100)
+    audio.write(tmp_path / "a.wav", loud, 44_100, "FLOAT")
+    assert np.array_equal(audio.read(tmp_path / "a.wav")[0], loud)
+    with pytest.raises(AudioError, match="NaN or infinite"):
+        audio.write(tmp_path / "b.wav", np.full((1, 100), np.nan, np.float32), 44_100)
+
+
+@pytest.mark.parametrize("rate, channels, suffix, subtype, message", [
+    (44_100, 1, ".aac", None, "'.aac' is not one of .wav, .flac, .mp3"),
+    (96_000, 1, ".mp3", None, "mp3 has no sample rate of 96000 Hz"),
+    (44_100, 1, ".flac", "FLOAT", "flac has no subtype FLOAT"),
+    (44_100, 9, ".flac", None, "at most 8 channels, not 9"),
+])
+def test_what_a_format_cannot_hold(rate, channels, suffix, subtype, message):
+    with pytest.raises(AudioError, match=message):
+        audio.encode(np.zeros((channels, 10), np.float32), rate, suffix, subtype)
+
+
+def test_an_interrupted_write_leaves_nothing_and_keeps_the_old_file(tmp_path, monkeypatch):
+    (tmp_path / "a.wav").write_bytes(b"old")
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(audio.os, "replace", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        audio.write(tmp_path / "a.wav", tone(0.1), 44_100)
+    assert [file.name for file in tmp_path.iterdir()] == ["a.wav"] and (tmp_path / "a.wav").read_bytes() == b"old"
+
+
+def test_a_full_disk_is_named_and_leaves_nothing(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(audio.os, "replace", full)
+    with pytest.raises(AudioError, match="a.wav: No space left on device"):
+        audio.write(tmp_path / "a.wav", tone(0.1), 44_100)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("rate", [8_000, 22_050, 44_100, 48_000, 96_000, 192_000])
+def test_resampling_keeps_a_tone_and_gives_the_exact_length(rate):
+    for samples in (rate, rate // 3 + 1, 1):
+        wav = tone(1, rate, channels=2)[:, :samples]
+        for to in (16_000, 24_000):
+            there = audio.resample(wav, rate, to)
+            assert there.shape == (2, round(samples * to / rate))
+    there = audio.resample(tone(1, rate, channels=2), rate, 24_000)
+    expected = tone(1, 24_000, channels=2)
+    assert np.abs(there - expected)[:, 2_000:-2_000].max() < 2e-3  # the ends ring
+
+
+def test_loudness_of_the_reference_tone():
+    # BS.1770: 997 Hz at full scale in one channel reads -3.01 LUFS; in both channels, 3.01 LU more
+    wav = tone(2, 48_000, 997, level=1.0)
+    assert audio.loudness(wav, 48_000) == pytest.approx(-3.01, abs=0.05)
+    assert audio.loudness(np.repeat(wav, 2, axis=0), 48_000) == pytest.approx(0.0, abs=0.05)
+    assert audio.loudness(wav / 10, 48_000) == pytest.approx(-23.01, abs=0.05)
+
+
+@pytest.mark.parametrize("seconds", [0.01, 0.2, 0.3999, 0.4, 0.41])
+@pytest.mark.parametrize("rate", [8_000, 44_100, 192_000])
+def test_loudness_of_short_clips(seconds, rate):
+    assert audio.loudness(tone(seconds, rate, 997, level=0.5), rate) == pytest.approx(-9.03, abs=0.6)
+
+
+def test_loudness_of_silence():
+    assert audio.loudness(np.zeros((2, 44_100), np.float32), 44_100) == float("-inf")
+
+
+@pytest.mark.parametrize("balance", [-12.0, -3.0, 0.0, 6.0])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_the_mix_has_the_balance_and_is_vocal_times_gain_plus_accompaniment(balance, channels):
+    rng = np.random.default_rng(0)
+    vocal = tone(3, 44_100, 300, level=0.2, channels=channels)
+    accompaniment, mixed, levels = audio.mix(vocal, rng.normal(0, 0.3, (1, 132_300)).astype(np.float32), 44_100, balance)
+    in_mix = np.broadcast_to(accompaniment, vocal.shape)
+    gain = 10 ** (levels["vocal_gain_db"] / 20)
+    assert np.abs(mixed - in_mix - gain * vocal).max() < 1e-3
+    assert audio.loudness(in_mix, 44_100) - audio.loudness(mixed - in_mix, 44_100) == pytest.approx(balance, abs=0.05)
+    assert levels["accompaniment_lufs"] - levels["vocal_lufs"] - levels["vocal_gain_db"] == pytest.approx(balance, abs=0.05)
+    assert mixed.shape == vocal.shape
+
+
+def test_a_loud_mix_is_turned_down_below_minus_1_dbfs():
+    vocal, band = tone(1, level=1.0), tone(1, hz=443, level=1.0)
+    accompaniment, mixed, levels = audio.mix(vocal, band, 44_100, 6.0)
+    assert audio.peak(mixed) == pytest.approx(10 ** (-1 / 20), abs=1e-3)
+    assert max(audio.peak(mixed), audio.peak(accompaniment)) < 10 ** (-1 / 20)
+    assert levels["vocal_gain_db"] < -6 and levels["mix_peak_dbfs"] <= -1.0
+    # where vocal and band cancel, the band's own file must not exceed the limit either
+    accompaniment, mixed, _ = audio.mix(tone(1, level=1.0), -tone(1, level=1.0), 44_100, 0.5)
+    assert audio.peak(accompaniment) <= 10 ** (-1 / 20) and audio.peak(mixed) < 0.1
+
+
+def test_a_quiet_mix_is_left_as_loud_as_the_vocal():
+    vocal = tone(1, level=0.1)
+    _, mixed, levels = audio.mix(vocal, tone(1, hz=700, level=0.9), 44_100, -3.0)
+    assert levels["vocal_gain_db"] == 0.0 and 0.1 < audio.peak(mixed) < 0.25
+
+
+def test_a_silent_accompaniment_leaves_the_vocal():
+    vocal = tone(1)
+    accompaniment, mixed, levels = audio.mix(vocal, np.zeros((1, 44_100), np.float32), 44_100, 0.0)
+    assert np.array_equal(mixed, vocal) and not accompaniment.any() and levels["accompaniment_lufs"] is None
+
+
+def test_vocals_that_cannot_be_used():
+    audio.check_vocal(tone(0.2), 44_100)
+    for wav, message in (
+        (tone(0.19), "0.190 s long; at least 0.2 s"),
+        (tone(1, level=0.0009), "silent, its peak is -60.9 dBFS"),
+        (np.concatenate([tone(1), -tone(1)]), "cancel out"),
+        (np.full((1, 44_100), 0.5, np.float32), "silent, its peak is -inf"),
+        (np.where(np.arange(44_100) == 22_050, 0.002, 0)[None].astype(np.float32), "below -70 LUFS"),
+    ):
+        with pytest.raises(AudioError, match=message):
+            audio.check_vocal(wav, 44_100)

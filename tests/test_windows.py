@@ -1,0 +1,57 @@
+"""Span plans by hand, and their promises over many lengths: every frame once, full windows, prompts that are known."""
+
+import pytest
+import torch
+
+from accompgen.generation.windows import Span, blocks, plan, stitch
+
+
+def test_plan_by_hand():
+    assert plan(18, 8, 4) == [Span(0, 0, 8), Span(4, 8, 12), Span(8, 12, 16), Span(10, 16, 18)]
+    assert plan(16, 8, 4) == [Span(0, 0, 8), Span(4, 8, 12), Span(8, 12, 16)]
+    assert plan(5, 8, 4) == [Span(0, 0, 5)]
+    assert plan(17, 8) == [Span(0, 0, 8), Span(8, 8, 16), Span(9, 16, 17)]
+
+
+def test_frames_of_a_span_at_both_rates():
+    span = Span(10, 16, 18)
+    assert (span.frames(50), span.frames(75)) == (slice(20, 36), slice(30, 54))
+    assert (span.prompt_frames(50), span.prompt_frames(75)) == (12, 18)
+
+
+@pytest.mark.parametrize("window, prompt", [(250, 125), (75, 25), (75, 0), (7, 6), (1, 0)])
+def test_every_block_is_new_once_and_windows_keep_their_length(window, prompt):
+    for song in [*range(1, 40), 250, 251, 375, 376, 830, 6000]:
+        spans = plan(song, window, prompt)
+        new = [block for span in spans for block in range(span.new, span.stop)]
+        assert new == list(range(song))
+        assert all(span.stop - span.start == min(window, song) and span.start >= 0 for span in spans)
+        assert all(span.new - span.start >= prompt for span in spans[1:])
+        assert len(spans) <= 1 + -(-max(0, song - window) // (window - prompt))  # grows linearly with the song
+
+
+def test_stitch_puts_every_frame_where_it_belongs():
+    song = torch.arange(2 * 18 * 3).reshape(2, 54)  # 18 blocks at 75 Hz, two codebooks
+    spans = plan(18, 8, 4)
+    pieces = [song[:, span.frames(75)].clone() for span in spans]
+    for piece, span in zip(pieces, spans):
+        piece[:, : span.prompt_frames(75)] = -1  # prompts must not be taken
+    assert torch.equal(stitch(pieces, spans, 75), song)
+
+
+def test_stitch_refuses_a_piece_of_another_length():
+    with pytest.raises(ValueError, match="has 23 frames.*has 24"):
+        stitch([torch.zeros(1, 23)], [Span(0, 0, 8)], 75)
+
+
+def test_seconds_must_be_whole_blocks():
+    assert (blocks(10.0), blocks(3), blocks(0.04), blocks(2.96)) == (250, 75, 1, 74)
+    for wrong in (0, 0.05, 3.01, -1):
+        with pytest.raises(ValueError, match="multiple of 0.04"):
+            blocks(wrong)
+
+
+def test_lengths_out_of_range():
+    for arguments in ((0, 5, 1), (5, 0, 0), (5, 5, 5), (5, 5, -1)):
+        with pytest.raises(ValueError, match="expected song and window"):
+            plan(*arguments)
