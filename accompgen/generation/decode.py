@@ -1,0 +1,79 @@
+"""One stage, token by token: read context and prompt at once, then a cached step per token, under guidance in one batch."""
+
+from collections.abc import Callable
+
+import torch
+
+from accompgen.generation.sampling import Sampling, guide, sample
+from accompgen.layout import deinterleave, interleave
+from accompgen.model.stage_lm import StageLM
+
+
+@torch.inference_mode()
+def decode(
+    model: StageLM,
+    context: dict,
+    frames: int,
+    sampling: Sampling,
+    generators: list[torch.Generator],
+    prompt=None,
+    progress: Callable[[int, int], None] | None = None,
+):
+    """Sample the target of a stage.
+
+    With guidance other than 1 the model runs 2 B rows, the second half under the null context; with 1 it runs B.
+    Row b draws one number per token from generators[b] and from nothing else, so its codes do not depend on its batch.
+
+    Args:
+        model: in eval mode.
+        context: stream name -> LongTensor [B, Q, T], covering `frames` target frames; more is heard as what comes later.
+        frames: F, frames of the result, prompt included.
+        generators: B generators on the CPU.
+        prompt: LongTensor [B, Q, Fp], the first Fp frames as given; None: none.
+        progress: called with (frames done, frames) after every frame.
+
+    Returns:
+        LongTensor [B, Q, frames].
+
+    Raises:
+        ValueError: prompt, context or generators that do not fit.
+    """
+    batch, codebooks = len(generators), model.layout.target.codebooks
+    device = model.heads.device
+    context = {name: grid.to(device) for name, grid in context.items()}
+    if prompt is None:
+        prompt = torch.zeros(batch, codebooks, 0, dtype=torch.long)
+    prompt = prompt.to(device)
+    _check(context, prompt, batch, codebooks, frames)
+    given, total = prompt.shape[-1] * codebooks, frames * codebooks
+    tokens = torch.zeros(batch, total, dtype=torch.long, device=device)
+    tokens[:, :given] = interleave(prompt)
+    if given == total:
+        return deinterleave(tokens, codebooks)
+    chances = torch.stack([torch.rand(total - given, generator=g, dtype=torch.float64) for g in generators], dim=1).to(device)
+    copies, drop = 1, None
+    if sampling.guidance != 1:
+        copies, drop = 2, torch.arange(2 * batch, device=device) >= batch
+    state, logits = model.start(
+        {name: grid.repeat(copies, 1, 1) for name, grid in context.items()}, prompt.repeat(copies, 1, 1), frames, drop
+    )
+    for n in range(given, total):
+        if n > given:
+            logits = model.step(state, tokens[:, n - 1].repeat(copies))
+        if copies == 2:
+            logits = guide(*logits.chunk(2), sampling.guidance)
+        tokens[:, n] = sample(logits, chances[n - given], sampling)
+        if progress and (n + 1) % codebooks == 0:
+            progress((n + 1) // codebooks, frames)
+    return deinterleave(tokens, codebooks)
+
+
+def _check(context, prompt, batch, codebooks, frames):
+    if prompt.shape[:2] != (batch, codebooks) or prompt.shape[2] > frames:
+        raise ValueError(
+            f"the prompt has shape {tuple(prompt.shape)}; "
+            f"expected [{batch}, {codebooks}, at most {frames}], one row per generator"
+        )
+    for name, grid in context.items():
+        if len(grid) != batch:
+            raise ValueError(f"context {name!r} has {len(grid)} rows for {batch} generators; each row needs its own")

@@ -1,0 +1,68 @@
+"""Logits -> ids: temperature, top-k, top-p, guidance. Pure functions; chance comes in as one uniform number per token."""
+
+import math
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How tokens are drawn. The defaults are AccompGen's published values.
+
+    Raises:
+        ValueError: a value out of its range.
+    """
+
+    temperature: float = 0.9  # 0: always the likeliest token
+    top_k: int = 250  # 0: off
+    top_p: float = 1.0  # 1: off
+    guidance: float = 3.0  # 1: plain sampling; 0: the context is ignored
+
+    def __post_init__(self):
+        if not 0 <= self.temperature < math.inf:
+            raise ValueError(f"temperature is {self.temperature}; expected 0 (greedy) or a positive number")
+        if self.top_k < 0 or self.top_k != int(self.top_k):
+            raise ValueError(f"top_k is {self.top_k}; expected a whole number, 0 (off) or more")
+        if not 0 < self.top_p <= 1:
+            raise ValueError(f"top_p is {self.top_p}; expected more than 0 and at most 1 (off)")
+        if not 0 <= self.guidance < math.inf:
+            raise ValueError(f"guidance is {self.guidance}; expected 0 or more (1: plain sampling)")
+
+
+def guide(conditional, null, guidance: float):
+    """Classifier-free guidance: null + guidance * (conditional - null). Source: arXiv 2207.12598, w = guidance - 1."""
+    return null + guidance * (conditional - null)
+
+
+def candidates(logits, top_k: int, top_p: float):
+    """The tokens that may be drawn: (logits [*, k], ids [*, k] or None where all ids are kept in their own order).
+
+    top_p keeps the fewest tokens, the likeliest first, whose probabilities (of the logits given, after top_k) reach top_p.
+    """
+    vocab = logits.shape[-1]
+    if top_p < 1:
+        values, ids = logits.topk(min(top_k or vocab, vocab))
+        before = values.softmax(-1).cumsum(-1) - values.softmax(-1)  # mass of the likelier tokens
+        return values.masked_fill(before >= top_p, -math.inf), ids
+    if 0 < top_k < vocab:
+        return logits.topk(top_k)
+    return logits, None
+
+
+def sample(logits, uniform, sampling: Sampling):
+    """Draw one id per row by inverting the cumulative distribution.
+
+    Args:
+        logits: [*, V].
+        uniform: [*] numbers in [0, 1); not used when the temperature is 0.
+        sampling: temperature, top_k and top_p are used; guidance is `guide`'s.
+
+    Returns:
+        LongTensor [*].
+    """
+    if sampling.temperature == 0:
+        return logits.argmax(-1)
+    values, ids = candidates(logits.double() / sampling.temperature, sampling.top_k, sampling.top_p)
+    cumulative = values.softmax(-1).cumsum(-1)
+    threshold = uniform.to(cumulative).unsqueeze(-1) * cumulative[..., -1:]
+    choice = (cumulative <= threshold).sum(-1, keepdim=True).clamp(max=cumulative.shape[-1] - 1)
+    return (choice if ids is None else ids.gather(-1, choice)).squeeze(-1)

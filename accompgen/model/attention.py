@@ -1,0 +1,106 @@
+"""Causal or bidirectional attention with QK-norm, a T5 relative bias and a key-value cache allocated once.
+
+Choices: queries and keys are RMS-normalised per head with a learned gain (logits stay bounded whatever the weights do); the
+bias is the only thing that knows of positions, one table for all layers of a stack; no biases in the projections. The formulas
+are those of x-transformers (`attn_qk_norm`, `attn_qk_norm_dim_scale`, `rel_pos_bias`), with the same weights to 2e-5.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+TINY = 1e-24  # eps of a mean square: x / max(|x|, 1e-12) for every x that float32 distinguishes from 0
+
+
+def relative_buckets(distance, buckets: int, max_distance: int, signed: bool):
+    """T5 buckets of integer distances (query position minus key position), same shape, in 0..buckets-1.
+
+    Unsigned: keys ahead of the query count as distance 0. Signed: the upper half of the buckets is for keys ahead. Half of the
+    buckets of a side hold one distance each, the others grow logarithmically up to `max_distance`, and the last holds the rest.
+    Source: T5, arXiv 1910.10683, section 2.1.
+    """
+    ahead = torch.zeros_like(distance)
+    if signed:
+        buckets //= 2
+        ahead = (distance < 0).long() * buckets
+        distance = distance.abs()
+    distance = distance.clamp(min=0)
+    exact = buckets // 2
+    growth = torch.log(distance.clamp(min=exact).double() / exact) / math.log(max_distance / exact)
+    far = (exact + (growth * (buckets - exact)).long()).clamp(max=buckets - 1)
+    return ahead + torch.where(distance < exact, distance, far)
+
+
+class RelativeBias(nn.Module):
+    """The bias added to attention logits: a learned value per head and bucket of distance, and per ordered pair of streams.
+
+    Args:
+        heads: H.
+        scale: factor of the bucket values, sqrt of the head's width as in x-transformers.
+        buckets, max_distance: see `relative_buckets`; the distance is in the unit of the positions given to `forward`.
+        signed: whether keys ahead of the query have buckets of their own.
+        streams: number of streams whose ordered pairs (query's stream, key's stream) have a value of their own; 0: none.
+    """
+
+    def __init__(self, heads: int, scale: float, buckets: int, max_distance: int, signed: bool, streams: int = 0):
+        super().__init__()
+        self.scale, self.max_distance, self.signed = scale, max_distance, signed
+        self.table = nn.Parameter(torch.zeros(buckets, heads))
+        self.pairs = nn.Parameter(torch.zeros(streams, streams, heads)) if streams else None
+
+    def forward(self, query_positions, key_positions, query_streams=None, key_streams=None):
+        """Positions [N] and [M], streams likewise -> bias [H, N, M]."""
+        distance = query_positions[:, None] - key_positions  # [N, M]
+        bias = self.table[relative_buckets(distance, len(self.table), self.max_distance, self.signed)]
+        if self.pairs is not None:
+            bias = bias + self.pairs[query_streams[:, None], key_streams]
+        return (bias * self.scale).permute(2, 0, 1)
+
+
+class Cache:
+    """Keys and values of all layers for up to `length` positions, allocated once: two tensors [L, B, H, length, d]."""
+
+    def __init__(self, layers: int, rows: int, heads: int, length: int, head_width: int, device=None, dtype=torch.float32):
+        self.keys = torch.zeros(layers, rows, heads, length, head_width, device=device, dtype=dtype)
+        self.values = torch.zeros_like(self.keys)
+        self.filled = 0  # positions written in every layer
+
+    def extend(self, layer: int, keys, values):
+        """Write `keys` and `values` [B, H, n, d] behind the filled positions; return all keys and values so far."""
+        end = self.filled + keys.shape[2]
+        self.keys[layer, :, :, self.filled : end] = keys
+        self.values[layer, :, :, self.filled : end] = values
+        return self.keys[layer, :, :, :end], self.values[layer, :, :, :end]
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention with QK-norm.
+
+    Args:
+        width: D.
+        heads: H.
+        head_width: d of each head; H * d need not be D.
+        dropout: of the attention weights, in training.
+    """
+
+    def __init__(self, width: int, heads: int, head_width: int, dropout: float = 0.0):
+        super().__init__()
+        self.heads, self.head_width, self.dropout = heads, head_width, dropout
+        self.qkv = nn.Linear(width, 3 * heads * head_width, bias=False)
+        self.out = nn.Linear(heads * head_width, width, bias=False)
+        self.query_gain = nn.Parameter(torch.ones(heads, 1, head_width))
+        self.key_gain = nn.Parameter(torch.ones(heads, 1, head_width))
+
+    def forward(self, x, bias, cache: Cache | None = None, layer: int = 0):
+        """x [B, N, D], bias [H, N, M] with -inf where a query may not look -> [B, N, D]; M = N, or filled + N with a cache."""
+        q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, self.head_width)).permute(2, 0, 3, 1, 4)  # each [B, H, N, d]
+        q = F.rms_norm(q, (self.head_width,), eps=TINY) * self.query_gain
+        k = F.rms_norm(k, (self.head_width,), eps=TINY) * self.key_gain
+        if cache is not None:
+            k, v = cache.extend(layer, k, v)
+        q, k = q.to(v.dtype), k.to(v.dtype)
+        dropout = self.dropout if self.training else 0.0
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=bias.to(v.dtype)[None], dropout_p=dropout)  # scale d ** -0.5
+        return self.out(y.transpose(1, 2).flatten(2))

@@ -1,0 +1,190 @@
+"""The language model of a stage: embeddings of a layout + Transformer + one head per codebook. ONE class for the three stages.
+
+How it hears the context is one value of its configuration:
+
+- `prefix`: [context, target] is one causal sequence.
+- `aligned`: an encoder without the causal mask reads the context at its own frame rate (embeddings of simultaneous
+  tokens are summed), and position n of the target receives, added to its input, the encoded frame that sounds with
+  token n, the token it is about to predict: it hears its own time, and through the encoder what comes later. In the
+  coarse stage the vocal and the semantic frames are summed at 50 Hz; in the fine stage the four coarse codebooks at
+  75 Hz.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from accompgen.config import ConfigError, StageConfig
+from accompgen.layout import BOS, NULL, Layout, Places, join, sounding
+from accompgen.model.attention import Cache
+from accompgen.model.transformer import Transformer
+from accompgen.stages import streams
+
+
+@dataclass
+class DecodeState:
+    """What a step needs besides the last token: the cache, the places of the whole sequence, and the aligned context."""
+
+    cache: Cache
+    places: Places  # of the whole sequence, context included where it is a prefix
+    first: int  # position of BOS in that sequence
+    heard: torch.Tensor | None  # [B, F, D] encoded context of each target frame (aligned)
+    bias: torch.Tensor  # [H, n, M] bias of the next n queries, rows bias_start...
+    bias_start: int
+
+
+class StageLM(nn.Module):
+    """Predicts the target stream of a stage from its context streams. Ids only.
+
+    Args:
+        config: sizes and the row of stages.STAGES; ConfigError where context streams of different rates meet in `aligned`.
+    """
+
+    def __init__(self, config: StageConfig):
+        super().__init__()
+        table = streams(config.semantic_vocab, config.bins, config.coarse_codebooks, config.fine_codebooks)
+        layout = Layout.of(config.stage, table)
+        self.config, self.layout = config, layout
+        aligned, time = config.context == "aligned", config.positions == "time"
+        if aligned and len({stream.hz for stream in layout.context}) > 1:
+            raise ConfigError(f"context = 'aligned' needs context streams of one rate; {config.stage} has several")
+        size = dict(width=config.width, heads=config.heads, dropout=config.dropout)
+        size |= dict(buckets=config.relative_buckets, max_distance=config.relative_max_distance)
+        self.encoder = Transformer(layers=config.context_layers, causal=False, signed=True, **size) if aligned else None
+        # In a prefix the order of the sequence is not the order in time: keys may lie ahead, and streams tell who they are.
+        mixed = time and not aligned
+        pairs = len(layout.streams) if mixed else 0
+        self.decoder = Transformer(layers=config.layers, causal=True, signed=mixed, streams=pairs, **size)
+        self.token_embedding = nn.Embedding(layout.rows, config.width)
+        self.stream_embedding = nn.Embedding(len(layout.streams), config.width)
+        self.codebook_embedding = nn.Embedding(max(stream.codebooks for stream in layout.streams), config.width)
+        self.heads = nn.Parameter(torch.empty(layout.target.codebooks, layout.target.vocab, config.width))  # [Q, V, D]
+        for weight in (self.token_embedding, self.stream_embedding, self.codebook_embedding):
+            nn.init.normal_(weight.weight, std=0.02)
+        nn.init.normal_(self.heads, std=0.02)
+        if aligned:  # the encoded frame starts as loud as the embeddings it is added to
+            nn.init.constant_(self.encoder.norm.gain, 0.02)
+
+    def forward(self, context: dict, target, *, drop=None, hide=None):
+        """Teacher forcing: the logits of every token of the target, each from the context and the tokens before it.
+
+        Args:
+            context: stream name -> LongTensor [B, Q, T], T long enough to cover the target; what lies beyond is heard too.
+            target: LongTensor [B, Q, F].
+            drop: bool [B], rows whose whole context is replaced by the null token.
+            hide: bool [B, F * Q], tokens of the target (interleaved) that are masked as history; they are still predicted.
+
+        Returns:
+            logits [B, F, Q, V] in float32.
+
+        Raises:
+            ValueError: context streams missing or too short.
+        """
+        self.layout.check(context, target.shape[-1])
+        history = self.layout.history(target, hide)  # [B, F * Q]
+        x, places, _ = self._inputs(context, history, target.shape[-1], drop)
+        x = self.decoder(x, self.decoder.bias(self._positions(places), places.stream))
+        x = x[:, -history.shape[1] :].unflatten(1, (-1, self.layout.target.codebooks))  # [B, F, Q, D]
+        return torch.einsum("bfqd,qvd->bfqv", x, self.heads).float()
+
+    def _inputs(self, context, history, frames, drop):
+        """Input embeddings of the decoder's sequence [B, N, D] up to the end of `history`, its places, the heard frames.
+
+        The places reach to the end of `frames` target frames, which may lie beyond the history.
+        """
+        device, stage = history.device, self.layout
+        place = stage.places(len(stage.context), frames, device)
+        x = self._embed(history, place)
+        parts = [self._context_rows(index, context, drop) for index in range(len(stage.context))]
+        if self.encoder is None:
+            x = torch.cat([*(self._embed(rows, at) for rows, at in parts), x], dim=1)
+            return x, join([*(at for _, at in parts), place]), None
+        heard = self._listen(parts)[:, sounding(stage.target, frames, stage.context[0], device)]  # [B, F, D]
+        n = history.shape[1]
+        return x + heard.repeat_interleave(stage.target.codebooks, dim=1)[:, :n], place, heard
+
+    def _context_rows(self, index, context, drop):
+        """Rows of the embedding table [B, T * Q] and places of a context stream, null where `drop`."""
+        grid = context[self.layout.context[index].name]
+        rows = self.layout.table_rows(index, grid)
+        if drop is not None:
+            rows = rows.masked_fill(drop[:, None], NULL)
+        return rows, self.layout.places(index, grid.shape[-1], grid.device)
+
+    def _embed(self, rows, places: Places):
+        """Token + stream + codebook embedding of rows [B, n], the first n of the places -> [B, n, D]."""
+        n = rows.shape[1]
+        place = self.stream_embedding(places.stream[:n]) + self.codebook_embedding(places.codebook[:n])
+        return self.token_embedding(rows) + place
+
+    def _listen(self, parts):
+        """The encoded context [B, T, D] at its frame rate, T of the shortest stream."""
+        frames = min(len(at) // stream.codebooks for stream, (_, at) in zip(self.layout.context, parts))
+        x = sum(
+            self._embed(rows, at).unflatten(1, (-1, stream.codebooks)).sum(2)[:, :frames]
+            for stream, (rows, at) in zip(self.layout.context, parts)
+        )
+        places = self.layout.places(0, frames, x.device)
+        step = self.layout.context[0].codebooks
+        positions = places.tick[::step] if self.config.positions == "time" else torch.arange(frames, device=x.device)
+        return self.encoder(x, self.encoder.bias(positions))
+
+    def _positions(self, places: Places):
+        """Positions of the relative bias [N]: ticks, or indices of the sequence."""
+        return places.tick if self.config.positions == "time" else torch.arange(len(places), device=places.tick.device)
+
+    # ---- decoding, used by generation/decode.py ----
+
+    def start(self, context: dict, prompt, frames: int, drop=None):
+        """Read the context and the first frames of the target at once, and make room for the rest.
+
+        Args:
+            context: as in `forward`; it must cover `frames` target frames.
+            prompt: LongTensor [B, Q, Fp], the target's first frames; Fp may be 0, not `frames`.
+            frames: F of the whole target.
+            drop: bool [B], rows that decode under the null context.
+
+        Returns:
+            (state, logits [B, V] of the first token behind the prompt).
+        """
+        self.layout.check(context, frames)
+        tokens = self.layout.table_rows(len(self.layout.context), prompt)  # [B, Fp * Q]
+        history = torch.cat([tokens.new_full((len(tokens), 1), BOS), tokens], dim=1)
+        x, places, heard = self._inputs(context, history, frames, drop)
+        length, block = x.shape[1], self.decoder
+        cache = Cache(len(block.blocks), len(x), block.heads, len(places), block.head_width, x.device)
+        bias = block.bias(self._positions(places), places.stream, 0, length)
+        x = block(x, bias, cache)[:, -1]
+        state = DecodeState(cache, places, length - history.shape[1], heard, bias, bias_start=0)
+        return state, self._head(x, length - 1 - state.first)
+
+    def step(self, state: DecodeState, ids):
+        """Ids [B] of the token chosen last -> logits [B, V] of the next one."""
+        at = state.cache.filled  # position in the sequence
+        n = at - state.first  # the token this position predicts
+        codebooks, stage = self.layout.target.codebooks, self.layout
+        row = ids + (stage.offsets[-1] + (n - 1) % codebooks * stage.target.vocab)
+        x = self.token_embedding(row) + self.stream_embedding.weight[-1] + self.codebook_embedding.weight[n % codebooks]
+        if state.heard is not None:
+            x = x + state.heard[:, n // codebooks]
+        x = self.decoder(x[:, None], self._bias_row(state, at), state.cache)[:, 0]
+        return self._head(x, n)
+
+    def _bias_row(self, state, at, block: int = 64):
+        """The bias of the query at position `at` [H, 1, at + 1]; rows are made a block at a time."""
+        if at >= state.bias_start + state.bias.shape[1]:
+            state.bias_start = at
+            end = min(at + block, len(state.places))
+            state.bias = self.decoder.bias(self._positions(state.places), state.places.stream, at, end)
+        row = at - state.bias_start
+        return state.bias[:, row : row + 1, : at + 1]
+
+    def _head(self, x, n):
+        """Logits [B, V] of token n from x [B, D]."""
+        return nn.functional.linear(x, self.heads[n % self.layout.target.codebooks]).float()
+
+
+def parameters(model: nn.Module) -> int:
+    """Number of learned values."""
+    return sum(parameter.numel() for parameter in model.parameters())

@@ -1,0 +1,118 @@
+"""RMSNorm, GEGLU, Block, Transformer: a pre-norm stack, causal (decoder) or not (context encoder)."""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from accompgen.model.attention import TINY, Attention, Cache, RelativeBias
+
+
+class RMSNorm(nn.Module):
+    """x / rms(x) * gain over the last axis; computed in float32. Source: arXiv 1910.07467."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.gain = nn.Parameter(torch.ones(width))
+
+    def forward(self, x):
+        return F.rms_norm(x.float(), self.gain.shape, self.gain, eps=TINY)
+
+
+class GEGLU(nn.Module):
+    """Feed-forward: value * GELU(gate), inner width 4 D, exact GELU. Source: arXiv 2002.05202."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.expand = nn.Linear(width, 2 * 4 * width)
+        self.contract = nn.Linear(4 * width, width)
+
+    def forward(self, x):
+        value, gate = self.expand(x).chunk(2, dim=-1)
+        return self.contract(value * F.gelu(gate))
+
+
+class Block(nn.Module):
+    """x + attention(norm(x)), then x + feed_forward(norm(x))."""
+
+    def __init__(self, width: int, heads: int, head_width: int, dropout: float = 0.0):
+        super().__init__()
+        self.attention_norm = RMSNorm(width)
+        self.attention = Attention(width, heads, head_width, dropout)
+        self.feed_forward_norm = RMSNorm(width)
+        self.feed_forward = GEGLU(width)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x, bias, cache: Cache | None = None, layer: int = 0):
+        x = x + self.dropout(self.attention(self.attention_norm(x), bias, cache, layer))
+        return x + self.dropout(self.feed_forward(self.feed_forward_norm(x)))
+
+
+class Transformer(nn.Module):
+    """A stack of blocks with one relative bias for all of them and a norm at the end.
+
+    Args:
+        width, layers, heads: D, L, H.
+        causal: whether a position sees itself and earlier ones of the sequence only.
+        buckets, max_distance, signed, streams: see attention.RelativeBias.
+        head_width: of each head; D / H unless given.
+        dropout: of attention weights and of each branch, in training.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        layers: int,
+        heads: int,
+        causal: bool,
+        *,
+        buckets: int = 32,
+        max_distance: int = 128,
+        signed: bool = False,
+        streams: int = 0,
+        head_width: int | None = None,
+        dropout: float = 0.0,
+    ):
+        super().__init__()
+        self.causal, self.heads = causal, heads
+        self.head_width = head_width or width // heads
+        self.relative_bias = RelativeBias(heads, self.head_width**0.5, buckets, max_distance, signed, streams)
+        self.blocks = nn.ModuleList(Block(width, heads, self.head_width, dropout) for _ in range(layers))
+        self.norm = RMSNorm(width)
+        self.initialise()
+
+    def initialise(self):
+        """Linear weights N(0, 0.02), those that write into the residual stream divided by sqrt(2 L); biases 0; bias table 0."""
+        for name, parameter in self.named_parameters():
+            if name.endswith((".out.weight", ".contract.weight")):
+                nn.init.normal_(parameter, std=0.02 / (2 * len(self.blocks)) ** 0.5)
+            elif name.endswith((".qkv.weight", ".expand.weight")):
+                nn.init.normal_(parameter, std=0.02)
+            elif name.endswith("bias"):
+                nn.init.zeros_(parameter)
+
+    def bias(self, positions, streams=None, start: int = 0, end: int | None = None):
+        """The bias of queries start..end-1 over keys 0..end-1, -inf where `causal` forbids.
+
+        Args:
+            positions: LongTensor [N], in the unit of max_distance.
+            streams: LongTensor [N], needed where the bias knows pairs of streams.
+
+        Returns:
+            [H, end - start, end].
+        """
+        end = len(positions) if end is None else end
+        at = slice(start, end)
+        pair = (None, None) if streams is None else (streams[at], streams[:end])
+        bias = self.relative_bias(positions[at], positions[:end], *pair)
+        if self.causal:
+            order = torch.arange(end, device=positions.device)
+            bias = bias.masked_fill(order[at, None] < order, float("-inf"))
+        return bias
+
+    def forward(self, x, bias, cache: Cache | None = None):
+        """x [B, N, D] and the bias of its positions -> [B, N, D], normalised; with a cache, x stands behind its filled part."""
+        for layer, block in enumerate(self.blocks):
+            x = block(x, bias, cache, layer)
+        if cache is not None:
+            cache.filled += x.shape[1]
+        return self.norm(x)
