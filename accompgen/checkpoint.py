@@ -43,13 +43,21 @@ class Checkpoint:
 def save_component(directory, config: dict, tensors: dict, force: bool = False) -> None:
     """Write `config` and `tensors` (name -> torch tensor) as a component directory, atomically.
 
-    Raises CheckpointError if `directory` exists and `force` is not set, or if it cannot be written.
+    Raises CheckpointError if `directory` exists and `force` is not set, if it is something else than a component, or if it
+    cannot be written.
     """
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
+    directory = Path(directory)
+    if force and _filled(directory) and not all((directory / name).is_file() for name in (CONFIG_FILE, WEIGHTS_FILE)):
+        raise CheckpointError(f"{directory} exists and is no component, so it is not replaced; choose another directory")
     with _new_directory(directory, force) as folder:
         _write_json(folder / CONFIG_FILE, config)
-        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, folder / WEIGHTS_FILE)
+        try:
+            save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, folder / WEIGHTS_FILE)
+        except SafetensorError as error:  # a full disk, for one
+            raise CheckpointError(f"cannot write {directory / WEIGHTS_FILE}: {error}") from error
 
 
 def load_component(directory) -> tuple[dict, dict]:
@@ -104,7 +112,7 @@ def write_checkpoint(directory, components: dict, info: dict, force: bool = Fals
     directory = Path(directory)
     if set(components) != set(COMPONENTS):
         raise CheckpointError(f"a checkpoint needs the components {', '.join(COMPONENTS)}; got {', '.join(sorted(components))}")
-    if force and directory.exists() and not (directory / CONFIG_FILE).is_file():
+    if force and _filled(directory) and "format_version" not in _read_json(directory / CONFIG_FILE, missing={}):
         raise CheckpointError(f"{directory} exists and is no checkpoint, so it is not replaced; choose another directory")
     with _new_directory(directory, force) as folder:
         for name, source in components.items():
@@ -116,7 +124,8 @@ def write_checkpoint(directory, components: dict, info: dict, force: bool = Fals
         _check_tokenizers(folder, directory)
         files = [f"{name}/{file}" for name in COMPONENTS for file in (CONFIG_FILE, WEIGHTS_FILE)]
         hashes = {file: file_hash(folder / file) for file in files}
-        _write_json(folder / CONFIG_FILE, {"format_version": FORMAT_VERSION, **info, "sha256": hashes})
+        version = {"format_version": FORMAT_VERSION}
+        _write_json(folder / CONFIG_FILE, version | info | version | {"sha256": hashes})
 
 
 def read_checkpoint(directory) -> Checkpoint:
@@ -165,7 +174,7 @@ def _check_tokenizers(folder, shown):
 
 
 def search_path() -> list[Path]:
-    """Where checkpoints are looked for by name: $ACCOMPGEN_CHECKPOINTS, the repository's or the installation's folder, the cache."""
+    """Where names are looked up: $ACCOMPGEN_CHECKPOINTS, the repository's folder, the installation's, the cache."""
     places = [Path(text) for text in os.environ.get("ACCOMPGEN_CHECKPOINTS", "").split(os.pathsep) if text]
     places.append(Path(__file__).resolve().parents[1] / "checkpoints")
     places.append(Path(sys.prefix) / "share" / "accompgen" / "checkpoints")
@@ -175,7 +184,7 @@ def search_path() -> list[Path]:
 
 def cache_directory() -> Path:
     """$ACCOMPGEN_CACHE, else accompgen/ in the user's cache folder."""
-    if "ACCOMPGEN_CACHE" in os.environ:
+    if os.environ.get("ACCOMPGEN_CACHE"):
         return Path(os.environ["ACCOMPGEN_CACHE"])
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "accompgen"
 
@@ -201,7 +210,9 @@ def find_checkpoint(name_or_directory) -> Path:
     if str(name_or_directory) in there:
         return there[str(name_or_directory)]
     names = ", ".join(sorted(there)) or "none"
-    raise CheckpointError(f"no checkpoint {str(name_or_directory)!r}: neither a checkpoint directory nor one of those found ({names})")
+    raise CheckpointError(
+        f"no checkpoint {str(name_or_directory)!r}: neither a checkpoint directory nor one of those found ({names})"
+    )
 
 
 @contextmanager
@@ -221,7 +232,12 @@ def _new_directory(directory, force):
         if directory.exists():
             old = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
             os.rename(directory, old / "old")
-            os.rename(folder, directory)
+            try:
+                os.rename(folder, directory)
+            except OSError:
+                os.rename(old / "old", directory)
+                old.rmdir()
+                raise
             shutil.rmtree(old)
         else:
             os.rename(folder, directory)
@@ -231,14 +247,26 @@ def _new_directory(directory, force):
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def _filled(directory):
+    """Whether there is something at `directory` that a replacement would remove: a file, or a folder with content."""
+    return directory.exists() and not (directory.is_dir() and not any(directory.iterdir()))
+
+
 def _write_json(path, values):
     path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
 
 
-def _read_json(path):
+def _read_json(path, missing=None):
+    """The object in a JSON file; `missing`, if given, where there is no such file. Raises CheckpointError."""
+    path = Path(path)
+    if missing is not None and not path.is_file():
+        return missing
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        values = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise CheckpointError(f"cannot read {path}: {error.strerror}") from error
-    except json.JSONDecodeError as error:
+    except ValueError as error:
         raise CheckpointError(f"{path} is not valid JSON: {error}") from error
+    if not isinstance(values, dict):
+        raise CheckpointError(f"{path} holds a {type(values).__name__}; expected an object with named values")
+    return values

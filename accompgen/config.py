@@ -1,6 +1,7 @@
-"""Configuration: frozen dataclasses, read from TOML, written as JSON. An unknown key is an error, and so is a value of another type.
+"""Configuration: frozen dataclasses, read from TOML, written as JSON.
 
-A config holds values, never names of classes. Sizes live in the recipes' TOML files, not here.
+An unknown key is an error, and so is a value of another type or out of its range. A config holds values, never names of
+classes. Sizes live in the recipes' TOML files, not here.
 """
 
 import dataclasses
@@ -26,7 +27,7 @@ class StageConfig:
     heads: int = 8  # H; each of width // heads
     context: str = "aligned"  # prefix: [context, target] in one causal sequence | aligned: encoded, summed at the same tick
     context_layers: int = 4  # blocks of the context encoder; only with context = aligned
-    positions: str = "index"  # unit of the relative bias: index (sequence steps) | time (ticks of 1/150 s, bias per stream pair)
+    positions: str = "index"  # unit of the relative bias: index (steps) | time (ticks of 1/150 s, a bias per stream pair)
     relative_buckets: int = 32
     relative_max_distance: int = 128  # beyond it, distances share the last bucket; in the unit of `positions`
     dropout: float = 0.0
@@ -41,9 +42,14 @@ class StageConfig:
         _one_of("positions", self.positions, ("index", "time"))
         if self.heads < 1 or self.width % self.heads:
             raise ConfigError(f"width {self.width} must be a multiple of heads {self.heads}")
+        _in_range("width", self.width, 1, 10**6)
         _in_range("layers", self.layers, 1, 1000)
         _in_range("context_layers", self.context_layers, 0, 1000)
         _in_range("dropout", self.dropout, 0.0, 0.9)
+        for name in ("semantic_vocab", "bins"):
+            _in_range(name, getattr(self, name), 2, 10**6)
+        for name in ("coarse_codebooks", "fine_codebooks"):
+            _in_range(name, getattr(self, name), 1, 100)
         if self.relative_buckets < 2 or self.relative_max_distance <= self.relative_buckets // 2:
             raise ConfigError(
                 f"relative_max_distance {self.relative_max_distance} must exceed relative_buckets // 2 = "
@@ -85,8 +91,17 @@ class TrainConfig:
         _one_of("dtype", self.dtype, ("float32", "bfloat16"))
         for name in ("steps", "batch_size", "accumulation", "log_every", "validate_every", "save_every"):
             _in_range(name, getattr(self, name), 1, 10**9)
-        for name in ("context_dropout", "history_masking"):
+        for name in ("warmup_steps", "validation_windows", "minutes", "weight_decay"):
+            _in_range(name, getattr(self, name), 0, 10**9)
+        for name in ("context_dropout", "history_masking", "final_learning_rate"):
             _in_range(name, getattr(self, name), 0.0, 1.0)
+        for name in ("learning_rate", "clip_norm"):
+            _in_range(name, getattr(self, name), 1e-12, 1e6)
+        for name, value in (("ema_decay", self.ema_decay), ("betas[0]", self.betas[0]), ("betas[1]", self.betas[1])):
+            _in_range(name, value, 0.0, 0.999999)
+        _in_range("window_seconds", self.window_seconds, 0.04, 3600.0)
+        if abs(self.window_seconds * 25 - round(self.window_seconds * 25)) > 1e-6:
+            raise ConfigError(f"window_seconds is {self.window_seconds!r}; expected a multiple of 0.04")
         _one_of("zero_stage", self.zero_stage, (0, 1, 2))
 
 
@@ -103,13 +118,13 @@ def _in_range(key, value, low, high):
 def read_toml(path: str | Path, overrides: typing.Iterable[str] = ()) -> dict:
     """Values of a TOML file, with `overrides` such as "model.width=256" (the right side is TOML) put over them.
 
-    Raises ConfigError for a missing file, for TOML that does not parse and for an override without "=".
+    Raises ConfigError for a file that cannot be read, for TOML that does not parse and for an override without "=".
     """
     try:
         values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"cannot read the configuration {path}: {error.strerror}") from error
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not valid TOML: {error}") from error
     for override in overrides:
         key, equals, text = override.partition("=")
