@@ -34,34 +34,49 @@ def read(path) -> tuple[np.ndarray, int]:
         AudioError: no such file, a folder, not readable, not audio, cut off, without samples, of another rate, or with
             NaN or infinite samples.
     """
-    import soundfile
-
     path = Path(path)
     _check_readable(path)
+    wav, rate, expected = _decode(path, path)
+    check_samples(wav, rate, path)
+    if wav.shape[1] < expected:
+        raise AudioError(
+            f"{path}: cut off after {wav.shape[1] / rate:.2f} s of the {expected / rate:.2f} s its header announces; "
+            "copy or export it again"
+        )
+    return wav, rate
+
+
+def decode(data: bytes) -> np.ndarray:
+    """The samples [C, T] of a whole audio file in memory, the reverse of `encode`."""
+    return _decode(io.BytesIO(data), "sound")[0]
+
+
+def _decode(file, where):
+    """wav [C, T], rate, and the frames that the header announces."""
+    import soundfile
+
     try:
-        with soundfile.SoundFile(path) as file:
-            rate, expected = file.samplerate, file.frames
-            wav = file.read(dtype="float32", always_2d=True)  # [T, C]
+        with soundfile.SoundFile(file) as sound:
+            wav = sound.read(dtype="float32", always_2d=True)  # [T, C]
+            return np.ascontiguousarray(wav.T), sound.samplerate, sound.frames
     except (soundfile.SoundFileError, RuntimeError, TypeError) as error:
         reason = str(error).rsplit(":", 1)[-1].strip().rstrip(".")
         raise AudioError(
-            f"{path}: not sound, or damaged (libsndfile: {reason}); give a wav, flac, ogg or mp3 file, or convert it to one"
+            f"{where}: not sound, or damaged (libsndfile: {reason}); give a wav, flac, ogg or mp3 file, or convert it to one"
         ) from error
+
+
+def check_samples(wav: np.ndarray, rate: int, where) -> None:
+    """Raise AudioError for a rate out of range, no samples, or samples that are NaN or infinite, in wav [C, T]."""
     if not MIN_RATE <= rate <= MAX_RATE:
-        raise AudioError(f"{path}: its sample rate is {rate} Hz; {MIN_RATE} to {MAX_RATE} Hz can be used, so resample it")
-    if len(wav) == 0:
-        raise AudioError(f"{path}: the file holds no samples; record or export it again")
-    if len(wav) < expected:
-        raise AudioError(
-            f"{path}: cut off after {len(wav) / rate:.2f} s of the {expected / rate:.2f} s its header announces; "
-            "copy or export it again"
-        )
-    bad = ~np.isfinite(wav).all(axis=1)
+        raise AudioError(f"{where}: the sample rate is {rate} Hz; {MIN_RATE} to {MAX_RATE} Hz can be used, so resample it")
+    if wav.ndim != 2 or wav.shape[1] == 0:
+        raise AudioError(f"{where}: no samples (shape {wav.shape}); record or export it again")
+    bad = ~np.isfinite(wav).all(axis=0)
     if bad.any():
         raise AudioError(
-            f"{path}: {int(bad.sum())} samples are NaN or infinite, the first at {bad.argmax() / rate:.3f} s; export it again"
+            f"{where}: {int(bad.sum())} samples are NaN or infinite, the first at {bad.argmax() / rate:.3f} s; export it again"
         )
-    return np.ascontiguousarray(wav.T), rate  # [C, T]
 
 
 def _check_readable(path):
@@ -125,21 +140,39 @@ def check_format(rate: int, channels: int, suffix: str, subtype: str | None = No
 
 
 def write_bytes(path, data: bytes) -> None:
-    """Write a file whole or not at all: a temporary neighbour, then a rename. Raises AudioError where that fails."""
-    path = Path(path)
+    """Write one file whole or not at all; errors as `write_files`."""
+    write_files({path: data})
+
+
+def write_files(files: dict) -> None:
+    """Write files (path -> bytes) so that all of them appear, or none: temporary neighbours first, then renames.
+
+    Raises AudioError for a place that cannot be written or a full disk.
+    """
+    temporaries = {}
+    path = None
     try:
-        handle, temporary = tempfile.mkstemp(prefix=".accompgen-", suffix=".part", dir=path.parent)
+        for path, data in files.items():
+            handle, temporary = tempfile.mkstemp(prefix=".accompgen-", suffix=".part", dir=Path(path).parent)
+            temporaries[path] = temporary
+            with open(handle, "wb") as file:
+                file.write(data)
+            os.chmod(temporary, 0o666 & ~_umask())
+        for path, temporary in temporaries.items():
+            os.replace(temporary, path)
     except OSError as error:
-        raise AudioError(f"cannot write {path}: {error.strerror}; choose a folder that can be written") from error
-    try:
-        with open(handle, "wb") as file:
-            file.write(data)
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
-    except OSError as error:
-        raise AudioError(f"cannot write {path}: {error.strerror}; free some space or choose another folder") from error
+        raise AudioError(f"cannot write {path}: {error.strerror}; make room or choose another folder") from error
     finally:  # also after Ctrl-C
-        Path(temporary).unlink(missing_ok=True)
+        for temporary in temporaries.values():
+            Path(temporary).unlink(missing_ok=True)
+
+
+def make_folder(directory) -> None:
+    """Make a folder and those above it. Raises AudioError where that is not possible."""
+    try:
+        Path(directory).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise AudioError(f"cannot make the folder {directory}: {error.strerror}; choose another one") from error
 
 
 def _umask():

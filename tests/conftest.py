@@ -22,3 +22,11 @@ def shared():
     if not (folder / "golden").is_dir():
         pytest.skip("the folder `shared` with golden files is not beside the repository")
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint(tmp_path_factory):
+    """The directory of a checkpoint of minute networks with random weights (tests/tiny.py). Do not change it: copy it."""
+    from tiny import make_checkpoint
+
+    return make_checkpoint(tmp_path_factory.mktemp("tiny") / "tiny")

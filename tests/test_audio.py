@@ -68,12 +68,15 @@ def test_nothing_is_clipped_on_writing(tmp_path):
         audio.write(tmp_path / "b.wav", np.full((1, 100), np.nan, np.float32), 44_100)
 
 
-@pytest.mark.parametrize("rate, channels, suffix, subtype, message", [
-    (44_100, 1, ".aac", None, "'.aac' is not one of .wav, .flac, .mp3"),
-    (96_000, 1, ".mp3", None, "mp3 has no sample rate of 96000 Hz"),
-    (44_100, 1, ".flac", "FLOAT", "flac has no subtype FLOAT"),
-    (44_100, 9, ".flac", None, "at most 8 channels, not 9"),
-])
+@pytest.mark.parametrize(
+    "rate, channels, suffix, subtype, message",
+    [
+        (44_100, 1, ".aac", None, "'.aac' is not one of .wav, .flac, .mp3"),
+        (96_000, 1, ".mp3", None, "mp3 has no sample rate of 96000 Hz"),
+        (44_100, 1, ".flac", "FLOAT", "flac has no subtype FLOAT"),
+        (44_100, 9, ".flac", None, "at most 8 channels, not 9"),
+    ],
+)
 def test_what_a_format_cannot_hold(rate, channels, suffix, subtype, message):
     with pytest.raises(AudioError, match=message):
         audio.encode(np.zeros((channels, 10), np.float32), rate, suffix, subtype)

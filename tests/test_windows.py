@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from accompgen.generation.windows import Span, blocks, plan, stitch
+from accompgen.generation.windows import Span, blocks, plan
 
 
 def test_plan_by_hand():
@@ -30,18 +30,16 @@ def test_every_block_is_new_once_and_windows_keep_their_length(window, prompt):
         assert len(spans) <= 1 + -(-max(0, song - window) // (window - prompt))  # grows linearly with the song
 
 
-def test_stitch_puts_every_frame_where_it_belongs():
-    song = torch.arange(2 * 18 * 3).reshape(2, 54)  # 18 blocks at 75 Hz, two codebooks
-    spans = plan(18, 8, 4)
-    pieces = [song[:, span.frames(75)].clone() for span in spans]
-    for piece, span in zip(pieces, spans):
-        piece[:, : span.prompt_frames(75)] = -1  # prompts must not be taken
-    assert torch.equal(stitch(pieces, spans, 75), song)
-
-
-def test_stitch_refuses_a_piece_of_another_length():
-    with pytest.raises(ValueError, match="has 23 frames.*has 24"):
-        stitch([torch.zeros(1, 23)], [Span(0, 0, 8)], 75)
+@pytest.mark.parametrize("hz", [50, 75])
+@pytest.mark.parametrize("prompt", [0, 4])
+def test_the_added_parts_of_the_pieces_are_the_song(hz, prompt):
+    song = torch.arange(2 * 18 * hz // 25).reshape(2, -1)  # 18 blocks, two codebooks
+    stitched = torch.full_like(song, -1)
+    for span in plan(18, 8, prompt):
+        piece = song[:, span.frames(hz)].clone()
+        piece[:, : span.prompt_frames(hz)] = -2  # prompts must not be taken
+        stitched[:, span.added(hz)] = piece[:, span.prompt_frames(hz) :]
+    assert torch.equal(stitched, song)
 
 
 def test_seconds_must_be_whole_blocks():

@@ -1,4 +1,4 @@
-"""Long songs: which spans of a song a stage is run on, and how the pieces become one stream again. No model here.
+"""Long songs: which spans of a song a stage is run on, and what of each piece is new. Integers only, no model.
 
 The unit is the *block* of 40 ms, the shortest span in which both frame rates are whole: 2 semantic frames = 3 acoustic frames.
 A stage is run on windows as long as those it was trained on. A window begins with frames that an earlier window has produced
@@ -14,8 +14,6 @@ The last window is moved left, so that it too sees a context of full length; onl
 
 from dataclasses import dataclass
 
-import torch
-
 BLOCKS_PER_SECOND = 25
 
 
@@ -30,6 +28,10 @@ class Span:
     def frames(self, hz: int) -> slice:
         """The window's frames of a stream at `hz` frames a second."""
         return slice(frames(self.start, hz), frames(self.stop, hz))
+
+    def added(self, hz: int) -> slice:
+        """The frames of the song that the window adds."""
+        return slice(frames(self.new, hz), frames(self.stop, hz))
 
     def prompt_frames(self, hz: int) -> int:
         """How many of the window's frames are there already."""
@@ -71,11 +73,3 @@ def plan(song: int, window: int, prompt: int = 0) -> list[Span]:
         stop = min(known - prompt + window, song)
         spans.append(Span(stop - window, known, stop))
     return spans
-
-
-def stitch(pieces: list[torch.Tensor], spans: list[Span], hz: int) -> torch.Tensor:
-    """One stream [..., frames of the song] of the pieces [..., frames of the window] that the spans gave, prompts left out."""
-    for piece, span in zip(pieces, spans, strict=True):
-        if piece.shape[-1] != frames(span.stop - span.start, hz):
-            raise ValueError(f"a piece has {piece.shape[-1]} frames; its span {span} has {frames(span.stop - span.start, hz)}")
-    return torch.cat([piece[..., span.prompt_frames(hz) :] for piece, span in zip(pieces, spans)], dim=-1)

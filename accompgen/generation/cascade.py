@@ -1,0 +1,157 @@
+"""The three stages in order over one song: vocal units -> semantic units -> coarse codes -> fine codes.
+
+The semantic and the coarse stage go through the song in windows, each of which begins with what the last one ended with. The
+fine stage sees coarse codes alone, so its windows do not wait for each other and are decoded as batches.
+
+Each stage draws from generators of its own, derived from (seed, stage, window): the same seed gives the same codes whatever
+else is generated beside or before, and other settings of the fine stage leave the coarse codes as they are.
+"""
+
+import hashlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from accompgen.generation.decode import decode
+from accompgen.generation.sampling import Sampling
+from accompgen.generation.windows import Span, blocks, frames, plan
+from accompgen.model.stage_lm import StageLM
+from accompgen.stages import STAGES, streams
+
+HZ = {name: stream.hz for name, stream in streams(1, 1, 1, 1).items()}
+PROMPT_SHARE = {"semantic": 1 / 2, "coarse": 1 / 3, "fine": 0}  # of a window; 0: windows do not depend on each other
+FINE_BATCH = 8  # windows decoded at once: enough to be worth it, few enough that memory does not grow with the song
+
+Progress = Callable[[str, int, int], None]  # stage, ids decoded so far in all stages, ids to decode in all
+
+
+@dataclass(frozen=True)
+class LoadedStage:
+    """A stage's model and the length of the windows it was trained on, a multiple of 0.04 s."""
+
+    model: StageLM
+    window_seconds: float
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """What the cascade gives for a song, int64 on the CPU, and how long each stage took."""
+
+    semantic: torch.Tensor  # [1, S]
+    codes: torch.Tensor  # [Q, F]: coarse above fine
+    seconds: dict[str, float]
+
+
+def cascade(
+    stages: dict[str, LoadedStage],
+    vocal: torch.Tensor,
+    sampling: dict[str, Sampling],
+    seed: int,
+    progress: Progress | None = None,
+) -> Tokens:
+    """Generate the tokens of an accompaniment.
+
+    Args:
+        stages: by name, "semantic", "coarse" and "fine".
+        vocal: ids [1, S] of the voice at 50 Hz, S even (whole blocks of 40 ms).
+        sampling: settings of each stage.
+        seed: any integer.
+        progress: told (stage, done, total) in ids after every frame.
+
+    Returns:
+        Tokens with S semantic frames and F = 1.5 S acoustic frames.
+
+    Raises:
+        ValueError: a vocal of another shape, or without whole blocks.
+    """
+    if vocal.ndim != 2 or len(vocal) != 1 or vocal.shape[1] < 2 or vocal.shape[1] % 2:
+        raise ValueError(f"vocal ids of shape {tuple(vocal.shape)}; expected [1, S] with S even and at least 2")
+    song = vocal.shape[1] // 2  # blocks
+    plans = {name: _plan(name, stages[name], song) for name in STAGES}
+    count = _Counter(sum(_ids(stages[name], plans[name], name) for name in STAGES), progress)
+    known, seconds = {"vocal": vocal[None]}, {}  # name -> [1, Q, T]
+    for name, stage in STAGES.items():
+        started = time.perf_counter()
+        run = _in_turn if PROMPT_SHARE[name] else _in_batches
+        known[stage.target] = run(name, stages[name], known, plans[name], song, sampling[name], seed, count)
+        seconds[name] = time.perf_counter() - started
+    codes = torch.cat([known["coarse"], known["fine"]], dim=1)[0]  # [Q, F]
+    return Tokens(known["semantic"][0].cpu(), codes.cpu(), seconds)
+
+
+def _in_turn(name, stage, known, spans, song, sampling, seed, count):
+    """Windows one after the other, each beginning with frames of those before it -> [1, Q, frames of the song]."""
+    hz, generator = HZ[name], make_generator(seed, name, 0)
+    target = _empty(stage, known, song)
+    for span in spans:
+        context = {stream: known[stream][..., span.frames(HZ[stream])] for stream in STAGES[name].context}
+        prompt = target[..., span.frames(hz)][..., : span.prompt_frames(hz)]
+        length = frames(span.stop - span.start, hz)
+        piece = decode(stage.model, context, length, sampling, [generator], prompt, count.of(name, stage))  # [1, Q, length]
+        target[..., span.added(hz)] = piece[..., span.prompt_frames(hz) :]
+    return target
+
+
+def _in_batches(name, stage, known, spans, song, sampling, seed, count):
+    """Windows that do not depend on each other, FINE_BATCH at a time -> [1, Q, frames of the song]."""
+    hz = HZ[name]
+    target = _empty(stage, known, song)
+    for first in range(0, len(spans), FINE_BATCH):
+        batch = spans[first : first + FINE_BATCH]
+        context = {
+            stream: torch.cat([known[stream][..., span.frames(HZ[stream])] for span in batch])  # [B, Q, T]
+            for stream in STAGES[name].context
+        }
+        generators = [make_generator(seed, name, first + row) for row in range(len(batch))]
+        length = frames(batch[0].stop - batch[0].start, hz)
+        pieces = decode(stage.model, context, length, sampling, generators, None, count.of(name, stage))  # [B, Q, length]
+        for span, piece in zip(batch, pieces):
+            target[0, :, span.added(hz)] = piece[:, span.prompt_frames(hz) :]
+    return target
+
+
+def make_generator(seed: int, stage: str, window: int) -> torch.Generator:
+    """A generator of its own for every (seed, stage, window), on the CPU, so that every device draws the same numbers."""
+    digest = hashlib.sha256(f"{seed}:{stage}:{window}".encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+
+
+def _plan(name, stage, song) -> list[Span]:
+    window = blocks(stage.window_seconds)
+    return plan(song, window, int(window * PROMPT_SHARE[name]))
+
+
+def _ids(stage, spans, name):
+    """Ids that a stage decodes one after the other; a batch of windows counts once."""
+    rows = 1 if PROMPT_SHARE[name] else FINE_BATCH
+    return sum(_new_ids(stage, span, name) for span in spans[::rows])
+
+
+def _new_ids(stage, span, name):
+    new = span.new if PROMPT_SHARE[name] else span.start  # windows without prompts are decoded whole
+    return frames(span.stop - new, HZ[name]) * stage.model.layout.target.codebooks
+
+
+def _empty(stage, known, song):
+    target = stage.model.layout.target
+    return known["vocal"].new_zeros(1, target.codebooks, frames(song, target.hz))  # [1, Q, T]
+
+
+class _Counter:
+    """Adds up the ids that the stages have decoded, for the progress display."""
+
+    def __init__(self, total: int, report: Progress | None):
+        self.done, self.total, self.report = 0, total, report
+
+    def of(self, name, stage):
+        """What `decode` calls after every frame of a window of this stage; None if nobody listens."""
+        if self.report is None:
+            return None
+
+        def add(done_frames, window_frames):
+            self.done += stage.model.layout.target.codebooks
+            self.report(name, self.done, self.total)
+
+        return add

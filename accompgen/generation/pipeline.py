@@ -1,0 +1,306 @@
+"""Wave to wave: a voice in, an accompaniment and a mix out. `Accompanist.accompany` reads like the paper's figure.
+
+    vocal -> mono, 16 kHz, one loudness -> + Gaussian noise -> HuBERT units -> semantic -> coarse -> fine -> EnCodec
+          -> the vocal's rate and length -> balanced against the vocal -> mix
+"""
+
+import hashlib
+import importlib.metadata
+import json
+import platform
+import time
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from accompgen import audio
+from accompgen.checkpoint import (
+    COMPONENTS,
+    CheckpointError,
+    component_hash,
+    file_hash,
+    find_checkpoint,
+    load_component,
+    read_checkpoint,
+)
+from accompgen.config import StageConfig, from_dict
+from accompgen.generation.cascade import LoadedStage, Progress, cascade, make_generator
+from accompgen.generation.sampling import Sampling
+from accompgen.model.stage_lm import StageLM
+from accompgen.stages import STAGES
+from accompgen.tokens.acoustic import AcousticTokenizer
+from accompgen.tokens.semantic import SemanticTokenizer
+
+VOCAL_NOISE = 0.01  # sigma of the noise on the waveform before HuBERT, as in AccompGen's inference script
+VOCAL_LUFS = -21.0  # how loud HuBERT hears every vocal: the middle of the training songs. The mix has the vocal as it came
+BALANCE_LU = -3.0  # accompaniment against vocal: the voice leads
+FADE_SECONDS = 0.02  # at the very end, where the vocal's length cuts the accompaniment off
+SUBTYPES = {"16": "PCM_16", "24": "PCM_24", "32f": "FLOAT"}
+VERSIONS_OF = ("accompgen", "torch", "transformers", "numpy", "soundfile", "soxr", "pyloudnorm")
+
+
+class DeviceError(ValueError):
+    """A device that is not there; the message names those that are."""
+
+
+@dataclass(frozen=True)
+class Vocal:
+    """A recording that was read and found usable: wav [C, T]."""
+
+    name: str
+    wav: np.ndarray
+    rate: int
+    source: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Song:
+    """An accompaniment and its mix with the vocal, at the vocal's rate and of its length."""
+
+    name: str
+    rate: int
+    accompaniment: np.ndarray  # [1, T], as loud as it is in the mix
+    mix: np.ndarray  # [C, T] = vocal * gain + accompaniment
+    semantic: torch.Tensor  # [1, S] units at 50 Hz
+    codes: torch.Tensor  # [Q, F] at 75 Hz
+    report: dict  # seed, settings, versions, hashes, timings in seconds, levels
+
+    def save(self, directory, format: str = "wav", bit_depth: str = "24", force: bool = False) -> dict[str, Path]:
+        """Write <name>.accompaniment, <name>.mix (wav, flac or mp3) and <name>.json; all three or none.
+
+        Args:
+            directory: made if missing.
+            bit_depth: 16, 24 or, for wav alone, 32f; mp3 has none.
+            force: replace files that exist.
+
+        Returns:
+            paths by "accompaniment", "mix" and "report".
+
+        Raises:
+            audio.AudioError: a file exists, the format cannot hold the sound, or the place cannot be written.
+        """
+        paths = output_paths(directory, self.name, format, force)
+        suffix, subtype = format_of(self.rate, len(self.mix), format, bit_depth)
+        gain, accompaniment, mix = 1.0, None, None
+        for _ in range(4):  # a lossy format does not keep peaks exactly: measure what a player will decode
+            accompaniment = audio.encode(self.accompaniment * gain, self.rate, suffix, subtype, paths["accompaniment"])
+            mix = audio.encode(self.mix * gain, self.rate, suffix, subtype, paths["mix"])
+            loudest = max(audio.peak(audio.decode(data)) for data in (accompaniment, mix)) if suffix == ".mp3" else 0.0
+            if loudest <= audio.PEAK_LIMIT:
+                break
+            gain *= 0.999 * audio.PEAK_LIMIT / loudest
+        files = {key: path.name for key, path in paths.items() if key != "report"}
+        report = {**self.report, "files": {**files, "bit_depth": bit_depth if subtype else None, "encoding_gain": gain}}
+        text = json.dumps(report, indent=2, allow_nan=False) + "\n"
+        audio.make_folder(directory)
+        audio.write_files({paths["accompaniment"]: accompaniment, paths["mix"]: mix, paths["report"]: text.encode()})
+        return paths
+
+
+class Accompanist:
+    """A loaded checkpoint: two tokenizers and three stages on one device."""
+
+    def __init__(self, semantic_tokenizer, acoustic_tokenizer, stages: dict[str, LoadedStage], about: dict, device: str):
+        self.semantic_tokenizer, self.acoustic_tokenizer = semantic_tokenizer, acoustic_tokenizer
+        self.stages, self.about, self.device = stages, about, device
+
+    def accompany(
+        self,
+        vocal,
+        seed: int = 0,
+        *,
+        semantic: Sampling = Sampling(),  # noqa: B008, frozen
+        coarse: Sampling = Sampling(),  # noqa: B008
+        fine: Sampling = Sampling(),  # noqa: B008
+        balance: float = BALANCE_LU,
+        noise: float = VOCAL_NOISE,
+        progress: Progress | None = None,
+    ) -> Song:
+        """Make an accompaniment to a vocal of 0.2 s or more. The same seed gives the same song.
+
+        Args:
+            vocal: path of a recording, a pair (wav [C, T] or [T], rate in Hz), or what `read_vocal` gave.
+            seed: any integer.
+            semantic, coarse, fine: temperature, top-k, top-p and guidance of each stage.
+            balance: loudness of the accompaniment minus the vocal's, in LU (BS.1770), -40 to 40.
+            noise: sigma of the Gaussian noise on the vocal before HuBERT, 0 to 1.
+            progress: told (stage, ids done, ids in all) while the stages decode.
+
+        Raises:
+            audio.AudioError: a vocal that cannot be read or used.
+            ValueError: a setting out of range.
+        """
+        check_settings(balance, noise)
+        clock = _Clock()
+        with clock("read"):
+            vocal = read_vocal(vocal)
+        with clock("vocal_units"):
+            heard = _conditioning(vocal, noise, seed)  # [1, T] at 16 kHz
+            units = self.semantic_tokenizer.encode(heard.to(self.device))  # [1, S]
+        sampling = {"semantic": semantic, "coarse": coarse, "fine": fine}
+        tokens = cascade(self.stages, units, sampling, seed, progress)
+        clock.seconds |= tokens.seconds
+        with clock("codec"):
+            sound = self.acoustic_tokenizer.decode(tokens.codes[None].to(self.device)).cpu().numpy()  # [1, T] at 24 kHz
+        with clock("mix"):
+            sound = _like(vocal, sound, self.acoustic_tokenizer.sample_rate)  # [1, T] at the vocal's rate
+            accompaniment, mixed, levels = audio.mix(vocal.wav, sound, vocal.rate, balance)
+        settings = {name: asdict(values) for name, values in sampling.items()} | {"balance_lu": balance, "noise": noise}
+        report = self._report(vocal, seed, settings, levels, clock.seconds)
+        return Song(vocal.name, vocal.rate, accompaniment, mixed, tokens.semantic, tokens.codes, report)
+
+    def _report(self, vocal, seed, settings, levels, seconds):
+        total, length = sum(seconds.values()), vocal.wav.shape[1] / vocal.rate
+        return {
+            "vocal": {
+                "file": vocal.source,
+                "sha256": vocal.sha256,
+                "rate": vocal.rate,
+                "channels": len(vocal.wav),
+                "samples": vocal.wav.shape[1],
+                "seconds": round(length, 3),
+            },
+            "seed": seed,
+            "settings": settings,
+            "checkpoint": self.about,
+            "device": self.device,
+            "versions": versions(),
+            "levels": levels,
+            "seconds": {name: round(value, 3) for name, value in seconds.items()} | {"total": round(total, 3)},
+            "real_time_factor": round(total / length, 3),
+        }
+
+
+def load(checkpoint="pocket", device: str = "auto") -> Accompanist:
+    """Load a checkpoint by its name or its directory.
+
+    Args:
+        device: auto (a GPU if there is one), cpu, cuda or cuda:N.
+
+    Raises:
+        CheckpointError: no such checkpoint, or one that is incomplete, altered, of another format, or whose stages were trained
+            on other tokenizers.
+        DeviceError: no such device.
+    """
+    device = choose_device(device)
+    path = find_checkpoint(checkpoint)
+    verified = read_checkpoint(path)
+    hashes = {name: component_hash(verified.component(name)) for name in COMPONENTS}
+    about = {"name": path.resolve().name, "config_sha256": file_hash(path / "config.json"), "sha256": hashes}
+    return Accompanist(
+        SemanticTokenizer.load(verified.component("semantic_tokenizer"), device),
+        AcousticTokenizer.load(verified.component("acoustic_tokenizer"), device),
+        {name: _load_stage(verified.component(name), device) for name in STAGES},
+        about,
+        device,
+    )
+
+
+def _load_stage(directory, device):
+    config, tensors = load_component(directory)
+    model = StageLM(from_dict(StageConfig, config["model"], f"{directory}/config.json: model"))
+    try:
+        model.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
+    except RuntimeError as error:
+        raise CheckpointError(f"the weights in {directory} do not fit its config.json: {error}") from error
+    return LoadedStage(model.eval().to(device), config["window_seconds"])
+
+
+def choose_device(name: str) -> str:
+    """ "auto", "cpu", "cuda" or "cuda:N" -> a device that is there. Raises DeviceError."""
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if name == "auto":
+        return "cuda:0" if count else "cpu"
+    there = ["cpu", *(f"cuda:{index}" for index in range(count))]
+    full = "cuda:0" if name == "cuda" else name
+    if full not in there:
+        raise DeviceError(f"no such device: {name!r}; here there are {', '.join(there)} (or auto)")
+    return full
+
+
+def read_vocal(vocal) -> Vocal:
+    """Read and check a vocal: a path, or (wav [C, T] or [T], rate). A Vocal is returned as it is. Raises audio.AudioError."""
+    if isinstance(vocal, Vocal):
+        return vocal
+    if isinstance(vocal, tuple):
+        wav, rate = np.atleast_2d(np.asarray(vocal[0], dtype=np.float32)), int(vocal[1])
+        name, source, digest = "song", "samples", hashlib.sha256(wav.tobytes()).hexdigest()
+        audio.check_samples(wav, rate, source)
+    else:
+        path = Path(vocal)
+        wav, rate = audio.read(path)
+        name, source, digest = path.stem, str(path), file_hash(path)
+    audio.check_vocal(wav, rate, source)
+    return Vocal(name, wav, rate, source, digest)
+
+
+def check_settings(balance: float, noise: float) -> None:
+    """Raise ValueError for a balance or a noise out of range."""
+    if not -40 <= balance <= 40:
+        raise ValueError(f"balance is {balance} LU; expected -40 to 40")
+    if not 0 <= noise <= 1:
+        raise ValueError(f"noise is {noise}; expected a sigma from 0 to 1")
+
+
+def output_paths(directory, name: str, format: str, force: bool = False) -> dict[str, Path]:
+    """Where a song's files go. Raises audio.AudioError if one of them exists and `force` is not set."""
+    paths = {key: Path(directory) / f"{name}.{key}.{format}" for key in ("accompaniment", "mix")}
+    paths["report"] = Path(directory) / f"{name}.json"
+    for path in paths.values():
+        if path.exists() and not force:
+            raise audio.AudioError(f"{path} exists; choose another folder, or --force (force=True) to replace it")
+    return paths
+
+
+def format_of(rate: int, channels: int, format: str, bit_depth: str) -> tuple[str, str | None]:
+    """The ending and the subtype to write. Raises audio.AudioError where the format cannot hold such sound."""
+    suffix, subtype = f".{format}", None if format == "mp3" else SUBTYPES[bit_depth]
+    audio.check_format(rate, channels, suffix, subtype, f"{format} output")
+    return suffix, subtype
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that decide the result."""
+    found = {"python": platform.python_version()}
+    for name in VERSIONS_OF:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = "not installed"  # accompgen itself, run from its folder
+    return found
+
+
+def _conditioning(vocal, noise, seed):
+    """What HuBERT hears [1, T]: mono, 16 kHz, at one loudness, whole blocks of 40 ms, with seeded noise."""
+    rate = SemanticTokenizer.sample_rate
+    level = 10 ** ((VOCAL_LUFS - audio.loudness(vocal.wav, vocal.rate)) / 20)
+    mono = audio.resample(audio.to_mono(vocal.wav), vocal.rate, rate) * np.float32(level)
+    blocks = -(-vocal.wav.shape[1] * 25 // vocal.rate)
+    mono = torch.from_numpy(audio.fit(mono, blocks * rate // 25))[None]
+    return mono + noise * torch.randn(mono.shape, generator=make_generator(seed, "noise", 0))
+
+
+def _like(vocal, sound, rate):
+    """The decoded sound [1, T] at the vocal's rate and of its length to the sample, faded out at the end."""
+    sound = audio.fit(audio.resample(sound, rate, vocal.rate), vocal.wav.shape[1])
+    fade = min(sound.shape[1], round(FADE_SECONDS * vocal.rate))
+    ramp = np.ones(sound.shape[1], np.float32)
+    ramp[-fade:] = np.linspace(1, 0, fade, dtype=np.float32)
+    return sound * ramp
+
+
+class _Clock:
+    """Seconds of each step by name."""
+
+    def __init__(self):
+        self.seconds = {}
+
+    @contextmanager
+    def __call__(self, step):
+        start = time.perf_counter()
+        yield
+        self.seconds[step] = time.perf_counter() - start

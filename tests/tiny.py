@@ -1,0 +1,55 @@
+"""A whole checkpoint of minute networks with random weights, written by the real functions: what a test of the system needs."""
+
+import torch
+
+from accompgen.checkpoint import component_hash, save_component, write_checkpoint
+from accompgen.config import StageConfig, to_dict
+from accompgen.model.stage_lm import StageLM
+from accompgen.tokens.acoustic import AcousticTokenizer, CodecConfig, build_network
+from accompgen.tokens.hubert import Hubert, HubertConfig
+from accompgen.tokens.semantic import SemanticTokenizer
+
+WINDOW_SECONDS = {"semantic": 2.0, "coarse": 0.6, "fine": 0.4}
+VOCAB, BINS = 20, 16
+
+
+def make_checkpoint(directory, seed: int = 0):
+    """Write a checkpoint with random weights into `directory` and return its path. Takes about a second."""
+    parts = directory.parent / f"{directory.name}-components"
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        _semantic_tokenizer().save(parts / "semantic_tokenizer")
+        _acoustic_tokenizer().save(parts / "acoustic_tokenizer")
+        tokenizers = {kind: component_hash(parts / f"{kind}_tokenizer") for kind in ("semantic", "acoustic")}
+        for stage, window_seconds in WINDOW_SECONDS.items():
+            model = _stage(stage)
+            about = {"model": to_dict(model.config), "window_seconds": window_seconds, "tokenizers": tokenizers}
+            save_component(parts / stage, about, model.state_dict())
+    write_checkpoint(directory, {part.name: part for part in parts.iterdir()}, {"seed": seed, "data": "none: random weights"})
+    return directory
+
+
+def _semantic_tokenizer():
+    sizes = HubertConfig(
+        conv_channels=(8,) * 7, width=16, layers=2, heads=2, feed_forward=32, position_taps=16, position_groups=2,
+        attention_frames=32,
+    )  # fmt: skip
+    return SemanticTokenizer(Hubert(sizes), 1, torch.randn(VOCAB, 16))
+
+
+def _acoustic_tokenizer():
+    sizes = CodecConfig(filters=4, latent=8, codebooks=8, bins=BINS, lstm_layers=0)
+    network = build_network(sizes)
+    for layer in network.quantizer.layers:
+        torch.nn.init.normal_(layer.codebook.embed)  # zeros as transformers makes them
+    return AcousticTokenizer(sizes, network)
+
+
+def _stage(stage):
+    sizes = StageConfig(
+        stage, width=16, layers=1, heads=2, context_layers=1, relative_buckets=8, relative_max_distance=32,
+        semantic_vocab=VOCAB, bins=BINS,
+    )  # fmt: skip
+    model = StageLM(sizes)
+    torch.nn.init.normal_(model.heads, std=0.5)  # so that the logits depend on what was heard, and codes differ
+    return model.eval()
