@@ -1,0 +1,167 @@
+"""What a song is before it sounds: melody, chords, beats, in seconds; pure values, no audio.
+
+Both sources of songs, the corpus reader and the composer, give a `Score`; the singer reads its melody, the band the rest.
+"""
+
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+METRES = {"4/4": (4, 4), "3/4": (3, 4), "6/8": (2, 3)}  # metre -> beats in a bar, steps in a beat
+PITCH_NAMES = ("C", "Db", "D", "Eb", "E", "F", "Gb", "G", "Ab", "A", "Bb", "B")
+_LETTERS = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
+_DEGREES = {"1": 0, "2": 2, "3": 4, "4": 5, "5": 7, "6": 9, "7": 11}
+QUALITIES = {
+    "maj": (0, 4, 7), "min": (0, 3, 7), "dim": (0, 3, 6), "aug": (0, 4, 8), "sus2": (0, 2, 7), "sus4": (0, 5, 7),
+    "7": (0, 4, 7, 10), "maj7": (0, 4, 7, 11), "min7": (0, 3, 7, 10), "minmaj7": (0, 3, 7, 11),
+    "maj6": (0, 4, 7, 9), "min6": (0, 3, 7, 9), "dim7": (0, 3, 6, 9), "hdim7": (0, 3, 6, 10), "sus4(b7)": (0, 5, 7, 10),
+}  # fmt: skip
+
+
+class Note(NamedTuple):
+    start: float  # seconds
+    end: float
+    pitch: int  # MIDI number
+    velocity: int  # 1 to 127
+
+
+class Chord(NamedTuple):
+    start: float
+    end: float
+    label: str  # root:quality or root:quality/bass degree, N for none
+
+
+class Beat(NamedTuple):
+    time: float
+    position: int  # in the bar, 1 is the downbeat
+
+
+class Harmony(NamedTuple):
+    root: int  # pitch classes, C = 0
+    bass: int
+    intervals: tuple[int, ...]  # semitones above the root
+
+    @property
+    def pitch_classes(self):
+        return tuple((self.root + interval) % 12 for interval in self.intervals)
+
+
+def pitch_class(name):
+    """Pitch class 0 to 11 of a note name such as `F#` or `Bb`; ValueError for anything else."""
+    if name[:1] not in _LETTERS or name[1:].strip("#b"):
+        raise ValueError(f"{name!r} is no note name; expected a letter A to G with # or b behind it")
+    return (_LETTERS[name[0]] + name.count("#") - name.count("b")) % 12
+
+
+def harmony(label):
+    """The tones that a chord label stands for, None for `N`; ValueError for a label that cannot be read."""
+    if label == "N":
+        return None
+    root_name, _, quality = label.partition(":")
+    quality, _, degree = quality.partition("/")
+    if quality not in QUALITIES:
+        raise ValueError(f"chord {label!r}: quality {quality!r} is none of {', '.join(QUALITIES)}")
+    root = pitch_class(root_name)
+    bass = root
+    if degree:
+        number = degree.lstrip("#b")
+        if number not in _DEGREES:
+            raise ValueError(f"chord {label!r}: bass degree {degree!r} is none of 1 to 7 with # or b before it")
+        bass = (root + _DEGREES[number] + degree.count("#") - degree.count("b")) % 12
+    return Harmony(root, bass, QUALITIES[quality])
+
+
+def transpose_label(label, semitones):
+    """A chord (`C:maj/3`) or key (`A:min`) label moved by some semitones, spelled with flats."""
+    if label == "N":
+        return label
+    root, _, rest = label.partition(":")
+    return f"{PITCH_NAMES[(pitch_class(root) + semitones) % 12]}:{rest}"
+
+
+def clip_notes(notes, start, end, shortest=0.12):
+    """Notes inside [start, end) seconds, counted from `start`; pieces under `shortest` seconds at an edge are dropped."""
+    clipped = []
+    for note in notes:
+        low, high = max(note.start, start), min(note.end, end)
+        if high > low and high - low >= min(shortest, note.end - note.start):
+            clipped.append(note._replace(start=low - start, end=high - start))
+    return tuple(clipped)
+
+
+@dataclass(frozen=True)
+class Score:
+    """One song or an excerpt of one; all times in seconds from its start.
+
+    `melody` is monophonic. `piano` and `bridge` are written-out accompaniment parts where the source has them, else
+    empty. `beats_per_bar` and `steps_per_beat` follow from the metre (a beat of 6/8 is a dotted quarter).
+    """
+
+    title: str
+    seconds: float
+    key: str
+    bpm: float
+    metre: str
+    melody: tuple[Note, ...]
+    chords: tuple[Chord, ...]
+    beats: tuple[Beat, ...]
+    piano: tuple[Note, ...] = ()
+    bridge: tuple[Note, ...] = ()
+
+    def __post_init__(self):
+        if self.metre not in METRES:
+            raise ValueError(f"metre {self.metre!r} of {self.title} is none of {', '.join(METRES)}")
+
+    @property
+    def beats_per_bar(self):
+        return METRES[self.metre][0]
+
+    @property
+    def steps_per_beat(self):
+        return METRES[self.metre][1]
+
+    def clipped(self, start, end):
+        """The excerpt [start, end) seconds; it begins at 0 and is `end - start` long."""
+        inside = [c for c in self.chords if c.end > start + 0.01 and c.start < end - 0.01]
+        return replace(
+            self,
+            seconds=end - start,
+            melody=clip_notes(self.melody, start, end),
+            chords=tuple(Chord(max(c.start, start) - start, min(c.end, end) - start, c.label) for c in inside),
+            beats=tuple(Beat(b.time - start, b.position) for b in self.beats if start <= b.time < end),
+            piano=clip_notes(self.piano, start, end),
+            bridge=clip_notes(self.bridge, start, end),
+        )
+
+    def transposed(self, semitones, melody_octaves=0):
+        """The whole song moved by `semitones`, and the melody by `melody_octaves` octaves on top of it."""
+
+        def move(notes, by):
+            return tuple(n._replace(pitch=n.pitch + by) for n in notes)
+
+        return replace(
+            self,
+            key=transpose_label(self.key, semitones),
+            melody=move(self.melody, semitones + 12 * melody_octaves),
+            chords=tuple(c._replace(label=transpose_label(c.label, semitones)) for c in self.chords),
+            piano=move(self.piano, semitones),
+            bridge=move(self.bridge, semitones),
+        )
+
+    def sung_share(self, start, end):
+        """The part of [start, end) seconds, 0 to 1, in which the melody sounds."""
+        return sum(max(0.0, min(n.end, end) - max(n.start, start)) for n in self.melody) / (end - start)
+
+
+def monophonic(notes, shortest=0.06, together=0.04):
+    """A line that can be sung: of notes that start within `together` seconds the upper one stays, a note ends where
+    the next begins, and what is left shorter than `shortest` seconds goes."""
+    line = []
+    for note in sorted(notes):
+        if line and note.start - line[-1].start < together:
+            if note.pitch > line[-1].pitch:
+                line[-1] = note._replace(start=line[-1].start, end=max(note.end, line[-1].end))
+            continue
+        if line and line[-1].end > note.start:
+            line[-1] = line[-1]._replace(end=note.start)
+        line.append(note)
+    return tuple(n for n in line if n.end - n.start >= shortest)

@@ -1,0 +1,61 @@
+"""Speech <-> WORLD frames (spectral envelope, aperiodicity, pitch); the only file that imports pyworld.
+
+WORLD: Morise, Yokomori, Ozawa, "WORLD: a vocoder-based high-quality speech synthesis system", 2016.
+"""
+
+import numpy as np
+
+SAMPLE_RATE = 16000
+FRAME_SECONDS = 0.005
+FRAMES_PER_SECOND = 200
+COEFFICIENTS = 45  # of the coded spectral envelope
+_ANALYSIS_FFT = 1024
+SYNTHESIS_FFT = 512
+BINS = SYNTHESIS_FFT // 2 + 1
+
+
+def _pyworld():
+    try:
+        import pyworld
+    except ImportError as error:
+        raise ImportError(
+            f"singing needs pyworld ({error}): pip install 'accompgen[synthetic]' (pyworld 0.3.5 needs 'setuptools<81')"
+        ) from error
+    return pyworld
+
+
+def analyse(wave):
+    """wave [T] at 16 kHz -> (f0 [N] in Hz, 0 where unvoiced; coded envelope [N, 45]; coded aperiodicity [N, 1])."""
+    pw = _pyworld()
+    wave = np.ascontiguousarray(wave, dtype=np.float64)
+    rough, times = pw.dio(wave, SAMPLE_RATE, f0_floor=60, f0_ceil=420, frame_period=FRAME_SECONDS * 1000)
+    f0 = pw.stonemask(wave, rough, times, SAMPLE_RATE)
+    envelope = pw.cheaptrick(wave, f0, times, SAMPLE_RATE, fft_size=_ANALYSIS_FFT)
+    aperiodicity = pw.d4c(wave, f0, times, SAMPLE_RATE, fft_size=_ANALYSIS_FFT)
+    return (
+        f0,
+        pw.code_spectral_envelope(envelope, SAMPLE_RATE, COEFFICIENTS).astype(np.float32),
+        pw.code_aperiodicity(aperiodicity, SAMPLE_RATE).astype(np.float32),
+    )
+
+
+def decode(envelope, aperiodicity):
+    """Coded frames -> (power spectrum [N, 257], aperiodicity [N, 257] in 0 to 1) at the synthesis FFT size."""
+    pw = _pyworld()
+    return (
+        pw.decode_spectral_envelope(np.ascontiguousarray(envelope, dtype=np.float64), SAMPLE_RATE, SYNTHESIS_FFT),
+        pw.decode_aperiodicity(np.ascontiguousarray(aperiodicity, dtype=np.float64), SAMPLE_RATE, SYNTHESIS_FFT),
+    )
+
+
+def synthesise(f0, spectrum, aperiodicity):
+    """Frames -> wave [T] float64 at 16 kHz."""
+    frames = (np.ascontiguousarray(a, dtype=np.float64) for a in (f0, spectrum, aperiodicity))
+    return _pyworld().synthesize(*frames, SAMPLE_RATE, FRAME_SECONDS * 1000)
+
+
+def pitch(wave, rate, floor_hz=60.0, ceiling_hz=1100.0):
+    """f0 of a voice [N] in Hz every 5 ms, 0 where unvoiced (Harvest); slow, for checks."""
+    pw = _pyworld()
+    f0, _ = pw.harvest(np.ascontiguousarray(wave, dtype=np.float64), rate, f0_floor=floor_hz, f0_ceil=ceiling_hz)
+    return f0
