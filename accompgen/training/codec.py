@@ -1,0 +1,308 @@
+"""Trains a small EnCodec from scratch on the accompaniments of a manifest: one function, read from top to bottom.
+
+The course of a training, each part because leaving it out failed:
+1. every convolution is rescaled on a real batch (codec_init.py);
+2. `plain_steps` without quantiser, on the waveform alone: a loss led by mels diverges at the start;
+3. k-means codebooks on the latents so far, then EMA codebooks; the mel loss fades in and grows, without it the treble stays empty.
+Each step hears a random number of codebooks per crop, so that the first four alone can be decoded.
+
+All randomness of a step comes from (seed, step): a resumed training draws what an uninterrupted one would have drawn.
+There is no discriminator; one would add its loss beside `reconstruction_loss`.
+"""
+
+import json
+import math
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from accompgen.config import ConfigError, from_dict, to_dict
+from accompgen.tokens.acoustic import AcousticTokenizer, CodecConfig, build_network
+from accompgen.training.codec_figures import accompaniment_paths, codec_figures, evaluate_codec, read_mono
+from accompgen.training.codec_init import quantize, rescale_convolutions, start_codebooks, update_codebooks
+
+__all__ = ["CodecTraining", "evaluate_codec", "train_codec"]
+
+KMEANS_BATCHES = 16
+MEL_WINDOWS = (512, 1024, 2048, 4096)
+MEL_BANDS = (40, 64, 80, 96)
+
+
+@dataclass(frozen=True)
+class CodecTraining:
+    """How the codec is trained. `minutes` stops a run early, resumable; the schedule follows `steps` alone."""
+
+    manifest: str
+    output: str  # component directory, rewritten at each validation
+    model: CodecConfig
+    seed: int = 0
+    steps: int = 5000
+    minutes: float = 0.0  # wall time of this call; 0: no limit
+    batch_size: int = 8
+    crop_seconds: float = 1.0
+    learning_rate: float = 1e-3
+    warmup_steps: int = 50
+    decay_share: float = 0.3  # the last share of the steps, in which the rate falls linearly to final_learning_rate
+    final_learning_rate: float = 0.05  # as a fraction of learning_rate
+    clip_norm: float = 1.0
+    plain_steps: int = 150  # without quantiser, waveform loss alone
+    mel_ramp_steps: int = 1000  # after plain_steps: the mel weight goes from mel_weight[0] to mel_weight[1]
+    mel_weight: tuple[float, float] = (1.0, 3.0)
+    commitment: float = 0.25
+    gain_db: tuple[float, float] = (-10.0, 4.0)  # random level of a crop
+    songs: int = 0  # read at most so many training songs; 0: all
+    dtype: str = "float32"  # of the convolutions: float32 | bfloat16
+    device: str = "auto"
+    log_every: int = 25
+    validate_every: int = 500
+    validation_songs: int = 12
+    validation_seconds: float = 8.0  # of each of them
+
+    def __post_init__(self):
+        if self.dtype not in ("float32", "bfloat16"):
+            raise ConfigError(f"dtype is {self.dtype!r}; expected 'float32' or 'bfloat16'")
+        for name in ("steps", "batch_size", "log_every", "validate_every", "plain_steps", "mel_ramp_steps", "validation_songs"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} is {getattr(self, name)}; expected 1 or more")
+        if self.crop_seconds * 24000 < 2 * max(MEL_WINDOWS):
+            raise ConfigError(f"crop_seconds is {self.crop_seconds}; expected {2 * max(MEL_WINDOWS) / 24000:.2f} or more")
+
+
+def train_codec(config: CodecTraining, run_dir) -> dict:
+    """Train, or resume what `run_dir` holds; returns the last validation figures.
+
+    `run_dir` gets config.json, log.jsonl and last/state.pt (everything a resumed run needs, replaced atomically);
+    `config.output` is a usable component directory from the first validation on.
+
+    Raises:
+        ConfigError: the manifest has no training or no validation songs, or `run_dir` was made with another model or seed.
+    """
+    run_dir = Path(run_dir)
+    device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if config.device == "auto" else config.device)
+    sounds = [np.round(wav * 32767).astype(np.int16) for wav in _read_songs(config, "train", config.songs)]
+    held_out = [wav[: int(config.validation_seconds * 24000)] for wav in _read_songs(config, "validation", config.validation_songs)]
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        network = build_network(config.model).to(device)
+    tokenizer = AcousticTokenizer(config.model, network)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=config.learning_rate, betas=(0.9, 0.98), weight_decay=0.0)
+    mels = [mel_filters(window, bands).to(device) for window, bands in zip(MEL_WINDOWS, MEL_BANDS)]
+    step, figures = _resume(config, run_dir, network, optimizer, device)
+    if step == 0:
+        rescale_convolutions(network, draw_crops(config, sounds, step_random(config.seed, 0)[0])[:, None].to(device))
+
+    began, first_step, ended = time.monotonic(), step, False
+    sums, log = {}, open(run_dir / "log.jsonl", "a", encoding="utf-8")
+    while not ended:
+        crops_random, generator = step_random(config.seed, step)
+        if step == config.plain_steps:
+            start_codebooks(network.quantizer, _latents(config, network, sounds, device), generator)
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(config, step)
+        wav = draw_crops(config, sounds, crops_random).to(device)  # [B, T]
+
+        with torch.autocast(device.type, torch.bfloat16, enabled=config.dtype == "bfloat16"):
+            latent = network.encoder(wav[:, None])
+        latent = latent.float()  # [B, D, F]
+        if step < config.plain_steps:
+            heard, commitment, replaced = latent, latent.new_zeros(()), 0
+        else:
+            heard, commitment, replaced = quantize_crops(network.quantizer, latent, crops_random, generator)
+        with torch.autocast(device.type, torch.bfloat16, enabled=config.dtype == "bfloat16"):
+            back = network.decoder(heard)
+        back = back[:, 0, : wav.shape[1]].float()  # [B, T]
+
+        wave, mel = reconstruction_loss(wav, back, mels)
+        loss = wave + mel_weight(config, step) * mel + config.commitment * commitment
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(network.parameters(), config.clip_norm)
+        if not math.isfinite(norm):
+            raise FloatingPointError(f"step {step}: the gradient is not finite; lower learning_rate and start from {run_dir}/last")
+        optimizer.step()
+        step += 1
+
+        for name, value in dict(loss=loss, wave=wave, mel=mel, commitment=commitment, norm=norm, replaced=replaced).items():
+            value = value.item() if isinstance(value, torch.Tensor) else value
+            sums[name] = sums.get(name, 0.0) + value / config.log_every
+        seconds = time.monotonic() - began
+        if step % config.log_every == 0:
+            speed = (step - first_step) * config.batch_size * config.crop_seconds / seconds
+            left = (config.steps - step) * seconds / (step - first_step) / 60
+            print(
+                f"step {step}/{config.steps}  loss {sums['loss']:.3f}  wave {sums['wave']:.3f}  mel {sums['mel']:.3f}  "
+                f"commitment {sums['commitment']:.3f}  norm {sums['norm']:.2f}  replaced {sums['replaced']:.1f}  "
+                f"lr {learning_rate(config, step):.1e}  {speed:.1f} s/s  {left:.0f} min left", flush=True,
+            )
+            _write_line(log, step=step, **sums)
+            sums = {}
+        ended = step >= config.steps or (config.minutes > 0 and seconds > 60 * config.minutes)
+        if ended or step % config.validate_every == 0:
+            network.eval()
+            figures = codec_figures(tokenizer, held_out)
+            network.train()
+            print(f"step {step}/{config.steps}  validation {json.dumps(figures)}", flush=True)
+            _write_line(log, step=step, validation=figures)
+            tokenizer.save(config.output, force=True)
+            _save(config, run_dir, step, figures, network, optimizer)
+    log.close()
+    return figures
+
+
+# ---- one step, in parts ---------------------------------------------------------------------------------------------------------
+
+
+def step_random(seed: int, step: int) -> tuple[np.random.Generator, torch.Generator]:
+    """Random numbers of one step: for the crops and codebooks, and for the codebooks' dead codes."""
+    numbers = np.random.default_rng([seed, step])
+    return numbers, torch.Generator().manual_seed(int(numbers.integers(2**62)))
+
+
+def draw_crops(config: CodecTraining, sounds: list[np.ndarray], random: np.random.Generator) -> torch.Tensor:
+    """Crops [B, T] float32 of random songs at random places, at a random level and polarity."""
+    samples = int(config.crop_seconds * 24000)
+    crops = np.zeros((config.batch_size, samples), np.float32)
+    for crop in crops:
+        sound = sounds[random.integers(len(sounds))]
+        start = random.integers(max(1, len(sound) - samples + 1))
+        piece = sound[start : start + samples] / np.float32(32767)
+        gain = 10 ** (random.uniform(*config.gain_db) / 20) * random.choice([-1, 1])
+        crop[: len(piece)] = piece * (gain / max(1.0, abs(gain) * np.abs(piece).max()))
+    return torch.from_numpy(crops)
+
+
+def quantize_crops(quantizer, latent, random, generator):
+    """Quantise [B, D, F] with a random number of codebooks per crop, and let the codebooks learn.
+
+    Half of the crops hear all codebooks, 3 in 10 the coarse half, the others any number. The gradient passes straight through.
+
+    Returns:
+        quantised latent [B, D, F], commitment loss (relative to the latent's power), number of replaced codes.
+    """
+    batch, width, frames = latent.shape
+    books = len(quantizer.layers)
+    flat = latent.detach().transpose(1, 2).reshape(-1, width)  # [B * F, D]
+    codes, residuals = quantize(quantizer, flat)
+    choice = random.random(batch)
+    counts = np.where(choice < 0.5, books, np.where(choice < 0.8, max(1, books // 2), random.integers(1, books + 1, batch)))
+    counts = torch.as_tensor(counts, device=latent.device).repeat_interleave(frames)  # [B * F]
+    heard = torch.zeros_like(flat)
+    for index, (layer, chosen) in enumerate(zip(quantizer.layers, codes)):
+        heard += layer.codebook.embed[chosen] * (index < counts)[:, None]
+    heard = heard.reshape(batch, frames, width).transpose(1, 2)
+    replaced = update_codebooks(quantizer, codes, residuals, generator) if torch.is_grad_enabled() else 0
+    commitment = (latent - heard).pow(2).mean() / flat.pow(2).mean().clamp_min(1e-6)
+    return latent + (heard - latent).detach(), commitment, replaced
+
+
+def reconstruction_loss(wav, back, mels):
+    """Two losses of [B, T] against [B, T]: waveform (L1 + L2, relative to each crop's level) and multi-scale log mel (L1, nats)."""
+    level = wav.abs().mean(1).clamp_min(1e-3)
+    power = wav.pow(2).mean(1).clamp_min(1e-5)
+    wave = ((wav - back).abs().mean(1) / level + (wav - back).pow(2).mean(1) / power).mean()
+    mel = wav.new_zeros(())
+    for window, filters in zip(MEL_WINDOWS, mels):
+        mel = mel + (log_mel(wav, window, filters) - log_mel(back, window, filters)).abs().mean() / len(mels)
+    return wave, mel
+
+
+def log_mel(wav, window, filters):
+    """Log of mel magnitudes [B, bands, frames]; the floor is about -60 dB of full scale."""
+    hann = torch.hann_window(window, device=wav.device)
+    spectrum = torch.stft(wav, window, window // 4, window=hann, center=False, return_complex=True)
+    power = spectrum.real.pow(2) + spectrum.imag.pow(2)
+    magnitude = (power + 1e-9).sqrt() * (2 / hann.sum())
+    return (filters @ magnitude + 1e-3).log()
+
+
+def mel_filters(window: int, bands: int, low: float = 40.0, high: float = 11000.0) -> torch.Tensor:
+    """Triangles [bands, window / 2 + 1] on the mel scale 2595 log10(1 + f / 700), at 24 kHz; no band is empty."""
+    mel = np.linspace(2595 * np.log10(1 + low / 700), 2595 * np.log10(1 + high / 700), bands + 2)
+    edges = 700 * (10 ** (mel / 2595) - 1) * window / 24000  # in bins
+    bins = np.arange(window // 2 + 1)
+    rise = (bins - edges[:-2, None]) / np.maximum(edges[1:-1] - edges[:-2], 1.0)[:, None]
+    fall = (edges[2:, None] - bins) / np.maximum(edges[2:] - edges[1:-1], 1.0)[:, None]
+    filters = np.maximum(np.minimum(rise, fall), 0)
+    nearest = np.round(edges[1:-1]).astype(int)
+    filters[np.arange(bands), nearest] = np.maximum(filters[np.arange(bands), nearest], 0.5)
+    return torch.tensor(filters, dtype=torch.float32)
+
+
+def learning_rate(config: CodecTraining, step: int) -> float:
+    """Linear warmup, constant, linear fall over the last `decay_share` of the steps."""
+    left = (config.steps - step) / max(1.0, config.decay_share * config.steps)
+    fall = config.final_learning_rate + (1 - config.final_learning_rate) * min(1.0, max(0.0, left))
+    return config.learning_rate * fall * min(1.0, (step + 1) / config.warmup_steps)
+
+
+def mel_weight(config: CodecTraining, step: int) -> float:
+    """0 in the plain steps, then a ramp between the two values."""
+    if step < config.plain_steps:
+        return 0.0
+    done = min(1.0, (step - config.plain_steps) / config.mel_ramp_steps)
+    return config.mel_weight[0] + done * (config.mel_weight[1] - config.mel_weight[0])
+
+
+# ---- songs and state -------------------------------------------------------------------------------------------------------------
+
+
+def _read_songs(config, split, limit):
+    paths = accompaniment_paths(config.manifest, split)
+    if not paths:
+        raise ConfigError(f"{config.manifest} has no {split} songs; prepare some first")
+    return [read_mono(path) for path in (paths[:limit] if limit else paths)]
+
+
+@torch.no_grad()
+def _latents(config, network, sounds, device):
+    """Latents [N, D] of fresh crops, for the k-means."""
+    parts = []
+    for batch in range(KMEANS_BATCHES):
+        crops = draw_crops(config, sounds, np.random.default_rng([config.seed, config.plain_steps, batch])).to(device)
+        parts.append(network.encoder(crops[:, None]).transpose(1, 2).flatten(0, 1))
+    return torch.cat(parts)
+
+
+def _resume(config, run_dir, network, optimizer, device):
+    """Load last/state.pt if there is one; returns (step, figures)."""
+    run_dir.mkdir(parents=True, exist_ok=True)
+    path = run_dir / "last" / "state.pt"
+    if not path.is_file():
+        return 0, {}
+    state = torch.load(path, map_location=device, weights_only=True)
+    if state["model"] != to_dict(config.model) or state["seed"] != config.seed:
+        raise ConfigError(
+            f"{run_dir} was started with the model {state['model']} and seed {state['seed']}; "
+            f"this configuration says {to_dict(config.model)} and seed {config.seed}: use another run directory"
+        )
+    network.load_state_dict(state["network"])
+    optimizer.load_state_dict(state["optimizer"])
+    return state["step"], state["figures"]
+
+
+def _save(config, run_dir, step, figures, network, optimizer):
+    """Replace last/state.pt in one move, so that an interruption leaves the old one or the new one."""
+    (run_dir / "last").mkdir(exist_ok=True)
+    (run_dir / "config.json").write_text(json.dumps(to_dict(config), indent=2) + "\n", encoding="utf-8")
+    state = {
+        "step": step, "figures": figures, "seed": config.seed, "model": to_dict(config.model),
+        "network": network.state_dict(), "optimizer": optimizer.state_dict(),
+    }  # fmt: skip
+    torch.save(state, run_dir / "last" / "state.tmp")
+    os.replace(run_dir / "last" / "state.tmp", run_dir / "last" / "state.pt")
+
+
+def _write_line(log, **values):
+    log.write(json.dumps(values) + "\n")
+    log.flush()
+
+
+def run(values: dict, run_dir) -> dict:
+    """Train from the plain values of a TOML file; see `train_codec`."""
+    return train_codec(from_dict(CodecTraining, values, "codec configuration"), run_dir)
