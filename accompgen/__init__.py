@@ -1,0 +1,32 @@
+"""accompgen: a singing voice goes in, a band comes out.
+
+The tour. `stages.py` is the table of the system: which streams of tokens there are, and which stage predicts which.
+`layout.py` lays streams out as one sequence of ids. `tokens/` turns sound into integers and back (HuBERT units, EnCodec
+codes), `model/` integers into logits, `generation/` a vocal into an accompaniment (`pipeline.py` reads from top to bottom),
+`data/` songs into shards and batches, `training/` batches into weights, `checkpoint.py` weights into directories;
+`evaluation/` scores folders of sound, and `cli.py` is the command line.
+
+    import accompgen
+
+    model = accompgen.load("pocket")
+    song = model.accompany("vocal.wav", seed=0)
+    song.save("out/")
+
+Shapes in comments and docstrings: B batch, C channels, T samples, S semantic frames (50 Hz), F acoustic frames (75 Hz),
+Q codebooks, N sequence, D width, H heads, V vocabulary. Sound is [C, T] with full scale 1.0; codes are [B, Q, F].
+"""
+
+
+def load(checkpoint="pocket", device: str = "auto"):
+    """Load a checkpoint by name or directory -> `generation.pipeline.Accompanist`, whose `accompany` makes songs.
+
+    Raises CheckpointError for weights that cannot be used, DeviceError for a device that is not there.
+    """
+    from accompgen.generation import pipeline  # here, so that `import accompgen` and `accompgen --help` are instant
+
+    return pipeline.load(checkpoint, device)
+
+
+def accompany(vocal, seed: int = 0, checkpoint="pocket", device: str = "auto"):
+    """One accompaniment to one vocal (a path, or wav and rate) -> `generation.pipeline.Song`. For several, `load` once."""
+    return load(checkpoint, device).accompany(vocal, seed=seed)

@@ -167,6 +167,16 @@ def write_files(files: dict) -> None:
             Path(temporary).unlink(missing_ok=True)
 
 
+def check_folder(directory) -> None:
+    """Raise AudioError unless files can be written into a folder, or the folder be made: to know it before the work."""
+    directory = Path(directory)
+    there = next(place for place in (directory, *directory.absolute().parents) if place.exists())
+    if not there.is_dir():
+        raise AudioError(f"cannot write into {directory}: {there} is no folder; choose another one")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise AudioError(f"cannot write into {directory}: no permission in {there}; choose another one")
+
+
 def make_folder(directory) -> None:
     """Make a folder and those above it. Raises AudioError where that is not possible."""
     try:

@@ -25,6 +25,7 @@ MAY_IMPORT = {
     "tokens": ("config", "audio", "checkpoint"),
     "model": ("config", "stages", "layout"),  # integers, never tokens
     "generation": ("model", "layout", "stages", "config"),
+    "generation.song": ("audio",),
     "generation.pipeline": ("model", "layout", "stages", "config", "tokens", "audio", "checkpoint"),
     "data": ("audio", "tokens", "layout", "stages", "config"),
     "data.tokenize": ("audio", "tokens", "layout", "stages", "config", "checkpoint"),  # hashes of the tokenizers

@@ -23,7 +23,7 @@ def make_checkpoint(directory, seed: int = 0):
         tokenizers = {kind: component_hash(parts / f"{kind}_tokenizer") for kind in ("semantic", "acoustic")}
         for stage, window_seconds in WINDOW_SECONDS.items():
             model = _stage(stage)
-            about = {"model": to_dict(model.config), "window_seconds": window_seconds, "tokenizers": tokenizers}
+            about = {"stage": to_dict(model.config), "window_seconds": window_seconds, "tokenizers": tokenizers}
             save_component(parts / stage, about, model.state_dict())
     write_checkpoint(directory, {part.name: part for part in parts.iterdir()}, {"seed": seed, "data": "none: random weights"})
     return directory

@@ -6,10 +6,10 @@
 
 import hashlib
 import importlib.metadata
-import json
 import platform
+import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -20,15 +20,19 @@ from accompgen import audio
 from accompgen.checkpoint import (
     COMPONENTS,
     CheckpointError,
+    available_checkpoints,
+    cache_directory,
     component_hash,
     file_hash,
     find_checkpoint,
     load_component,
     read_checkpoint,
+    search_path,
 )
 from accompgen.config import StageConfig, from_dict
-from accompgen.generation.cascade import LoadedStage, Progress, cascade, make_generator
+from accompgen.generation.cascade import LoadedStage, cascade, make_generator
 from accompgen.generation.sampling import Sampling
+from accompgen.generation.song import Song
 from accompgen.model.stage_lm import StageLM
 from accompgen.stages import STAGES
 from accompgen.tokens.acoustic import AcousticTokenizer
@@ -38,7 +42,6 @@ VOCAL_NOISE = 0.01  # sigma of the noise on the waveform before HuBERT, as in Ac
 VOCAL_LUFS = -21.0  # how loud HuBERT hears every vocal: the middle of the training songs. The mix has the vocal as it came
 BALANCE_LU = -3.0  # accompaniment against vocal: the voice leads
 FADE_SECONDS = 0.02  # at the very end, where the vocal's length cuts the accompaniment off
-SUBTYPES = {"16": "PCM_16", "24": "PCM_24", "32f": "FLOAT"}
 VERSIONS_OF = ("accompgen", "torch", "transformers", "numpy", "soundfile", "soxr", "pyloudnorm")
 
 
@@ -55,50 +58,6 @@ class Vocal:
     rate: int
     source: str
     sha256: str
-
-
-@dataclass(frozen=True)
-class Song:
-    """An accompaniment and its mix with the vocal, at the vocal's rate and of its length."""
-
-    name: str
-    rate: int
-    accompaniment: np.ndarray  # [1, T], as loud as it is in the mix
-    mix: np.ndarray  # [C, T] = vocal * gain + accompaniment
-    semantic: torch.Tensor  # [1, S] units at 50 Hz
-    codes: torch.Tensor  # [Q, F] at 75 Hz
-    report: dict  # seed, settings, versions, hashes, timings in seconds, levels
-
-    def save(self, directory, format: str = "wav", bit_depth: str = "24", force: bool = False) -> dict[str, Path]:
-        """Write <name>.accompaniment, <name>.mix (wav, flac or mp3) and <name>.json; all three or none.
-
-        Args:
-            directory: made if missing.
-            bit_depth: 16, 24 or, for wav alone, 32f; mp3 has none.
-            force: replace files that exist.
-
-        Returns:
-            paths by "accompaniment", "mix" and "report".
-
-        Raises:
-            audio.AudioError: a file exists, the format cannot hold the sound, or the place cannot be written.
-        """
-        paths = output_paths(directory, self.name, format, force)
-        suffix, subtype = format_of(self.rate, len(self.mix), format, bit_depth)
-        gain, accompaniment, mix = 1.0, None, None
-        for _ in range(4):  # a lossy format does not keep peaks exactly: measure what a player will decode
-            accompaniment = audio.encode(self.accompaniment * gain, self.rate, suffix, subtype, paths["accompaniment"])
-            mix = audio.encode(self.mix * gain, self.rate, suffix, subtype, paths["mix"])
-            loudest = max(audio.peak(audio.decode(data)) for data in (accompaniment, mix)) if suffix == ".mp3" else 0.0
-            if loudest <= audio.PEAK_LIMIT:
-                break
-            gain *= 0.999 * audio.PEAK_LIMIT / loudest
-        files = {key: path.name for key, path in paths.items() if key != "report"}
-        report = {**self.report, "files": {**files, "bit_depth": bit_depth if subtype else None, "encoding_gain": gain}}
-        text = json.dumps(report, indent=2, allow_nan=False) + "\n"
-        audio.make_folder(directory)
-        audio.write_files({paths["accompaniment"]: accompaniment, paths["mix"]: mix, paths["report"]: text.encode()})
-        return paths
 
 
 class Accompanist:
@@ -118,7 +77,7 @@ class Accompanist:
         fine: Sampling = Sampling(),  # noqa: B008
         balance: float = BALANCE_LU,
         noise: float = VOCAL_NOISE,
-        progress: Progress | None = None,
+        progress: bool = False,
     ) -> Song:
         """Make an accompaniment to a vocal of 0.2 s or more. The same seed gives the same song.
 
@@ -128,7 +87,7 @@ class Accompanist:
             semantic, coarse, fine: temperature, top-k, top-p and guidance of each stage.
             balance: loudness of the accompaniment minus the vocal's, in LU (BS.1770), -40 to 40.
             noise: sigma of the Gaussian noise on the vocal before HuBERT, 0 to 1.
-            progress: told (stage, ids done, ids in all) while the stages decode.
+            progress: show a bar with the remaining time on stderr.
 
         Raises:
             audio.AudioError: a vocal that cannot be read or used.
@@ -142,7 +101,8 @@ class Accompanist:
             heard = _conditioning(vocal, noise, seed)  # [1, T] at 16 kHz
             units = self.semantic_tokenizer.encode(heard.to(self.device))  # [1, S]
         sampling = {"semantic": semantic, "coarse": coarse, "fine": fine}
-        tokens = cascade(self.stages, units, sampling, seed, progress)
+        with _bar(vocal.name) if progress else nullcontext() as bar:
+            tokens = cascade(self.stages, units, sampling, seed, bar)
         clock.seconds |= tokens.seconds
         with clock("codec"):
             sound = self.acoustic_tokenizer.decode(tokens.codes[None].to(self.device)).cpu().numpy()  # [1, T] at 24 kHz
@@ -200,9 +160,16 @@ def load(checkpoint="pocket", device: str = "auto") -> Accompanist:
     )
 
 
+def load_tokenizer(checkpoint, kind: str, device: str = "auto") -> SemanticTokenizer | AcousticTokenizer:
+    """The "semantic" or the "acoustic" tokenizer of a checkpoint alone; arguments and errors as `load`."""
+    device = choose_device(device)
+    directory = read_checkpoint(find_checkpoint(checkpoint)).component(f"{kind}_tokenizer")
+    return (SemanticTokenizer if kind == "semantic" else AcousticTokenizer).load(directory, device)
+
+
 def _load_stage(directory, device):
     config, tensors = load_component(directory)
-    model = StageLM(from_dict(StageConfig, config["model"], f"{directory}/config.json: model"))
+    model = StageLM(from_dict(StageConfig, config["stage"], f"{directory}/config.json: stage"))
     try:
         model.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
     except RuntimeError as error:
@@ -246,23 +213,6 @@ def check_settings(balance: float, noise: float) -> None:
         raise ValueError(f"noise is {noise}; expected a sigma from 0 to 1")
 
 
-def output_paths(directory, name: str, format: str, force: bool = False) -> dict[str, Path]:
-    """Where a song's files go. Raises audio.AudioError if one of them exists and `force` is not set."""
-    paths = {key: Path(directory) / f"{name}.{key}.{format}" for key in ("accompaniment", "mix")}
-    paths["report"] = Path(directory) / f"{name}.json"
-    for path in paths.values():
-        if path.exists() and not force:
-            raise audio.AudioError(f"{path} exists; choose another folder, or --force (force=True) to replace it")
-    return paths
-
-
-def format_of(rate: int, channels: int, format: str, bit_depth: str) -> tuple[str, str | None]:
-    """The ending and the subtype to write. Raises audio.AudioError where the format cannot hold such sound."""
-    suffix, subtype = f".{format}", None if format == "mp3" else SUBTYPES[bit_depth]
-    audio.check_format(rate, channels, suffix, subtype, f"{format} output")
-    return suffix, subtype
-
-
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that decide the result."""
     found = {"python": platform.python_version()}
@@ -272,6 +222,28 @@ def versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             found[name] = "not installed"  # accompgen itself, run from its folder
     return found
+
+
+def describe() -> dict:
+    """Versions, devices, and the checkpoints found: name -> {path, megabytes, ...}, for `accompgen info`."""
+    devices = {"cpu": f"{torch.get_num_threads()} threads"}
+    if torch.cuda.is_available():
+        devices |= {f"cuda:{index}": torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())}
+    checkpoints = {}
+    for name, path in available_checkpoints().items():
+        size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+        try:
+            state = f"format {read_checkpoint(path).config['format_version']}, every hash as it should be"
+        except CheckpointError as error:
+            state = f"cannot be used: {error}"
+        checkpoints[name] = {"path": path, "size": f"{size / 1e6:.1f} MB", "state": state}
+    return {
+        "versions": versions(),
+        "devices": devices,
+        "checkpoints": checkpoints or "none found",
+        "searched": ", ".join(map(str, search_path())),
+        "cache": cache_directory(),
+    }
 
 
 def _conditioning(vocal, noise, seed):
@@ -291,6 +263,21 @@ def _like(vocal, sound, rate):
     ramp = np.ones(sound.shape[1], np.float32)
     ramp[-fade:] = np.linspace(1, 0, fade, dtype=np.float32)
     return sound * ramp
+
+
+@contextmanager
+def _bar(name):
+    """A progress bar on stderr, as a function for the cascade to call."""
+    from tqdm import tqdm
+
+    with tqdm(desc=name, file=sys.stderr, unit="id", leave=False, dynamic_ncols=True) as bar:
+
+        def show(stage: str, done: int, total: int) -> None:
+            bar.total = total
+            bar.set_description(f"{name}: {stage}", refresh=False)
+            bar.update(done - bar.n)
+
+        yield show
 
 
 class _Clock:

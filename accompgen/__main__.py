@@ -1,0 +1,7 @@
+"""python -m accompgen"""
+
+import sys
+
+from accompgen.cli import main
+
+sys.exit(main())

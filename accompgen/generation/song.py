@@ -1,0 +1,93 @@
+"""A finished song and its three files: the accompaniment, the mix, and a JSON that says how they came about."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from accompgen import audio
+
+SUBTYPES = {"16": "PCM_16", "24": "PCM_24", "32f": "FLOAT"}
+
+
+@dataclass(frozen=True)
+class Song:
+    """An accompaniment and its mix with the vocal, at the vocal's rate and of its length."""
+
+    name: str
+    rate: int
+    accompaniment: np.ndarray  # [1, T], as loud as it is in the mix
+    mix: np.ndarray  # [C, T] = vocal * gain + accompaniment
+    semantic: torch.Tensor  # [1, S] units at 50 Hz
+    codes: torch.Tensor  # [Q, F] at 75 Hz
+    report: dict  # seed, settings, versions, hashes, timings in seconds, levels
+
+    @property
+    def seconds(self) -> float:
+        """How long the song lasts."""
+        return self.mix.shape[1] / self.rate
+
+    @property
+    def timings(self) -> dict[str, float]:
+        """Seconds that each step took, and in all."""
+        return self.report["seconds"]
+
+    def save(self, directory, format: str = "wav", bit_depth: str = "24", force: bool = False) -> dict[str, Path]:
+        """Write <name>.accompaniment, <name>.mix (wav, flac or mp3) and <name>.json; all three or none.
+
+        Args:
+            directory: made if missing.
+            bit_depth: 16, 24 or, for wav alone, 32f; mp3 has none.
+            force: replace files that exist.
+
+        Returns:
+            paths by "accompaniment", "mix" and "report".
+
+        Raises:
+            audio.AudioError: a file exists, the format cannot hold the sound, or the place cannot be written.
+        """
+        paths = output_paths(directory, self.name, format, force)
+        suffix, subtype = format_of(self.rate, len(self.mix), format, bit_depth)
+        gain, accompaniment, mix = 1.0, None, None
+        for _ in range(4):  # a lossy format does not keep peaks exactly: measure what a player will decode
+            accompaniment = audio.encode(self.accompaniment * gain, self.rate, suffix, subtype, paths["accompaniment"])
+            mix = audio.encode(self.mix * gain, self.rate, suffix, subtype, paths["mix"])
+            loudest = max(audio.peak(audio.decode(data)) for data in (accompaniment, mix)) if suffix == ".mp3" else 0.0
+            if loudest <= audio.PEAK_LIMIT:
+                break
+            gain *= 0.999 * audio.PEAK_LIMIT / loudest
+        files = {key: path.name for key, path in paths.items() if key != "report"}
+        report = {**self.report, "files": {**files, "bit_depth": bit_depth if subtype else None, "encoding_gain": gain}}
+        text = json.dumps(report, indent=2, allow_nan=False) + "\n"
+        audio.make_folder(directory)
+        audio.write_files({paths["accompaniment"]: accompaniment, paths["mix"]: mix, paths["report"]: text.encode()})
+        return paths
+
+
+def output_paths(directory, name: str, format: str, force: bool = False) -> dict[str, Path]:
+    """Where a song's files go. Raises audio.AudioError for a folder that cannot be written, or a file there without `force`."""
+    audio.check_folder(directory)
+    paths = _paths(directory, name, format)
+    for path in paths.values():
+        if path.exists() and not force:
+            raise audio.AudioError(f"{path} exists; choose another folder, or --force (force=True) to replace it")
+    return paths
+
+
+def has_outputs(directory, name: str, format: str) -> bool:
+    """Whether all files of a song are there."""
+    return all(path.exists() for path in _paths(directory, name, format).values())
+
+
+def format_of(rate: int, channels: int, format: str, bit_depth: str) -> tuple[str, str | None]:
+    """The ending and the subtype to write. Raises audio.AudioError where the format cannot hold such sound."""
+    suffix, subtype = f".{format}", None if format == "mp3" else SUBTYPES[bit_depth]
+    audio.check_format(rate, channels, suffix, subtype, f"{format} output")
+    return suffix, subtype
+
+
+def _paths(directory, name, format):
+    files = {key: f"{name}.{key}.{format}" for key in ("accompaniment", "mix")} | {"report": f"{name}.json"}
+    return {key: Path(directory) / file for key, file in files.items()}

@@ -1,0 +1,89 @@
+"""Tokens of one sound as a safetensors file, for a look at one tokenizer alone: `accompgen encode` and `accompgen decode`.
+
+The file holds `codes` [Q, F] (acoustic) or `units` [S] (semantic), int16, and in its metadata the tokenizer's kind, the sample
+rate and number of samples of the mono sound that was encoded.
+"""
+
+from pathlib import Path
+
+import torch
+
+from accompgen import audio
+from accompgen.tokens.semantic import SemanticTokenizer
+
+FORMAT = "accompgen tokens 1"
+
+
+class TokenFileError(ValueError):
+    """A file of tokens that cannot be written or decoded; the message names it."""
+
+
+def encode_file(path, directory, tokenizer, codebooks: int | None = None, force: bool = False) -> Path:
+    """Write directory/<name>.safetensors with the tokens of a sound file, and return its path.
+
+    Args:
+        tokenizer: a SemanticTokenizer or an AcousticTokenizer.
+        codebooks: for an AcousticTokenizer; None: its own number.
+
+    Raises:
+        audio.AudioError: a sound that cannot be read, or a place that cannot be written.
+        TokenFileError: the file exists and `force` is not set, or codebooks are asked of a semantic tokenizer.
+    """
+    from safetensors.torch import save
+
+    target = _target(directory, path, "safetensors", force)
+    wav, rate = audio.read(path)
+    mono = torch.from_numpy(audio.resample(audio.to_mono(wav), rate, tokenizer.sample_rate))[None]  # [1, T]
+    if isinstance(tokenizer, SemanticTokenizer):
+        if codebooks is not None:
+            raise TokenFileError("semantic units have one codebook; leave --codebooks away, or take --tokenizer acoustic")
+        kind, tokens = "semantic", {"units": tokenizer.encode(mono)[0]}  # [S]
+    else:
+        kind, tokens = "acoustic", {"codes": tokenizer.encode(mono, codebooks)[0]}  # [Q, F]
+    tokens = {name: values.to("cpu", torch.int16).contiguous() for name, values in tokens.items()}
+    about = {"format": FORMAT, "tokenizer": kind, "sample_rate": str(tokenizer.sample_rate), "samples": str(mono.shape[1])}
+    audio.make_folder(directory)
+    audio.write_bytes(target, save(tokens, about))
+    return target
+
+
+def decode_file(path, directory, tokenizer, codebooks: int | None = None, force: bool = False) -> Path:
+    """Write directory/<name>.wav (24 kHz, mono, 24 bits) of the acoustic codes that `encode_file` wrote; return its path.
+
+    A decoded sound beyond full scale is turned down to -1 dBFS, not clipped.
+
+    Raises:
+        TokenFileError: not such a file, semantic units (they hold no sound), or the output exists and `force` is not set.
+        audio.AudioError: a place that cannot be written.
+        ValueError: more codebooks, or other codes, than the tokenizer has.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    target = _target(directory, path, "wav", force)
+    try:
+        with safe_open(path, framework="pt") as file:
+            about = file.metadata() or {}
+            tokens = {name: file.get_tensor(name) for name in file.keys()}
+    except (SafetensorError, OSError) as error:
+        raise TokenFileError(f"{path}: not readable as safetensors ({error}); give a file that `encode` wrote") from error
+    if about.get("format") != FORMAT:
+        raise TokenFileError(f"{path}: its format is {about.get('format')!r}; expected {FORMAT!r}, as `encode` writes")
+    if "codes" not in tokens:
+        raise TokenFileError(f"{path}: holds semantic units, from which no sound can be made; encode with --tokenizer acoustic")
+    codes = tokens["codes"][None].long()  # [1, Q, F]
+    if codebooks is not None and not 1 <= codebooks <= codes.shape[1]:
+        raise TokenFileError(f"{path}: has {codes.shape[1]} codebooks; {codebooks} cannot be decoded")
+    wav = tokenizer.decode(codes[:, :codebooks]).cpu().numpy()[:, : int(about["samples"])]  # [1, T]
+    if audio.peak(wav) > 1:
+        wav = wav * (audio.PEAK_LIMIT / audio.peak(wav))
+    audio.make_folder(directory)
+    audio.write(target, wav, tokenizer.sample_rate)
+    return target
+
+
+def _target(directory, source, suffix, force):
+    target = Path(directory) / f"{Path(source).stem}.{suffix}"
+    audio.check_folder(directory)
+    if target.exists() and not force:
+        raise TokenFileError(f"{target} exists; choose another folder, or --force to replace it")
+    return target
