@@ -9,8 +9,8 @@ from accompgen.tokens.acoustic import AcousticTokenizer, CodecConfig, build_netw
 from accompgen.tokens.hubert import Hubert, HubertConfig
 from accompgen.tokens.semantic import SemanticTokenizer
 
-WINDOW_SECONDS = {"semantic": 2.0, "coarse": 0.6, "fine": 0.4}
-VOCAB, BINS = 20, 16
+WINDOW_SECONDS = {"semantic": 0.8, "coarse": 0.36, "fine": 0.24}
+VOCAB, BINS, COARSE, FINE = 20, 16, 2, 2  # fewer codebooks than the real system's 4 + 4: tests decode id by id
 
 
 def make_checkpoint(directory, seed: int = 0):
@@ -22,7 +22,7 @@ def make_checkpoint(directory, seed: int = 0):
         _acoustic_tokenizer().save(parts / "acoustic_tokenizer")
         tokenizers = {kind: component_hash(parts / f"{kind}_tokenizer") for kind in ("semantic", "acoustic")}
         for stage, window_seconds in WINDOW_SECONDS.items():
-            model = _stage(stage)
+            model = make_stage(stage)
             about = {"stage": to_dict(model.config), "window_seconds": window_seconds, "tokenizers": tokenizers}
             save_component(parts / stage, about, model.state_dict())
     write_checkpoint(directory, {part.name: part for part in parts.iterdir()}, {"seed": seed, "data": "none: random weights"})
@@ -38,17 +38,18 @@ def _semantic_tokenizer():
 
 
 def _acoustic_tokenizer():
-    sizes = CodecConfig(filters=4, latent=8, codebooks=8, bins=BINS, lstm_layers=0)
+    sizes = CodecConfig(filters=4, latent=8, codebooks=COARSE + FINE, bins=BINS, lstm_layers=0)
     network = build_network(sizes)
     for layer in network.quantizer.layers:
         torch.nn.init.normal_(layer.codebook.embed)  # zeros as transformers makes them
     return AcousticTokenizer(sizes, network)
 
 
-def _stage(stage):
+def make_stage(stage):
+    """A stage of width 16 with random weights, drawn from torch's own generator."""
     sizes = StageConfig(
         stage, width=16, layers=1, heads=2, context_layers=1, relative_buckets=8, relative_max_distance=32,
-        semantic_vocab=VOCAB, bins=BINS,
+        semantic_vocab=VOCAB, bins=BINS, coarse_codebooks=COARSE, fine_codebooks=FINE,
     )  # fmt: skip
     model = StageLM(sizes)
     torch.nn.init.normal_(model.heads, std=0.5)  # so that the logits depend on what was heard, and codes differ
