@@ -1,0 +1,1 @@
+"""Songs -> pairs -> token shards -> batches of aligned windows."""

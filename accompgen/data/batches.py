@@ -1,0 +1,178 @@
+"""Shards -> batches of aligned windows for one stage: seeded, rank-aware, resumable by two integers.
+
+An epoch cuts every song of the split into windows from a random start on and shuffles them all; the plan follows from
+(seed, epoch) alone. So do the masks of a window from (seed, epoch, place in the plan): neither the number of processes nor a stop in
+the middle changes what is seen.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from accompgen.config import ConfigError, StageConfig, TrainConfig
+from accompgen.data.pairs import BLOCKS_PER_SECOND
+from accompgen.data.shards import Entry, Shards
+from accompgen.stages import STAGES
+
+
+@dataclass(frozen=True)
+class Window:
+    """A span of a song, in blocks of 40 ms."""
+
+    song: Entry
+    first_block: int
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Aligned windows. context: name -> ids [B, Q, T]; target ids [B, Q, F]; drop bool [B]; hide bool [B, F * Q]."""
+
+    context: dict
+    target: torch.Tensor
+    drop: torch.Tensor
+    hide: torch.Tensor
+    windows: list
+
+
+class Batches:
+    """Endless training batches of one rank. `state()` after n calls of `next()`, loaded into another, gives the same n + 1st."""
+
+    def __init__(self, shards: Shards, config: TrainConfig, rank: int = 0, world: int = 1):
+        check_sizes(shards, config.model)
+        self.shards, self.config, self.rank, self.world = shards, config, rank, world
+        self.blocks = window_blocks(config.window_seconds)
+        songs = [song for song in shards.songs if song.split == "train"]
+        self.songs = [song for song in songs if song.blocks >= self.blocks]
+        self.left_out = len(songs) - len(self.songs)  # songs shorter than a window
+        if not self.songs:
+            raise ConfigError(
+                f"no training song of {shards.directory} is as long as a window of {config.window_seconds} s "
+                f"({len(songs)} are shorter); lower window_seconds or add songs"
+            )
+        self._epoch, self._position, self._plan = 0, 0, None
+
+    def state(self) -> dict:
+        """Where the data stands: plain integers, the same on every rank."""
+        return {"epoch": self._epoch, "position": self._position}
+
+    def load_state(self, state: dict) -> None:
+        """Go on from `state`, also at another number of ranks."""
+        self._epoch, self._position, self._plan = int(state["epoch"]), int(state["position"]), None
+
+    def next(self) -> Batch:
+        """This rank's next batch; the ranks together take the next `world * batch_size` windows of the plan."""
+        size = self.config.batch_size
+        places = [self._take() for _ in range(size * self.world)][self.rank * size : (self.rank + 1) * size]
+        windows = [window for window, _ in places]
+        context, target = read_windows(self.shards, self.config.model, windows, self.blocks)
+        masks = [self._masks(key, target[0].numel()) for _, key in places]
+        drop = torch.tensor([dropped for dropped, _ in masks])
+        hide = torch.from_numpy(np.stack([hidden for _, hidden in masks]))
+        return Batch(context, target, drop, hide, windows)
+
+    def _take(self):
+        if self._plan is None:
+            self._plan = plan_epoch(self.songs, self.blocks, self.config.seed, self._epoch)
+        window = self._plan[self._position]
+        place = self.songs[window[0]], int(window[1])
+        key = (self.config.seed, self._epoch, self._position, 1)
+        self._position += 1
+        if self._position == len(self._plan):
+            self._epoch, self._position, self._plan = self._epoch + 1, 0, None
+        return Window(*place), key
+
+    def _masks(self, key, tokens):
+        """Whether a window's context is dropped, and which of its target's tokens are hidden from the history [F * Q]."""
+        rng = np.random.default_rng(key)
+        dropped = rng.random() < self.config.context_dropout
+        share = rng.random() if rng.random() < self.config.history_masking else 0.0
+        return dropped, rng.random(tokens) < share
+
+
+def plan_epoch(songs: list[Entry], blocks: int, seed: int, epoch: int) -> np.ndarray:
+    """The windows of an epoch in their order: [windows, 2] of song number and first block.
+
+    Every song is cut from a random start below one window's length on, so that over the epochs all alignments occur.
+    """
+    rng = np.random.default_rng((seed, epoch))
+    lengths = np.array([song.blocks for song in songs])
+    starts = rng.integers(0, np.minimum(blocks - 1, lengths - blocks) + 1)
+    counts = (lengths - starts) // blocks
+    song = np.repeat(np.arange(len(songs)), counts)
+    inside = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+    plan = np.stack([song, starts[song] + inside * blocks], axis=1)
+    return rng.permutation(plan)
+
+
+def held_out_windows(shards: Shards, blocks: int, count: int, lead_blocks: int, seed: int) -> list[Window]:
+    """`count` windows of the validation split, spread over its songs, with `lead_blocks` before each where the song allows.
+
+    Raises ConfigError if the split has no song of that length.
+    """
+    songs = [song for song in shards.songs if song.split == "validation" and song.blocks >= blocks]
+    if not songs:
+        raise ConfigError(f"no validation song of {shards.directory} is as long as a window of {blocks / BLOCKS_PER_SECOND} s")
+    rng = np.random.default_rng((seed, 2**32 - 1))
+    windows = []
+    for number in range(count):
+        song = songs[number % len(songs)]
+        latest = song.blocks - blocks
+        windows.append(Window(song, int(rng.integers(min(lead_blocks, latest), latest + 1))))
+    return windows
+
+
+def read_windows(shards: Shards, model: StageConfig, windows: list[Window], blocks: int, delay_blocks: int = 0):
+    """The streams of a stage over `windows`: (context: name -> ids [B, Q, T], target ids [B, Q, F]), int64.
+
+    `delay_blocks` lets the vocal come that much too late: what is heard at block b is the vocal of block b - delay. Before the
+    start of the song its first frame is held.
+    """
+    stage = STAGES[model.stage]
+    rows = [_streams(shards, window, blocks, model) for window in windows]
+    if delay_blocks and "vocal" in stage.context:
+        for row, window in zip(rows, windows):
+            row["vocal"] = _delayed_vocal(shards, window, blocks, delay_blocks)
+    names = (*stage.context, stage.target)
+    stacked = {name: torch.from_numpy(np.stack([row[name] for row in rows]).astype(np.int64)) for name in names}
+    return {name: stacked[name] for name in stage.context}, stacked[stage.target]
+
+
+def _streams(shards, window, blocks, model):
+    tokens = shards.read(window.song, window.first_block, blocks)
+    coarse, fine = model.coarse_codebooks, model.fine_codebooks
+    return {
+        "vocal": tokens["vocal"][None],  # [1, S]
+        "semantic": tokens["semantic"][None],
+        "coarse": tokens["codes"][:coarse],  # [Q, F]
+        "fine": tokens["codes"][coarse : coarse + fine],
+    }
+
+
+def _delayed_vocal(shards, window, blocks, delay_blocks):
+    first = max(0, window.first_block - delay_blocks)
+    lead = first - (window.first_block - delay_blocks)  # blocks that would lie before the song's start
+    held = np.repeat(shards.read(window.song, 0, 1)["vocal"][:1], min(lead, blocks) * 2)
+    rest = shards.read(window.song, first, blocks - lead)["vocal"] if lead < blocks else held[:0]
+    return np.concatenate([held, rest])[None]
+
+
+def window_blocks(seconds: float) -> int:
+    """Blocks of 40 ms in a window. Raises ConfigError if `seconds` is not a positive multiple of 0.04."""
+    blocks = round(seconds * BLOCKS_PER_SECOND)
+    if blocks < 1 or abs(blocks - seconds * BLOCKS_PER_SECOND) > 1e-6:
+        raise ConfigError(f"window_seconds is {seconds}; expected a positive multiple of 0.04")
+    return blocks
+
+
+def check_sizes(shards: Shards, model: StageConfig) -> None:
+    """Raise ConfigError unless the vocabularies of the model are those of the shards."""
+    for key, found in (("semantic_vocab", shards.index["semantic_vocab"]), ("bins", shards.index["bins"])):
+        if getattr(model, key) != found:
+            raise ConfigError(f"model.{key} is {getattr(model, key)}, but the shards in {shards.directory} have {found}; set it so")
+    codebooks = model.coarse_codebooks + model.fine_codebooks
+    if codebooks > shards.index["codebooks"]:
+        raise ConfigError(
+            f"the model needs {codebooks} codebooks (coarse + fine); the shards in {shards.directory} have "
+            f"{shards.index['codebooks']}"
+        )

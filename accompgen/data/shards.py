@@ -1,0 +1,158 @@
+"""Token shards: a folder of safetensors files with an index beside them.
+
+    index.json             format_version, vocabularies, tokenizer hashes, per shard its sha256 and its songs
+    shard-00000.safetensors  per song `<id>/vocal` [S], `<id>/semantic` [S], `<id>/codes` [Q, F], all int16
+
+Safetensors was chosen because it is well kept, holds no code, and is memory-mapped: any window of any song is read without
+reading the rest, by many processes at once. A shard is written under a temporary name and renamed, so that a shard that
+exists is whole; its header carries what it was made from, so that the index can be rebuilt and a stopped run goes on.
+"""
+
+import json
+import os
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from accompgen.stages import acoustic_frames
+
+FORMAT_VERSION = 1
+INDEX_FILE = "index.json"
+SEMANTIC_FRAMES_PER_BLOCK = 2  # a block is 40 ms
+ACOUSTIC_FRAMES_PER_BLOCK = 3
+
+
+class ShardError(ValueError):
+    """Shards that cannot be used; the message names the file."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One song of the shards: its length in blocks of 40 ms and the file it lies in."""
+
+    id: str
+    split: str
+    blocks: int
+    shard: str
+
+
+def shard_name(number: int) -> str:
+    return f"shard-{number:05d}.safetensors"
+
+
+def write_shard(path, songs: list[dict], tokens: dict[str, dict], plan: str, sizes: dict) -> None:
+    """Write one shard atomically.
+
+    Args:
+        path: where; an existing file is replaced.
+        songs: per song the entry for the index: {"id", "split", "blocks", ...}.
+        tokens: id -> {"vocal" [S], "semantic" [S], "codes" [Q, F]}, integers below 2^15.
+        plan: a digest of what the shard was made from.
+        sizes: {"vocab", "bins"}: how many ids the semantic and the acoustic streams have.
+
+    Raises:
+        ShardError: lengths that are not whole blocks or do not agree, or an id that int16 cannot hold.
+    """
+    from safetensors.numpy import save_file
+
+    tensors = {}
+    for song in songs:
+        streams = tokens[song["id"]]
+        frames = song["blocks"] * SEMANTIC_FRAMES_PER_BLOCK
+        expected = {"vocal": (frames,), "semantic": (frames,), "codes": (len(streams["codes"]), acoustic_frames(frames))}
+        for name, shape in expected.items():
+            array = np.asarray(streams[name])
+            if array.shape != shape:
+                raise ShardError(f"{song['id']}: {name} has the shape {array.shape}; {song['blocks']} blocks need {shape}")
+            if array.min() < 0 or array.max() >= 2**15:
+                raise ShardError(f"{song['id']}: {name} holds ids from {array.min()} to {array.max()}; int16 needs 0 to 32767")
+            tensors[f"{song['id']}/{name}"] = np.ascontiguousarray(array, dtype=np.int16)
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.part")
+    try:
+        save_file(tensors, temporary, metadata={"plan": plan, "songs": json.dumps(songs), "sizes": json.dumps(sizes)})
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read_header(path) -> tuple[str, list[dict], dict]:
+    """The plan, the songs and the sizes that a shard carries. Raises ShardError if it cannot be read."""
+    metadata = _open_file(path).metadata() or {}
+    if not {"plan", "songs", "sizes"} <= set(metadata):
+        raise ShardError(f"{path} is no token shard: its header has no plan")
+    return metadata["plan"], json.loads(metadata["songs"]), json.loads(metadata["sizes"])
+
+
+def write_index(directory, shards: list[dict], about: dict) -> None:
+    """Write index.json: `about` (vocabularies, tokenizers, ...) and `shards`, a list of {"file", "bytes", "sha256", "songs"}."""
+    path = Path(directory) / INDEX_FILE
+    temporary = path.with_name(f".{INDEX_FILE}.part")
+    values = {"format_version": FORMAT_VERSION, **about, "shards": shards}
+    temporary.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
+    os.replace(temporary, path)
+
+
+class Shards:
+    """Random access to the tokens of an indexed folder.
+
+    Attributes: `index` (the whole index.json), `songs` (list of Entry), `tokenizers` ({"semantic": hash, "acoustic": hash}).
+    """
+
+    def __init__(self, directory, index: dict):
+        self._open = lru_cache(maxsize=256)(_open_file)
+        self.directory, self.index = Path(directory), index
+        self.tokenizers = index["tokenizers"]
+        self.songs = [
+            Entry(song["id"], song["split"], song["blocks"], shard["file"])
+            for shard in index["shards"]
+            for song in shard["songs"]
+        ]
+
+    def read(self, song: Entry, first_block: int = 0, blocks: int | None = None) -> dict[str, np.ndarray]:
+        """The tokens of `blocks` blocks from `first_block` on: `vocal` [S], `semantic` [S], `codes` [Q, F], int16."""
+        blocks = song.blocks - first_block if blocks is None else blocks
+        if first_block < 0 or blocks < 1 or first_block + blocks > song.blocks:
+            raise ShardError(f"{song.id} has {song.blocks} blocks; asked for {blocks} from block {first_block} on")
+        file = self._open(self.directory / song.shard)
+        semantic = slice(first_block * SEMANTIC_FRAMES_PER_BLOCK, (first_block + blocks) * SEMANTIC_FRAMES_PER_BLOCK)
+        acoustic = slice(first_block * ACOUSTIC_FRAMES_PER_BLOCK, (first_block + blocks) * ACOUSTIC_FRAMES_PER_BLOCK)
+        return {
+            "vocal": file.get_slice(f"{song.id}/vocal")[semantic],
+            "semantic": file.get_slice(f"{song.id}/semantic")[semantic],
+            "codes": file.get_slice(f"{song.id}/codes")[:, acoustic],
+        }
+
+
+def open_shards(directory) -> Shards:
+    """The shards of a folder that `tokenize` has finished.
+
+    Raises ShardError for a missing or unreadable index, another format version, a missing shard or one of another size.
+    """
+    path = Path(directory) / INDEX_FILE
+    try:
+        index = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ShardError(f"cannot read {path}: {error.strerror}; run `accompgen tokenize` until it is done") from error
+    except json.JSONDecodeError as error:
+        raise ShardError(f"{path} is not valid JSON: {error}") from error
+    if index.get("format_version") != FORMAT_VERSION:
+        raise ShardError(f"{path} has format_version {index.get('format_version')!r}; this version reads {FORMAT_VERSION}")
+    for shard in index["shards"]:
+        file = Path(directory) / shard["file"]
+        if not file.is_file():
+            raise ShardError(f"{file} is missing; run `accompgen tokenize` again")
+        if file.stat().st_size != shard["bytes"]:
+            raise ShardError(f"{file} has {file.stat().st_size} bytes, the index says {shard['bytes']}; remove it and tokenize again")
+    return Shards(directory, index)
+
+
+def _open_file(path):
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        return safe_open(path, framework="numpy")
+    except (SafetensorError, OSError) as error:
+        raise ShardError(f"{path} cannot be read as a shard: {error}; remove it and tokenize again") from error

@@ -1,0 +1,1 @@
+"""Shards -> weights: the loop, the DeepSpeed engine, the loss, and whether the model listens."""

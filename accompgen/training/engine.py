@@ -1,0 +1,124 @@
+"""TrainConfig -> DeepSpeed engine; the only file that imports deepspeed.
+
+One process needs no launcher and compiles nothing. Under `deepspeed` or `torchrun` every process calls the same functions.
+"""
+
+import os
+import socket
+from contextlib import nullcontext
+from pathlib import Path
+
+import torch
+
+from accompgen.config import ConfigError, TrainConfig
+
+
+def deepspeed_settings(config: TrainConfig, world: int) -> dict:
+    """DeepSpeed's dictionary. The learning rate is not in it: the loop sets it on the optimizer, step by step."""
+    return {
+        "train_micro_batch_size_per_gpu": config.batch_size,
+        "gradient_accumulation_steps": config.accumulation,
+        "train_batch_size": config.batch_size * config.accumulation * world,
+        "gradient_clipping": config.clip_norm,
+        "zero_optimization": {"stage": config.zero_stage},
+        "torch_autocast": {"enabled": config.dtype == "bfloat16", "dtype": "bfloat16"},
+        "steps_per_print": 10**9,
+    }
+
+
+def start(model: torch.nn.Module, config: TrainConfig):
+    """The DeepSpeed engine of `model`, on this process's device, with AdamW (no weight decay on vectors: norms, biases).
+
+    Raises:
+        ConfigError: deepspeed is not installed, or the device does not exist.
+    """
+    device = pick_device(config.device)
+    os.environ.setdefault("DS_ACCELERATOR", device)
+    deepspeed = _import_deepspeed()
+    _init_processes(deepspeed, device)
+    model = model.to(torch.device(device, int(os.environ["LOCAL_RANK"])) if device == "cuda" else device)
+    matrices = [p for p in model.parameters() if p.requires_grad and p.ndim >= 2]
+    vectors = [p for p in model.parameters() if p.requires_grad and p.ndim < 2]
+    groups = [{"params": matrices, "weight_decay": config.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW([g for g in groups if g["params"]], lr=config.learning_rate, betas=config.betas, fused=True)
+    settings = deepspeed_settings(config, torch.distributed.get_world_size())
+    return deepspeed.initialize(model=model, optimizer=optimizer, config=settings)[0]
+
+
+def set_learning_rate(engine, rate: float) -> None:
+    """Give every parameter group the learning rate of the coming step."""
+    for group in engine.optimizer.param_groups:
+        group["lr"] = rate
+
+
+def save(engine, directory, client_state: dict) -> None:
+    """Write model, optimizer and `client_state` to a new directory, all ranks together."""
+    directory = Path(directory)
+    engine.save_checkpoint(str(directory.parent), tag=directory.name, client_state=client_state, save_latest=False)
+
+
+def load(engine, directory) -> dict:
+    """Restore model and optimizer from what `save` wrote; returns its client_state. Raises ConfigError if it is not whole."""
+    directory = Path(directory)
+    path, client_state = engine.load_checkpoint(str(directory.parent), tag=directory.name)
+    if path is None:
+        raise ConfigError(f"the training state {directory} is not complete; remove it to start from the state before")
+    return client_state
+
+
+def autocast(config: TrainConfig):
+    """The context in which validation runs, with the precision of training."""
+    if config.dtype == "float32":
+        return nullcontext()
+    return torch.autocast(pick_device(config.device), dtype=torch.bfloat16)
+
+
+def pick_device(name: str) -> str:
+    """`cpu` or `cuda` for a configuration's device. Raises ConfigError for one that is not there."""
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if name not in ("cpu", "cuda"):
+        raise ConfigError(f"device is {name!r}; training runs on 'auto', 'cpu' or 'cuda'")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("device is 'cuda', but torch finds no GPU here; set device to 'auto' or 'cpu'")
+    return name
+
+
+def from_first_rank(engine, values: list[float]) -> list[float]:
+    """Rank 0's `values` on every rank, so that all take the same decision."""
+    if engine.world_size == 1:
+        return values
+    shared = torch.tensor(values, dtype=torch.float64, device=engine.device)
+    torch.distributed.broadcast(shared, src=0)
+    return shared.tolist()
+
+
+def mean_over_ranks(engine, value: torch.Tensor) -> torch.Tensor:
+    """The mean of a tensor over the ranks."""
+    if engine.world_size > 1:
+        value = value.clone()
+        torch.distributed.all_reduce(value)
+        value /= engine.world_size
+    return value
+
+
+def _import_deepspeed():
+    try:
+        import deepspeed
+    except ImportError as error:
+        raise ConfigError("training needs deepspeed: pip install 'accompgen[train]'") from error
+    return deepspeed
+
+
+def _init_processes(deepspeed, device):
+    if torch.distributed.is_initialized() and deepspeed.comm.is_initialized():
+        return
+    if "RANK" not in os.environ:  # no launcher: this process alone
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        os.environ.update(RANK="0", LOCAL_RANK="0", WORLD_SIZE="1", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    if os.environ["WORLD_SIZE"] == "1":
+        # Shared-memory reductions are of no use to one process, and compiling them takes half a minute and a C++ compiler.
+        deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    deepspeed.init_distributed(dist_backend="nccl" if device == "cuda" else "gloo", auto_mpi_discovery=False)

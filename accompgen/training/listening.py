@@ -1,0 +1,191 @@
+"""Validation: how well a stage predicts, against a bigram, and whether it listens to its context.
+
+Most frames repeat the one before, so that plain cross-entropy hides listening. Therefore also: what it costs to give the windows
+each other's context (*gain* of the true one), over all frames, in the first second and where the target changes; and what it
+costs to let the vocal come late. All in nats a token, with the standard error over the windows.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from accompgen.config import TrainConfig
+from accompgen.data.batches import held_out_windows, read_windows, window_blocks
+from accompgen.data.shards import Shards
+from accompgen.stages import STAGES, streams
+from accompgen.training.loss import token_cross_entropy
+
+DELAYS_SECONDS = (0.24, 1.0, 4.0)  # multiples of 40 ms
+PRIOR_STRENGTHS = (1.0, 10.0, 100.0, 1000.0)
+BIGRAM_HOURS = 50.0  # at most so much training data is counted
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Windows of the validation split. contexts: "true", "shuffled", ... -> (name -> ids [B, Q, T]); target [B, Q, F]."""
+
+    contexts: dict
+    target: torch.Tensor
+    bigram: tuple[float, ...]  # cross-entropy of the bigram a codebook, nats
+    hz: int  # frames a second of the target
+
+
+def prepare(shards: Shards, config: TrainConfig) -> HeldOut:
+    """Read the validation windows, their altered contexts, and fit the bigram on the training split."""
+    model, blocks = config.model, window_blocks(config.window_seconds)
+    lead = round(max(DELAYS_SECONDS) * 25)
+    windows = held_out_windows(shards, blocks, config.validation_windows, lead, config.seed)
+    true, target = read_windows(shards, model, windows, blocks)
+    contexts = {"true": true, "shuffled": {name: _shuffle(ids) for name, ids in true.items()}}
+    if len(true) > 1:
+        for name in true:
+            contexts[f"shuffled_{name}"] = {**true, name: _shuffle(true[name])}
+    if "vocal" in true:
+        for seconds in DELAYS_SECONDS:
+            delayed, _ = read_windows(shards, model, windows, blocks, delay_blocks=round(seconds * 25))
+            contexts[f"vocal_late_{seconds:g}s"] = delayed
+    stage = STAGES[model.stage]
+    stream = streams(model.semantic_vocab, model.bins, model.coarse_codebooks, model.fine_codebooks)[stage.target]
+    return HeldOut(contexts, target, bigram_cross_entropy(shards, model, target, stream.vocab), stream.hz)
+
+
+def _shuffle(ids):
+    return ids.roll(1, 0)  # neighbours in the list of windows come from different songs
+
+
+def bigram_cross_entropy(shards: Shards, model, target: torch.Tensor, vocab: int) -> tuple[float, ...]:
+    """Cross-entropy in nats of `target` [B, Q, F] a codebook under p(token | the same codebook's token one frame earlier).
+
+    Counted on the training split, smoothed towards the single tokens' frequencies: (n(a, b) + k p(b)) / (n(a) + k), k the best of
+    PRIOR_STRENGTHS on `target` itself, in the bigram's favour. The first frame of a window gets p(b).
+    """
+    songs, hours = [], 0.0
+    for song in shards.songs:
+        if song.split == "train" and hours < BIGRAM_HOURS:
+            songs.append(song)
+            hours += song.blocks / 25 / 3600
+    counts = np.zeros((target.shape[1], vocab * vocab), dtype=np.int64)
+    single = np.zeros((target.shape[1], vocab), dtype=np.int64)
+    for song in songs:
+        tokens = shards.read(song)
+        grid = tokens["semantic"][None] if model.stage == "semantic" else tokens["codes"]
+        first = model.coarse_codebooks if model.stage == "fine" else 0
+        for codebook in range(len(counts)):
+            ids = grid[first + codebook].astype(np.int64)
+            counts[codebook] += np.bincount(ids[:-1] * vocab + ids[1:], minlength=vocab * vocab)
+            single[codebook] += np.bincount(ids, minlength=vocab)
+    return tuple(_bigram(counts[q].reshape(vocab, vocab), single[q], target[:, q].numpy()) for q in range(len(counts)))
+
+
+def _bigram(counts, single, ids):
+    """Mean nats of ids [B, F] under the smoothed bigram of counts [V, V] and single [V]."""
+    prior = (single + 1) / (single.sum() + len(single))
+    before, after = ids[:, :-1], ids[:, 1:]
+    start = -np.log(prior[ids[:, 0]])
+    seen, total = counts[before, after], counts.sum(1)[before]
+    costs = [np.mean(-np.log((seen + k * prior[after]) / (total + k)), dtype=np.float64) for k in PRIOR_STRENGTHS]
+    return float((start.mean() + min(costs) * (ids.shape[1] - 1)) / ids.shape[1])
+
+
+def validate(logits_of, device, held_out: HeldOut, batch_size: int, full: bool = True) -> dict:
+    """Measure a model on the held-out windows.
+
+    Args:
+        logits_of: called as `logits_of(context, target)` -> logits [B, F, Q, V]; a model in evaluation mode.
+        device: where the model is.
+        full: also the costs of late vocals and of the single shuffled streams; else true and shuffled contexts only.
+
+    Returns:
+        "cross_entropy" and "bigram" (mean over codebooks), "per_codebook", "bigram_per_codebook", "accuracy", "windows";
+        "gain": {"shuffled": {"all", "first_second", "changes", "per_second"}, ...} as [mean, standard error];
+        "vocal_late": {"0.24": [mean, standard error], ...}. "changes" is None where the target never changes.
+    """
+    names = list(held_out.contexts) if full else ["true", "shuffled"]
+    nats = {}  # [B, Q, F]
+    right = None
+    for name in names:
+        nats[name], hits = _score(logits_of, device, held_out.contexts[name], held_out.target, batch_size)
+        right = hits if name == "true" else right
+    true = nats["true"]
+    result = {
+        "cross_entropy": true.mean().item(),
+        "bigram": sum(held_out.bigram) / len(held_out.bigram),
+        "per_codebook": [round(x, 4) for x in true.mean((0, 2)).tolist()],
+        "bigram_per_codebook": [round(x, 4) for x in held_out.bigram],
+        "accuracy": [round(x, 4) for x in right.mean((0, 2)).tolist()],
+        "windows": len(true),
+        "gain": {},
+        "vocal_late": {},
+    }
+    changed = _changes(held_out.target)
+    for name in names[1:]:
+        gain = nats[name] - true  # [B, Q, F]
+        if name.startswith("vocal_late_"):
+            result["vocal_late"][name.removeprefix("vocal_late_").removesuffix("s")] = _mean_and_error(gain.mean((1, 2)))
+        else:
+            result["gain"][name] = _gains(gain, changed, held_out.hz)
+    return result
+
+
+def _gains(gain, changed, hz):
+    whole, start = gain.mean((1, 2)), gain[:, :, :hz].mean((1, 2))
+    frames = gain.mean(1)  # [B, F]
+    counts = changed.sum(1)
+    at_changes = (frames * changed).sum(1)[counts > 0] / counts[counts > 0]
+    return {
+        "all": _mean_and_error(whole),
+        "first_second": _mean_and_error(start),
+        "changes": _mean_and_error(at_changes),
+        "per_second": _mean_and_error(whole * gain.shape[1] * hz),
+    }
+
+
+def _score(logits_of, device, context, target, batch_size):
+    """Nats a token and whether it was ranked first, both [B, Q, F] on the CPU."""
+    nats, right = [], []
+    with torch.no_grad():
+        for first in range(0, len(target), batch_size):
+            part = slice(first, first + batch_size)
+            ids = target[part].to(device)
+            logits = logits_of({name: stream[part].to(device) for name, stream in context.items()}, ids)  # [B, F, Q, V]
+            nats.append(token_cross_entropy(logits, ids).cpu())
+            right.append((logits.argmax(-1).transpose(1, 2) == ids).float().cpu())
+    return torch.cat(nats), torch.cat(right)
+
+
+def _changes(target):
+    """Frames [B, F] at which the first codebook differs from the frame before."""
+    first = target[:, 0]
+    return torch.cat([torch.zeros_like(first[:, :1], dtype=torch.bool), first[:, 1:] != first[:, :-1]], dim=1)
+
+
+def _mean_and_error(values):
+    """[mean, standard error] over windows, None without one; a single window has no error to show: 0."""
+    count = len(values)
+    if count == 0:
+        return None
+    error = values.std().item() / math.sqrt(count) if count > 1 else 0.0
+    return [round(values.mean().item(), 5), round(error, 5)]
+
+
+def _signed(value):
+    return "none" if value is None else f"{value[0]:+.4f}"
+
+
+def describe(result: dict) -> str:
+    """One dense line for the log."""
+    books = " ".join(f"{x:.3f}" for x in result["per_codebook"])
+    gain = result["gain"]["shuffled"]
+    text = (
+        f"validation {result['cross_entropy']:.4f} nats (bigram {result['bigram']:.4f}) | codebooks {books} | accuracy "
+        f"{sum(result['accuracy']) / len(result['accuracy']):.3f} | gain over shuffled {gain['all'][0]:+.4f} +- {gain['all'][1]:.4f}, "
+        f"first second {gain['first_second'][0]:+.4f} +- {gain['first_second'][1]:.4f}, changes {_signed(gain['changes'])}"
+    )
+    for name, values in result["gain"].items():
+        if name != "shuffled":
+            text += f" | {name} {values['all'][0]:+.4f}"
+    for seconds, (cost, _) in result["vocal_late"].items():
+        text += f" | vocal late {seconds} s {cost:+.4f}"
+    return text
