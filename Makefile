@@ -44,7 +44,7 @@ develop: $(VENV)/.installed-dev  ## install what training and the tests need, to
 
 .PHONY: demo
 demo: $(VENV)/.installed  ## sing with a band: VOCAL=path for your own recording
-	$(VENV)/bin/python tools/demo.py '$(VOCAL)' -o '$(OUT)'
+	$(VENV)/bin/python tools/demo.py '$(VOCAL)' -o '$(OUT)' $(if $(filter demo,$(OUT)),--force)
 
 .PHONY: test
 test: $(VENV)/.installed-dev  ## run the tests (TESTS=tests/test_layout.py for some of them)

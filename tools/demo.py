@@ -1,0 +1,45 @@
+"""`make demo`: one vocal through the shipped checkpoint, with everything a newcomer wants to hear and see in one folder."""
+
+import argparse
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("vocal", type=Path, help="a recording of a singing voice: wav, flac, ogg or mp3")
+    parser.add_argument("-o", "--out", type=Path, default=Path("demo"))
+    parser.add_argument("--checkpoint", default="pocket")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--force", action="store_true", help="replace the files of an earlier demo")
+    args = parser.parse_args()
+
+    import accompgen
+    from accompgen import audio
+
+    started = time.perf_counter()
+    model = accompgen.load(args.checkpoint)
+    loaded = time.perf_counter() - started
+    song = model.accompany(args.vocal, seed=args.seed, progress=True)
+    files = song.save(args.out, force=args.force)
+
+    vocal = args.out / f"{args.vocal.stem}.vocal.wav"
+    audio.write(vocal, *audio.read(args.vocal))
+    picture = args.out / f"{args.vocal.stem}.png"
+    drawing = [sys.executable, Path(__file__).with_name("picture.py"), vocal, files["accompaniment"], files["mix"], "-o", picture]
+    started = time.perf_counter()
+    subprocess.run([*drawing, "--force"] if args.force else drawing, check=True)
+    drawn = time.perf_counter() - started
+
+    print(f"\n{args.vocal.name}, {song.seconds:.1f} s of singing, accompanied by `{args.checkpoint}` (seed {args.seed})\n")
+    for step, seconds in {"load the weights": loaded, **song.timings, "draw the picture": drawn}.items():
+        print(f"  {step:<28} {seconds:7.1f} s")
+    print("\nListen and look:")
+    for path in (vocal, files["accompaniment"], files["mix"], picture):
+        print(f"  {path}")
+
+
+if __name__ == "__main__":
+    main()
