@@ -119,7 +119,7 @@ def _melody(plan, sections, chords, metre, tonic, mode, period, rng):
                 pitch = _chord_tone(pitch, centre, tones, rng) if strong else _scale_step(pitch, centre, scale, rng)
                 velocity = int(np.clip(92 + 6 * strong + rng.normal(0, 5), 60, 120))
                 notes.append(Note(beat * period, (beat + length) * period, pitch, velocity))
-            beat += abs(length)
+            beat = round(12 * (beat + abs(length))) / 12  # thirds and quarters of a beat stay exact
     return tuple(notes)
 
 

@@ -72,7 +72,7 @@ def _read_tracks(path):
     try:
         import mido
     except ImportError as error:
-        raise ImportError("reading MIDI needs mido: pip install 'accompgen[synthetic]'") from error
+        raise ImportError("reading MIDI needs mido: pip install 'accompgen[train]'") from error
     midi = mido.MidiFile(path)
     changes = {0: 500_000}  # tick -> microseconds per quarter note
     for track in midi.tracks:

@@ -132,7 +132,7 @@ def make_song(out, job, split, index):
         return song
     waves, meta = perform(job, split, index, _bank_opener(str(Path(out) / "voices")))
     for part, path in files.items():
-        audio.write(path, waves[part][None], SAMPLE_RATE, subtype="PCM_16")
+        audio.write(path, waves[part], SAMPLE_RATE, subtype="PCM_16")
     _write_json(meta_path, {"id": name, "split": split, "licence": licence, **meta})
     return song
 
@@ -156,18 +156,19 @@ def perform(job, split, index, open_bank):
     )[0]
     arrangement = arrange(score, band_rng)
     stems = _balanced(render(arrangement, job.seconds, SAMPLE_RATE, job.soundfont, mixer_rng), mixer_rng)
-    vocal_gain = _gain(vocal, -21 + 3 * float(mixer_rng.uniform(-1, 1)))
     band = sum(stems.values())
-    band_gain = _gain(band, -21 + 3 * float(mixer_rng.uniform(-1, 1)))
-    waves = {"vocal": vocal * vocal_gain, "accompaniment": band * band_gain}
-    waves |= {stem: wave * band_gain for stem, wave in stems.items()}
+    gains, levels = {}, {}
+    for part, wave in (("vocal", vocal), ("accompaniment", band)):
+        gains[part], levels[part] = _gain(wave, -21 + 3 * float(mixer_rng.uniform(-1, 1)))
+    waves = {"vocal": vocal * gains["vocal"], "accompaniment": band * gains["accompaniment"]}
+    waves |= {stem: wave * gains["accompaniment"] for stem, wave in stems.items()}
     waves = {part: audio.fit(wave, round(job.seconds * SAMPLE_RATE)) for part, wave in waves.items()}
     meta = {
         **origin, "seed": job.seed, "index": index, "transposed": key_shift, "octaves": octaves,
         "key": score.key, "bpm": round(score.bpm, 3), "metre": score.metre,
         "singer": asdict(singer), "style": arrangement.style, "bass_line": arrangement.bass_line,
         "comping": arrangement.comping, "programs": arrangement.programs,
-        "loudness": {part: round(float(audio.loudness(waves[part][None], SAMPLE_RATE)), 2) for part in ("vocal", "accompaniment")},
+        "loudness": levels,
         "beats": [[round(b.time, 4), b.position] for b in score.beats],
         "chords": [[round(c.start, 4), round(c.end, 4), c.label] for c in score.chords],
         "notes": [[round(n.start, 4), round(n.end, 4), n.pitch, n.velocity] for n in score.melody],
@@ -179,11 +180,15 @@ def _choose_score(job, split, index, rng):
     """The excerpt to perform and where it comes from. Corpus songs take turns in an order drawn once per seed."""
     if job.corpus is None:
         return compose(rng, job.seconds, f"composed {job.seed} {split} {index}"), {"source": "composed", "start": 0.0}
-    numbers = song_numbers(job.corpus, split)
-    order = np.random.default_rng([job.seed, ORDER.index(split)]).permutation(numbers)
+    order = _song_order(job.corpus, split, job.seed)
     score = _song(job.corpus, int(order[index % len(order)]))
     start = _choose_start(score, job.seconds, rng)
     return score.clipped(start, start + job.seconds), {"source": score.title, "start": start}
+
+
+@lru_cache(maxsize=len(ORDER))
+def _song_order(corpus, split, seed):
+    return np.random.default_rng([seed, ORDER.index(split)]).permutation(song_numbers(corpus, split))
 
 
 @lru_cache(maxsize=8)
@@ -194,7 +199,7 @@ def _song(corpus, number):
 def _choose_start(score, seconds, rng):
     """A random start (on a grid of 0.5 s) of a segment sung for at least half of its time; the most sung one if none is."""
     starts = np.arange(0, max(score.seconds - seconds, 0) + 0.25, 0.5)
-    shares = np.array([score.sung_share(s, s + seconds) for s in starts])
+    shares = score.sung_share(starts, starts + seconds)
     sung = starts[shares >= MIN_SUNG_SHARE]
     return float(rng.choice(sung)) if len(sung) else float(starts[shares.argmax()])
 
@@ -209,17 +214,18 @@ def _balanced(stems, rng):
     balanced = {}
     for stem, wave in stems.items():
         wish = STEM_LUFS[stem] + 2 * float(rng.uniform(-1, 1))
-        loudness = audio.loudness(wave[None], SAMPLE_RATE)
+        loudness = audio.loudness(wave, SAMPLE_RATE)
         balanced[stem] = wave * 10 ** ((wish - loudness) / 20) if np.isfinite(loudness) else wave
     return balanced
 
 
 def _gain(wave, target_lufs):
-    """Factor that brings a wave to a loudness, less where its peak would pass -1 dBFS; ValueError for silence."""
-    loudness = audio.loudness(wave[None], SAMPLE_RATE)
+    """Factor that brings a wave to a loudness, less where its peak would pass -1 dBFS, and the loudness it then has."""
+    loudness = audio.loudness(wave, SAMPLE_RATE)
     if not np.isfinite(loudness):
-        raise ValueError("rendered silence: the excerpt has no notes to play; report the seed and index")
-    return min(10 ** ((target_lufs - loudness) / 20), audio.PEAK_LIMIT / audio.peak(wave))
+        raise ValueError("an excerpt came out silent: choose longer segments, or report seed and index")
+    gain = min(10 ** ((target_lufs - loudness) / 20), audio.PEAK_LIMIT / audio.peak(wave))
+    return gain, round(loudness + audio.decibel(gain), 2)
 
 
 def _write_json(path, values):

@@ -6,6 +6,8 @@ Both sources of songs, the corpus reader and the composer, give a `Score`; the s
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+import numpy as np
+
 METRES = {"4/4": (4, 4), "3/4": (3, 4), "6/8": (2, 3)}  # metre -> beats in a bar, steps in a beat
 PITCH_NAMES = ("C", "Db", "D", "Eb", "E", "F", "Gb", "G", "Ab", "A", "Bb", "B")
 _LETTERS = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
@@ -148,8 +150,11 @@ class Score:
         )
 
     def sung_share(self, start, end):
-        """The part of [start, end) seconds, 0 to 1, in which the melody sounds."""
-        return sum(max(0.0, min(n.end, end) - max(n.start, start)) for n in self.melody) / (end - start)
+        """The part of [start, end) seconds, 0 to 1, in which the melody sounds; start and end are numbers or arrays [K]."""
+        start, end = np.asarray(start)[..., None], np.asarray(end)[..., None]  # [K, 1] against notes [N]
+        notes = np.array([(n.start, n.end) for n in self.melody]).reshape(-1, 2)
+        sounding = np.minimum(notes[:, 1], end) - np.maximum(notes[:, 0], start)
+        return np.maximum(sounding, 0).sum(axis=-1) / (end - start)[..., 0]
 
 
 def monophonic(notes, shortest=0.06, together=0.04):

@@ -7,9 +7,13 @@ response of a second-order system with scoops, delayed vibrato, drift and jitter
 from dataclasses import dataclass, replace
 
 import numpy as np
-import scipy.signal
 
 from accompgen.data.synthetic import world
+
+try:
+    import scipy.signal
+except ImportError as error:
+    raise ImportError("the singer needs scipy: pip install 'accompgen[train]'") from error
 
 FPS = world.FRAMES_PER_SECOND
 

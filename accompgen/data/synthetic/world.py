@@ -19,7 +19,7 @@ def _pyworld():
         import pyworld
     except ImportError as error:
         raise ImportError(
-            f"singing needs pyworld ({error}): pip install 'accompgen[synthetic]' (pyworld 0.3.5 needs 'setuptools<81')"
+            f"singing needs pyworld ({error}): pip install 'accompgen[train]' (pyworld 0.3.5 wants 'setuptools<81')"
         ) from error
     return pyworld
 

@@ -1,0 +1,67 @@
+"""The manifest: what is written is read back, and a line that cannot be used is named."""
+
+import json
+
+import pytest
+
+from accompgen.data.songs import ManifestError, Song, read_manifest, write_manifest
+
+
+def line(**changes):
+    values = {"id": "a", "split": "train", "licence": "CC0", "seconds": 2.0, "vocal": "v.wav", "accompaniment": "b.wav"}
+    return json.dumps({k: v for k, v in {**values, **changes}.items() if v is not None})
+
+
+def test_round_trip_keeps_every_field_and_makes_paths_relative(tmp_path):
+    folder = tmp_path / "set"
+    folder.mkdir()
+    songs = [
+        Song("eins", "train", "CC0", 30.0, folder / "s/v.flac", folder / "s/b.flac", meta=folder / "s/eins.json"),
+        Song("übung-2", "test", "CC BY 4.0", 1.5, mixture=tmp_path / "elsewhere/mix.mp3"),
+    ]
+    write_manifest(folder / "manifest.jsonl", songs)
+    first, second = map(json.loads, (folder / "manifest.jsonl").read_text(encoding="utf-8").splitlines())
+    assert first["vocal"] == "s/v.flac" and second["mixture"] == "../elsewhere/mix.mp3"
+    assert "mixture" not in first and "vocal" not in second
+    back = read_manifest(folder / "manifest.jsonl")
+    assert [s.id for s in back] == ["eins", "übung-2"]
+    assert back[0] == songs[0]
+    assert back[1].mixture.resolve() == (tmp_path / "elsewhere/mix.mp3").resolve()
+
+
+def test_the_folder_can_move(tmp_path):
+    old, new = tmp_path / "old", tmp_path / "new"
+    old.mkdir()
+    write_manifest(old / "m.jsonl", [Song("a", "train", "CC0", 1.0, old / "v.wav", old / "b.wav")])
+    old.rename(new)
+    assert read_manifest(new / "m.jsonl")[0].vocal == new / "v.wav"
+
+
+def test_an_absolute_path_stays(tmp_path):
+    (tmp_path / "m.jsonl").write_text(line(vocal="/sounds/v.wav"))
+    assert str(read_manifest(tmp_path / "m.jsonl")[0].vocal) == "/sounds/v.wav"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (line() + "\n{half", "line 2"),
+        (line() + "\n\n" + line(), "line 3: song id a stands there twice"),
+        (line(split="dev"), "'dev' of song a is none of train, validation, test"),
+        (line(tempo=90), "tempo"),
+        (line(licence=None), "licence"),
+        (line(accompaniment=None), "either vocal and accompaniment, or mixture"),
+        (line(mixture="m.wav"), "either vocal and accompaniment, or mixture"),
+        (line(id="../a"), "cannot be a file name"),
+        (line(seconds=0), "more than 0"),
+        (line(seconds="3"), "line 1"),
+        (line(vocal=3), "line 1"),
+        (line(id=7), "line 1"),
+        ("[1, 2]", "line 1"),
+    ],
+)
+def test_a_line_that_cannot_be_used_is_named(tmp_path, text, message):
+    (tmp_path / "m.jsonl").write_text(text)
+    with pytest.raises(ManifestError, match="m.jsonl") as caught:
+        read_manifest(tmp_path / "m.jsonl")
+    assert message in str(caught.value)

@@ -1,0 +1,268 @@
+"""Songs before they sound: scores, the corpus reader, the composer, the band's notes, syllables. No audio is made here."""
+
+import numpy as np
+import pytest
+
+from accompgen.data.synthetic import corpus
+from accompgen.data.synthetic.band import BASS_LINES, COMPINGS, DRUMS, KICK, _comp, arrange
+from accompgen.data.synthetic.bank import syllables
+from accompgen.data.synthetic.compose import SCALES, STRONG, compose
+from accompgen.data.synthetic.score import (
+    QUALITIES,
+    Beat,
+    Chord,
+    Note,
+    Score,
+    clip_notes,
+    harmony,
+    monophonic,
+    pitch_class,
+    transpose_label,
+)  # fmt: skip
+
+SONGS = [compose(np.random.default_rng(seed), 24.0) for seed in range(40)]
+
+
+# score
+
+
+@pytest.mark.parametrize(
+    ("label", "root", "bass", "tones"),
+    [
+        ("C:maj", 0, 0, {0, 4, 7}),
+        ("Bb:min7", 10, 10, {10, 1, 5, 8}),
+        ("F#:maj/3", 6, 10, {6, 10, 1}),
+        ("Eb:min/b3", 3, 6, {3, 6, 10}),
+        ("G:7/b7", 7, 5, {7, 11, 2, 5}),
+        ("Cb:sus4(b7)", 11, 11, {11, 4, 6, 9}),
+    ],
+)
+def test_chord_labels(label, root, bass, tones):
+    found = harmony(label)
+    assert (found.root, found.bass, set(found.pitch_classes)) == (root, bass, tones)
+
+
+def test_no_chord_and_unreadable_chords():
+    assert harmony("N") is None and transpose_label("N", 3) == "N"
+    for label in ("H:maj", "C:major", "C", "C:maj/9x", ""):
+        with pytest.raises(ValueError, match="is no|is none of"):
+            harmony(label)
+
+
+@pytest.mark.parametrize("quality", QUALITIES)
+def test_a_transposed_chord_has_transposed_tones(quality):
+    for shift in range(-5, 7):
+        before, after = harmony(f"Ab:{quality}/3"), harmony(transpose_label(f"Ab:{quality}/3", shift))
+        assert set(after.pitch_classes) == {(p + shift) % 12 for p in before.pitch_classes}
+        assert after.bass == (before.bass + shift) % 12
+
+
+def test_a_line_is_made_monophonic_by_hand():
+    notes = [
+        Note(0.00, 1.00, 60, 90),  # starts with the next one, which is higher and stays
+        Note(0.02, 0.50, 67, 80),
+        Note(0.80, 2.00, 64, 90),  # cut by the one that follows
+        Note(1.50, 1.90, 62, 90),
+        Note(1.86, 1.88, 70, 90),  # too short; still it ends the note before it
+    ]
+    assert monophonic(notes) == (Note(0.0, 0.8, 67, 80), Note(0.8, 1.5, 64, 90), Note(1.5, 1.86, 62, 90))
+
+
+def test_clipping_keeps_what_sounds_and_drops_stumps():
+    notes = [Note(0, 5.05, 60, 90), Note(4, 6, 62, 90), Note(6, 6.1, 64, 90), Note(7.95, 9, 65, 90), Note(8, 9, 66, 90)]
+    assert clip_notes(notes, 5, 8) == (Note(0, 1, 62, 90), Note(1, pytest.approx(1.1), 64, 90))
+
+
+def test_an_excerpt_is_transposed_as_one():
+    song = SONGS[0]
+    part = song.clipped(4.0, 12.0)
+    moved = part.transposed(3, melody_octaves=-1)
+    assert part.seconds == 8.0 and all(0 <= n.start < n.end <= 8.0 for n in part.melody)
+    assert [n.pitch for n in moved.melody] == [n.pitch - 9 for n in part.melody]
+    assert pitch_class(moved.key.split(":")[0]) == (pitch_class(part.key.split(":")[0]) + 3) % 12
+    assert [b.position for b in part.beats] == [b.position for b in song.beats if 4.0 <= b.time < 12.0]
+    assert [b.time + 4.0 for b in part.beats] == pytest.approx([b.time for b in song.beats if 4.0 <= b.time < 12.0])
+    assert part.chords[0].start == 0 and part.chords[-1].end == 8.0
+    with pytest.raises(ValueError, match="metre '5/4'"):
+        Score("x", 1.0, "C:maj", 90, "5/4", (), (), ())
+
+
+# corpus
+
+
+@pytest.fixture
+def small_corpus(tmp_path):
+    """Three songs in POP909's layout, each with a tempo change after its first bar; 20 is in bars of three."""
+    mido = pytest.importorskip("mido", reason="mido is not installed (extra `train`)")
+    for number in (1, 10, 20):
+        folder = tmp_path / f"{number:03d}"
+        folder.mkdir()
+        midi = mido.MidiFile(ticks_per_beat=480)
+        tempo, melody = mido.MidiTrack(), mido.MidiTrack()
+        tempo.append(mido.MetaMessage("set_tempo", tempo=500_000, time=0))
+        tempo.append(mido.MetaMessage("set_tempo", tempo=1_000_000, time=4 * 480))
+        melody.name = "MELODY"
+        for pitch, wait in ((60, 0), (62, 3 * 480), (64, 0)):  # the second one begins at beat 4, just as the tempo halves
+            melody.append(mido.Message("note_on", note=pitch, velocity=80, time=wait))
+            melody.append(mido.Message("note_on", note=pitch, velocity=0, time=480))
+        midi.tracks += [tempo, melody]
+        midi.save(folder / f"{number:03d}.mid")
+        per_bar, half = (6, 3) if number == 20 else (4, 2)
+        rows = [f"{0.5 * k} {float(k % half == 1)} {float(k % per_bar == 1)}" for k in range(25)]
+        (folder / "beat_midi.txt").write_text("\n".join(rows))
+        (folder / "chord_midi.txt").write_text("0.0\t1.0\tN\n1.0\t3.0\tC:maj/3\n")
+        (folder / "key_audio.txt").write_text("0.0\t99.0\tEb:min\n")
+    return tmp_path
+
+
+def test_corpus_songs_are_split_by_number(small_corpus):
+    assert corpus.song_numbers(small_corpus) == [1, 10, 20]
+    assert [corpus.song_numbers(small_corpus, s) for s in ("train", "validation", "test")] == [[1], [20], [10]]
+    assert [corpus.split_of(n) for n in (19, 40, 50, 909, 900, 890)] == [
+        "train",
+        "validation",
+        "test",
+        "train",
+        "validation",
+        "test",
+    ]
+
+
+def test_corpus_times_follow_the_tempo_map(small_corpus):
+    song = corpus.read_song(small_corpus, 1)
+    assert song.melody == (Note(0.0, 0.5, 60, 80), Note(2.0, 3.0, 62, 80), Note(3.0, 4.0, 64, 80))
+    assert song.chords == (Chord(0.0, 1.0, "N"), Chord(1.0, 3.0, "C:maj/3"))
+    assert (song.key, song.bpm, song.metre) == ("Eb:min", pytest.approx(120), "4/4")
+    assert song.beats[:3] == (Beat(0.0, 4), Beat(0.5, 1), Beat(1.0, 2))  # the bar begins at the second beat
+
+
+def test_corpus_bars_of_three(small_corpus):
+    song = corpus.read_song(small_corpus, 20)
+    assert song.metre == "3/4" and [b.position for b in song.beats[:7]] == [3, 1, 2, 3, 1, 2, 3]
+
+
+def test_an_empty_corpus_is_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match="POP909-Dataset"):
+        corpus.song_numbers(tmp_path)
+
+
+def test_real_corpus_song(shared, tmp_path):
+    pytest.importorskip("mido", reason="mido is not installed (extra `train`)")
+    import tarfile
+
+    archive = shared / "data" / "pop909.tar.xz"
+    if not archive.exists():
+        pytest.skip("POP909 is not at hand")
+    wanted = {f"{file}" for file in ("001.mid", "beat_midi.txt", "chord_midi.txt", "key_audio.txt")}
+    with tarfile.open(archive) as tar:  # solid: stop as soon as song 001 is complete
+        for member in tar:
+            path = member.name.split("/")
+            if len(path) > 1 and path[-2] == "001" and path[-1] in wanted:
+                member.name = "/".join(path[-2:])
+                tar.extract(member, tmp_path, filter="data")
+                wanted.discard(path[-1])
+            if not wanted:
+                break
+    song = corpus.read_song(tmp_path, 1)
+    assert song.key == "Gb:maj" and song.bpm == pytest.approx(90, abs=1) and len(song.melody) > 200
+    assert all(a.end <= b.start + 1e-9 for a, b in zip(song.melody, song.melody[1:], strict=False))
+    assert len(song.piano) > 500 and song.sung_share(20, 180) > 0.35
+
+
+# composer
+
+
+def test_composed_songs_are_decided_by_the_seed():
+    assert compose(np.random.default_rng(3), 24.0) == SONGS[3]
+    assert len({song.melody for song in SONGS}) == len(SONGS)
+    assert {s.metre for s in SONGS} == {"4/4", "3/4", "6/8"}
+    assert len({s.key.split(":")[0] for s in SONGS}) >= 9 and {s.key.split(":")[1] for s in SONGS} == set(SCALES)
+
+
+def test_composed_melodies_take_chord_tones_on_strong_beats():
+    checked = 0
+    for song in SONGS:
+        strong = {round(b.time, 3) for b in song.beats if b.position in STRONG[song.metre]}
+        for note in song.melody:
+            if round(note.start, 3) in strong:
+                chord = next(c for c in song.chords if c.start - 1e-6 <= note.start < c.end - 1e-6)
+                assert note.pitch % 12 in harmony(chord.label).pitch_classes
+                checked += 1
+    assert checked > 300
+
+
+def test_composed_melodies_can_be_sung():
+    for song in SONGS:
+        pitches = [n.pitch for n in song.melody]
+        assert min(pitches) >= 57 and max(pitches) <= 76
+        assert max(abs(a - b) for a, b in zip(pitches, pitches[1:], strict=False)) <= 12
+        assert np.mean([abs(a - b) for a, b in zip(pitches, pitches[1:], strict=False)]) < 4
+        assert all(a.end <= b.start + 1e-9 for a, b in zip(song.melody, song.melody[1:], strict=False))
+        assert song.sung_share(0, song.seconds) > 0.5
+
+
+def test_composed_metres():
+    for song in SONGS:
+        beats = np.array([b.time for b in song.beats])
+        np.testing.assert_allclose(np.diff(beats), 60 / song.bpm, atol=1e-9)
+        assert [b.position for b in song.beats] == [k % song.beats_per_bar + 1 for k in range(len(beats))]
+        assert song.chords[0].start == 0 and song.chords[-1].end == song.seconds == 24.0
+        downbeats = {round(b.time, 6) for b in song.beats if b.position == 1}
+        assert all(round(c.start, 6) in downbeats for c in song.chords)
+
+
+# band
+
+
+def at(score, time):
+    return harmony(next(c.label for c in score.chords if c.start - 0.02 <= time < c.end - 0.02))
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_the_band_keeps_to_chords_and_beats(seed):
+    song = SONGS[seed]
+    band = arrange(song, np.random.default_rng(seed))
+    assert band.events.get("keys") or band.events.get("pad")
+    for part in {"keys", "pad", "bass"} & set(band.events):
+        for note in band.events[part]:
+            tones = at(song, min(note.start + 0.01, song.seconds - 0.03))
+            allowed = {*tones.pitch_classes, tones.bass}
+            assert note.pitch % 12 in allowed, (part, note)
+    if "bass" in band.events:
+        for chord in song.chords:
+            first = min((n for n in band.events["bass"] if n.start >= chord.start - 0.02), key=lambda n: n.start)
+            assert first.start == pytest.approx(chord.start, abs=0.03)
+            assert first.pitch % 12 == harmony(chord.label).bass and first.pitch < 52
+    if "drums" in band.events:
+        kicks = np.array([n.start for n in band.events["drums"] if n.pitch == KICK])
+        for beat in song.beats:
+            if beat.position == 1:
+                assert np.abs(kicks - beat.time).min() < 0.03
+
+
+def test_the_band_is_decided_by_the_seed_and_various():
+    bands = [arrange(song, np.random.default_rng(i)) for i, song in enumerate(SONGS)]
+    assert arrange(SONGS[5], np.random.default_rng(5)) == bands[5]
+    assert {b.style for b in bands} - {"no drums"} <= {style for styles in DRUMS.values() for style in styles}
+    assert len({b.style for b in bands}) >= 8
+    assert {b.bass_line for b in bands} == set(BASS_LINES) and {b.comping for b in bands} == set(COMPINGS)
+    assert np.mean(["drums" in b.events for b in bands]) > 0.8
+
+
+@pytest.mark.parametrize("pattern", COMPINGS)
+def test_every_comping_pattern_sounds_the_whole_chord(pattern):
+    song = SONGS[1]
+    notes = _comp(song, pattern, np.random.default_rng(0))
+    for chord in song.chords[:4]:
+        heard = {n.pitch % 12 for n in notes if chord.start - 0.02 <= n.start < chord.end - 0.02}
+        assert heard == {*harmony(chord.label).pitch_classes}
+
+
+# syllables
+
+
+def test_words_are_cut_around_their_vowels():
+    names = "pau s t aa r z f ao l pau ow n l iy pau".split()
+    phones = [(name, k / 10, (k + 1) / 10) for k, name in enumerate(names)]
+    cut = [[[p[0] for p in onset], vowel[0], [p[0] for p in coda]] for onset, vowel, coda in syllables(phones)]
+    assert cut == [[["s", "t"], "aa", ["r", "z"]], [["f"], "ao", ["l"]], [[], "ow", ["n"]], [["l"], "iy", []]]

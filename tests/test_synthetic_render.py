@@ -1,0 +1,232 @@
+"""Songs that sound: the singer's pitch, the band's chords, the job and its files. Needs flite and a soundfont."""
+
+import json
+import os
+import shutil
+
+import numpy as np
+import pytest
+
+from accompgen import audio
+from accompgen.data.songs import read_manifest
+from accompgen.data.synthetic import bank as banks
+from accompgen.data.synthetic import make, world
+from accompgen.data.synthetic.band import arrange
+from accompgen.data.synthetic.bank import VOICES, Bank, build, speak
+from accompgen.data.synthetic.compose import compose
+from accompgen.data.synthetic.render import find_soundfont, render
+from accompgen.data.synthetic.score import harmony
+from accompgen.data.synthetic.singer import PRESETS, sing, vary
+
+RATE = make.SAMPLE_RATE
+
+
+@pytest.fixture(scope="session")
+def voices(tmp_path_factory):
+    """A folder with a small bank of each voice."""
+    pytest.importorskip("pyworld", reason="pyworld is not installed (extra `train`)")
+    if shutil.which("flite") is None:
+        pytest.skip("flite is not installed (system package `flite`)")
+    folder = tmp_path_factory.mktemp("voices")
+    for voice in VOICES:
+        build(voice, sentences=3).save(folder / f"{voice}.npz")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def soundfont():
+    pytest.importorskip("tinysoundfont", reason="tinysoundfont is not installed")
+    try:
+        return find_soundfont()
+    except FileNotFoundError as error:
+        pytest.skip(str(error))
+
+
+def spectrum(wave, rate, size=4096, hop=1200):
+    """Power [frames, bins] of Hann windows, and their first times in seconds."""
+    starts = np.arange(0, len(wave) - size, hop)
+    frames = np.stack([wave[s : s + size] for s in starts]) * np.hanning(size)
+    return np.abs(np.fft.rfft(frames)) ** 2, starts / rate
+
+
+# the singer
+
+
+@pytest.mark.parametrize("preset", [0, 6, 8])
+def test_the_singer_keeps_to_the_score(voices, preset):
+    rng = np.random.default_rng(preset)
+    song = compose(rng, 8.0)
+    singer = vary(PRESETS[preset], rng)
+    octaves = make._octaves_for(singer, [n.pitch for n in song.melody])
+    song = song.transposed(0, octaves)
+    wave = sing(song.melody, singer, Bank.load(voices / f"{singer.voice}.npz"), rng, 8.0)
+    assert wave.shape == (8 * world.SAMPLE_RATE,) and np.abs(wave).max() == pytest.approx(0.7, abs=1e-3)
+    found = world.pitch(wave, world.SAMPLE_RATE)
+    errors, expected = [], 0
+    for note in song.melody:
+        f0 = found[int(note.start * 200) : int(note.end * 200)]
+        expected += len(f0)
+        errors += list(12 * np.log2(f0[f0 > 0] / 440) + 69 - note.pitch)
+    assert len(errors) > 0.7 * expected
+    assert np.mean(np.abs(errors) < 0.5) >= 0.85
+
+
+def test_the_singer_rests_where_the_score_does(voices):
+    song = compose(np.random.default_rng(2), 8.0)
+    notes = [n for n in song.melody if n.end < 3] + [n for n in song.melody if n.start > 5]
+    singer = next(p for p in PRESETS if p.room_seconds == 0)
+    wave = sing(notes, singer, Bank.load(voices / f"{singer.voice}.npz"), np.random.default_rng(0), 8.0)
+    sung = wave[int(notes[0].start * 16000) : int(2.5 * 16000)]
+    assert np.sqrt(np.mean(wave[int(3.3 * 16000) : int(4.2 * 16000)] ** 2)) < 0.02 * np.sqrt(np.mean(sung**2))
+    with pytest.raises(ValueError, match="no notes to sing"):
+        sing([], singer, None, np.random.default_rng(0), 8.0)
+
+
+def test_a_bank_is_saved_without_pickled_objects(voices, tmp_path):
+    found = Bank.load(voices / "slt.npz")  # np.load refuses pickled objects there
+    assert len(found) > 15 and found.envelope.shape == (found.first[-1], world.COEFFICIENTS)
+    assert (found.vowel_start >= 0).all() and (found.vowel_end <= np.diff(found.first)).all()
+    spans = zip(found.vowel_start, found.vowel_end, found.first[:-1], strict=True)
+    vowels = np.concatenate([np.arange(start, end) + first for start, end, first in spans])
+    assert not found.unvoiced[vowels].any() and 0.02 < found.unvoiced.mean() < 0.5
+    found.save(tmp_path / "again.npz")
+    again = Bank.load(tmp_path / "again.npz")
+    assert all(np.array_equal(getattr(found, name), getattr(again, name)) for name in vars(found))
+
+
+def test_what_is_missing_is_named(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(FileNotFoundError, match="apt-get install flite"):
+        speak("slt", "la")
+    with pytest.raises(FileNotFoundError, match="nowhere.sf2.*fluidr3mono-gm-soundfont"):
+        find_soundfont(tmp_path / "nowhere.sf2")
+    with pytest.raises(ValueError, match="voice 'bob' is none of slt"):
+        build("bob")
+
+
+# the band
+
+
+@pytest.mark.parametrize("seed", [1, 4, 7])
+def test_the_harmony_sounds_the_annotated_chords(soundfont, seed):
+    rng = np.random.default_rng(seed)
+    song = compose(rng, 10.0)
+    stems = render(arrange(song, rng), 10.0, RATE, soundfont, rng)
+    power, times = spectrum(stems["harmony"] + stems["bass"], RATE)
+    hz = np.fft.rfftfreq(4096, 1 / RATE)
+    usable = (hz > 120) & (hz < 1500)
+    classes = np.round(12 * np.log2(hz[usable] / 440) + 69).astype(int) % 12
+    inside, outside = [], []
+    for chord in song.chords:
+        frames = (times > chord.start + 0.1) & (times + 4096 / RATE < chord.end)
+        chroma = np.bincount(classes, power[frames][:, usable].sum(axis=0), 12)
+        tones = list(harmony(chord.label).pitch_classes)
+        inside.append(chroma[tones].mean())
+        outside.append(np.delete(chroma, tones).mean())
+    assert sum(inside) > 5 * sum(outside)
+
+
+def test_drums_strike_on_the_beats(soundfont):
+    rng = np.random.default_rng(0)
+    song = compose(rng, 10.0)
+    band = arrange(song, rng)
+    assert "drums" in band.events
+    drums = render(band, 10.0, RATE, soundfont, rng)["drums"]
+    strikes = [np.abs(drums[int((b.time - 0.01) * RATE) : int((b.time + 0.05) * RATE)]).max() for b in song.beats[1:-1]]
+    assert min(strikes) > 0.05 * max(strikes)
+    shifted = [np.abs(drums[int((b.time - 0.08) * RATE) : int((b.time - 0.02) * RATE)]).max() for b in song.beats[1:-1]]
+    assert np.median(strikes) > 2 * np.median(shifted)
+
+
+def test_a_render_does_not_depend_on_the_one_before(soundfont):
+    def play(seed):
+        return render(arrange(compose(np.random.default_rng(seed), 2.0), np.random.default_rng(seed)), 2.0, RATE, soundfont,
+                      np.random.default_rng(seed))  # fmt: skip
+
+    first, _, again = play(1), play(2), play(1)
+    assert all(np.array_equal(first[stem], again[stem]) for stem in first)
+
+
+# the job
+
+
+@pytest.fixture(scope="session")
+def songs(voices, soundfont, tmp_path_factory):
+    """Two training songs, one of validation and one of test, of 2 s, with stems, by one process."""
+    out = tmp_path_factory.mktemp("songs")
+    shutil.copytree(voices, out / "voices")
+    make.make_songs(out, 2, seed=5, soundfont=soundfont, workers=1, validation=1, test=1, seconds=2.0, stems=True)
+    return out
+
+
+def contents(folder):
+    return {p.name: p.read_bytes() for p in sorted((folder / "songs").iterdir())}
+
+
+def test_songs_depend_on_the_seed_alone(songs, soundfont, tmp_path):
+    for name, seed, workers, counts in (("same", 5, 2, (2, 1, 1)), ("other", 6, 1, (1, 0, 0))):
+        (tmp_path / name).mkdir()
+        shutil.copytree(songs / "voices", tmp_path / name / "voices")
+        settings = dict(zip(("count", "validation", "test"), counts, strict=True), soundfont=soundfont, seconds=2.0, stems=True)
+        make.make_songs(tmp_path / name, seed=seed, workers=workers, **settings)
+    assert contents(tmp_path / "same") == contents(songs)
+    assert contents(tmp_path / "other")["train-00000.vocal.flac"] != contents(songs)["train-00000.vocal.flac"]
+
+
+def test_files_of_a_song_fit_together(songs):
+    manifest = read_manifest(songs / "manifest.jsonl")
+    assert [s.id for s in manifest] == ["validation-00000", "test-00000", "train-00000", "train-00001"]
+    assert not (songs / "manifest.partial.jsonl").exists() and len(contents(songs)) == 4 * 6
+    for song in manifest:
+        (vocal, rate), (band, _) = audio.read(song.vocal), audio.read(song.accompaniment)
+        assert vocal.shape == band.shape == (1, 2 * RATE) and rate == RATE
+        assert vocal.shape[1] % (RATE * make.WINDOW_MS // 1000) == 0
+        meta = json.loads(song.meta.read_text())
+        assert meta["split"] == song.split and meta["beats"] and meta["chords"] and meta["notes"] and meta["singer"]["name"]
+        for part, wave in (("vocal", vocal), ("accompaniment", band)):
+            assert audio.loudness(wave, RATE) == pytest.approx(meta["loudness"][part], abs=0.2)
+        stems = [audio.read(song.vocal.with_name(f"{song.id}.{stem}.flac"))[0] for stem in ("harmony", "bass", "drums")]
+        np.testing.assert_allclose(sum(stems), band, atol=4 / 32768)
+    assert len({audio.read(s.vocal)[0].tobytes() for s in manifest}) == 4
+
+
+def test_a_stopped_job_goes_on(songs, soundfont, tmp_path):
+    again = tmp_path / "again"
+    shutil.copytree(songs, again)
+    (again / "songs" / "test-00000.json").unlink()  # as if stopped before its last file
+    (again / "songs" / "train-00001.vocal.flac").unlink()
+    kept = again / "songs" / "train-00000.vocal.flac"
+    os.utime(kept, (1, 1))
+    ticks = []
+    make.make_songs(
+        again, 2, 5, soundfont=soundfont, workers=1, validation=1, test=1, seconds=2.0, stems=True,
+        progress=lambda done, total: ticks.append((done, total)),
+    )  # fmt: skip
+    assert kept.stat().st_mtime == 1 and contents(again) == contents(songs)
+    assert ticks == [(1, 4), (2, 4), (3, 4), (4, 4)]
+
+
+def test_a_folder_of_other_settings_is_refused(songs, soundfont):
+    with pytest.raises(FileExistsError, match=r"seed 5 \(asked now: 6\)"):
+        make.make_songs(songs, 2, seed=6, soundfont=soundfont, seconds=2.0, stems=True)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"count": -1}, "at least 0"),
+        ({"workers": 0}, "workers"),
+        ({"seconds": 2.01}, "multiple of 0.04"),
+        ({"seconds": 0.4}, "at least 1 s"),
+    ],
+)
+def test_arguments_out_of_range(tmp_path, wrong, message):
+    with pytest.raises(ValueError, match=message):
+        make.make_songs(**{"out": tmp_path / "x", "count": 1, **wrong})
+    assert not (tmp_path / "x").exists()
+
+
+def test_no_flite_no_songs(monkeypatch, soundfont, tmp_path):
+    monkeypatch.setattr(banks.shutil, "which", lambda program: None)
+    with pytest.raises(FileNotFoundError, match="flite"):
+        make.make_songs(tmp_path / "x", 1, soundfont=soundfont, workers=1, validation=0, test=0, seconds=2.0)
