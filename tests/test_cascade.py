@@ -28,7 +28,7 @@ def vocal(seconds, seed=0):
 
 @pytest.fixture
 def calls(monkeypatch):
-    """A stand-in for `decode` that records its calls; the codes it gives are the number of the call and so tell their origin."""
+    """A stand-in for `decode` that records its calls and gives the number of the call as every code, which tells its origin."""
     calls = []
 
     def decode(model, context, frames, sampling, generators, prompt, progress):

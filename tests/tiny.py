@@ -1,5 +1,6 @@
 """A whole checkpoint of minute networks with random weights, written by the real functions: what a test of the system needs."""
 
+import numpy as np
 import torch
 
 from accompgen.checkpoint import component_hash, save_component, write_checkpoint
@@ -54,3 +55,12 @@ def make_stage(stage):
     model = StageLM(sizes)
     torch.nn.init.normal_(model.heads, std=0.5)  # so that the logits depend on what was heard, and codes differ
     return model.eval()
+
+
+def sing(seconds, rate=44_100, channels=1, level=0.2):
+    """A wave [C, T] with a gliding pitch, harmonics and pauses: enough of a voice for tests."""
+    time = np.arange(round(seconds * rate)) / rate
+    phase = 2 * np.pi * np.cumsum(220 + 60 * np.sin(2 * np.pi * 0.7 * time)) / rate
+    wave = sum(np.sin(k * phase) / k for k in range(1, 6)) * (0.6 + 0.4 * np.sin(2 * np.pi * 2 * time))
+    wave = level * wave / max(1e-9, np.abs(wave).max())
+    return np.stack([wave * 0.8**channel for channel in range(channels)]).astype(np.float32)

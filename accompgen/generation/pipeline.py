@@ -1,7 +1,7 @@
 """Wave to wave: a voice in, an accompaniment and a mix out. `Accompanist.accompany` reads like the paper's figure.
 
-    vocal -> mono, 16 kHz, one loudness -> + Gaussian noise -> HuBERT units -> semantic -> coarse -> fine -> EnCodec
-          -> the vocal's rate and length -> balanced against the vocal -> mix
+vocal -> mono, 16 kHz, one loudness -> + Gaussian noise -> HuBERT units -> semantic -> coarse -> fine -> EnCodec
+      -> the vocal's rate and length -> balanced against the vocal -> mix
 """
 
 import hashlib

@@ -83,6 +83,8 @@ def has_outputs(directory, name: str, format: str) -> bool:
 
 def format_of(rate: int, channels: int, format: str, bit_depth: str) -> tuple[str, str | None]:
     """The ending and the subtype to write. Raises audio.AudioError where the format cannot hold such sound."""
+    if format == "flac" and bit_depth == "32f":
+        raise audio.AudioError("flac has no 32-bit float; choose bit depth 16 or 24, or the format wav")
     suffix, subtype = f".{format}", None if format == "mp3" else SUBTYPES[bit_depth]
     audio.check_format(rate, channels, suffix, subtype, f"{format} output")
     return suffix, subtype

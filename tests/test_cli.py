@@ -1,0 +1,192 @@
+"""The command line: what it prints where, its exit status, its options, and that nothing is left half-done."""
+
+import json
+import resource
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from tiny import BINS, COARSE, FINE, VOCAB, sing
+
+from accompgen import audio, cli
+from accompgen.cli import main
+from accompgen.generation import pipeline
+
+
+@pytest.fixture(scope="module")
+def model(tiny_checkpoint):
+    return pipeline.load(tiny_checkpoint, "cpu")
+
+
+@pytest.fixture
+def generate(model, tiny_checkpoint, monkeypatch):
+    """`accompgen generate` with the tiny checkpoint, loaded once for all tests."""
+    monkeypatch.setattr(pipeline, "load", lambda *_: model)
+    return lambda *arguments: main(["generate", "--checkpoint", str(tiny_checkpoint), *map(str, arguments)])
+
+
+@pytest.fixture
+def vocal(tmp_path):
+    path = tmp_path / "in" / "voice.wav"
+    path.parent.mkdir()
+    audio.write(path, sing(0.3), 44_100)
+    return path
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
+
+
+def test_help_answers_at_once():
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run([sys.executable, "-m", "accompgen", "--help"], capture_output=True, text=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)  # time of the processor, not of a busy machine
+    assert done.returncode == 0 and "generate" in done.stdout
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 0.5
+
+
+@pytest.mark.parametrize("verb", ["generate", "encode", "decode", "synthesize", "tokenize", "train", "fetch", "info"])
+def test_every_verb_has_help(verb, capsys):
+    with pytest.raises(SystemExit) as exit:
+        main([verb, "--help"])
+    assert exit.value.code == 0 and len(capsys.readouterr().out) > 100
+
+
+def test_generate_prints_the_paths_it_wrote(generate, vocal, tmp_path, capsys):
+    assert generate(vocal, "-o", tmp_path / "out", "--seed", 5) == 0
+    captured = capsys.readouterr()
+    written = ["voice.accompaniment.wav", "voice.json", "voice.mix.wav"]
+    assert names(tmp_path / "out") == written
+    assert sorted(captured.out.splitlines()) == [str(tmp_path / "out" / name) for name in written]
+    assert "0.3 s of sound" in captured.err
+    assert json.loads((tmp_path / "out" / "voice.json").read_text())["seed"] == 5
+
+
+def test_the_same_command_gives_the_same_sound(generate, vocal, tmp_path):
+    for folder, seed in (("a", 1), ("b", 1), ("c", 2)):
+        assert generate(vocal, "-o", tmp_path / folder, "--seed", seed, "--quiet") == 0
+    a, b, c = ((tmp_path / folder / "voice.mix.wav").read_bytes() for folder in "abc")
+    assert a == b != c
+
+
+def test_quiet_says_nothing_on_stderr(generate, vocal, tmp_path, capsys):
+    assert generate(vocal, "-o", tmp_path / "out", "--quiet") == 0
+    captured = capsys.readouterr()
+    assert captured.err == "" and len(captured.out.splitlines()) == 3
+
+
+def test_options_reach_the_song(generate, vocal, tmp_path):
+    options = ["--guidance", "2", "--temperature", "semantic=1.1,coarse=0.8", "--top-k", "10,fine=3", "--top-p", "0.9"]
+    options += ["--balance", "-9", "--noise", "0.02", "--format", "flac", "--bit-depth", "16"]
+    assert generate(vocal, "-o", tmp_path, *options) == 0
+    settings = json.loads((tmp_path / "voice.json").read_text())["settings"]
+    assert [settings[stage]["temperature"] for stage in ("semantic", "coarse", "fine")] == [1.1, 0.8, 0.9]
+    assert [settings[stage]["top_k"] for stage in ("semantic", "coarse", "fine")] == [10, 10, 3]
+    assert {settings[stage]["guidance"] for stage in ("semantic", "coarse", "fine")} == {2.0}
+    assert settings["fine"]["top_p"] == 0.9 and settings["balance_lu"] == -9.0 and settings["noise"] == 0.02
+    wav, rate = audio.read(tmp_path / "voice.mix.flac")
+    assert (wav.shape, rate) == ((1, 13_230), 44_100)
+    assert np.array_equal(wav, np.round(wav * 32_768) / 32_768)  # 16 bits
+
+
+def test_existing_files_are_kept_skipped_or_forced(generate, vocal, tmp_path, capsys):
+    assert generate(vocal, "-o", tmp_path / "out") == 0
+    mix = tmp_path / "out" / "voice.mix.wav"
+    mix.write_text("mine")
+    assert generate(vocal, "-o", tmp_path / "out") == 1 and mix.read_text() == "mine"
+    assert "exists" in capsys.readouterr().err
+    assert generate(vocal, "-o", tmp_path / "out", "--skip-existing") == 0 and mix.read_text() == "mine"
+    captured = capsys.readouterr()
+    assert "skipped" in captured.err and captured.out == ""
+    assert generate(vocal, "-o", tmp_path / "out", "--force") == 0 and mix.stat().st_size > 1000
+
+
+def test_one_vocal_that_fails_does_not_stop_the_others(generate, vocal, tmp_path, capsys):
+    silent, second = tmp_path / "silent.wav", tmp_path / "second.wav"
+    audio.write(silent, np.zeros((1, 44_100), np.float32), 44_100)
+    audio.write(second, sing(0.2), 8_000)
+    assert generate(vocal, silent, second, "-o", tmp_path / "out", "--quiet") == 1
+    captured = capsys.readouterr()
+    assert [line.partition(":")[0] for line in captured.err.splitlines()] == ["accompgen"] and "silent.wav" in captured.err
+    assert len(captured.out.splitlines()) == 6 and not (tmp_path / "out" / "silent.mix.wav").exists()
+
+
+def test_ctrl_c_ends_with_130_and_leaves_nothing(generate, vocal, tmp_path, monkeypatch, capsys):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(audio.os, "chmod", interrupt)  # while the files are being written
+    assert generate(vocal, "-o", tmp_path / "out", "--quiet") == 130
+    assert capsys.readouterr().err == "accompgen: interrupted; what was finished is kept, nothing is half-written\n"
+    assert names(tmp_path / "out") == []
+
+
+@pytest.mark.parametrize("arguments, message", [
+    (["generate"], "required: VOCAL"),
+    (["sing", "a.wav"], "invalid choice"),
+    ([], "required: VERB"),
+    (["generate", "a.wav", "--temperature", "hot"], "--temperature: invalid number value: 'hot'"),
+    (["generate", "a.wav", "--top-k", "fin=3"], "'fin' is no stage; expected semantic, coarse or fine"),
+    (["generate", "a.wav", "--format", "aac"], "invalid choice: 'aac'"),
+    (["generate", "a.wav", "--force", "--skip-existing"], "not allowed with"),
+    (["generate", "x/a.wav", "y/a.flac"], "x/a.wav and y/a.flac would write the same files"),
+])  # fmt: skip
+def test_wrong_usage_exits_with_2(arguments, message, capsys):
+    with pytest.raises(SystemExit) as exit:
+        main(arguments)
+    captured = capsys.readouterr()
+    assert exit.value.code == 2 and message in captured.err and captured.out == ""
+
+
+def test_a_fault_of_ours_keeps_its_traceback(generate, vocal, tmp_path, monkeypatch):
+    monkeypatch.setattr(pipeline, "read_vocal", lambda path: {}["fault"])
+    with pytest.raises(KeyError):
+        generate(vocal, "-o", tmp_path / "out")
+
+
+def test_encode_and_decode_are_a_round_trip_through_one_tokenizer(tiny_checkpoint, model, vocal, tmp_path, capsys):
+    from safetensors.numpy import load_file
+
+    common = ["--checkpoint", str(tiny_checkpoint), "--device", "cpu"]
+    assert main(["encode", str(vocal), "-o", str(tmp_path / "t"), *common]) == 0
+    assert capsys.readouterr().out.strip() == str(tmp_path / "t" / "voice.safetensors")
+    codes = load_file(tmp_path / "t" / "voice.safetensors")["codes"]
+    assert codes.shape == (COARSE + FINE, 23) and codes.max() < BINS
+    assert main(["decode", str(tmp_path / "t" / "voice.safetensors"), "-o", str(tmp_path / "s"), *common]) == 0
+    wav, rate = audio.read(tmp_path / "s" / "voice.wav")
+    assert (wav.shape, rate) == ((1, 7_200), 24_000)
+    expected = model.acoustic_tokenizer.decode(torch.from_numpy(codes)[None].long())[:, :7_200].numpy()
+    assert np.abs(wav - expected).max() < 1e-6 or audio.peak(expected) > 1
+    assert main(["encode", str(vocal), "-o", str(tmp_path / "u"), "--tokenizer", "semantic", *common]) == 0
+    units = load_file(tmp_path / "u" / "voice.safetensors")["units"]
+    assert units.shape == (15,) and units.max() < VOCAB
+    capsys.readouterr()
+    assert main(["decode", str(tmp_path / "u" / "voice.safetensors"), "-o", str(tmp_path / "s2"), *common]) == 1
+    assert "no sound can be made" in capsys.readouterr().err and names(tmp_path / "s2") == []
+
+
+def test_decode_refuses_what_encode_did_not_write(tiny_checkpoint, vocal, tmp_path, capsys):
+    common = ["--checkpoint", str(tiny_checkpoint), "-o", str(tmp_path / "s")]
+    weights = tiny_checkpoint / "fine" / "model.safetensors"
+    for wrong, message in ((vocal, "not readable as safetensors"), (weights, "its format is None"), ("no.file", "no.file")):
+        assert main(["decode", str(wrong), *common]) == 1
+        error = capsys.readouterr().err
+        assert message in error and len(error.splitlines()) == 1
+    assert names(tmp_path / "s") == []
+
+
+def test_info_names_versions_devices_and_checkpoints(tiny_checkpoint, monkeypatch, capsys):
+    monkeypatch.setenv("ACCOMPGEN_CHECKPOINTS", str(tiny_checkpoint.parent))
+    assert main(["info"]) == 0
+    out = capsys.readouterr().out
+    for part in ("torch: 2", "cpu:", "tiny:", str(tiny_checkpoint), "every hash as it should be", "cache:"):
+        assert part in out
+
+
+def test_values_for_stages_are_read():
+    read = cli._per_stage(float)
+    assert read("0.9") == {"semantic": 0.9, "coarse": 0.9, "fine": 0.9}
+    assert read("fine=0.5") == {"fine": 0.5}
+    assert read("1, semantic = 0") == {"semantic": 0.0, "coarse": 1.0, "fine": 1.0}
