@@ -28,8 +28,7 @@ def analyse(wave):
     """wave [T] at 16 kHz -> (f0 [N] in Hz, 0 where unvoiced; coded envelope [N, 45]; coded aperiodicity [N, 1])."""
     pw = _pyworld()
     wave = np.ascontiguousarray(wave, dtype=np.float64)
-    rough, times = pw.dio(wave, SAMPLE_RATE, f0_floor=60, f0_ceil=420, frame_period=FRAME_SECONDS * 1000)
-    f0 = pw.stonemask(wave, rough, times, SAMPLE_RATE)
+    f0, times = _pitch(wave, SAMPLE_RATE, 60, 420)
     envelope = pw.cheaptrick(wave, f0, times, SAMPLE_RATE, fft_size=_ANALYSIS_FFT)
     aperiodicity = pw.d4c(wave, f0, times, SAMPLE_RATE, fft_size=_ANALYSIS_FFT)
     return (
@@ -55,7 +54,11 @@ def synthesise(f0, spectrum, aperiodicity):
 
 
 def pitch(wave, rate, floor_hz=60.0, ceiling_hz=1100.0):
-    """f0 of a voice [N] in Hz every 5 ms, 0 where unvoiced (Harvest); slow, for checks."""
+    """f0 of a voice, wave [T] -> [N] in Hz every 5 ms, 0 where unvoiced (DIO refined by StoneMask)."""
+    return _pitch(np.ascontiguousarray(wave, dtype=np.float64), rate, floor_hz, ceiling_hz)[0]
+
+
+def _pitch(wave, rate, floor_hz, ceiling_hz):
     pw = _pyworld()
-    f0, _ = pw.harvest(np.ascontiguousarray(wave, dtype=np.float64), rate, f0_floor=floor_hz, f0_ceil=ceiling_hz)
-    return f0
+    rough, times = pw.dio(wave, rate, f0_floor=floor_hz, f0_ceil=ceiling_hz, frame_period=FRAME_SECONDS * 1000)
+    return pw.stonemask(wave, rough, times, rate), times
