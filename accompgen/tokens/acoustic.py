@@ -1,11 +1,11 @@
 """24 kHz sound <-> residual codes: EnCodec at 75 frames a second, and the only reader of its weight files.
 
-The network is transformers.EncodecModel with its weight norm folded into plain weights, so that every source of weights (the published
-`.th` file, a transformers directory, our own component directory) ends in the same 24 kHz, causal, mono model.
+The network is transformers.EncodecModel with its weight norm folded into plain weights, so that every source of weights
+(the published `.th` file, a transformers directory, our own component directory) ends in the same 24 kHz, causal, mono model.
 
-Long sound goes through in chunks and leaves no seam. All convolutions are causal, so a chunk that starts a few frames early (as many as
-the convolutions look back) gives the very frames of a whole pass. The LSTM of the published model looks back without limit; it runs over
-the 75 Hz sequence as a whole, between the two chunked parts, which costs little memory because that sequence is short.
+Long sound goes through in chunks and leaves no seam. All convolutions are causal, so a chunk that starts a few frames
+early (as many as the convolutions look back) gives the very frames of a whole pass. The LSTM of the published model looks
+back without limit; it runs over the 75 Hz sequence as a whole, beside the chunked part, and that sequence is short.
 """
 
 import hashlib
@@ -15,12 +15,26 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 
 from accompgen.checkpoint import CheckpointError, load_component, save_component
 from accompgen.config import ConfigError, from_dict, to_dict
 
 FORMAT = "encodec"
+TRAINING_ONLY = ("cluster_size", "embed_avg", "inited")  # buffers of a codebook that encoding does not need
+READABLE = {  # what a transformers directory must say, where it says anything
+    "sampling_rate": 24000,
+    "audio_channels": 1,
+    "normalize": False,
+    "norm_type": "weight_norm",
+    "use_causal_conv": True,
+    "trim_right_ratio": 1.0,
+    "upsampling_ratios": [8, 5, 4, 2],
+    "kernel_size": 7,
+    "last_kernel_size": 7,
+    "residual_kernel_size": 3,
+    "num_residual_layers": 1,
+    "compress": 2,
+}
 CHUNK_FRAMES = 750  # 10 s: long enough that the frames computed twice cost nothing, short enough for flat memory
 
 
@@ -67,12 +81,12 @@ def build_network(config: CodecConfig) -> torch.nn.Module:
     try:
         from transformers import EncodecConfig, EncodecModel
     except ImportError as error:
-        raise ImportError(f"EnCodec needs transformers, which cannot be imported ({error}); pip install transformers") from error
+        raise ImportError(f"EnCodec needs transformers ({error}); pip install transformers") from error
     from torch.nn.utils import parametrize
 
     network = EncodecModel(
         EncodecConfig(
-            target_bandwidths=[(config.codebooks + 1e-3) * config.kbps],  # the last one decides how many codebooks are built
+            target_bandwidths=[(config.codebooks + 1e-3) * config.kbps],  # makes it build that many codebooks
             sampling_rate=config.sample_rate,
             num_filters=config.filters,
             hidden_size=config.latent,
@@ -94,7 +108,8 @@ def build_network(config: CodecConfig) -> torch.nn.Module:
 
 def lstm_index(half: torch.nn.Module) -> int:
     """Where the LSTM (or the identity in its place) stands among the layers of an encoder or a decoder."""
-    return next(i for i, layer in enumerate(half.layers) if hasattr(layer, "lstm") or isinstance(layer, torch.nn.Identity))
+    is_lstm = (hasattr(layer, "lstm") or isinstance(layer, torch.nn.Identity) for layer in half.layers)
+    return next(index for index, found in enumerate(is_lstm) if found)
 
 
 class AcousticTokenizer:
@@ -117,23 +132,25 @@ class AcousticTokenizer:
 
     @classmethod
     def load(cls, path, device="cpu", codebooks: int | None = None) -> "AcousticTokenizer":
-        """Read the published `.th` file, a transformers directory or a component directory, told apart by their content.
+        """Read the published `.th` file, a transformers directory or a component directory; their content tells which.
 
-        Raises CheckpointError naming the file for anything that is missing, altered or not a 24 kHz causal mono EnCodec.
+        Raises CheckpointError naming the file for anything missing, altered or not a 24 kHz causal mono EnCodec.
         """
         config, state = read_weights(path)
         with torch.random.fork_rng(devices=[]):  # building draws random weights, which nobody shall notice
             network = build_network(config)
         lost = network.load_state_dict(state, strict=False)
-        needed = [name for name in lost.missing_keys if not name.endswith(("cluster_size", "embed_avg", "inited"))]
-        if needed or lost.unexpected_keys:
-            names = ", ".join((needed or lost.unexpected_keys)[:3])
-            raise CheckpointError(f"{path}: weights {'missing' if needed else 'unknown'}: {names}; not an EnCodec of {config}")
+        missing = [name for name in lost.missing_keys if not name.endswith(TRAINING_ONLY)]
+        if missing or lost.unexpected_keys:
+            what = "missing" if missing else "unknown"
+            names = ", ".join((missing or lost.unexpected_keys)[:3])
+            raise CheckpointError(f"{path}: weights {what}: {names}; this is no EnCodec of {config}")
         return cls(config, network.to(device), codebooks)
 
     def save(self, directory, force: bool = False) -> None:
         """Write a component directory (config.json + model.safetensors). Raises CheckpointError as `save_component`."""
-        keep = {name: value for name, value in self.network.state_dict().items() if not name.endswith(("cluster_size", "embed_avg", "inited"))}
+        state = self.network.state_dict()
+        keep = {name: value for name, value in state.items() if not name.endswith(TRAINING_ONLY)}
         save_component(directory, {"format": FORMAT, **to_dict(self.config)}, keep, force=force)
 
     @property
@@ -186,12 +203,13 @@ class AcousticTokenizer:
         Raises ValueError for another shape, another type or codes out of range.
         """
         if codes.ndim != 3 or not codes.shape[-1] or codes.is_floating_point():
-            raise ValueError(f"codes have shape {tuple(codes.shape)}, {codes.dtype}; expected integers [B, q, F] with F > 0")
+            shape = tuple(codes.shape)
+            raise ValueError(f"codes have shape {shape}, {codes.dtype}; expected integers [B, q, F] with F > 0")
         self._check_codebooks(codes.shape[1])
         if codes.min() < 0 or codes.max() >= self.bins:
             raise ValueError(f"codes go from {codes.min()} to {codes.max()}; expected 0 to {self.bins - 1}")
-        codes = codes.to(self.device, torch.int64)
-        return self.synthesize(self.network.quantizer.decode(codes.transpose(0, 1)))  # quantizer: [q, B, F] -> [B, D, F]
+        codes = codes.to(self.device, torch.int64).transpose(0, 1)  # [q, B, F]
+        return self.synthesize(self.network.quantizer.decode(codes))
 
     @torch.no_grad()
     def synthesize(self, latent: torch.Tensor) -> torch.Tensor:
@@ -234,8 +252,9 @@ def _run(layers, hidden):
 def _look_back_frames(layers, hop_samples: int) -> int:
     """How many frames of 320 samples before a frame the (causal) layers may look at, rounded up with one to spare.
 
-    Each convolution of dilated width w at a hop of h samples per step looks back (w - 1) * h samples, a transposed one of
-    width 2 s and stride s one step of its input; paths beside each other are counted one after the other, which is never too little.
+    Each convolution of dilated width w at a hop of h samples per step looks back (w - 1) * h samples, a transposed one
+    of width 2 s and stride s one step of its input. Parallel paths are counted as if they followed each other: never too
+    little.
     """
     down = any(isinstance(m, torch.nn.Conv1d) and m.stride[0] > 1 for layer in layers for m in layer.modules())
     step, samples = (1 if down else hop_samples), 0
@@ -250,7 +269,7 @@ def _look_back_frames(layers, hop_samples: int) -> int:
     return -(-samples // hop_samples) + 1
 
 
-# ---- weight files -------------------------------------------------------------------------------------------------------------
+# ---- weight files ------------------------------------------------------------------------------------------------
 
 
 def read_weights(path) -> tuple[CodecConfig, dict]:
@@ -259,7 +278,7 @@ def read_weights(path) -> tuple[CodecConfig, dict]:
     if path.is_dir():
         return _read_directory(path)
     if not path.is_file():
-        raise CheckpointError(f"{path} does not exist; expected a .th file or a directory with config.json and model.safetensors")
+        raise CheckpointError(f"{path} does not exist; expected a .th file, or a directory with config.json and weights")
     return _read_published(path)
 
 
@@ -273,10 +292,11 @@ def _read_directory(path):
         return from_dict(CodecConfig, sizes, f"{path}/config.json"), load_component(path)[1]
     if values.get("model_type") != "encodec":
         raise CheckpointError(f"{path}/config.json names no EnCodec; expected format = {FORMAT!r} or model_type = 'encodec'")
-    fixed = {"sampling_rate": 24000, "audio_channels": 1, "normalize": False, "use_causal_conv": True, "norm_type": "weight_norm"}
-    for key, expected in fixed.items():
+    for key, expected in READABLE.items():
         if values.get(key, expected) != expected:
-            raise CheckpointError(f"{path}: {key} is {values[key]!r}; only the 24 kHz causal mono EnCodec is read ({key} = {expected!r})")
+            raise CheckpointError(
+                f"{path}: {key} is {values[key]!r}; only the 24 kHz causal mono EnCodec is read, where it is {expected!r}"
+            )
     if (path / "model.safetensors").is_file():
         state = load_component(path)[1]
     elif (path / "pytorch_model.bin").is_file():
@@ -288,14 +308,16 @@ def _read_directory(path):
 
 
 def _read_published(path):
-    """The package `encodec` names its files after their content: encodec_24khz-d7cc33bc.th begins its sha256 with d7cc33bc."""
+    """The package `encodec` names a file after the first 8 hex digits of its sha256: encodec_24khz-d7cc33bc.th."""
     named = re.search(r"-([0-9a-f]{8})\.th$", path.name)
     with open(path, "rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
     if named is None:
-        raise CheckpointError(f"{path.name} does not carry its hash; expected a name such as encodec_24khz-{found[:8]}.th")
+        raise CheckpointError(f"{path} does not carry its hash; expected the name encodec_24khz-{found[:8]}.th")
     if named[1] != found[:8]:
-        raise CheckpointError(f"{path} was altered or cut: its sha256 begins with {found[:8]}, its name says {named[1]}; fetch it again")
+        raise CheckpointError(
+            f"{path} was altered or cut: its sha256 begins with {found[:8]}, its name says {named[1]}; fetch it again"
+        )
     state = {}
     for name, value in _load_pickled_tensors(path).items():
         name = name.replace("quantizer.vq.layers", "quantizer.layers").replace("._codebook.", ".codebook.")
@@ -316,7 +338,7 @@ def _load_pickled_tensors(path):
 
 
 def _fold_weight_norm(state):
-    """weight = g * v / |v|, the norm over all axes but the first (Salimans and Kingma 2016); other tensors pass through."""
+    """weight = g * v / |v|, the norm over all axes but the first (Salimans and Kingma 2016); other tensors as they are."""
     plain = {}
     for name, value in state.items():
         if name.endswith((".weight_g", ".parametrizations.weight.original0")):
@@ -327,7 +349,7 @@ def _fold_weight_norm(state):
             continue
         scale = state.get(f"{stem}.weight_g", state.get(f"{stem}.parametrizations.weight.original0"))
         if scale is None:
-            raise CheckpointError(f"the weights hold {name} but not the scale that belongs to it; the file is not complete")
+            raise CheckpointError(f"the weights hold {name} but not the scale beside it; the file is not complete")
         plain[f"{stem}.weight"] = torch._weight_norm(value, scale, 0)
     return plain
 

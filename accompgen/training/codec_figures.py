@@ -14,7 +14,10 @@ CODEBOOKS = {"3kbps": 4, "6kbps": 8}  # with 1024 bins: the coarse codebooks alo
 
 
 def accompaniment_paths(manifest, split: str) -> list[Path]:
-    """Accompaniment files of one split of a manifest (JSONL), in its order. Raises ValueError naming a line that is no song."""
+    """Accompaniment files of one split of a manifest (JSONL), in its order.
+
+    Raises ValueError naming a line that is no song.
+    """
     manifest, paths = Path(manifest), []
     for number, line in enumerate(manifest.read_text(encoding="utf-8").splitlines(), 1):
         if not line.strip():
@@ -24,7 +27,8 @@ def accompaniment_paths(manifest, split: str) -> list[Path]:
             if song["split"] == split:
                 paths.append(manifest.parent / song["accompaniment"])
         except (ValueError, KeyError) as error:
-            raise ValueError(f"{manifest}, line {number}: {error!r}; expected JSON with `accompaniment` and `split`") from error
+            expected = "expected JSON with `accompaniment` and `split`"
+            raise ValueError(f"{manifest}, line {number}: {error!r}; {expected}") from error
     return paths
 
 
@@ -39,7 +43,7 @@ def codec_figures(tokenizer: AcousticTokenizer, wavs: list[np.ndarray]) -> dict:
     """Figures of the round trip of some sounds [T], averaged over them, at 3 and at 6 kbps (4 and 8 codebooks).
 
     Returns:
-        {"6kbps": {"si_sdr": dB, "chroma": correlation, "onset": correlation}, "3kbps": ..., "perplexity": one per codebook}.
+        {"6kbps": {"si_sdr": dB, "chroma": correlation, "onset": correlation}, "3kbps": ..., "perplexity": [Q numbers]}.
         Perplexity is exp(entropy) of the use of the codes: `bins` if all are used alike, 1 if one is used.
     """
     rows, codes = {name: [] for name in CODEBOOKS}, []
@@ -50,14 +54,15 @@ def codec_figures(tokenizer: AcousticTokenizer, wavs: list[np.ndarray]) -> dict:
             back = tokenizer.decode(codes[-1][:, :count])[0, : len(wav)].cpu().numpy()
             chroma_pair, onset_pair = (chroma(wav), chroma(back)), (onset_envelope(wav), onset_envelope(back))
             rows[name].append((si_sdr(wav, back), chroma_correlation(*chroma_pair), correlation(*onset_pair)))
-    figures = {name: dict(zip(("si_sdr", "chroma", "onset"), np.nanmean(values, axis=0).tolist())) for name, values in rows.items()}
+    means = {name: np.nanmean(values, axis=0).tolist() for name, values in rows.items()}
+    figures = {name: dict(zip(("si_sdr", "chroma", "onset"), values)) for name, values in means.items()}
     used = torch.cat(codes, dim=-1)[0]  # [Q, F]
     figures["perplexity"] = [perplexity(row, tokenizer.bins) for row in used]
     return figures
 
 
 def evaluate_codec(directory, manifest, split: str = "validation", songs: int = 50, device: str = "cpu") -> dict:
-    """Figures of a codec on the first `songs` accompaniments of a split; they are printed, and returned as `codec_figures` does.
+    """Figures of a codec on the first `songs` accompaniments of a split: printed, and returned as by `codec_figures`.
 
     Raises ValueError if the manifest has no song of that split.
     """
@@ -67,7 +72,8 @@ def evaluate_codec(directory, manifest, split: str = "validation", songs: int = 
     figures = codec_figures(AcousticTokenizer.load(directory, device), [read_mono(path) for path in paths])
     for name in CODEBOOKS:
         row = figures[name]
-        print(f"{name}: SI-SDR {row['si_sdr']:.2f} dB, chroma correlation {row['chroma']:.3f}, onset correlation {row['onset']:.3f}")
+        correlations = f"chroma correlation {row['chroma']:.3f}, onset correlation {row['onset']:.3f}"
+        print(f"{name}: SI-SDR {row['si_sdr']:.2f} dB, {correlations}")
     print("perplexity of the codebooks: " + " ".join(f"{value:.0f}" for value in figures["perplexity"]))
     print(f"{len(paths)} {split} accompaniments of {manifest}")
     return figures
@@ -77,7 +83,8 @@ def si_sdr(reference: np.ndarray, estimate: np.ndarray) -> float:
     """Scale-invariant signal-to-distortion ratio in dB (Le Roux et al. 2019), of two sounds [T]."""
     reference, estimate = reference - reference.mean(), estimate - estimate.mean()
     target = reference * (reference @ estimate) / max(float(reference @ reference), 1e-12)
-    return float(10 * np.log10(max(float(target @ target), 1e-12) / max(float((estimate - target) @ (estimate - target)), 1e-12)))
+    error = estimate - target
+    return float(10 * np.log10(max(float(target @ target), 1e-12) / max(float(error @ error), 1e-12)))
 
 
 def _magnitudes(wav, window, hop):
@@ -86,9 +93,9 @@ def _magnitudes(wav, window, hop):
 
 
 def chroma(wav: np.ndarray, window: int = 8192, hop: int = 2048) -> np.ndarray:
-    """Energy of the 12 pitch classes (A = 0) in each frame, [12, frames], of sound [T] at 24 kHz, 60 to 2000 Hz.
+    """Amplitude of the 12 pitch classes (A = 0) in each frame, [12, frames], of sound [T] at 24 kHz, 60 to 2000 Hz.
 
-    Each bin of the spectrum goes to the semitone nearest to its frequency; amplitudes, not energies, so that weak notes count.
+    Each bin of the spectrum goes to the semitone nearest to its frequency.
     """
     hertz = np.fft.rfftfreq(window, 1 / RATE)
     inside = (hertz >= 60) & (hertz <= 2000)
@@ -97,7 +104,7 @@ def chroma(wav: np.ndarray, window: int = 8192, hop: int = 2048) -> np.ndarray:
 
 
 def chroma_correlation(first: np.ndarray, second: np.ndarray) -> float:
-    """Pearson correlation of two chromas [12, frames], frame by frame, averaged over the frames in which the first sounds."""
+    """Pearson correlation of two chromas [12, frames], frame by frame, averaged where the first one sounds."""
     loud = first.sum(0) > 0.01 * max(first.sum(0).max(), 1e-9)
     first, second = first[:, loud] - first[:, loud].mean(0), second[:, loud] - second[:, loud].mean(0)
     norms = np.sqrt((first**2).sum(0) * (second**2).sum(0))

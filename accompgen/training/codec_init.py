@@ -1,4 +1,4 @@
-"""How the codec is started so that it does not collapse: rescaled convolutions, k-means codebooks, and codebooks kept alive.
+"""How the codec is started so that it does not collapse: rescaled convolutions, k-means codebooks, dead codes revived.
 
 At the stock initialisation the latent of a SEANet hardly varies in time and training ends with one code in use.
 """
@@ -7,14 +7,15 @@ import torch
 
 CONVOLUTIONS = (torch.nn.Conv1d, torch.nn.ConvTranspose1d)
 EMA_DECAY = 0.99
-DEAD_SHARE = 0.03  # a code used less than this share of its fair count is dead; 0.5 would kill all of them, use is never even
+FULL_RATE_RMS = 0.05
+DEAD_SHARE = 0.03  # a code used less than this share of its fair count is dead; use is never even, 0.5 would kill all
 
 
 @torch.no_grad()
 def rescale_convolutions(network: torch.nn.Module, wav: torch.Tensor) -> None:
     """Give every convolution unit output on a real batch [B, 1, T], in the order of the pass, and zero biases.
 
-    LSUV without the orthogonal start (Mishkin and Matas 2015). The last convolution gets the level of the sound instead.
+    LSUV without the orthogonal start (Mishkin and Matas 2015). The last one gets the level of the sound instead.
     """
     modules = [m for half in (network.encoder, network.decoder) for m in half.modules() if isinstance(m, CONVOLUTIONS)]
     level = wav.std()
@@ -33,9 +34,30 @@ def rescale_convolutions(network: torch.nn.Module, wav: torch.Tensor) -> None:
         hook.remove()
 
 
+def parameter_groups(network: torch.nn.Module) -> list[dict]:
+    """One optimiser group per parameter, with a `scale` from 0 to 1 to multiply the learning rate by.
+
+    Adam moves each number by about the learning rate, whatever the number's size. After the rescaling the numbers of the
+    last layer are small (sound has a level of 0.1, the inner layers of 1) and those of the widest layers too; at the full
+    rate the last layer was thrown about until the training diverged. So a weight below FULL_RATE_RMS gets less.
+    """
+    last = [m for m in network.decoder.modules() if isinstance(m, CONVOLUTIONS)][-1]
+    groups = []
+    for parameter in network.parameters():
+        if parameter.ndim > 1:
+            scale = min(1.0, parameter.detach().pow(2).mean().sqrt().item() / FULL_RATE_RMS)
+        else:
+            scale = 0.1 if parameter is last.bias else 1.0
+        groups.append({"params": [parameter], "scale": scale})
+    return groups
+
+
 @torch.no_grad()
-def start_codebooks(quantizer: torch.nn.Module, latents: torch.Tensor, generator: torch.Generator, iterations: int = 10) -> None:
-    """K-means codebooks on latents [N, D], residual by residual. Raises ValueError if there are fewer latents than codes."""
+def start_codebooks(quantizer, latents: torch.Tensor, generator: torch.Generator, iterations: int = 10) -> None:
+    """K-means codebooks on latents [N, D], residual by residual.
+
+    Raises ValueError if there are fewer latents than codes.
+    """
     residual = latents.float()
     for layer in quantizer.layers:
         book = layer.codebook

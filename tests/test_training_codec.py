@@ -1,0 +1,250 @@
+"""The codec's training: its start, its figures, a step that learns, and a resumed run that equals an uninterrupted one."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from accompgen import audio
+from accompgen.config import ConfigError, from_dict, read_toml
+from accompgen.tokens.acoustic import AcousticTokenizer, CodecConfig, build_network
+from accompgen.training import codec_init
+from accompgen.training.codec import (
+    CodecTraining,
+    draw_crops,
+    evaluate_codec,
+    learning_rate,
+    log_mel,
+    mel_filters,
+    mel_weight,
+    quantize_crops,
+    reconstruction_loss,
+    step_random,
+    train_codec,
+)
+from accompgen.training.codec_figures import chroma, chroma_correlation, correlation, onset_envelope, perplexity, si_sdr
+
+TINY = CodecConfig(filters=2, latent=8, codebooks=4, bins=16, lstm_layers=0, shortcut=False, pad_mode="constant")
+
+
+def tone(hertz, seconds=2.0):
+    return (0.3 * np.sin(2 * np.pi * hertz * np.arange(int(24000 * seconds)) / 24000)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def manifest(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("songs")
+    lines = []
+    for number, note in enumerate((220, 247, 262, 330, 392)):
+        audio.write(folder / f"{number}.wav", np.stack([tone(note) + 0.5 * tone(1.5 * note)] * 2), 24000)
+        split = "train" if number < 3 else "validation"
+        lines.append(json.dumps({"id": str(number), "accompaniment": f"{number}.wav", "split": split}))
+    (folder / "manifest.jsonl").write_text("\n".join(lines) + "\n")
+    return folder / "manifest.jsonl"
+
+
+def tiny_training(manifest, output, **values):
+    settings = dict(
+        manifest=str(manifest), output=str(output), model=TINY, steps=8, batch_size=2, crop_seconds=0.4, warmup_steps=2,
+        plain_steps=3, mel_ramp_steps=4, log_every=2, validate_every=4, validation_songs=1, validation_seconds=1.0,
+        device="cpu",
+    )  # fmt: skip
+    return CodecTraining(**(settings | values))
+
+
+def test_every_convolution_has_unit_output_after_the_start():
+    torch.manual_seed(0)
+    network = build_network(TINY)
+    wav = 0.1 * torch.randn(2, 1, 9600)
+    codec_init.rescale_convolutions(network, wav)
+    stds = []
+    modules = [m for m in network.modules() if isinstance(m, codec_init.CONVOLUTIONS)]
+    for module in modules:
+        module.register_forward_hook(lambda module, inputs, output: stds.append(output.std().item()))
+    back = network.decoder(network.encoder(wav))
+    assert len(stds) == len(modules) == 28
+    np.testing.assert_allclose(stds[:-1], 1, atol=1e-3)
+    assert stds[-1] == pytest.approx(wav.std().item(), rel=1e-3)
+    assert back.shape == wav.shape
+
+
+def test_small_weights_get_a_smaller_rate():
+    network = build_network(TINY)
+    codec_init.rescale_convolutions(network, 0.01 * torch.randn(2, 1, 9600))
+    scales = {id(group["params"][0]): group["scale"] for group in codec_init.parameter_groups(network)}
+    assert len(scales) == len(list(network.parameters()))
+    assert scales[id(network.encoder.layers[0].conv.weight)] == 1
+    last = network.decoder.layers[-1].conv
+    assert scales[id(last.weight)] == pytest.approx(last.weight.detach().pow(2).mean().sqrt().item() / 0.05, rel=1e-5)
+    assert scales[id(last.weight)] < 0.2
+
+
+def test_kmeans_start_quantises_residual_by_residual():
+    torch.manual_seed(0)
+    quantizer = build_network(TINY).quantizer
+    latents = torch.randn(2000, 8)
+    codec_init.start_codebooks(quantizer, latents, torch.Generator().manual_seed(0))
+    codes, residuals = codec_init.quantize(quantizer, latents)
+    powers = [residual.pow(2).mean().item() for residual in residuals]
+    assert all(later < 0.8 * earlier for earlier, later in zip(powers, powers[1:], strict=False))
+    assert all(len(row.unique()) == 16 for row in codes)
+    distances = torch.cdist(residuals[1], quantizer.layers[1].codebook.embed)
+    assert torch.equal(codes[1], distances.argmin(1))
+    with pytest.raises(ValueError, match="10 latents cannot start 16 codes"):
+        codec_init.start_codebooks(quantizer, latents[:10], torch.Generator())
+
+
+def test_codes_move_to_the_mean_of_what_chose_them_and_dead_ones_return():
+    quantizer = torch.nn.Module()
+    quantizer.layers = build_network(TINY).quantizer.layers[:1]
+    book = quantizer.layers[0].codebook
+    vectors = torch.randn(400, 8, generator=torch.Generator().manual_seed(0))
+    book.embed.zero_()
+    book.embed[0], book.embed[1] = 1.0, -1.0
+    book.embed[2:] = 100.0  # nobody chooses these
+    book.cluster_size.fill_(1 / 16)
+    book.embed_avg.copy_(book.embed / 16)
+    generator, replaced = torch.Generator().manual_seed(0), 0
+    for _ in range(2500):
+        codes, residuals = codec_init.quantize(quantizer, vectors)
+        replaced += codec_init.update_codebooks(quantizer, codes, residuals, generator)
+    assert replaced >= 14
+    used = codes[0].unique()
+    assert len(used) == 16
+    for code in used:
+        torch.testing.assert_close(book.embed[code], vectors[codes[0] == code].mean(0), atol=0.1, rtol=0)
+
+
+def test_dropped_codebooks_are_not_heard_and_the_gradient_passes():
+    torch.manual_seed(0)
+    network = build_network(TINY)
+    latent = torch.randn(40, 8, 30)
+    codec_init.start_codebooks(network.quantizer, latent.transpose(1, 2).reshape(-1, 8), torch.Generator())
+    books = [layer.codebook.embed.clone() for layer in network.quantizer.layers]
+    codes, _ = codec_init.quantize(network.quantizer, latent.transpose(1, 2).reshape(-1, 8))
+    latent.requires_grad_()
+    heard, commitment, _ = quantize_crops(network.quantizer, latent, *step_random(0, 0))
+    sums = torch.stack([book[row] for book, row in zip(books, codes, strict=True)]).cumsum(0)  # [Q, B * F, D]
+    sums = sums.reshape(4, 40, 30, 8).transpose(2, 3)
+    counts = [int((heard[row] - sums[:, row]).abs().amax((1, 2)).argmin()) + 1 for row in range(40)]
+    for row, count in enumerate(counts):
+        torch.testing.assert_close(heard[row], sums[count - 1, row], atol=1e-5, rtol=0)
+    assert counts.count(4) > 12 and counts.count(2) > 5 and set(counts) == {1, 2, 3, 4}
+    assert commitment.item() == pytest.approx(((latent - heard) ** 2).mean().item() / latent.pow(2).mean().item(), rel=1e-4)
+    (gradient,) = torch.autograd.grad(heard.sum(), latent)
+    assert torch.equal(gradient, torch.ones_like(gradient))
+
+
+def test_schedules():
+    config = tiny_training("m", "o", steps=1000, plain_steps=100, mel_ramp_steps=200, learning_rate=1e-3, decay_share=0.5)
+    assert learning_rate(config, 0) == pytest.approx(5e-4)
+    assert learning_rate(config, 400) == pytest.approx(1e-3)
+    assert learning_rate(config, 750) == pytest.approx((0.05 + 0.95 * 0.5) * 1e-3)
+    assert learning_rate(config, 1000) == pytest.approx(5e-5)
+    assert [mel_weight(config, step) for step in (99, 100, 200, 300, 999)] == pytest.approx([0, 0.5, 1.0, 1.5, 1.5])
+
+
+def test_losses_of_known_sounds():
+    wav = torch.from_numpy(np.stack([tone(440, 1), tone(1000, 1)]))
+    mels = [mel_filters(window, bands) for window, bands in zip((512, 1024, 2048, 4096), (40, 64, 80, 96), strict=True)]
+    assert [float(part) for part in reconstruction_loss(wav, wav, mels)] == [0, 0]
+    wave, mel = reconstruction_loss(wav, torch.zeros_like(wav), mels)
+    assert float(wave) == pytest.approx(2)
+    assert float(mel) > 0.1
+    peaks = log_mel(wav, 4096, mels[3]).mean(-1).argmax(1)  # [B]: the band of each tone
+    top = mels[3][peaks].argmax(1) * 24000 / 4096
+    np.testing.assert_allclose(top.numpy(), [440, 1000], rtol=0.08)
+    assert all((filters.sum(1) > 0).all() for filters in mels)
+
+
+def test_crops_are_pieces_of_songs_at_another_level():
+    sounds = [np.round(tone(440) * 32767).astype(np.int16), np.zeros(100, np.int16)]
+    config = tiny_training("m", "o", batch_size=30, gain_db=(-6.0, -6.0))
+    crops = draw_crops(config, sounds, np.random.default_rng(0))
+    assert crops.shape == (30, 9600)
+    peaks = crops.abs().amax(1)
+    assert {round(float(peak), 2) for peak in peaks} == {0.0, 0.15}
+    assert len({float(crop[0]) for crop in crops}) > 10
+    assert torch.equal(crops, draw_crops(config, sounds, np.random.default_rng(0)))
+
+
+def test_figures_of_known_sounds():
+    wav = tone(440) + tone(660)
+    hiss = np.random.default_rng(0).normal(size=len(wav)).astype(np.float32)
+    hiss *= 0.1 * np.sqrt((wav**2).mean() / (hiss**2).mean())
+    assert si_sdr(wav, 0.5 * (wav + hiss)) == pytest.approx(20, abs=0.3)
+    assert chroma(tone(440)).mean(1).argmax() == 0 and chroma(tone(261.6)).mean(1).argmax() == 3
+    assert chroma_correlation(chroma(wav), chroma(wav + hiss)) > 0.98
+    assert chroma_correlation(chroma(tone(440)), chroma(tone(466.2))) < 0.2
+    clicks = np.zeros(48000, np.float32)
+    clicks[6000::12000] = 1
+    assert correlation(onset_envelope(clicks), onset_envelope(0.5 * clicks)) > 0.99
+    assert correlation(onset_envelope(clicks), onset_envelope(np.roll(clicks, 3000))) < 0.2
+    assert math.isnan(correlation(np.ones(5), np.arange(5.0)))
+    assert perplexity(torch.arange(16).repeat(3), 16) == pytest.approx(16)
+    assert perplexity(torch.zeros(9, dtype=torch.int64), 16) == pytest.approx(1)
+
+
+def test_training_learns_and_its_output_is_usable(manifest, tmp_path, capsys):
+    config = tiny_training(manifest, tmp_path / "codec", steps=40, plain_steps=25, validate_every=20)
+    train_codec(config, tmp_path / "run")
+    lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    waves = [line["wave"] for line in lines if "wave" in line]
+    assert len(waves) == 20 and waves[11] < 0.9 * waves[0]
+    assert [line["step"] for line in lines if "validation" in line] == [20, 40]
+    assert "step 40/40" in capsys.readouterr().out
+    made = AcousticTokenizer.load(tmp_path / "codec")
+    assert made.config == TINY
+    figures = evaluate_codec(tmp_path / "codec", manifest)
+    assert set(figures) == {"3kbps", "6kbps", "perplexity"} and len(figures["perplexity"]) == 4
+    assert "chroma correlation" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("stop", [2, 5])
+def test_resumed_training_equals_an_uninterrupted_one(manifest, tmp_path, stop):
+    whole = tiny_training(manifest, tmp_path / "whole")
+    train_codec(whole, tmp_path / "run_whole")
+    parts = tiny_training(manifest, tmp_path / "parts", validate_every=stop)
+    # the first part is stopped by its time budget, after the validation that saves it
+    train_codec(tiny_training(manifest, tmp_path / "parts", validate_every=stop, steps=8, minutes=1e-9), tmp_path / "run")
+    first = torch.load(tmp_path / "run" / "last" / "state.pt", weights_only=True)["step"]
+    assert first == 1
+    train_codec(parts, tmp_path / "run")
+    states = [torch.load(tmp_path / run / "last" / "state.pt", weights_only=True) for run in ("run_whole", "run")]
+    assert states[0]["step"] == states[1]["step"] == 8
+    for name, value in states[0]["network"].items():
+        assert torch.equal(value, states[1]["network"][name]), name
+    # and once more from the middle of the quantised steps
+    train_codec(tiny_training(manifest, tmp_path / "parts", steps=8 + stop), tmp_path / "run")
+    train_codec(tiny_training(manifest, tmp_path / "whole", steps=8 + stop), tmp_path / "run_whole")
+    states = [torch.load(tmp_path / run / "last" / "state.pt", weights_only=True) for run in ("run_whole", "run")]
+    assert all(torch.equal(value, states[1]["network"][name]) for name, value in states[0]["network"].items())
+
+
+def test_run_directory_of_another_model_is_refused(manifest, tmp_path):
+    train_codec(tiny_training(manifest, tmp_path / "codec", steps=1), tmp_path / "run")
+    with pytest.raises(ConfigError, match="another run directory"):
+        train_codec(tiny_training(manifest, tmp_path / "codec", seed=1), tmp_path / "run")
+
+
+def test_manifest_without_songs_of_a_split_is_refused(tmp_path):
+    (tmp_path / "manifest.jsonl").write_text('{"split": "test", "accompaniment": "a.wav"}\n')
+    with pytest.raises(ConfigError, match="no train songs"):
+        train_codec(tiny_training(tmp_path / "manifest.jsonl", tmp_path / "codec"), tmp_path / "run")
+    (tmp_path / "manifest.jsonl").write_text('{"split": "train"}\n')
+    with pytest.raises(ValueError, match="line 1"):
+        train_codec(tiny_training(tmp_path / "manifest.jsonl", tmp_path / "codec"), tmp_path / "run")
+
+
+@pytest.mark.parametrize("name", ["codec.toml", "tiny/codec.toml"])
+def test_recipes_are_valid(root, name):
+    config = from_dict(CodecTraining, read_toml(root / "recipes" / "synthetic" / "conf" / name))
+    assert config.model.codebooks == 8
+
+
+def test_bad_values_are_named():
+    for values in (dict(dtype="float16"), dict(steps=0), dict(crop_seconds=0.1)):
+        with pytest.raises(ConfigError, match=next(iter(values))):
+            tiny_training("m", "o", **values)
