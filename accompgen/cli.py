@@ -15,7 +15,7 @@ def main(argv=None) -> int:
     """Run one command; returns the exit status."""
     parser = argparse.ArgumentParser(prog="accompgen", description="A singing voice goes in, a band comes out.")
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
-    for add in (add_generate, add_encode, add_decode, add_synthesize, add_tokenize, add_train, add_fetch, add_info):
+    for add in (add_generate, add_encode, add_decode, add_synthesize, add_tokenize, add_train, add_export, add_fetch, add_info):
         add(verbs)
     args = parser.parse_args(argv)
     try:
@@ -287,6 +287,28 @@ def run_train(args) -> int:
 
         _print_values(train_file(args.config, args.set, run_dir))
     print(run_dir)
+    return 0
+
+
+def add_export(verbs):
+    parser = verbs.add_parser("export", help="trained runs -> a checkpoint", description="Writes DIR and its model card.")
+    parser.add_argument("runs", metavar="RUN", nargs="+", type=Path, help="run directories: two tokenizers, three stages")
+    parser.add_argument("-o", "--out", metavar="DIR", type=Path, required=True, help="the checkpoint to write")
+    parser.add_argument("--about", metavar="KEY=TEXT", action="append", default=[], help="name, summary, data, licence, limits")
+    parser.add_argument("--unfinished", action="store_true", help="take the latest snapshot of a run that has not ended")
+    parser.add_argument("--force", action="store_true", help="replace the checkpoint if it exists")
+    parser.set_defaults(run=run_export, parser=parser)
+
+
+def run_export(args) -> int:
+    for text in args.about:
+        if "=" not in text:
+            args.parser.error(f"--about {text!r} has no '='; write key=text, such as name=pocket")
+    from accompgen.training.export import export_checkpoint
+
+    about = dict(text.split("=", 1) for text in args.about)
+    export_checkpoint(args.runs, args.out, about, unfinished=args.unfinished, force=args.force)
+    print(args.out)
     return 0
 
 

@@ -173,7 +173,8 @@ def _load_stage(directory, device):
     try:
         model.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
     except RuntimeError as error:
-        raise CheckpointError(f"the weights in {directory} do not fit its config.json: {error}") from error
+        first = " ".join(str(error).split())[:300]
+        raise CheckpointError(f"{directory}: the weights do not fit its config.json or this version ({first})") from error
     return LoadedStage(model.eval().to(device), config["window_seconds"])
 
 
