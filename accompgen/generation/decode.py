@@ -1,12 +1,45 @@
-"""One stage, token by token: read context and prompt at once, then a cached step per token, under guidance in one batch."""
+"""One stage, token by token: context and prompt at once, then a cached step per token, under guidance in one batch."""
 
+import copy
 from collections.abc import Callable
 
 import torch
 
 from accompgen.generation.sampling import Sampling, guide, sample
 from accompgen.layout import deinterleave, interleave
+from accompgen.model.attention import Linear
 from accompgen.model.stage_lm import StageLM
+
+
+def decoding_dtype(device) -> torch.dtype:
+    """Type of the linear weights that decodes fastest: bfloat16 on CUDA and on processors with instructions for it."""
+    has = torch.cpu.get_capabilities() if torch.device(device).type == "cpu" else {}
+    fast = torch.device(device).type == "cuda" or has.get("avx512_bf16") or has.get("amx_bf16")
+    return torch.bfloat16 if fast else torch.float32
+
+
+def prepare_for_decoding(model: StageLM, dtype: torch.dtype | None = None) -> StageLM:
+    """A copy of `model` in eval mode whose decoder reads little memory per step; norms, cache and residual stay float32.
+
+    A step reads every weight once for a few rows. The linear weights become `dtype` (None: `decoding_dtype`) and, in
+    float32, lie transposed in memory: with 2 rows that made a step's products two to three times faster on a CPU.
+    With float32 the results differ from the model's by rounding alone.
+    """
+    model = copy.deepcopy(model).eval().requires_grad_(False)
+    dtype = dtype or decoding_dtype(model.heads.device)
+    for module in model.decoder.modules():
+        if isinstance(module, Linear):
+            module.weight.data = _relaid(module.weight, dtype)
+            if module.bias is not None:
+                module.bias.data = module.bias.to(dtype)
+    model.heads.data = _relaid(model.heads, dtype)
+    return model
+
+
+def _relaid(weight, dtype):
+    if dtype == torch.float32:
+        return weight.transpose(-1, -2).contiguous().transpose(-1, -2)
+    return weight.to(dtype)
 
 
 @torch.inference_mode()

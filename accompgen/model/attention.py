@@ -75,6 +75,13 @@ class Cache:
         return self.keys[layer, :, :, :end], self.values[layer, :, :, :end]
 
 
+class Linear(nn.Linear):
+    """A linear layer that computes and answers in the type of its weights, whatever the type of its input."""
+
+    def forward(self, x):
+        return F.linear(x.to(self.weight.dtype), self.weight, self.bias)
+
+
 class Attention(nn.Module):
     """Multi-head self-attention with QK-norm.
 
@@ -88,19 +95,18 @@ class Attention(nn.Module):
     def __init__(self, width: int, heads: int, head_width: int, dropout: float = 0.0):
         super().__init__()
         self.heads, self.head_width, self.dropout = heads, head_width, dropout
-        self.qkv = nn.Linear(width, 3 * heads * head_width, bias=False)
-        self.out = nn.Linear(heads * head_width, width, bias=False)
-        self.query_gain = nn.Parameter(torch.ones(heads, 1, head_width))
-        self.key_gain = nn.Parameter(torch.ones(heads, 1, head_width))
+        self.qkv = Linear(width, 3 * heads * head_width, bias=False)
+        self.out = Linear(heads * head_width, width, bias=False)
+        self.gain = nn.Parameter(torch.ones(2, 1, heads, 1, head_width))  # of queries and of keys
 
     def forward(self, x, bias, cache: Cache | None = None, layer: int = 0):
         """x [B, N, D], bias [H, N, M] with -inf where a query may not look -> [B, N, D]; M = N, or filled + N with a cache."""
-        q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, self.head_width)).permute(2, 0, 3, 1, 4)  # each [B, H, N, d]
-        q = F.rms_norm(q, (self.head_width,), eps=TINY) * self.query_gain
-        k = F.rms_norm(k, (self.head_width,), eps=TINY) * self.key_gain
+        qkv = self.qkv(x).unflatten(-1, (3, self.heads, self.head_width)).permute(2, 0, 3, 1, 4)  # [3, B, H, N, d]
+        q, k = F.rms_norm(qkv[:2], (self.head_width,), eps=TINY) * self.gain
+        v = qkv[2]
         if cache is not None:
             k, v = cache.extend(layer, k, v)
-        q, k = q.to(v.dtype), k.to(v.dtype)
+        q, k, bias = q.to(v.dtype), k.to(v.dtype), bias.to(v.dtype)
         dropout = self.dropout if self.training else 0.0
-        y = F.scaled_dot_product_attention(q, k, v, attn_mask=bias.to(v.dtype)[None], dropout_p=dropout)  # scale d ** -0.5
-        return self.out(y.transpose(1, 2).flatten(2))
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=bias[None], dropout_p=dropout)  # logits times d ** -0.5
+        return self.out(y.transpose(1, 2).flatten(2))  # [B, N, H * d] -> [B, N, D]

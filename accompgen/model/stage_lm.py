@@ -86,7 +86,7 @@ class StageLM(nn.Module):
         x, places, _ = self._inputs(context, history, target.shape[-1], drop)
         x = self.decoder(x, self.decoder.bias(self._positions(places), places.stream))
         x = x[:, -history.shape[1] :].unflatten(1, (-1, self.layout.target.codebooks))  # [B, F, Q, D]
-        return torch.einsum("bfqd,qvd->bfqv", x, self.heads).float()
+        return torch.einsum("bfqd,qvd->bfqv", x.to(self.heads.dtype), self.heads).float()
 
     def _inputs(self, context, history, frames, drop):
         """Input embeddings of the decoder's sequence [B, N, D] up to the end of `history`, its places, the heard frames.
@@ -182,7 +182,7 @@ class StageLM(nn.Module):
 
     def _head(self, x, n):
         """Logits [B, V] of token n from x [B, D]."""
-        return nn.functional.linear(x, self.heads[n % self.layout.target.codebooks]).float()
+        return nn.functional.linear(x.to(self.heads.dtype), self.heads[n % self.layout.target.codebooks]).float()
 
 
 def parameters(model: nn.Module) -> int:

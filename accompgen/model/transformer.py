@@ -4,18 +4,18 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from accompgen.model.attention import TINY, Attention, Cache, RelativeBias
+from accompgen.model.attention import TINY, Attention, Cache, Linear, RelativeBias
 
 
 class RMSNorm(nn.Module):
-    """x / rms(x) * gain over the last axis; computed in float32. Source: arXiv 1910.07467."""
+    """x / rms(x) * gain over the last axis. Source: arXiv 1910.07467."""
 
     def __init__(self, width: int):
         super().__init__()
         self.gain = nn.Parameter(torch.ones(width))
 
     def forward(self, x):
-        return F.rms_norm(x.float(), self.gain.shape, self.gain, eps=TINY)
+        return F.rms_norm(x, self.gain.shape, self.gain, eps=TINY)
 
 
 class GEGLU(nn.Module):
@@ -23,8 +23,8 @@ class GEGLU(nn.Module):
 
     def __init__(self, width: int):
         super().__init__()
-        self.expand = nn.Linear(width, 2 * 4 * width)
-        self.contract = nn.Linear(4 * width, width)
+        self.expand = Linear(width, 2 * 4 * width)
+        self.contract = Linear(4 * width, width)
 
     def forward(self, x):
         value, gate = self.expand(x).chunk(2, dim=-1)
