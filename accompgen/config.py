@@ -65,7 +65,7 @@ class TrainConfig:
     shards: str  # directory of token shards
     seed: int = 0
     steps: int = 1000
-    minutes: float = 0.0  # stop, saved and resumable, after this wall time; 0: no limit
+    minutes: float = 0.0  # end after this wall time of all calls together, the learning rate following it; 0: no limit
     batch_size: int = 8  # windows per process and micro-step
     accumulation: int = 1  # micro-steps per optimiser step
     window_seconds: float = 10.0  # a multiple of 0.04

@@ -1,8 +1,8 @@
 """Shards -> batches of aligned windows for one stage: seeded, rank-aware, resumable by two integers.
 
 An epoch cuts every song of the split into windows from a random start on and shuffles them all; the plan follows from
-(seed, epoch) alone. So do the masks of a window from (seed, epoch, place in the plan): neither the number of processes nor a stop in
-the middle changes what is seen.
+(seed, epoch) alone. So do the masks of a window from (seed, epoch, place in the plan): neither the number of processes nor a
+stop in the middle changes what is seen.
 """
 
 from dataclasses import dataclass
@@ -36,7 +36,7 @@ class Batch:
 
 
 class Batches:
-    """Endless training batches of one rank. `state()` after n calls of `next()`, loaded into another, gives the same n + 1st."""
+    """Endless training batches of one rank. `state()` after n calls of `next()`, loaded elsewhere, gives the same n + 1st."""
 
     def __init__(self, shards: Shards, config: TrainConfig, rank: int = 0, world: int = 1):
         check_sizes(shards, config.model)
@@ -168,8 +168,9 @@ def window_blocks(seconds: float) -> int:
 def check_sizes(shards: Shards, model: StageConfig) -> None:
     """Raise ConfigError unless the vocabularies of the model are those of the shards."""
     for key, found in (("semantic_vocab", shards.index["semantic_vocab"]), ("bins", shards.index["bins"])):
-        if getattr(model, key) != found:
-            raise ConfigError(f"model.{key} is {getattr(model, key)}, but the shards in {shards.directory} have {found}; set it so")
+        size = getattr(model, key)
+        if size != found:
+            raise ConfigError(f"model.{key} is {size}, but the shards in {shards.directory} have {found}; set it so")
     codebooks = model.coarse_codebooks + model.fine_codebooks
     if codebooks > shards.index["codebooks"]:
         raise ConfigError(

@@ -20,6 +20,7 @@ from accompgen.stages import acoustic_frames
 
 FORMAT_VERSION = 1
 INDEX_FILE = "index.json"
+HEADER_KEY = "accompgen"
 SEMANTIC_FRAMES_PER_BLOCK = 2  # a block is 40 ms
 ACOUSTIC_FRAMES_PER_BLOCK = 3
 
@@ -70,9 +71,10 @@ def write_shard(path, songs: list[dict], tokens: dict[str, dict], plan: str, siz
                 raise ShardError(f"{song['id']}: {name} holds ids from {array.min()} to {array.max()}; int16 needs 0 to 32767")
             tensors[f"{song['id']}/{name}"] = np.ascontiguousarray(array, dtype=np.int16)
     path = Path(path)
+    about = {"plan": plan, "songs": songs, "sizes": sizes}  # under one key: safetensors stores several in any order
     temporary = path.with_name(f".{path.name}.part")
     try:
-        save_file(tensors, temporary, metadata={"plan": plan, "songs": json.dumps(songs), "sizes": json.dumps(sizes)})
+        save_file(tensors, temporary, metadata={HEADER_KEY: json.dumps(about)})
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -81,13 +83,14 @@ def write_shard(path, songs: list[dict], tokens: dict[str, dict], plan: str, siz
 def read_header(path) -> tuple[str, list[dict], dict]:
     """The plan, the songs and the sizes that a shard carries. Raises ShardError if it cannot be read."""
     metadata = _open_file(path).metadata() or {}
-    if not {"plan", "songs", "sizes"} <= set(metadata):
-        raise ShardError(f"{path} is no token shard: its header has no plan")
-    return metadata["plan"], json.loads(metadata["songs"]), json.loads(metadata["sizes"])
+    if HEADER_KEY not in metadata:
+        raise ShardError(f"{path} is no token shard: its header has no {HEADER_KEY!r}")
+    about = json.loads(metadata[HEADER_KEY])
+    return about["plan"], about["songs"], about["sizes"]
 
 
 def write_index(directory, shards: list[dict], about: dict) -> None:
-    """Write index.json: `about` (vocabularies, tokenizers, ...) and `shards`, a list of {"file", "bytes", "sha256", "songs"}."""
+    """Write index.json: `about` (vocabularies, tokenizers, ...) and per shard {"file", "bytes", "sha256", "songs"}."""
     path = Path(directory) / INDEX_FILE
     temporary = path.with_name(f".{INDEX_FILE}.part")
     values = {"format_version": FORMAT_VERSION, **about, "shards": shards}
@@ -144,8 +147,9 @@ def open_shards(directory) -> Shards:
         file = Path(directory) / shard["file"]
         if not file.is_file():
             raise ShardError(f"{file} is missing; run `accompgen tokenize` again")
-        if file.stat().st_size != shard["bytes"]:
-            raise ShardError(f"{file} has {file.stat().st_size} bytes, the index says {shard['bytes']}; remove it and tokenize again")
+        size = file.stat().st_size
+        if size != shard["bytes"]:
+            raise ShardError(f"{file} has {size} bytes, the index says {shard['bytes']}; remove it and tokenize again")
     return Shards(directory, index)
 
 

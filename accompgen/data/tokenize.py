@@ -80,7 +80,8 @@ def tokenize_manifest(
     start, directory = time.monotonic(), Path(directory)
     hashes = component_hash(semantic_tokenizer), component_hash(acoustic_tokenizer)
     job = Job(str(semantic_tokenizer), str(acoustic_tokenizer), *hashes, codebooks, vocal_noise, seed, device)
-    tasks = {shards.shard_name(number): songs for number, songs in enumerate(_divide(read_manifest(manifest), shard_minutes * 60))}
+    groups = _divide(read_manifest(manifest), shard_minutes * 60)
+    tasks = {shards.shard_name(number): songs for number, songs in enumerate(groups)}
     directory.mkdir(parents=True, exist_ok=True)
     missing = [name for name, songs in tasks.items() if not _finished(directory / name, job.plan(songs), force)]
     _run({name: tasks[name] for name in missing}, job, directory, workers)

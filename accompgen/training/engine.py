@@ -6,11 +6,14 @@ One process needs no launcher and compiles nothing. Under `deepspeed` or `torchr
 import os
 import socket
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 
 import torch
+from torch.utils.checkpoint import checkpoint
 
 from accompgen.config import ConfigError, TrainConfig
+from accompgen.model.transformer import Block
 
 
 def deepspeed_settings(config: TrainConfig, world: int) -> dict:
@@ -36,6 +39,8 @@ def start(model: torch.nn.Module, config: TrainConfig):
     os.environ.setdefault("DS_ACCELERATOR", device)
     deepspeed = _import_deepspeed()
     _init_processes(deepspeed, device)
+    if config.activation_checkpointing:
+        _recompute_blocks(model)
     model = model.to(torch.device(device, int(os.environ["LOCAL_RANK"])) if device == "cuda" else device)
     matrices = [p for p in model.parameters() if p.requires_grad and p.ndim >= 2]
     vectors = [p for p in model.parameters() if p.requires_grad and p.ndim < 2]
@@ -100,6 +105,13 @@ def mean_over_ranks(engine, value: torch.Tensor) -> torch.Tensor:
         torch.distributed.all_reduce(value)
         value /= engine.world_size
     return value
+
+
+def _recompute_blocks(model):
+    """Let every block keep its input alone for the backward pass, which then computes the rest again."""
+    for module in model.modules():
+        if isinstance(module, Block):
+            module.forward = partial(checkpoint, module.forward, use_reentrant=False)
 
 
 def _import_deepspeed():

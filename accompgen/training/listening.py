@@ -1,8 +1,8 @@
 """Validation: how well a stage predicts, against a bigram, and whether it listens to its context.
 
-Most frames repeat the one before, so that plain cross-entropy hides listening. Therefore also: what it costs to give the windows
-each other's context (*gain* of the true one), over all frames, in the first second and where the target changes; and what it
-costs to let the vocal come late. All in nats a token, with the standard error over the windows.
+Most frames repeat the one before, so that plain cross-entropy hides listening. Therefore also: what it costs to give the
+windows each other's context (*gain* of the true one), over all frames, in the first second and where the target changes; and
+what it costs to let the vocal come late. All in nats a token, with the standard error over the windows.
 """
 
 import math
@@ -58,8 +58,8 @@ def _shuffle(ids):
 def bigram_cross_entropy(shards: Shards, model, target: torch.Tensor, vocab: int) -> tuple[float, ...]:
     """Cross-entropy in nats of `target` [B, Q, F] a codebook under p(token | the same codebook's token one frame earlier).
 
-    Counted on the training split, smoothed towards the single tokens' frequencies: (n(a, b) + k p(b)) / (n(a) + k), k the best of
-    PRIOR_STRENGTHS on `target` itself, in the bigram's favour. The first frame of a window gets p(b).
+    Counted on the training split, smoothed towards the single tokens' frequencies: (n(a, b) + k p(b)) / (n(a) + k), k the best
+    of PRIOR_STRENGTHS on `target` itself, in the bigram's favour. The first frame of a window gets p(b).
     """
     songs, hours = [], 0.0
     for song in shards.songs:
@@ -178,9 +178,10 @@ def describe(result: dict) -> str:
     """One dense line for the log."""
     books = " ".join(f"{x:.3f}" for x in result["per_codebook"])
     gain = result["gain"]["shuffled"]
+    accuracy = sum(result["accuracy"]) / len(result["accuracy"])
     text = (
-        f"validation {result['cross_entropy']:.4f} nats (bigram {result['bigram']:.4f}) | codebooks {books} | accuracy "
-        f"{sum(result['accuracy']) / len(result['accuracy']):.3f} | gain over shuffled {gain['all'][0]:+.4f} +- {gain['all'][1]:.4f}, "
+        f"validation {result['cross_entropy']:.4f} nats (bigram {result['bigram']:.4f}) | codebooks {books} | "
+        f"accuracy {accuracy:.3f} | gain over shuffled {gain['all'][0]:+.4f} +- {gain['all'][1]:.4f}, "
         f"first second {gain['first_second'][0]:+.4f} +- {gain['first_second'][1]:.4f}, changes {_signed(gain['changes'])}"
     )
     for name, values in result["gain"].items():

@@ -5,7 +5,8 @@ A run directory holds
     config.json   the configuration; a run goes on only with the same one
     log.jsonl     one JSON object a line: {"step", "loss", ...} or {"step", "validation": {...}}
     last/         the state to go on from: `latest` names the newest whole state beside it
-    model/        the stage as a component (config.json + model.safetensors), renewed at each validation
+    snapshot/     the stage as a component (config.json + model.safetensors), renewed at each validation
+    model/        the same, written when the run has reached its end, so that its presence says so
 """
 
 import json
@@ -20,7 +21,7 @@ from pathlib import Path
 
 import torch
 
-from accompgen.checkpoint import save_component
+from accompgen.checkpoint import TOKENIZERS_OF, save_component
 from accompgen.config import ConfigError, TrainConfig, from_dict, read_toml, to_dict
 from accompgen.data.batches import Batches
 from accompgen.data.shards import open_shards
@@ -75,7 +76,8 @@ def train(config: TrainConfig, run_dir, pause_after_steps: int = 0, pause_after_
     tokens = config.batch_size * config.accumulation * engine.world_size * target[0].numel()  # a step
     log = Log(run_dir / "log.jsonl", step, chief)
     left_out = f", {batches.left_out} shorter than a window are left out" if batches.left_out else ""
-    log.say(f"{config.model.stage}: {size / 1e6:.2f} M parameters, {len(batches.songs)} training songs{left_out}, from step {step}")
+    songs = f"{len(batches.songs)} training songs{left_out}"
+    log.say(f"{config.model.stage}: {size / 1e6:.2f} M parameters, {songs}, from step {step}")
 
     def progress():
         spent = before + time.monotonic() - call_start
@@ -100,8 +102,8 @@ def train(config: TrainConfig, run_dir, pause_after_steps: int = 0, pause_after_
                 if not math.isfinite(value):
                     places = ", ".join(f"{window.song.id} at {window.first_block / 25:.2f} s" for window in batch.windows)
                     raise TrainingError(
-                        f"the loss at step {step + 1} is {value}; the batch was {places}. The state in {run_dir / 'last'} is of an "
-                        "earlier step: lower learning_rate, or start again with another seed"
+                        f"the loss at step {step + 1} is {value}; the batch was {places}. The state in {run_dir / 'last'} "
+                        "is of an earlier step: lower learning_rate, or start again with another seed"
                     )
                 engine.backward(result.loss)
                 engine.step()
@@ -123,16 +125,18 @@ def train(config: TrainConfig, run_dir, pause_after_steps: int = 0, pause_after_
                 validation = _validate(model, config, held_out, full=share >= 1)
                 log.validation(step, validation)
                 if chief:
-                    _save_component(run_dir / "model", model, config, shards, step, validation)
+                    for name in ("snapshot", "model") if share >= 1 else ("snapshot",):
+                        _save_component(run_dir / name, model, config, shards, step, validation)
             if share >= 1 or stop or step % config.save_every == 0:
                 save_all()
     if share < 1:
         log.say(f"stopped at step {step}, saved; the same command goes on from here")
-    return {"step": step, "finished": share >= 1, "parameters": size, "tokens_per_second": round(speed), "validation": validation}
+    result = {"step": step, "finished": share >= 1, "parameters": size, "tokens_per_second": round(speed)}
+    return {**result, "validation": validation}
 
 
 def learning_rate(config: TrainConfig, step: int, share: float) -> float:
-    """The rate of step `step` (from 0): linear warm-up, and a cosine over `share` (0 to 1 of the run) to final_learning_rate."""
+    """The rate of step `step` (from 0): linear warm-up; a cosine over `share` (0 to 1 of the run) to final_learning_rate."""
     warm = min(1.0, (step + 1) / max(1, config.warmup_steps))
     low = config.final_learning_rate
     return config.learning_rate * warm * (low + (1 - low) * 0.5 * (1 + math.cos(math.pi * min(1.0, share))))
@@ -215,7 +219,7 @@ def _save_component(directory, model, config, shards, step, validation):
     values = {
         "stage": to_dict(config.model),
         "window_seconds": config.window_seconds,
-        "tokenizers": shards.tokenizers,
+        "tokenizers": {kind: shards.tokenizers[kind] for kind in TOKENIZERS_OF[config.model.stage]},
         "vocal_noise": shards.index["vocal_noise"],
         "step": step,
         "seed": config.seed,

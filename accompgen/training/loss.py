@@ -22,7 +22,8 @@ def token_cross_entropy(logits: torch.Tensor, target: torch.Tensor) -> torch.Ten
     """
     batch, frames, codebooks, vocab = logits.shape
     if target.shape != (batch, codebooks, frames):
-        raise ValueError(f"logits {tuple(logits.shape)} are [B, F, Q, V]; the target must be [B, Q, F], got {tuple(target.shape)}")
+        shapes = f"logits {tuple(logits.shape)} [B, F, Q, V] and a target {tuple(target.shape)}"
+        raise ValueError(f"{shapes} do not belong together; the target must be [B, Q, F]")
     flat = F.cross_entropy(logits.reshape(-1, vocab).float(), target.transpose(1, 2).reshape(-1), reduction="none")
     return flat.view(batch, frames, codebooks).transpose(1, 2)
 

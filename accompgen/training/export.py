@@ -1,0 +1,141 @@
+"""Runs -> a checkpoint directory with a model card: what `generate` loads."""
+
+import json
+from pathlib import Path
+
+from accompgen.checkpoint import COMPONENTS, STAGE_COMPONENTS, CheckpointError, write_checkpoint
+from accompgen.stages import ACOUSTIC_HZ, SEMANTIC_HZ, STAGES
+
+CARD_FILE = "README.md"
+
+
+def export_checkpoint(runs, directory, about: dict | None = None, unfinished: bool = False, force: bool = False) -> dict:
+    """Pack the components of five runs (two tokenizers, three stages) into a checkpoint directory and write its model card.
+
+    Args:
+        runs: run directories, in any order: each holds `model/` (a stage whose run has not ended: `snapshot/`). A component
+            directory itself will do as well.
+        directory: the checkpoint to write.
+        about: what only the caller knows, such as {"name", "data", "licence", "limits"}; goes to config.json and the card.
+        unfinished: take the snapshot of a run that has not ended.
+        force: replace `directory` if it is a checkpoint.
+
+    Returns:
+        The checkpoint's config.json.
+
+    Raises:
+        CheckpointError: a run without a component, two for the same part, a missing part, an unfinished run without
+            `unfinished`, or stages trained on other tokenizers than these.
+    """
+    components = {}
+    for run in runs:
+        path = _component(Path(run), unfinished)
+        name = _part(path)
+        if name in components:
+            raise CheckpointError(f"{components[name]} and {path} are both the {name}; give one of them")
+        components[name] = path
+    missing = [name for name in COMPONENTS if name not in components]
+    if missing:
+        raise CheckpointError(f"no run gives the {', '.join(missing)}; a checkpoint needs {', '.join(COMPONENTS)}")
+    info = {
+        "semantic_hz": SEMANTIC_HZ,
+        "acoustic_hz": ACOUSTIC_HZ,
+        "stages": {name: _stage_summary(_config(components[name])) for name in STAGE_COMPONENTS},
+        **(about or {}),
+    }
+    write_checkpoint(directory, components, info, force=force)
+    config = _config(Path(directory))
+    (Path(directory) / CARD_FILE).write_text(model_card(config, components), encoding="utf-8")
+    return config
+
+
+def _component(run, unfinished):
+    if (run / "model" / "config.json").is_file():
+        return run / "model"
+    if (run / "snapshot" / "config.json").is_file():
+        if unfinished:
+            return run / "snapshot"
+        raise CheckpointError(f"the run {run} has not ended; train it to its end, or export it as unfinished")
+    if (run / "config.json").is_file() and (run / "model.safetensors").is_file():
+        return run
+    raise CheckpointError(f"{run} is neither a finished run (it has no model/config.json) nor a component directory")
+
+
+def _part(path):
+    """Which part of a checkpoint a component is."""
+    config = _config(path)
+    stage = config.get("stage", {})
+    name = stage.get("stage") if isinstance(stage, dict) else None
+    if name in STAGES:
+        return name
+    if config.get("kind") in COMPONENTS:
+        return config["kind"]
+    raise CheckpointError(f"{path / 'config.json'} describes neither a tokenizer nor a stage")
+
+
+def _config(path):
+    return json.loads((path / "config.json").read_text(encoding="utf-8"))
+
+
+def _stage_summary(config):
+    return {
+        "steps": config["step"],
+        "seed": config["seed"],
+        "window_seconds": config["window_seconds"],
+        "training_hours": config["training_hours"],
+        "validation": config["validation"],
+    }
+
+
+def model_card(config: dict, components: dict) -> str:
+    """The checkpoint's README.md: sizes, steps, losses, and whether each stage listens, from the runs; texts from `about`."""
+    lines = [f"# {config.get('name', 'An accompgen checkpoint')}", ""]
+    for key in ("summary", "data", "licence", "limits"):
+        if key in config:
+            lines += [f"**{key.capitalize()}.** {config[key]}", ""]
+    lines += [
+        "| part | values | steps | windows | cross-entropy | bigram | gain over shuffled context | in the first second |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for name in COMPONENTS:
+        size = f"{_values(components[name]) / 1e6:.2f} M"
+        if name not in STAGE_COMPONENTS:
+            lines.append(f"| {name.replace('_', ' ')} | {size} | | | | | | |")
+            continue
+        stage = config["stages"][name]
+        result, gain = stage["validation"], stage["validation"]["gain"]["shuffled"]
+        lines.append(
+            f"| {name} | {size} | {stage['steps']} | {stage['window_seconds']:g} s | {result['cross_entropy']:.3f} | "
+            f"{result['bigram']:.3f} | {_figure(gain['all'])} | {_figure(gain['first_second'])} |"
+        )
+    lines += [
+        "",
+        "Nats a token on held-out songs, averaged over the codebooks. Bigram: p(token | the same codebook's token one frame "
+        "earlier), counted on the training songs. Gain: what it costs to give the windows each other's context.",
+        "",
+    ]
+    for name in STAGE_COMPONENTS:
+        late = config["stages"][name]["validation"]["vocal_late"]
+        if late:
+            costs = ", ".join(f"{seconds} s: {_figure(cost)}" for seconds, cost in late.items())
+            lines.append(f"A vocal that comes late costs the {name} stage, in nats a token: {costs}.")
+    return "\n".join(lines) + "\n"
+
+
+def _figure(value):
+    mean, error = value
+    return f"{mean:.4f} +- {error:.4f}"
+
+
+def _values(path):
+    """Number of stored values, from the safetensors header alone."""
+    with open(path / "model.safetensors", "rb") as file:
+        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+    total = 0
+    for name, tensor in header.items():
+        if name != "__metadata__":
+            size = 1
+            for length in tensor["shape"]:
+                size *= length
+            total += size
+    return total

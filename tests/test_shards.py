@@ -1,0 +1,177 @@
+"""Token shards: what goes in comes out, damage is named, and tokenising survives being killed."""
+
+import json
+
+import numpy as np
+import pytest
+from fake_shards import make_shards
+
+from accompgen import audio
+from accompgen.data import shards, tokenize
+from accompgen.data.pairs import PairError, read_pair
+from accompgen.data.songs import Song, write_manifest
+
+
+def test_any_span_of_a_song_is_the_same_as_cut_from_the_whole(tmp_path):
+    store = shards.open_shards(make_shards(tmp_path / "shards"))
+    song = store.songs[5]
+    whole, part = store.read(song), store.read(song, first_block=7, blocks=11)
+    assert np.array_equal(part["vocal"], whole["vocal"][14:36])
+    assert np.array_equal(part["semantic"], whole["semantic"][14:36])
+    assert np.array_equal(part["codes"], whole["codes"][:, 21:54])
+    with pytest.raises(shards.ShardError, match="has 50 blocks; asked for 11 from block 40"):
+        store.read(song, 40, 11)
+
+
+def test_a_missing_and_a_cut_shard_are_named(tmp_path):
+    folder = make_shards(tmp_path / "shards")
+    victim = folder / shards.shard_name(1)
+    whole = victim.read_bytes()
+    victim.write_bytes(whole[:-10])
+    with pytest.raises(shards.ShardError, match="shard-00001.safetensors has"):
+        shards.open_shards(folder)
+    victim.unlink()
+    with pytest.raises(shards.ShardError, match="shard-00001.safetensors is missing"):
+        shards.open_shards(folder)
+    with pytest.raises(shards.ShardError, match="run `accompgen tokenize`"):
+        shards.open_shards(tmp_path / "nothing")
+
+
+def test_lengths_that_are_not_whole_blocks_are_refused(tmp_path):
+    tokens = {"a": {"vocal": np.zeros(20), "semantic": np.zeros(20), "codes": np.zeros((4, 29))}}
+    entry = {"id": "a", "split": "train", "blocks": 10}
+    with pytest.raises(shards.ShardError, match=r"codes has the shape \(4, 29\); 10 blocks need \(4, 30\)"):
+        shards.write_shard(tmp_path / "x", [entry], tokens, "plan", {"vocab": 1, "bins": 1})
+    assert list(tmp_path.iterdir()) == []
+
+
+# ---- pairs and tokenising, with tokenizers that only count ----
+
+
+class Counter:
+    """Stands for a tokenizer: the id of a frame is 50 times its mean, plus 20."""
+
+    def __init__(self, rate, codebooks=None):
+        self.sample_rate, self.codebooks, self.vocab, self.bins = rate, codebooks, 500, 1024
+
+    def encode(self, wav, codebooks=None):
+        frames = wav.unfold(-1, 320, 320).mean(-1)  # [B, T]
+        ids = (frames * 50 + 20).round().long().clamp(0, 499)
+        return ids if codebooks is None else ids[:, None].repeat(1, codebooks, 1)
+
+
+@pytest.fixture
+def manifest(tmp_path):
+    """Five songs of 1.0 to 1.4 s; the vocal rises, the accompaniment falls; rates and channels differ."""
+    songs = []
+    for number in range(5):
+        for name, rate, slope in (("vocal", 16000, 0.4), ("band", 44100, -0.4)):
+            time = np.arange(round((1.0 + number / 10) * rate)) / rate
+            wave = (slope * time + number / 20).astype(np.float32)
+            audio.write(tmp_path / f"{number}.{name}.wav", np.stack([wave] * (1 + number % 2)), rate)
+        paths = tmp_path / f"{number}.vocal.wav", tmp_path / f"{number}.band.wav"
+        songs.append(Song(f"s{number}", "train", "none", 1.0 + number / 10, *paths))
+    write_manifest(tmp_path / "manifest.jsonl", songs)
+    return tmp_path / "manifest.jsonl"
+
+
+@pytest.fixture
+def tokenizers(tmp_path, monkeypatch):
+    """Two component directories, loaded as counters."""
+    for name in ("semantic", "acoustic"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text(json.dumps({"kind": name}))
+        (tmp_path / name / "model.safetensors").write_bytes(name.encode())
+    monkeypatch.setattr(tokenize, "_load", lambda job: (Counter(16000), Counter(24000, 8)))
+    return tmp_path / "semantic", tmp_path / "acoustic"
+
+
+def test_a_pair_is_cut_to_the_blocks_that_both_waves_hold(tmp_path):
+    audio.write(tmp_path / "v.wav", np.linspace(-0.5, 0.5, 44100 + 1000, dtype=np.float32)[None], 44100)
+    audio.write(tmp_path / "a.wav", np.full((2, 48000), 0.25, dtype=np.float32), 48000)
+    song = Song("x", "train", "none", 1.0, tmp_path / "v.wav", tmp_path / "a.wav")
+    blocks, waves = read_pair(song, (16000, 24000))
+    assert blocks == 25
+    assert [wave.shape for rate in (16000, 24000) for wave in waves[rate]] == [(16000,), (16000,), (24000,), (24000,)]
+    assert abs(waves[16000][0][8000] - (-0.5 + 0.5 * 44100 / 45100)) < 1e-3  # the vocal starts where it started
+    assert np.allclose(waves[24000][1][100:-100], 0.25, atol=1e-3)
+
+
+def test_a_pair_of_two_lengths_is_refused_by_name(tmp_path):
+    audio.write(tmp_path / "v.wav", np.zeros((1, 16000), np.float32), 16000)
+    audio.write(tmp_path / "a.wav", np.zeros((1, 20000), np.float32), 16000)
+    with pytest.raises(PairError, match="lost: the vocal lasts 1.00 s and the accompaniment 1.25 s"):
+        read_pair(Song("lost", "train", "none", 1.0, tmp_path / "v.wav", tmp_path / "a.wav"), (16000,))
+
+
+def test_tokens_stand_where_their_sound_was(manifest, tokenizers, tmp_path):
+    settings = dict(workers=0, vocal_noise=0.0, shard_minutes=2.6 / 60)
+    done = tokenize.tokenize_manifest(manifest, *tokenizers, tmp_path / "out", **settings)
+    assert done["songs"] == 5 and done["made"] == done["shards"] == 3
+    store = shards.open_shards(tmp_path / "out")
+    song = store.songs[3]
+    tokens = store.read(song)
+    assert (song.id, song.blocks) == ("s3", 32)  # 1.3 s
+    middle = (np.arange(64) + 0.5) / 50
+    expected = np.round((0.4 * middle + 0.15) * 50 + 20)
+    assert np.abs(tokens["vocal"] - expected)[1:-1].max() <= 1  # the filter rings at the ends
+    middle = (np.arange(96) + 0.5) / 75
+    assert np.abs(tokens["codes"] - np.round((0.15 - 0.4 * middle) * 50 + 20))[:, 1:-1].max() <= 1
+    assert tokens["codes"].shape == (8, 96)
+
+
+def test_a_killed_run_goes_on_and_ends_like_an_uninterrupted_one(manifest, tokenizers, tmp_path, monkeypatch):
+    settings = dict(workers=0, shard_minutes=2.6 / 60, seed=3)
+    tokenize.tokenize_manifest(manifest, *tokenizers, tmp_path / "whole", **settings)
+    real, seen = tokenize.tokenize_song, []
+
+    def dies(song, *rest):
+        seen.append(song.id)
+        if len(seen) == 4:
+            raise KeyboardInterrupt
+        return real(song, *rest)
+
+    monkeypatch.setattr(tokenize, "tokenize_song", dies)
+    with pytest.raises(KeyboardInterrupt):
+        tokenize.tokenize_manifest(manifest, *tokenizers, tmp_path / "killed", **settings)
+    assert not (tmp_path / "killed" / "index.json").exists()
+    (tmp_path / "killed" / ".shard-00001.safetensors.part").write_bytes(b"half")  # what kill -9 leaves
+    done = tokenize.tokenize_manifest(manifest, *tokenizers, tmp_path / "killed", **settings)
+    assert done["made"] == 2 and seen[4:] == ["s2", "s3", "s4"]  # the first shard, s0 and s1, was kept
+    names = ["index.json", *(shards.shard_name(number) for number in range(3))]
+    assert all((tmp_path / "killed" / n).read_bytes() == (tmp_path / "whole" / n).read_bytes() for n in names)
+
+
+def test_shards_of_other_tokenizers_are_kept_unless_forced(manifest, tokenizers, tmp_path):
+    tokenize.tokenize_manifest(manifest, *tokenizers, tmp_path / "out", workers=0)
+    before = (tmp_path / "out" / shards.shard_name(0)).read_bytes()
+    (tokenizers[0] / "model.safetensors").write_bytes(b"trained on")
+    with pytest.raises(shards.ShardError, match="was made from other songs, tokenizers or settings"):
+        tokenize.tokenize_manifest(manifest, *tokenizers, tmp_path / "out", workers=0)
+    assert (tmp_path / "out" / shards.shard_name(0)).read_bytes() == before
+    tokenize.tokenize_manifest(manifest, *tokenizers, tmp_path / "out", workers=0, force=True)
+    assert (tmp_path / "out" / shards.shard_name(0)).read_bytes() != before
+
+
+def test_the_noise_depends_on_seed_and_song_alone(manifest, tmp_path):
+    from accompgen.data.songs import read_manifest
+
+    first, second = read_manifest(manifest)[:2]
+    units = Counter(16000), Counter(24000, 8)
+    vocal = [tokenize.tokenize_song(first, *units, 8, 0.3, seed)[1]["vocal"] for seed in (0, 0, 1)]
+    assert np.array_equal(vocal[0], vocal[1]) and not np.array_equal(vocal[0], vocal[2])
+    other = tokenize.tokenize_song(second, *units, 8, 0.3, 0)[1]["vocal"]
+    assert not np.array_equal(other[:50] - other[:50].mean(), vocal[0][:50] - vocal[0].mean())
+
+
+def test_two_processes_make_what_one_makes(manifest, tmp_path):
+    from tiny import make_checkpoint
+
+    pocket = make_checkpoint(tmp_path / "pocket")
+    parts = pocket / "semantic_tokenizer", pocket / "acoustic_tokenizer"
+    for workers in (0, 2):
+        tokenize.tokenize_manifest(
+            manifest, *parts, tmp_path / str(workers), workers=workers, codebooks=4, shard_minutes=2.6 / 60
+        )
+    names = ["index.json", *(shards.shard_name(number) for number in range(3))]
+    assert all((tmp_path / "0" / name).read_bytes() == (tmp_path / "2" / name).read_bytes() for name in names)
