@@ -22,6 +22,8 @@ FORMAT_VERSION = 1
 TOKENIZERS = ("semantic_tokenizer", "acoustic_tokenizer")
 STAGE_COMPONENTS = ("semantic", "coarse", "fine")
 COMPONENTS = TOKENIZERS + STAGE_COMPONENTS
+# The tokenizers whose ids a stage reads or writes; it depends on these alone, so that another codec leaves `semantic` valid.
+TOKENIZERS_OF = {"semantic": ("semantic",), "coarse": ("semantic", "acoustic"), "fine": ("acoustic",)}
 CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
 
 
@@ -164,11 +166,11 @@ def _check_tokenizers(folder, shown):
     found = {kind: component_hash(folder / f"{kind}_tokenizer") for kind in ("semantic", "acoustic")}
     for stage in STAGE_COMPONENTS:
         trained_on = _read_json(folder / stage / CONFIG_FILE).get("tokenizers", {})
-        for kind, digest in found.items():
-            if trained_on.get(kind) != digest:
+        for kind in TOKENIZERS_OF[stage]:
+            if trained_on.get(kind) != found[kind]:
                 raise CheckpointError(
                     f"{shown}: the {stage} stage was trained on another {kind} tokenizer (hash "
-                    f"{str(trained_on.get(kind))[:12]}...) than the one beside it ({digest[:12]}...); "
+                    f"{str(trained_on.get(kind))[:12]}...) than the one beside it ({found[kind][:12]}...); "
                     "use the tokenizers of its training, or train the stage again"
                 )
 

@@ -256,11 +256,14 @@ def test_a_spoilt_config(checkpoint, text, message):
         read_checkpoint(checkpoint)
 
 
+FIRST_OF = {"semantic": "semantic", "acoustic": "coarse"}  # the first stage that depends on a tokenizer
+
+
 @pytest.mark.parametrize("kind", ["semantic", "acoustic"])
 def test_tokenizers_of_another_training_are_not_packed(tmp_path, components, kind):
     others = make_components(tmp_path / "others", seed=5)
     mixed = components | {f"{kind}_tokenizer": others[f"{kind}_tokenizer"]}
-    with pytest.raises(CheckpointError, match=f"out: the semantic stage was trained on another {kind} tokenizer"):
+    with pytest.raises(CheckpointError, match=f"out: the {FIRST_OF[kind]} stage was trained on another {kind} tokenizer"):
         write_checkpoint(tmp_path / "out", mixed, {})
     assert listing(tmp_path) == [p for p in listing(tmp_path) if p.startswith(("components", "others"))]
 
@@ -279,7 +282,7 @@ def test_a_tokenizer_exchanged_in_a_checkpoint_with_its_hash_is_refused(tmp_path
 @pytest.mark.parametrize("stage", STAGE_COMPONENTS)
 def test_a_stage_that_does_not_say_its_tokenizers(tmp_path, components, stage):
     save_component(components[stage], {"stage": stage}, {"w": torch.zeros(2)}, force=True)
-    with pytest.raises(CheckpointError, match=f"the {stage} stage was trained on another semantic tokenizer .hash None"):
+    with pytest.raises(CheckpointError, match=f"the {stage} stage was trained on another .* tokenizer .hash None"):
         write_checkpoint(tmp_path / "out", components, {})
 
 
