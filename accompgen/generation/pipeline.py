@@ -31,6 +31,7 @@ from accompgen.checkpoint import (
 )
 from accompgen.config import StageConfig, from_dict
 from accompgen.generation.cascade import LoadedStage, cascade, make_generator
+from accompgen.generation.decode import decoding_dtype, prepare_for_decoding
 from accompgen.generation.sampling import Sampling
 from accompgen.generation.song import Song
 from accompgen.model.stage_lm import StageLM
@@ -128,6 +129,7 @@ class Accompanist:
             "settings": settings,
             "checkpoint": self.about,
             "device": self.device,
+            "weights": str(decoding_dtype(self.device)).removeprefix("torch."),  # another type gives other codes for a seed
             "versions": versions(),
             "levels": levels,
             "seconds": {name: round(value, 3) for name, value in seconds.items()} | {"total": round(total, 3)},
@@ -175,7 +177,7 @@ def _load_stage(directory, device):
     except RuntimeError as error:
         first = " ".join(str(error).split())[:300]
         raise CheckpointError(f"{directory}: the weights do not fit its config.json or this version ({first})") from error
-    return LoadedStage(model.eval().to(device), config["window_seconds"])
+    return LoadedStage(prepare_for_decoding(model.to(device)), config["window_seconds"])
 
 
 def choose_device(name: str) -> str:
