@@ -7,6 +7,7 @@ from accompgen.checkpoint import COMPONENTS, STAGE_COMPONENTS, CheckpointError, 
 from accompgen.stages import ACOUSTIC_HZ, SEMANTIC_HZ, STAGES
 
 CARD_FILE = "README.md"
+ACOUSTIC_FORMAT = "encodec"  # what tokens/acoustic.py writes
 
 
 def export_checkpoint(runs, directory, about: dict | None = None, unfinished: bool = False, force: bool = False) -> dict:
@@ -68,8 +69,10 @@ def _part(path):
     name = stage.get("stage") if isinstance(stage, dict) else None
     if name in STAGES:
         return name
-    if config.get("kind") in COMPONENTS:
+    if config.get("kind") == "semantic_tokenizer":
         return config["kind"]
+    if config.get("format") == ACOUSTIC_FORMAT:
+        return "acoustic_tokenizer"
     raise CheckpointError(f"{path / 'config.json'} describes neither a tokenizer nor a stage")
 
 

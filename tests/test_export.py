@@ -1,0 +1,84 @@
+"""Runs -> a checkpoint that generation reads."""
+
+import json
+import shutil
+
+import pytest
+from fake_shards import BINS, VOCAB, make_shards
+from tiny import make_checkpoint
+
+from accompgen.checkpoint import CheckpointError, read_checkpoint
+from accompgen.training.export import export_checkpoint
+
+FIGURES = {
+    "cross_entropy": 1.5, "bigram": 2.0, "per_codebook": [1.5], "accuracy": [0.5], "windows": 4,
+    "gain": {"shuffled": {"all": [0.25, 0.01], "first_second": [0.5, 0.02], "changes": None, "per_second": [1.0, 0.1]}},
+    "vocal_late": {"1": [0.125, 0.01]},
+}  # fmt: skip
+
+
+@pytest.fixture
+def runs(tmp_path):
+    """Five run directories as the trainings leave them, from the parts of a tiny checkpoint."""
+    pocket = make_checkpoint(tmp_path / "pocket")
+    for part in ("semantic_tokenizer", "acoustic_tokenizer", "semantic", "coarse", "fine"):
+        shutil.copytree(pocket / part, tmp_path / f"run-{part}" / "model")
+        path = tmp_path / f"run-{part}" / "model" / "config.json"
+        values = json.loads(path.read_text())
+        if "stage" in values:
+            values |= {"step": 12, "seed": 0, "training_hours": 0.5, "validation": FIGURES}
+            path.write_text(json.dumps(values))
+    return sorted(tmp_path.glob("run-*"))
+
+
+def test_runs_in_any_order_become_a_checkpoint_with_a_card(runs, tmp_path):
+    config = export_checkpoint(runs[::-1], tmp_path / "out", {"name": "tiny", "licence": "Apache-2.0"})
+    read = read_checkpoint(tmp_path / "out")
+    assert read.config == config
+    assert config["stages"]["coarse"]["steps"] == 12 and config["stages"]["fine"]["validation"] == FIGURES
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert card.startswith("# tiny\n") and "**Licence.** Apache-2.0" in card
+    assert "| 12 | 0.8 s | 1.500 | 2.000 | 0.2500 +- 0.0100 | 0.5000 +- 0.0200 |" in card
+    assert "1 s: 0.1250 +- 0.0100" in card
+
+
+def test_an_unfinished_run_is_refused_unless_asked_for(runs, tmp_path):
+    stage = next(run for run in runs if run.name == "run-fine")
+    (stage / "model").rename(stage / "snapshot")
+    with pytest.raises(CheckpointError, match="run-fine has not ended"):
+        export_checkpoint(runs, tmp_path / "out")
+    export_checkpoint(runs, tmp_path / "out", unfinished=True)
+    assert read_checkpoint(tmp_path / "out").component("fine").is_dir()
+
+
+def test_missing_double_and_foreign_parts_are_named(runs, tmp_path):
+    with pytest.raises(CheckpointError, match="no run gives the acoustic_tokenizer"):
+        export_checkpoint([run for run in runs if "acoustic" not in run.name], tmp_path / "out")
+    with pytest.raises(CheckpointError, match="are both the fine"):
+        export_checkpoint([*runs, runs[-1].parent / "run-fine" / "model"], tmp_path / "out")
+    with pytest.raises(CheckpointError, match="neither a finished run"):
+        export_checkpoint([tmp_path], tmp_path / "out")
+    tokenizer = next(run for run in runs if run.name == "run-semantic_tokenizer") / "model" / "config.json"
+    tokenizer.write_text(tokenizer.read_text() + "\n")  # another hash
+    with pytest.raises(CheckpointError, match="trained on another semantic tokenizer"):
+        export_checkpoint(runs, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_trained_stage_can_be_exported(runs, tmp_path):
+    pytest.importorskip("deepspeed", reason="training needs the extra `train`")
+    from accompgen.checkpoint import component_hash
+    from accompgen.config import StageConfig, TrainConfig
+    from accompgen.training.loop import train
+
+    folder = make_shards(tmp_path / "shards")
+    index = json.loads((folder / "index.json").read_text())
+    for kind in ("semantic", "acoustic"):
+        index["tokenizers"][kind] = component_hash(tmp_path / f"run-{kind}_tokenizer" / "model")
+    (folder / "index.json").write_text(json.dumps(index))
+    model = StageConfig("fine", 16, 1, 2, semantic_vocab=VOCAB, bins=BINS, coarse_codebooks=2, fine_codebooks=2)
+    settings = TrainConfig(model, str(folder), steps=1, batch_size=1, window_seconds=0.4, validation_windows=2, device="cpu")
+    shutil.rmtree(tmp_path / "run-fine")
+    train(settings, tmp_path / "run-fine")
+    config = export_checkpoint(runs, tmp_path / "out")
+    assert config["stages"]["fine"]["steps"] == 1 and config["stages"]["fine"]["validation"]["windows"] == 2

@@ -1,0 +1,83 @@
+"""Validation figures against models whose behaviour is known."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from fake_shards import BINS, VOCAB, make_shards
+
+from accompgen.config import StageConfig, TrainConfig
+from accompgen.data.shards import open_shards
+from accompgen.training import listening
+
+SIZES = dict(semantic_vocab=VOCAB, bins=BINS, coarse_codebooks=2, fine_codebooks=2)
+TABLE = np.random.default_rng(1).permutation(VOCAB)  # how the fake accompaniment follows the vocal
+
+
+@pytest.fixture
+def held_out(tmp_path):
+    model = StageConfig("semantic", width=16, layers=1, heads=2, **SIZES)
+    settings = TrainConfig(model, "shards", window_seconds=0.8, validation_windows=16)
+    return listening.prepare(open_shards(make_shards(tmp_path / "shards", songs=16, blocks=200)), settings)
+
+
+def follower(context, target):
+    """A model that hears the vocal of the frame and gives what belongs to it 0.9."""
+    wanted = torch.from_numpy(TABLE)[context["vocal"][:, 0]]  # [B, F]
+    p = torch.full((*wanted.shape, VOCAB), 0.1 / (VOCAB - 1)).scatter(-1, wanted[..., None], 0.9)
+    return p.log()[:, :, None]  # [B, F, 1, V]
+
+
+def deaf(context, target):
+    return torch.zeros(*target[:, 0].shape, 1, VOCAB)
+
+
+def test_a_model_that_follows_the_vocal_gains_by_it_and_suffers_when_it_is_late(held_out):
+    result = listening.validate(follower, "cpu", held_out, batch_size=5)
+    wrong = -math.log(0.1 / (VOCAB - 1)) + math.log(0.9)  # what a wrong frame costs more than a right one
+    assert result["cross_entropy"] == pytest.approx(-math.log(0.9), abs=1e-4)
+    assert result["accuracy"] == [1.0]
+    shuffled = held_out.contexts["shuffled"]["vocal"] != held_out.contexts["true"]["vocal"]
+    gain = result["gain"]["shuffled"]
+    assert gain["all"][0] == pytest.approx(wrong * shuffled.float().mean().item(), abs=1e-3)
+    assert gain["per_second"][0] == pytest.approx(50 * gain["all"][0], abs=1e-2)
+    assert gain["all"][0] > 10 * gain["all"][1] > 0
+    late = held_out.contexts["vocal_late_0.24s"]["vocal"] != held_out.contexts["true"]["vocal"]
+    assert result["vocal_late"]["0.24"][0] == pytest.approx(wrong * late.float().mean().item(), abs=1e-3)
+    assert set(result["vocal_late"]) == {"0.24", "1", "4"}
+    assert "gain over shuffled +" in listening.describe(result)
+
+
+def test_a_deaf_model_gains_nothing(held_out):
+    result = listening.validate(deaf, "cpu", held_out, batch_size=16)
+    assert result["cross_entropy"] == pytest.approx(math.log(VOCAB), abs=1e-5)
+    assert all(figure == [0.0, 0.0] for figure in result["gain"]["shuffled"].values())
+    assert all(cost == [0.0, 0.0] for cost in result["vocal_late"].values())
+    assert listening.validate(deaf, "cpu", held_out, 16, full=False)["vocal_late"] == {}
+
+
+def test_gains_are_counted_where_they_are_named():
+    gain = torch.zeros(2, 1, 100)
+    gain[0, 0, 10], gain[1, 0, 60] = 1.0, 4.0  # in the first second; after it
+    changed = torch.zeros(2, 100, dtype=torch.bool)
+    changed[1, 60] = changed[1, 70] = True
+    figures = listening._gains(gain, changed, hz=50)
+    assert figures["all"][0] == pytest.approx(0.025) and figures["first_second"][0] == pytest.approx(0.01)
+    assert figures["changes"] == [2.0, 0.0]  # one window alone has changes
+    assert listening._gains(gain, torch.zeros_like(changed), 50)["changes"] is None
+
+
+def test_the_bigram_is_the_smoothed_table_of_counts():
+    counts = np.array([[8, 2], [1, 9]])
+    single = np.array([9, 11])
+    ids = np.array([[0, 0, 1]])
+    prior = (single + 1) / 22
+    best = min(
+        -np.log((8 + k * prior[0]) / (10 + k)) - np.log((2 + k * prior[1]) / (10 + k)) for k in listening.PRIOR_STRENGTHS
+    )
+    assert listening._bigram(counts, single, ids) == pytest.approx((best - np.log(prior[0])) / 3)
+
+
+def test_the_bigram_knows_that_units_are_held(held_out, tmp_path):
+    assert 0.3 < held_out.bigram[0] < 1.2  # held for 3 to 8 frames: far below log 12 = 2.48, not free

@@ -1,0 +1,124 @@
+"""The training loop: exact resume, clean stops, errors that name the step, and a model that learns and listens."""
+
+import dataclasses
+import json
+import math
+import os
+import signal
+
+import pytest
+import torch
+from fake_shards import BINS, VOCAB, make_shards
+
+from accompgen.checkpoint import load_component
+from accompgen.config import ConfigError, StageConfig, TrainConfig
+from accompgen.training import loop
+
+pytest.importorskip("deepspeed", reason="training needs the extra `train`")
+SIZES = dict(semantic_vocab=VOCAB, bins=BINS, coarse_codebooks=2, fine_codebooks=2)
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory):
+    return make_shards(tmp_path_factory.mktemp("data") / "shards")
+
+
+def config(shards, stage="semantic", **values):
+    model = StageConfig(stage, width=16, layers=1, heads=2, context_layers=1, dropout=0.1, **SIZES)
+    settings = dict(steps=6, batch_size=2, window_seconds=0.4, warmup_steps=2, learning_rate=1e-2, device="cpu")
+    settings |= dict(log_every=1, validate_every=4, validation_windows=4, save_every=1000)
+    return TrainConfig(model, str(shards), **{**settings, **values})
+
+
+def losses(run_dir):
+    lines = [json.loads(line) for line in (run_dir / "log.jsonl").read_text().splitlines()]
+    return [(line["step"], line["loss"]) for line in lines if "loss" in line]
+
+
+@pytest.mark.parametrize("values", [{}, {"accumulation": 2, "ema_decay": 0.9, "dtype": "bfloat16"}])
+def test_n_plus_m_steps_are_those_of_one_run(shards, tmp_path, values):
+    settings = config(shards, **values)
+    loop.train(settings, tmp_path / "whole")
+    first = loop.train(settings, tmp_path / "parts", pause_after_steps=3)
+    assert not first["finished"] and first["step"] == 3 and not (tmp_path / "parts" / "model").exists()
+    torch.rand(7)  # whatever the process did in between
+    second = loop.train(settings, tmp_path / "parts")
+    assert second["finished"] and second["step"] == 6
+    assert losses(tmp_path / "whole") == losses(tmp_path / "parts") and len(losses(tmp_path / "parts")) == 6
+    (about, one), (_, other) = load_component(tmp_path / "whole" / "model"), load_component(tmp_path / "parts" / "model")
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    assert about["step"] == 6 and about["tokenizers"]["semantic"] == "s" * 64 and about["stage"]["width"] == 16
+    assert loop.train(settings, tmp_path / "parts")["step"] == 6  # nothing more to do
+
+
+def test_sigterm_saves_and_ends_the_call(shards, tmp_path, monkeypatch):
+    real, calls = loop._forward, []
+
+    def kills(engine, batch):
+        calls.append(batch)
+        if len(calls) == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return real(engine, batch)
+
+    monkeypatch.setattr(loop, "_forward", kills)
+    before = signal.getsignal(signal.SIGTERM)
+    done = loop.train(config(shards), tmp_path / "run")
+    assert (done["step"], done["finished"]) == (2, False)
+    assert signal.getsignal(signal.SIGTERM) is before
+    loop.train(config(shards), tmp_path / "run", pause_after_steps=1)
+    assert [step for step, _ in losses(tmp_path / "run")] == [1, 2, 3]
+
+
+def test_a_loss_that_is_not_finite_names_the_step_and_keeps_the_last_state(shards, tmp_path, monkeypatch):
+    settings = config(shards)
+    loop.train(settings, tmp_path / "run", pause_after_steps=2)
+    real = loop.stage_loss
+
+    def broken(logits, target):
+        return dataclasses.replace(real(logits, target), loss=logits.sum() * math.nan)
+
+    monkeypatch.setattr(loop, "stage_loss", broken)
+    with pytest.raises(loop.TrainingError, match=r"the loss at step 3 is nan; the batch was song-\d at \d"):
+        loop.train(settings, tmp_path / "run")
+    monkeypatch.setattr(loop, "stage_loss", real)
+    assert loop.train(settings, tmp_path / "run", pause_after_steps=1)["step"] == 3
+
+
+def test_a_save_that_was_cut_off_leaves_the_state_before(shards, tmp_path, monkeypatch):
+    settings = config(shards)
+    loop.train(settings, tmp_path / "run", pause_after_steps=2)
+    half = tmp_path / "run" / "last" / "step-00000003"
+    half.mkdir()
+    (half / "mp_rank_00_model_states.pt").write_bytes(b"half")
+    assert loop.train(settings, tmp_path / "run", pause_after_steps=1)["step"] == 3
+    assert [path.name for path in (tmp_path / "run" / "last").glob("step-*")] == ["step-00000003"]
+
+
+def test_a_run_directory_belongs_to_one_configuration(shards, tmp_path):
+    loop.claim(tmp_path / "run", config(shards))
+    loop.claim(tmp_path / "run", config(shards, steps=9, log_every=3))
+    with pytest.raises(ConfigError, match="was started with batch_size = 2, now it is 4"):
+        loop.claim(tmp_path / "run", config(shards, batch_size=4))
+
+
+def test_the_learning_rate_warms_up_and_follows_the_share_of_the_run(shards):
+    settings = config(shards, warmup_steps=10, learning_rate=1.0, final_learning_rate=0.1)
+    rates = [loop.learning_rate(settings, step, share) for step, share in ((0, 0.0), (4, 0.0), (50, 0.0), (50, 0.5), (50, 1.0))]
+    assert rates == pytest.approx([0.1, 0.5, 1.0, 0.55, 0.1])
+
+
+def test_a_budget_of_minutes_ends_the_run(shards, tmp_path):
+    done = loop.train(config(shards, steps=10**6, minutes=0.01), tmp_path / "run")  # 0.6 s
+    assert done["finished"] and 0 < done["step"] < 10**6
+    rates = [json.loads(line)["learning_rate"] for line in (tmp_path / "run" / "log.jsonl").open() if "learning_rate" in line]
+    assert len(rates) < 4 or rates[-1] < max(rates)
+
+
+def test_it_learns_the_songs_and_listens_to_them(shards, tmp_path):
+    settings = config(shards, "coarse", steps=150, batch_size=8, learning_rate=2e-2, validate_every=1000, history_masking=0.5)
+    settings = dataclasses.replace(settings, validation_windows=12, log_every=50)
+    result = loop.train(settings, tmp_path / "run")["validation"]
+    assert result["cross_entropy"] < 0.7 * result["bigram"]  # the codes follow the context, which the bigram does not know
+    gain, error = result["gain"]["shuffled"]["all"]
+    assert gain > 5 * error and gain > 0.2
+    assert result["gain"]["shuffled_semantic"]["all"][0] > result["gain"]["shuffled_vocal"]["all"][0]
