@@ -38,8 +38,8 @@ def run(tmp_path_factory, root):
             audio.write(folder / f"{index}.{part}.flac", wav[None].numpy(), 24000, subtype="PCM_16")
         (folder / f"{index}.json").write_text(json.dumps({"notes": notes, "chords": chords}))
         split = "validation" if index > 5 else "train"
-        line = {"id": str(index), "vocal": f"{index}.vocal.flac", "accompaniment": f"{index}.accompaniment.flac", "split": split}
-        lines.append(json.dumps({**line, "licence": "CC0-1.0", "seconds": 3.0, "meta": f"{index}.json"}))
+        files = {"vocal": f"{index}.vocal.flac", "accompaniment": f"{index}.accompaniment.flac", "meta": f"{index}.json"}
+        lines.append(json.dumps({"id": str(index), "split": split, "licence": "CC0-1.0", "seconds": 3.0, **files}))
     (folder / "manifest.jsonl").write_text("\n".join(lines))
     override = f"manifest={json.dumps(str(folder / 'manifest.jsonl'))}"
     return folder, training.read_config(root / "recipes/synthetic/conf/tiny/hubert.toml", [override])

@@ -297,28 +297,23 @@ def _learning_rate(config, step):
 
 
 def _tokenizer(config, hubert, songs, described, log):
-    """Cluster the features of each probed layer, keep the layer whose units tell most; prints the figures of all."""
+    """Cluster the features of each probed layer, keep the layer whose units tell most; logs the figures of all."""
     learned, held_out = _spaced(songs["train"], config.cluster_songs), _spaced(songs["validation"], config.probe_songs)
     mean, deviation, centres = described
 
-    def describe(wav):
-        return targets.describe(wav, mean, deviation)
+    def target_units(wav):
+        return kmeans.assign(targets.describe(wav, mean, deviation), centres)
 
-    log(**_probe("targets (MFCC + chroma)", lambda wav: kmeans.assign(describe(wav), centres), learned, held_out, config.units))
+    units = {part: [target_units(_read(song[part])) for song in learned] for part in PARTS}
+    log(**_probe("targets (MFCC + chroma)", target_units, learned, units, held_out, config.units))
     best, best_score = None, -1.0
     for layer in config.probe_layers:
         tokenizer = SemanticTokenizer(hubert, layer, torch.zeros(config.units, config.model.width))
-        noise = torch.Generator().manual_seed(config.seed)
-        rows = []
-        for index, song in enumerate(learned):
-            for part in PARTS:
-                wav = _read(song[part])
-                if index % 2:  # every other song with noise: units are wanted that do not mind it
-                    wav = wav + config.noise * torch.randn(wav.shape, generator=noise)
-                rows.append(tokenizer.features(wav[None])[0].cpu())
-        found = kmeans.fit(torch.cat(rows), config.units, seed=config.seed)
+        features = {part: _features(config, tokenizer, learned, part) for part in PARTS}
+        found = kmeans.fit(torch.cat([*features["vocal"], *features["accompaniment"]]), config.units, seed=config.seed)
         tokenizer = SemanticTokenizer(hubert, layer, found)
-        figures = _probe(f"layer {layer}", partial(_units, tokenizer), learned, held_out, config.units)
+        units = {part: [kmeans.assign(rows, found) for rows in features[part]] for part in PARTS}
+        figures = _probe(f"layer {layer}", partial(_units, tokenizer), learned, units, held_out, config.units)
         log(**figures)
         score = figures["sung_pitch_class"] + figures["chord_root"]
         if score > best_score:
@@ -327,30 +322,46 @@ def _tokenizer(config, hubert, songs, described, log):
     return best
 
 
+def _features(config, tokenizer, songs, part):
+    """Features [S, D] of each song, every other one heard through noise: units are wanted that do not mind it."""
+    generator, rows = torch.Generator().manual_seed(config.seed), []
+    for index, song in enumerate(songs):
+        wav = _read(song[part])
+        if index % 2:
+            wav = wav + config.noise * torch.randn(wav.shape, generator=generator)
+        rows.append(tokenizer.features(wav[None])[0].cpu())
+    return rows
+
+
 def _units(tokenizer, wav):
     return tokenizer.encode(wav[None])[0].cpu()
 
 
-def _probe(name, encode, learned, held_out, vocab):
+def _probe(name, encode, learned, learned_units, held_out, vocab):
     """Figures of units on held-out songs: what they tell, how smoothly they run, how many are in use, what noise changes."""
-    read = {}
-    for split, songs in (("learned", learned), ("held_out", held_out)):
-        for part, truth in zip(PARTS, (probe.sung_classes, probe.chord_roots)):
-            units = [encode(_read(song[part])) for song in songs]
-            metas = [json.loads(Path(song["meta"]).read_text(encoding="utf-8")) for song in songs]
-            read[split, part] = [(u, truth(meta, len(u))) for u, meta in zip(units, metas)]
-    noise = torch.Generator().manual_seed(0)
-    same = []
-    for song, (units, _) in zip(held_out, read["held_out", "vocal"]):
+    held = {part: [encode(_read(song[part])) for song in held_out] for part in PARTS}
+    noise, same = torch.Generator().manual_seed(0), []
+    for song, units in zip(held_out, held["vocal"]):
         wav = _read(song["vocal"])
-        same.append((encode(wav + 0.01 * torch.randn(wav.shape, generator=noise)) == units).float().mean())
-    accuracy = [probe.lookup_accuracy(read["learned", part], read["held_out", part], vocab) for part in PARTS]
-    repeats = [probe.repeat_share([units for units, _ in read["held_out", part]]) for part in PARTS]
-    used = len(torch.cat([units for part in PARTS for units, _ in read["held_out", part]]).unique())
+        same.append((encode(wav + 0.01 * torch.randn(wav.shape, generator=noise)) == units).float().mean().item())
+    accuracy = []
+    for part, truth in zip(PARTS, (probe.sung_classes, probe.chord_roots)):
+        pairs = [
+            [(units, truth(_meta(song), len(units))) for song, units in zip(songs, rows)]
+            for songs, rows in ((learned, learned_units[part]), (held_out, held[part]))
+        ]
+        accuracy.append(probe.lookup_accuracy(*pairs, vocab))
     return {
-        "units_of": name, "sung_pitch_class": accuracy[0], "chord_root": accuracy[1], "vocal_repeats": repeats[0],
-        "accompaniment_repeats": repeats[1], "units_used": used, "unit_kept_under_noise": float(sum(same) / len(same)),
+        "units_of": name, "sung_pitch_class": accuracy[0], "chord_root": accuracy[1],
+        "vocal_repeats": probe.repeat_share(held["vocal"]),
+        "accompaniment_repeats": probe.repeat_share(held["accompaniment"]),
+        "units_used": len(torch.cat([*held["vocal"], *held["accompaniment"]]).unique()),
+        "unit_kept_under_noise": sum(same) / len(same),
     }  # fmt: skip
+
+
+def _meta(song):
+    return json.loads(Path(song["meta"]).read_text(encoding="utf-8"))
 
 
 class _Log:
