@@ -273,19 +273,19 @@ def run_train(args) -> int:
     from accompgen.config import read_toml
 
     run_dir = args.run_dir or Path("runs") / args.config.stem
-    model = read_toml(args.config, args.set).get("model", {})
-    if "conv_channels" in model:
-        from accompgen.training.hubert import read_config, train
-
-        train(read_config(args.config, args.set), run_dir)
-    elif "filters" in model:
-        from accompgen.training.codec import run
-
-        _print_values(run(read_toml(args.config, args.set), run_dir))
-    else:
+    values = read_toml(args.config, args.set)
+    if "shards" in values or "stage" in values.get("model", {}):
         from accompgen.training.loop import train_file
 
         _print_values(train_file(args.config, args.set, run_dir))
+    elif "units" in values or "segment_seconds" in values:
+        from accompgen.training.hubert import read_config, train
+
+        train(read_config(args.config, args.set), run_dir)
+    else:
+        from accompgen.training.codec import run
+
+        _print_values(run(values, run_dir))
     print(run_dir)
     return 0
 

@@ -1,9 +1,11 @@
 """The command line: what it prints where, its exit status, its options, and that nothing is left half-done."""
 
+import importlib
 import json
 import resource
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -47,7 +49,7 @@ def test_help_answers_at_once():
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 0.5
 
 
-@pytest.mark.parametrize("verb", ["generate", "encode", "decode", "synthesize", "tokenize", "train", "fetch", "info"])
+@pytest.mark.parametrize("verb", ["generate", "encode", "decode", "synthesize", "tokenize", "train", "export", "fetch", "info"])
 def test_every_verb_has_help(verb, capsys):
     with pytest.raises(SystemExit) as exit:
         main([verb, "--help"])
@@ -175,6 +177,55 @@ def test_decode_refuses_what_encode_did_not_write(tiny_checkpoint, vocal, tmp_pa
         error = capsys.readouterr().err
         assert message in error and len(error.splitlines()) == 1
     assert names(tmp_path / "s") == []
+
+
+@pytest.fixture
+def recorded(monkeypatch):
+    """Stand-ins for functions of the package that tell what they were called with."""
+    calls = []
+
+    def record(where, result=None):
+        module, name = where.rsplit(".", 1)
+
+        def stand_in(*positional, **named):
+            calls.append((name, positional, named))
+            return result
+
+        monkeypatch.setattr(importlib.import_module(f"accompgen.{module}"), name, stand_in)
+
+    return calls, record
+
+
+def test_train_finds_the_trainer_of_a_configuration(recorded, root, tmp_path, capsys):
+    calls, record = recorded
+    record("training.loop.train_file", {"step": 3})
+    record("training.hubert.train")
+    record("training.codec.run", {"step": 4})
+    for part in ("semantic", "coarse", "fine", "hubert", "codec"):
+        path = root / "recipes" / "synthetic" / "conf" / "tiny" / f"{part}.toml"
+        assert main(["train", str(path), "--run", str(tmp_path / part), "--set", "seed=5"]) == 0
+    assert [name for name, _, _ in calls] == ["train_file"] * 3 + ["train", "run"]
+    assert calls[0][1] == (root / "recipes/synthetic/conf/tiny/semantic.toml", ["seed=5"], tmp_path / "semantic")
+    assert calls[3][1][0].seed == 5 and calls[4][1][0]["seed"] == 5 and calls[4][1][1] == tmp_path / "codec"
+    assert capsys.readouterr().out.splitlines()[:2] == ["step: 3", str(tmp_path / "semantic")]
+
+
+def test_data_verbs_pass_on_what_they_were_given(recorded, tmp_path, capsys):
+    calls, record = recorded
+    record("data.synthetic.make.make_songs", "songs/manifest.jsonl")
+    record("data.tokenize.tokenize_manifest", {"songs": 2, "hours": 0.1})
+    record("training.export.export_checkpoint")
+    record("tokens.fetch.fetch", "cache/file.pt")
+    assert main("synthesize -o songs --count 3 --validation 1 --test 2 --seconds 8 --seed 4 --workers 1 --quiet".split()) == 0
+    assert main("tokenize m.jsonl -o shards --semantic-tokenizer s --acoustic-tokenizer a --workers 1".split()) == 0
+    assert main(["export", "a", "b", "-o", "checkpoint", "--about", "name=small", "--about", "data=x = y", "--force"]) == 0
+    assert main(["fetch", "hubert-base", "--quiet"]) == 0
+    songs, shards, checkpoint, fetched = calls
+    assert songs[1] == (Path("songs"), 3, 4) and (songs[2]["validation"], songs[2]["test"], songs[2]["seconds"]) == (1, 2, 8.0)
+    assert shards[1] == (Path("m.jsonl"), Path("s"), Path("a"), Path("shards")) and shards[2]["workers"] == 1
+    assert checkpoint[1] == ([Path("a"), Path("b")], Path("checkpoint"), {"name": "small", "data": "x = y"})
+    assert checkpoint[2] == {"force": True, "unfinished": False} and fetched[1][0] == "hubert-base"
+    assert capsys.readouterr().out.split("\n")[:4] == ["songs/manifest.jsonl", "songs: 2", "hours: 0.1", "checkpoint"]
 
 
 def test_info_names_versions_devices_and_checkpoints(tiny_checkpoint, monkeypatch, capsys):
