@@ -61,7 +61,7 @@ def train(config: TrainConfig, run_dir, pause_after_steps: int = 0, pause_after_
         ConfigError: the run directory belongs to another configuration, or the shards do not fit it.
         TrainingError: the loss is not finite; names the step and the windows. The last saved state stays.
     """
-    call_start = time.monotonic()
+    entered = time.monotonic()
     run_dir = Path(run_dir)
     claim(run_dir, config)
     shards = open_shards(config.shards)
@@ -79,15 +79,26 @@ def train(config: TrainConfig, run_dir, pause_after_steps: int = 0, pause_after_
     songs = f"{len(batches.songs)} training songs{left_out}"
     log.say(f"{config.model.stage}: {size / 1e6:.2f} M parameters, {songs}, from step {step}")
 
+    first, stop, speed, began = step, False, 0.0, time.monotonic()
+
+    def spent():  # seconds of training, all calls together
+        return before + time.monotonic() - began
+
     def progress():
-        spent = before + time.monotonic() - call_start
-        return max(step / config.steps, spent / (60 * config.minutes) if config.minutes else 0.0)
+        return max(step / config.steps, spent() / (60 * config.minutes) if config.minutes else 0.0)
 
     def save_all():
-        spent = before + time.monotonic() - call_start
-        _save(engine, average, batches, run_dir, step, spent, validation, chief)
+        _save(engine, average, batches, run_dir, step, spent(), validation, chief)
 
-    first, share, stop, speed = step, progress(), False, 0.0
+    def measure(full, names):
+        model = engine.module if average is None else average.module
+        result = _validate(model, config, held_out, full)
+        log.validation(step, result)
+        for name in names if chief else ():
+            _save_component(run_dir / name, model, config, shards, step, result)
+        return result
+
+    share = progress()
     with stop_signals() as stopped:
         while share < 1 and not stop:
             rate = learning_rate(config, step, share)
@@ -114,23 +125,20 @@ def train(config: TrainConfig, run_dir, pause_after_steps: int = 0, pause_after_
             seconds = time.monotonic() - start
             speed = tokens / seconds if step == first + 1 else 0.95 * speed + 0.05 * tokens / seconds
             pausing = stopped() or (pause_after_steps and step - first >= pause_after_steps)
-            pausing = pausing or (pause_after_minutes and time.monotonic() - call_start >= 60 * pause_after_minutes)
+            pausing = pausing or (pause_after_minutes and time.monotonic() - entered >= 60 * pause_after_minutes)
             share, stop = deepspeed_engine.from_first_rank(engine, [progress(), float(bool(pausing))])
             if step % config.log_every == 0 or step == 1:
                 loss, books = (deepspeed_engine.mean_over_ranks(engine, x) / config.accumulation for x in (loss, cross_entropy))
-                spent = before + time.monotonic() - call_start
-                log.step(step, share, loss.item(), books.tolist(), rate, seconds, waited, speed, spent)
-            if share >= 1 or step % config.validate_every == 0:
-                model = engine.module if average is None else average.module
-                validation = _validate(model, config, held_out, full=share >= 1)
-                log.validation(step, validation)
-                if chief:
-                    for name in ("snapshot", "model") if share >= 1 else ("snapshot",):
-                        _save_component(run_dir / name, model, config, shards, step, validation)
+                log.step(step, share, loss.item(), books.tolist(), rate, seconds, waited, speed, spent())
+            if step % config.validate_every == 0 and share < 1:
+                validation = measure(False, ["snapshot"])
             if share >= 1 or stop or step % config.save_every == 0:
                 save_all()
-    if share < 1:
-        log.say(f"stopped at step {step}, saved; the same command goes on from here")
+        if share < 1:
+            log.say(f"stopped at step {step}, saved; the same command goes on from here")
+        elif step > first or not (run_dir / "model").exists():
+            validation = measure(True, ["snapshot", "model"])
+            save_all()
     result = {"step": step, "finished": share >= 1, "parameters": size, "tokens_per_second": round(speed)}
     return {**result, "validation": validation}
 
