@@ -100,7 +100,7 @@ def chord_tones(label: str) -> set[int] | None:
     if not rest and "/" in root:
         root, degree = root.split("/")
     number = degree.lstrip("#b")
-    if (quality or "maj") not in QUALITIES or (degree and number not in DEGREES):
+    if (quality or "maj") not in QUALITIES or (degree and number not in DEGREES) or root[:1] not in LETTERS:
         raise ValueError(f"chord {label!r} cannot be read; expected root:quality/bass, quality one of {', '.join(QUALITIES)}")
     first = pitch_class(root)
     tones = {(first + interval) % 12 for interval in QUALITIES[quality or "maj"]}
@@ -183,3 +183,9 @@ def key_agreement(estimated: str | None, reference: str | None) -> float | None:
 def _tonic(label):
     root, _, mode = label.partition(":")
     return pitch_class(root), mode.startswith(("min", "dor", "phr", "aeo", "loc"))
+
+
+def fifths(label: str) -> int:
+    """Place 0 to 11 of a key on the circle of fifths, C and its relative minor at 0."""
+    tonic, minor = _tonic(label)
+    return (tonic + 3 * minor) * 7 % 12

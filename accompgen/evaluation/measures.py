@@ -1,0 +1,65 @@
+"""One song: what is heard in each of its windows, and the numbers that come of comparing it with vocal and reference.
+
+`analyse` listens to one file alone and is the expensive part, so its result is cached; `compare` is arithmetic on three
+of them.
+"""
+
+import numpy as np
+
+from accompgen.evaluation import beats, harmony, listen
+from accompgen.evaluation.folders import Plan, clip_annotation
+
+RHYTHM = ("beat_f1", "onset_f1", "tempo_error_percent", "tempo_octave_errors")
+HARMONY = ("chroma_reference", "chroma_vocal", "chord_tone_share", "key_agreement")
+
+
+def analyse(mono: np.ndarray, plan: Plan, tracker) -> dict[str, np.ndarray]:
+    """Beats, onsets and pitch profiles of sound [T] at 24 kHz, window by window, as arrays `beats3`, `onsets3`, ..."""
+    heard = {}
+    for index, window in enumerate(plan.cut(mono, listen.RATE)):
+        heard[f"beats{index}"] = tracker(window)
+        heard[f"onsets{index}"] = listen.onsets(window)
+        heard[f"profile{index}"] = harmony.profile(window).astype(np.float32)
+        heard[f"fine{index}"] = harmony.profile(window, harmony.FINE_BINS).astype(np.float32)
+    return heard
+
+
+def chord_shares(mono: np.ndarray, plan: Plan, annotation: dict) -> list[float | None]:
+    """`harmony.chord_tone_share` of each window; ValueError for a chord that cannot be read."""
+    windows = plan.cut(mono, listen.RATE)
+    pieces = [clip_annotation(annotation, i * plan.seconds, (i + 1) * plan.seconds) for i in range(plan.count)]
+    return [harmony.chord_tone_share(window, piece["chords"]) for window, piece in zip(windows, pieces)]
+
+
+def compare(system: dict, vocal: dict, reference: dict, plan: Plan, annotation: dict) -> dict[str, float | None]:
+    """The song's measures: means over its windows, None where no window has one.
+
+    Beats, tempo and key are taken from the annotation where it has them, else from what is heard in the reference.
+    """
+    rows = [
+        _compare_window(system, vocal, reference, i, clip_annotation(annotation, i * plan.seconds, (i + 1) * plan.seconds))
+        for i in range(plan.count)
+    ]
+    return {name: _mean([row[name] for row in rows]) for name in rows[0]}
+
+
+def _compare_window(system, vocal, reference, index, annotation):
+    estimated = system[f"beats{index}"]
+    expected = annotation.get("beats", reference[f"beats{index}"])
+    error, octave = beats.tempo_error(beats.tempo(estimated), annotation.get("bpm") or beats.tempo(expected))
+    profile, fine = system[f"profile{index}"], system[f"fine{index}"]
+    expected_key = annotation.get("key") or harmony.key(reference[f"profile{index}"])
+    return {
+        "beat_f1": beats.beat_f1(estimated, expected),
+        "onset_f1": beats.onset_f1(system[f"onsets{index}"], reference[f"onsets{index}"]),
+        "tempo_error_percent": error,
+        "tempo_octave_errors": octave,
+        "chroma_reference": harmony.similarity(fine, reference[f"fine{index}"]),
+        "chroma_vocal": harmony.similarity(profile, vocal[f"profile{index}"]),
+        "key_agreement": harmony.key_agreement(harmony.key(profile), expected_key),
+    }
+
+
+def _mean(values):
+    there = [value for value in values if value is not None]
+    return float(np.mean(there)) if there else None

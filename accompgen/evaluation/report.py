@@ -1,0 +1,108 @@
+"""results.json and table.md: the numbers with everything they depend on."""
+
+import json
+from pathlib import Path
+
+from accompgen import audio
+from accompgen.evaluation.folders import EvaluationError
+
+# metric -> (heading, decimals, what is better: 1 high, -1 low, 0 neither)
+COLUMNS = {
+    "fad": ("FAD", 3, -1), "fad_infinity": ("FAD-inf", 3, -1), "kad": ("KAD", 2, -1), "fad_mix": ("FAD mix", 3, -1),
+    "apa": ("APA", 2, 1), "beat_f1": ("beat F1", 3, 1), "onset_f1": ("onset F1", 3, 1),
+    "tempo_error_percent": ("tempo error %", 2, -1), "tempo_octave_errors": ("octave errors", 2, -1),
+    "chroma_reference": ("chroma to reference", 3, 1), "chroma_vocal": ("chroma to vocal", 3, 1),
+    "chord_tone_share": ("chord tones", 3, 1), "key_agreement": ("key", 2, 1), "flagged": ("flagged", 2, -1),
+}  # fmt: skip
+SANITY = {
+    "silence_share": ("silence", 2, 0), "clipped_share": ("clipped", 4, 0), "loudness_lufs": ("LUFS", 1, 0),
+    "dc_offset": ("DC", 4, 0), "length_error_seconds": ("length error s", 2, 0), "repetition": ("repetition", 2, 0),
+    "held_share": ("held", 2, 0), "flatness": ("flatness", 3, 0),
+}  # fmt: skip
+
+
+def write_results(results: dict, out) -> None:
+    """Write results.json and table.md into the folder `out`, made if missing.
+
+    Raises EvaluationError where `out` holds a results.json that is not an evaluation's.
+    """
+    out = Path(out)
+    path = out / "results.json"
+    if path.exists():
+        try:
+            ours = json.loads(path.read_text(encoding="utf-8")).get("format") == results["format"]
+        except (OSError, ValueError, AttributeError):
+            ours = False
+        if not ours:
+            raise EvaluationError(f"{path} is no result of an evaluation, so it is not replaced; choose another folder")
+    out.mkdir(parents=True, exist_ok=True)
+    audio.write_bytes(out / "table.md", table(results).encode())
+    audio.write_bytes(path, (json.dumps(results, indent=1, ensure_ascii=False) + "\n").encode())
+
+
+def show(value, decimals: int) -> str:
+    """A number for a table; a dash where there is none."""
+    return "-" if value is None else f"{value:.{decimals}f}"
+
+
+def cell(result: dict | None, decimals: int) -> str:
+    """`value [low, high]`."""
+    if result is None or result["value"] is None:
+        return "-"
+    text = show(result["value"], decimals)
+    return text if result["low"] is None else f"{text} [{show(result['low'], decimals)}, {show(result['high'], decimals)}]"
+
+
+def columns(results: dict, table: dict = COLUMNS) -> dict:
+    """The columns that any row has a value for."""
+    return {
+        name: entry
+        for name, entry in table.items()
+        if any(row.get(name, {}).get("value") is not None for row in results["rows"].values())
+    }
+
+
+def table(results: dict) -> str:
+    """The whole table as Markdown: rows, how it was measured, what is missing."""
+    parts = [_rows(results, columns(results))]
+    faults = columns(results, SANITY)
+    if faults:
+        parts += ["Sanity, means over the files:", _rows(results, faults)]
+    parts.append("\n".join(f"- {line}" for line in conditions(results)))
+    for title, lines in (("What is missing", results["problems"]), ("Notes", results["notes"])):
+        if lines:
+            parts.append("\n".join([f"{title}:", "", *(f"- {line}" for line in lines)]))
+    return "\n\n".join(parts) + "\n"
+
+
+def _rows(results, shown):
+    arrows = {1: " (high)", -1: " (low)", 0: ""}
+    headings = ["row", "songs", *(heading + arrows[good] for heading, _, good in shown.values())]
+    lines = [f"| {' | '.join(headings)} |", "|" + "---|" * len(headings)]
+    for name, row in results["rows"].items():
+        cells = [cell(row.get(metric), decimals) for metric, (_, decimals, _) in shown.items()]
+        lines.append(f"| {' | '.join([name, str(len(results['songs'].get(name, {})) or '-'), *cells])} |")
+    return "\n".join(lines)
+
+
+def conditions(results: dict) -> list[str]:
+    """How the numbers came about, a line each."""
+    settings, data, embedding = results["settings"], results["data"], results["embedding"]
+    most = f", at most {settings['windows']} of a song" if settings["windows"] else ""
+    lines = [
+        f"{data['songs']} songs, {data['windows']} windows of {settings['window_seconds']:g} s{most}, "
+        f"{data['seconds'] / 60:.1f} min in all; in brackets 95 % bootstrap intervals over songs",
+    ]
+    if embedding:
+        reference = data["background"] or f"the reference folder ({data['reference']})"
+        numbers = sorted({row[name]["n"] for row in results["rows"].values() for name in ("fad", "apa") if row.get(name)})
+        lines.append(
+            f"FAD, KAD, APA: embedding {embedding['name']} ({embedding['note']}), {embedding['sample_rate']} Hz, weights "
+            f"{embedding['sha256'][:12]}; reference set {reference}; n = {', '.join(map(str, numbers))} embeddings"
+        )
+    if "rhythm" in settings["metrics"]:
+        source = f"annotated beats for {data['annotated']} of {data['songs']} songs, else tracked on the reference"
+        lines.append(f"beats: tracker {results['tracker']['name']}, {source}; a bare click track scores 1 here")
+    versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items() if version)
+    lines.append(f"seed {settings['seed']}; {versions}")
+    return lines

@@ -1,0 +1,263 @@
+"""The evaluation: folders of wav in, results out. Reads from top to bottom as it runs.
+
+Every row of the table is a folder, the system's or a baseline's; all rows are scored on the same windows of the same
+songs, with the same vocals and references. Memory does not grow with the number of songs: files are read one by one,
+what is worked out of them lies in the cache, and the statistics of the distances are gathered as they pass.
+"""
+
+import hashlib
+import importlib.metadata
+import platform
+from dataclasses import asdict, dataclass
+
+from accompgen import checkpoint
+from accompgen.evaluation import beats, distances, folders, measures, sanity, sets, tracks
+from accompgen.evaluation.cache import Cache
+from accompgen.evaluation.embeddings import find_embedding
+from accompgen.evaluation.folders import EvaluationError, Report, plan_windows
+
+METRICS = ("fad", "kad", "apa", "rhythm", "harmony", "sanity")
+SILENT_ROW = "every file of this row is silent"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What decides the numbers beside the files."""
+
+    metrics: tuple[str, ...]
+    embedding: str
+    window_seconds: float
+    windows: int | None  # at most so many of a song
+    tracker: str
+    seed: int
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A song that can be scored."""
+
+    name: str
+    vocal: tracks.Track
+    reference: tracks.Track
+    plan: folders.Plan
+    annotation: dict
+
+
+def evaluate(
+    systems: dict, vocals, reference, *, background=None, annotations=None, metrics=METRICS, embedding="pocket",
+    window_seconds: float = 10.0, windows: int | None = None, tracker: str = "librosa", tracker_weights=None, seed: int = 0,
+    device: str = "auto", batch_size: int = 32, cache=None, delta: tuple[str, str] | None = None, progress: bool = True,
+) -> dict:  # fmt: skip
+    """Score folders of accompaniments.
+
+    Args:
+        systems: row name -> folder; a file of the song's name for each song.
+        vocals, reference: folders of the vocals and of the true accompaniments; they say which songs there are.
+        background: folder whose sound FAD and KAD compare with; the default is `reference`.
+        annotations: folder of NAME.json with beats, chords, key and bpm.
+        metrics: some of METRICS.
+        embedding: vggish | clap | pocket, or a path (`embeddings.find_embedding`).
+        window_seconds, windows: a song is scored in windows of this length, at most so many (None: all that fit).
+        tracker, tracker_weights: `beats.find_tracker`.
+        device: auto | cpu | cuda.
+        cache: folder for what is worked out of each file; the default is evaluation/ in `checkpoint.cache_directory()`.
+        delta: two row names; a row with the second minus the first is added.
+
+    Returns:
+        plain values: settings, data, versions, embedding; rows -> metrics (value, low, high, n, songs, ...); songs ->
+        per-song measures of each row; problems and notes, a line each.
+
+    Raises:
+        EvaluationError: nothing to score. checkpoint.CheckpointError: no such embedding. ValueError: a setting out of
+        range.
+    """
+    unknown = sorted(set(metrics) - set(METRICS))
+    if unknown or not window_seconds > 0.2 or (windows is not None and windows < 1):
+        raise ValueError(
+            f"metrics {', '.join(unknown) or 'as known'}, window {window_seconds} s, windows {windows}: expected some of "
+            f"{', '.join(METRICS)}, a window over 0.2 s and at least 1 window"
+        )
+    settings = Settings(tuple(m for m in METRICS if m in metrics), str(embedding), window_seconds, windows, tracker, seed)
+    report, cache = Report(), Cache(cache or checkpoint.cache_directory() / "evaluation")
+    device = _device(device)
+    listener = beats.find_tracker(tracker, tracker_weights, device) if "rhythm" in metrics or "harmony" in metrics else None
+    embedder = find_embedding(embedding, device, batch_size) if {"fad", "kad", "apa"} & set(metrics) else None
+
+    entries = _entries(vocals, reference, annotations, settings, cache, report)
+    files = {name: _row_files(name, folder, entries, cache, report) for name, folder in systems.items()}
+    work = [(row, entry) for row in files for entry in entries if entry.name in files[row]]
+    songs = {row: {} for row in files}
+    for row, entry in folders.bar(work, progress, "listening"):
+        songs[row][entry.name] = _score_song(files[row][entry.name], entry, settings, listener, cache, report)
+    rows = {row: _means(songs[row], seed) for row in files}
+    if embedder:
+        sets.add_distances(rows, songs, files, entries, background, settings, embedder, cache, report, progress)
+    if delta:
+        rows[f"Delta ({delta[1]} - {delta[0]})"] = _difference(rows, songs, *delta, seed)
+    return {
+        "format": "accompgen-evaluation", "format_version": 1,
+        "settings": asdict(settings) | {"metrics": list(settings.metrics)},
+        "embedding": embedder and {"name": embedder.name, "sample_rate": embedder.rate, "sha256": embedder.identity,
+                                   "note": embedder.note},
+        "tracker": {"name": tracker, "sha256": checkpoint.file_hash(tracker_weights) if tracker_weights else None},
+        "data": {"songs": len(entries), "windows": sum(entry.plan.count for entry in entries),
+                 "seconds": sum(entry.plan.count * entry.plan.seconds for entry in entries),
+                 "vocals": _folder_hash(entry.vocal for entry in entries),
+                 "reference": _folder_hash(entry.reference for entry in entries),
+                 "background": str(background) if background else None,
+                 "annotated": sum(bool(entry.annotation) for entry in entries),
+                 "rows": {row: _folder_hash(files[row].values()) for row in files}},
+        "versions": _versions(),
+        "rows": rows, "songs": songs, "problems": report.problems, "notes": report.notes,
+    }  # fmt: skip
+
+
+def _device(name):
+    import torch
+
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return name
+
+
+def _versions():
+    names = ("accompgen", "numpy", "torch", "soxr", "librosa", "mir_eval", "transformers")
+    found = {"python": platform.python_version()}
+    for name in names:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = None
+    return found
+
+
+def _folder_hash(found):
+    return hashlib.sha256("".join(sorted(track.digest for track in found)).encode()).hexdigest()[:16]
+
+
+def _entries(vocals, reference, annotations, settings, cache, report):
+    """The songs that have a usable vocal and reference, with their windows."""
+    vocal_files, reference_files = folders.find_songs(vocals, "vocal"), folders.find_songs(reference, "accompaniment")
+    for folder, found in ((vocals, vocal_files), (reference, reference_files)):
+        if not found:
+            raise EvaluationError(f"{folder} holds no sound files ({', '.join(folders.ENDINGS)}); nothing can be scored")
+    entries = []
+    for name in folders.match(vocal_files, reference_files, reference, "reference", report):
+        vocal, true = (tracks.open_track(files[name], cache, report) for files in (vocal_files, reference_files))
+        if vocal is None or true is None:
+            continue
+        for track, what in ((vocal, "vocal"), (true, "reference")):
+            if track.silent:
+                report.problem(f"{track.path}: this {what} is silent")
+        if abs(vocal.seconds - true.seconds) > folders.LENGTH_TOLERANCE_SECONDS:
+            report.problem(f"{name}: vocal {vocal.seconds:.2f} s, reference {true.seconds:.2f} s; the shorter length is scored")
+        plan = plan_windows(min(vocal.seconds, true.seconds), settings.window_seconds, settings.windows)
+        if plan.seconds < settings.window_seconds:
+            report.problem(f"{name}: {plan.seconds:.2f} s long, shorter than a window of {settings.window_seconds:g} s")
+        elif settings.windows and plan.count < settings.windows:
+            report.problem(f"{name}: {plan.count} windows fit, {settings.windows} were asked for")
+        annotation = folders.read_annotation(annotations, name, report) if annotations else {}
+        entries.append(Entry(name, vocal, true, plan, annotation))
+    if not entries:
+        raise EvaluationError(
+            f"no song has both a vocal in {vocals} and a reference in {reference}: " + "; ".join(report.problems[:3])
+        )
+    _check_rates("vocals", [entry.vocal for entry in entries], report)
+    _check_rates("reference", [entry.reference for entry in entries], report)
+    return entries
+
+
+def _check_rates(what, found, report):
+    rates = sorted({track.rate for track in found})
+    if len(rates) > 1:
+        report.problem(f"{what}: sample rates {', '.join(map(str, rates))} Hz in one folder; bandwidth alone moves FAD and KAD")
+
+
+def _row_files(row, folder, entries, cache, report):
+    """Song name -> track of a row's folder."""
+    found = folders.find_songs(folder, "accompaniment")
+    if not found:
+        report.problem(f"{row}: {folder} holds no sound files; the row stays empty")
+        return {}
+    names = folders.match([entry.name for entry in entries], found, folder, f"file of {row}", report)
+    files = {name: track for name in names if (track := tracks.open_track(found[name], cache, report))}
+    _check_rates(row, files.values(), report)
+    if files and all(track.silent for track in files.values()):
+        report.note(f"{row}: {SILENT_ROW}")
+    lengths = {entry.name: entry.plan.seconds * entry.plan.count for entry in entries}
+    for entry in entries:
+        track = files.get(entry.name)
+        if track is None:
+            continue
+        if track.silent and not all(other.silent for other in files.values()):
+            report.problem(f"{row}: {track.path.name} is silent")
+        if track.seconds < lengths[entry.name] - folders.LENGTH_TOLERANCE_SECONDS:
+            report.problem(
+                f"{row}: {track.path.name} is {track.seconds:.2f} s of {lengths[entry.name]:.2f} s; the rest is silence"
+            )
+        elif abs(track.seconds - entry.vocal.seconds) > folders.LENGTH_TOLERANCE_SECONDS:
+            report.problem(f"{row}: {track.path.name} is {track.seconds:.2f} s long, its vocal {entry.vocal.seconds:.2f} s")
+        if track.rate != entry.reference.rate:
+            report.note(f"{row}: {track.rate} Hz, reference {entry.reference.rate} Hz; bandwidth alone moves FAD and KAD")
+    return files
+
+
+def _score_song(track, entry, settings, listener, cache, report):
+    """All measures of one song of one row."""
+    scores = {}
+    if "sanity" in settings.metrics:
+        scores |= tracks.sanity_of(track, entry.vocal.seconds, cache)
+        scores["flags"] = sanity.flags(scores)
+    if listener:
+        heard = [
+            tracks.analysis(part, entry.plan, listener, settings.tracker, cache)
+            for part in (track, entry.vocal, entry.reference)
+        ]
+        compared = measures.compare(*heard, entry.plan, entry.annotation)
+        compared["chord_tone_share"] = None
+        if entry.annotation.get("chords"):
+            try:
+                compared["chord_tone_share"] = tracks.chord_tone_share(track, entry.plan, entry.annotation, cache)
+            except ValueError as error:
+                report.problem(f"{entry.name}: {error}")
+        wanted = (measures.RHYTHM if "rhythm" in settings.metrics else ()) + (
+            measures.HARMONY if "harmony" in settings.metrics else ()
+        )
+        scores |= {name: compared[name] for name in wanted}
+    return scores
+
+
+def _means(songs, seed):
+    """Each measure's mean over songs with its interval; `flagged`: the share of songs with any sanity flag."""
+    names = sorted({name for scores in songs.values() for name in scores} - {"flags"})
+    row = {name: distances.mean_interval({song: scores[name] for song, scores in songs.items()}, seed) for name in names}
+    if any("flags" in scores for scores in songs.values()):
+        row["flagged"] = distances.mean_interval({song: float(bool(scores["flags"])) for song, scores in songs.items()}, seed)
+    return row
+
+
+def _difference(rows, songs, first, second, seed):
+    """The second row minus the first: means over the songs of both; distances with their two spreads as independent ones."""
+    for name in (first, second):
+        if name not in rows:
+            raise ValueError(f"delta: there is no row {name!r}; rows are {', '.join(rows)}")
+    both = sorted(set(songs[first]) & set(songs[second]))
+    result = {}
+    for metric in [metric for metric in rows[first] if metric in rows[second]]:
+        a, b = rows[first][metric], rows[second][metric]
+        if a["value"] is None or b["value"] is None:
+            continue
+        if metric in sets.SET_METRICS:
+            value = b["value"] - a["value"]
+            spreads = [side["high"] - side["value"] for side in (a, b) if side["high"] is not None]
+            spread = sum(s * s for s in spreads) ** 0.5 if len(spreads) == 2 else None
+            low, high = (None, None) if spread is None else (value - spread, value + spread)
+            result[metric] = b | {"value": value, "low": low, "high": high}
+        elif metric != "flagged":
+            values = {
+                song: songs[second][song][metric] - songs[first][song][metric]
+                for song in both
+                if songs[first][song][metric] is not None and songs[second][song][metric] is not None
+            }
+            result[metric] = distances.mean_interval(values, seed)
+    return result

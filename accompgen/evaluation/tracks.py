@@ -1,0 +1,107 @@
+"""A file of a song, and what is worked out of it once: length, analysis, sanity, embeddings, embeddings of mixes."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from accompgen import audio
+from accompgen.checkpoint import file_hash
+from accompgen.evaluation import cache as caches
+from accompgen.evaluation import folders, listen, measures, sanity
+
+MIX_LUFS = -23.0  # vocal and accompaniment are brought to this before they are mixed
+
+
+@dataclass(frozen=True)
+class Track:
+    """A readable sound file: its content's sha256, length, rate, channels and peak."""
+
+    path: Path
+    digest: str
+    seconds: float
+    rate: int
+    channels: int
+    peak: float
+
+    @property
+    def silent(self) -> bool:
+        """Whether its peak lies below -60 dBFS."""
+        return self.peak < audio.SILENCE
+
+    def mono(self, rate: int) -> np.ndarray:
+        """Its sound [T] at `rate`; the file is read again each time, so that nothing piles up in memory."""
+        wav, own_rate = audio.read(self.path)
+        return audio.resample(audio.to_mono(wav), own_rate, rate)
+
+
+def open_track(path, cache: caches.Cache, report: folders.Report) -> Track | None:
+    """The track of a file; None where it cannot be read, which becomes a problem of the report."""
+    digest = file_hash(path)
+
+    def look():
+        sound = folders.read(path, report)
+        if sound is None:
+            return None
+        wav, rate = sound
+        return {"seconds": wav.shape[1] / rate, "rate": rate, "channels": wav.shape[0], "peak": audio.peak(wav)}
+
+    known = cache.peek(caches.key("track", digest)) or look()
+    if known is None:
+        return None
+    cache.values(caches.key("track", digest), lambda: known)
+    return Track(Path(path), digest, **known)
+
+
+def analysis(track, plan, tracker, tracker_identity, cache) -> dict[str, np.ndarray]:
+    """`measures.analyse` of a track."""
+    name = caches.key("analysis", track.digest, [plan.seconds, plan.count], tracker_identity)
+    return caches.read(cache.arrays(name, lambda: measures.analyse(track.mono(listen.RATE), plan, tracker)))
+
+
+def chord_tone_share(track, plan, annotation, cache) -> float | None:
+    """Mean of `measures.chord_shares` over the windows that have one."""
+    name = caches.key("chords", track.digest, [plan.seconds, plan.count], annotation["chords"])
+    shares = cache.values(name, lambda: measures.chord_shares(track.mono(listen.RATE), plan, annotation))
+    shares = [share for share in shares if share is not None]
+    return float(np.mean(shares)) if shares else None
+
+
+def sanity_of(track, expected_seconds, cache) -> dict:
+    """`sanity.check` of the whole file."""
+    name = caches.key("sanity", track.digest, expected_seconds)
+    return cache.values(name, lambda: sanity.check(*audio.read(track.path), expected_seconds))
+
+
+def embedded(track, plan, embedding, cache) -> Path:
+    """The cache entry with the embeddings [n, D] of a track's windows."""
+
+    def rows():
+        windows = plan.cut(track.mono(embedding.rate), embedding.rate)
+        return {"rows": np.concatenate([embedding.embed(window) for window in windows])}
+
+    return cache.arrays(caches.key("embedding", embedding.identity, track.digest, [plan.seconds, plan.count]), rows)
+
+
+def embedded_mix(vocal, accompaniment, plan, embedding, cache) -> Path:
+    """The same for a mix of vocal and accompaniment, window by window at equal loudness.
+
+    An accompaniment with fewer windows begins again; a silent side stays silent.
+    """
+
+    def rows():
+        rate = embedding.rate
+        sung = plan.cut(vocal.mono(rate), rate)
+        whole = max(1, min(plan.count, int(accompaniment.seconds / plan.seconds)))
+        played = folders.Plan(plan.seconds, whole).cut(accompaniment.mono(rate), rate)
+        mixes = [levelled(a, rate) + levelled(played[i % whole], rate) for i, a in enumerate(sung)]
+        return {"rows": np.concatenate([embedding.embed(mix) for mix in mixes])}
+
+    name = caches.key("mix", embedding.identity, vocal.digest, accompaniment.digest, [plan.seconds, plan.count])
+    return cache.arrays(name, rows)
+
+
+def levelled(mono: np.ndarray, rate: int) -> np.ndarray:
+    """Sound [T] at -23 LUFS; what is too quiet to be measured is returned as it is."""
+    loudness = audio.loudness(mono, rate)
+    return mono * np.float32(10 ** ((MIX_LUFS - loudness) / 20)) if np.isfinite(loudness) else mono
