@@ -34,10 +34,10 @@ class GEGLU(nn.Module):
 class Block(nn.Module):
     """x + attention(norm(x)), then x + feed_forward(norm(x))."""
 
-    def __init__(self, width: int, heads: int, head_width: int, dropout: float = 0.0):
+    def __init__(self, width: int, heads: int, head_width: int, causal: bool, dropout: float = 0.0):
         super().__init__()
         self.attention_norm = RMSNorm(width)
-        self.attention = Attention(width, heads, head_width, dropout)
+        self.attention = Attention(width, heads, head_width, causal, dropout)
         self.feed_forward_norm = RMSNorm(width)
         self.feed_forward = GEGLU(width)
         self.dropout = nn.Dropout(dropout)
@@ -76,7 +76,7 @@ class Transformer(nn.Module):
         self.causal, self.heads = causal, heads
         self.head_width = head_width or width // heads
         self.relative_bias = RelativeBias(heads, self.head_width**0.5, buckets, max_distance, signed, streams)
-        self.blocks = nn.ModuleList(Block(width, heads, self.head_width, dropout) for _ in range(layers))
+        self.blocks = nn.ModuleList(Block(width, heads, self.head_width, causal, dropout) for _ in range(layers))
         self.norm = RMSNorm(width)
         self.initialise()
 

@@ -1,0 +1,159 @@
+"""Decoding against the slow way: the whole sequence again for every token, one row, one condition at a time."""
+
+import pytest
+import torch
+
+from accompgen.config import StageConfig
+from accompgen.generation.decode import decode, decoding_dtype, prepare_for_decoding
+from accompgen.generation.sampling import Sampling, guide, sample
+from accompgen.layout import deinterleave, interleave
+from accompgen.model.stage_lm import StageLM
+
+FRAMES = 6
+every_context = pytest.mark.parametrize("context", ["prefix", "aligned"])
+
+
+def build(context="aligned", stage="coarse", positions="index"):
+    torch.manual_seed(0)
+    sizes = dict(width=16, layers=2, heads=2, context_layers=1, relative_buckets=8, relative_max_distance=20)
+    vocabularies = dict(semantic_vocab=11, bins=13, coarse_codebooks=3, fine_codebooks=2)
+    model = StageLM(StageConfig(stage, context=context, positions=positions, **sizes, **vocabularies)).eval()
+    for parameter in model.parameters():
+        parameter.data += 0.3 * torch.randn_like(parameter)
+    return model
+
+
+def vocals(rows=3):
+    generator = torch.Generator().manual_seed(1)
+    return {name: torch.randint(11, (rows, 1, 4), generator=generator) for name in ("vocal", "semantic")}
+
+
+def seeds(*numbers):
+    return [torch.Generator().manual_seed(number) for number in numbers]
+
+
+@torch.no_grad()
+def slowly(model, context, row, sampling, generator, prompt):
+    """One row without cache: two whole passes a token under guidance, one without."""
+    context = {name: grid[row : row + 1] for name, grid in context.items()}
+    codebooks = model.layout.target.codebooks
+    given, total = prompt.shape[-1] * codebooks, FRAMES * codebooks
+    tokens = torch.zeros(1, total, dtype=torch.long)
+    tokens[:, :given] = interleave(prompt[row : row + 1])
+    chances = torch.rand(total - given, generator=generator, dtype=torch.float64)
+    for n in range(given, total):
+        grid = deinterleave(tokens, codebooks)  # zeros from n on: no token hears itself or later ones
+        logits = model(context, grid).flatten(1, 2)[:, n]
+        if sampling.guidance != 1:
+            null = model(context, grid, drop=torch.tensor([True])).flatten(1, 2)[:, n]
+            logits = guide(logits, null, sampling.guidance)
+        tokens[:, n] = sample(logits, chances[n - given], sampling)
+    return deinterleave(tokens, codebooks)[0]
+
+
+@every_context
+@pytest.mark.parametrize("guidance", [1.0, 3.0])
+@pytest.mark.parametrize("given", [0, 2])
+def test_equals_plain_sampling_of_single_rows(context, guidance, given):
+    """Guidance 1 is plain sampling; under guidance the batch of two is two passes."""
+    model, sampling = build(context), Sampling(guidance=guidance, top_k=8)
+    prompt = torch.randint(13, (3, 3, given), generator=torch.Generator().manual_seed(2))
+    codes = decode(model, vocals(), FRAMES, sampling, seeds(5, 6, 7), prompt)
+    assert codes.shape == (3, 3, FRAMES) and torch.equal(codes[..., :given], prompt)
+    for row, generator in enumerate(seeds(5, 6, 7)):
+        assert torch.equal(codes[row], slowly(model, vocals(), row, sampling, generator, prompt))
+
+
+def test_guidance_matters_and_one_leaves_the_null_rows_out(monkeypatch):
+    model, rows = build(), []
+    start = StageLM.start
+    monkeypatch.setattr(StageLM, "start", lambda self, c, p, *rest: rows.append(len(p)) or start(self, c, p, *rest))
+    plain, guided, ignored = (decode(model, vocals(), FRAMES, Sampling(guidance=g), seeds(1, 2, 3)) for g in (1.0, 3.0, 0.0))
+    assert rows == [3, 6, 6]
+    assert not torch.equal(plain, guided)
+    other = {name: (grid + 1) % 11 for name, grid in vocals().items()}
+    assert torch.equal(ignored, decode(model, other, FRAMES, Sampling(guidance=0.0), seeds(1, 2, 3)))
+    assert not torch.equal(guided, decode(model, other, FRAMES, Sampling(guidance=3.0), seeds(1, 2, 3)))
+
+
+@every_context
+def test_the_same_seed_gives_the_same_codes_alone_in_a_batch_and_in_any_order(context):
+    model, grids = build(context), vocals()
+    together = decode(model, grids, FRAMES, Sampling(), seeds(5, 6, 7))
+    order = [2, 0, 1]
+    shuffled = decode(model, {n: g[order] for n, g in grids.items()}, FRAMES, Sampling(), seeds(7, 5, 6))
+    assert torch.equal(shuffled, together[order])
+    for row, seed in enumerate((5, 6, 7)):
+        alone = decode(model, {n: g[row : row + 1] for n, g in grids.items()}, FRAMES, Sampling(), seeds(seed))
+        assert torch.equal(alone[0], together[row])
+    assert not torch.equal(decode(model, grids, FRAMES, Sampling(), seeds(8, 9, 10)), together)
+
+
+def test_a_carried_prompt_continues_what_was_begun():
+    model, sampling = build(), Sampling(temperature=2.0, top_k=0)
+    whole = decode(model, vocals(1), FRAMES, sampling, seeds(4))
+    generator = seeds(4)[0]
+    torch.rand(2 * 3, generator=generator, dtype=torch.float64)  # the numbers that drew the first two frames
+    continued = decode(model, vocals(1), FRAMES, sampling, [generator], prompt=whole[..., :2])
+    assert torch.equal(continued, whole)
+
+
+def test_greedy_needs_no_chance():
+    model = build()
+    first, second = (decode(model, vocals(), FRAMES, Sampling(temperature=0), seeds(*s)) for s in ((1, 2, 3), (4, 5, 6)))
+    assert torch.equal(first, second)
+
+
+def test_a_full_prompt_comes_back_and_progress_counts_frames():
+    model, seen = build(), []
+    codes = decode(model, vocals(), FRAMES, Sampling(), seeds(1, 2, 3), progress=lambda *done: seen.append(done))
+    assert seen == [(frame, FRAMES) for frame in range(1, FRAMES + 1)]
+    assert torch.equal(decode(model, vocals(), FRAMES, Sampling(), seeds(1, 2, 3), prompt=codes), codes)
+
+
+@every_context
+def test_prepared_in_float32_it_decodes_the_same_codes(context):
+    model = build(context, positions="time")
+    before = {name: weight.clone() for name, weight in model.state_dict().items()}
+    prepared = prepare_for_decoding(model, torch.float32)
+    codes = [decode(m, vocals(), FRAMES, Sampling(), seeds(1, 2, 3)) for m in (model, prepared)]
+    assert torch.equal(*codes)
+    assert all(torch.equal(weight, before[name]) for name, weight in model.state_dict().items())
+
+
+def test_prepared_in_bfloat16_the_logits_stay_close_and_the_cache_exact():
+    model = build()
+    prepared = prepare_for_decoding(model, torch.bfloat16)
+    prompt = torch.zeros(3, 3, 2, dtype=torch.long)
+    with torch.no_grad():
+        for exact, rounded in zip(first_logits(model, prompt), first_logits(prepared, prompt)):
+            assert rounded.dtype == torch.float32
+            assert 0 < (exact - rounded).abs().max() < 0.1
+    state, _ = prepared.start(vocals(), prompt, FRAMES)
+    assert state.cache.keys.dtype == prepared.decoder.norm.gain.dtype == torch.float32
+
+
+def first_logits(model, prompt):
+    """Logits behind the prompt, and behind one more token."""
+    state, logits = model.start(vocals(), prompt, FRAMES)
+    return logits, model.step(state, torch.ones(3, dtype=torch.long))
+
+
+def test_the_decoding_type_is_a_type_this_machine_has():
+    assert decoding_dtype("cuda") == torch.bfloat16
+    assert decoding_dtype("cpu") in (torch.float32, torch.bfloat16)
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        (dict(prompt=torch.zeros(2, 3, 1, dtype=torch.long)), r"shape \(2, 3, 1\); expected \[3, 3, at most 6\]"),
+        (dict(prompt=torch.zeros(3, 3, 7, dtype=torch.long)), r"shape \(3, 3, 7\)"),
+        (dict(context=vocals(2)), "'vocal' has 2 rows for 3 generators"),
+        (dict(frames=9), "covers 9 frames"),
+    ],
+)
+def test_parts_that_do_not_fit_are_named(change, words):
+    usual = dict(context=vocals(), frames=FRAMES, prompt=None) | change
+    with pytest.raises(ValueError, match=words):
+        decode(build(), usual["context"], usual["frames"], Sampling(), seeds(1, 2, 3), usual["prompt"])

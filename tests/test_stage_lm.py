@@ -1,0 +1,279 @@
+"""The model of a stage: what each token may know, what it must not, and a stored loss that no rewrite may move.
+
+`python tests/test_stage_lm.py` writes tests/golden/stage_lm_loss.json anew: do so only for a change that is meant to change
+the numbers, and say so in the commit.
+"""
+
+import itertools
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from accompgen.config import ConfigError, StageConfig
+from accompgen.layout import MASK, SPECIALS, interleave
+from accompgen.model import stage_lm
+from accompgen.model.stage_lm import StageLM, parameters
+
+GOLDEN = Path(__file__).parent / "golden" / "stage_lm_loss.json"
+VARIANTS = list(itertools.product(("semantic", "coarse", "fine"), ("prefix", "aligned"), ("index", "time")))
+every_variant = pytest.mark.parametrize("stage, context, positions", VARIANTS)
+LENGTHS = {"vocal": 6, "semantic": 6, "coarse": 9, "fine": 9}  # 0.12 s
+
+
+def config(stage="coarse", context="aligned", positions="index", **sizes):
+    sizes = dict(width=16, layers=2, heads=2, context_layers=1, relative_buckets=8, relative_max_distance=20) | sizes
+    sizes = dict(semantic_vocab=11, bins=13, coarse_codebooks=3, fine_codebooks=2) | sizes
+    return StageConfig(stage, context=context, positions=positions, **sizes)
+
+
+def build(stage="coarse", context="aligned", positions="index", seed=0, **sizes):
+    """A small model whose weights are large enough for everything to matter."""
+    torch.manual_seed(seed)
+    model = StageLM(config(stage, context, positions, **sizes)).eval()
+    for parameter in model.parameters():
+        parameter.data += 0.3 * torch.randn_like(parameter)
+    return model
+
+
+def ids(model, rows=2, seed=1):
+    """Random context and target of a model."""
+    generator = torch.Generator().manual_seed(seed)
+    grids = {
+        s.name: torch.randint(s.vocab, (rows, s.codebooks, LENGTHS[s.name]), generator=generator) for s in model.layout.streams
+    }
+    return {s.name: grids[s.name] for s in model.layout.context}, grids[model.layout.target.name]
+
+
+def tokens(logits):
+    """[B, F, Q, V] -> [B, F * Q, V] in the order of the sequence."""
+    return logits.flatten(1, 2)
+
+
+def input_gradients(model, context, target, token):
+    """Gradient sizes of the logits of `token` at the target's input positions [N] and at each context's positions."""
+    inputs = []
+    model.token_embedding.register_forward_hook(lambda module, args, output: inputs.append((args[0], output)))
+    logits = tokens(model(context, target))
+    sizes = torch.autograd.grad(logits[0, token].square().sum(), [output for _, output in inputs])
+    sizes = [(rows, grad[0].abs().sum(-1)) for (rows, _), grad in zip(inputs, sizes)]
+    history = [grad for rows, grad in sizes if rows[0, 0] == 0]  # the sequence that begins with BOS
+    return history[0], [grad for rows, grad in sizes if rows[0, 0] != 0]
+
+
+@every_variant
+def test_no_token_knows_itself_or_later_ones(stage, context, positions):
+    model = build(stage, context, positions)
+    grids, target = ids(model, rows=1)
+    for token in (0, 1, 4, target[0].numel() - 1):
+        history, heard = input_gradients(build(stage, context, positions), grids, target, token)
+        # position m receives token m - 1
+        assert (history[: token + 1] > 0).all(), "a token of the past is not heard"
+        assert (history[token + 1 :] == 0).all(), "a token hears itself or the future"
+        assert all((frames > 0).all() for frames in heard), "the context is known beforehand: all of it may be heard"
+
+
+@every_variant
+def test_cached_logits_equal_uncached(stage, context, positions):
+    model = build(stage, context, positions)
+    grids, target = ids(model)
+    flat, codebooks, drop = interleave(target), target.shape[1], torch.tensor([True, False])
+    with torch.no_grad():
+        whole = tokens(model(grids, target, drop=drop))
+        for given in (0, 4):
+            state, logits = model.start(grids, target[..., :given], target.shape[-1], drop)
+            for token in range(given * codebooks, flat.shape[1]):
+                if token > given * codebooks:
+                    logits = model.step(state, flat[:, token - 1])
+                torch.testing.assert_close(logits, whole[:, token], rtol=1e-4, atol=2e-5)
+
+
+def test_bias_blocks_of_a_long_sequence_join():
+    model = build("semantic", "prefix", "time")
+    generator = torch.Generator().manual_seed(0)
+    vocal, target = (torch.randint(11, (1, 1, 150), generator=generator) for _ in range(2))
+    with torch.no_grad():
+        whole = tokens(model({"vocal": vocal}, target))
+        state, logits = model.start({"vocal": vocal}, target[..., :0], 150)
+        for token in range(1, 150):
+            logits = model.step(state, target[:, 0, token - 1])
+            torch.testing.assert_close(logits, whole[:, token], rtol=1e-4, atol=5e-5)
+
+
+@pytest.mark.parametrize("stage, first_that_hears", [("semantic", [0, 1, 2, 3]), ("coarse", [0, 2 * 3, 3 * 3, 5 * 3])])
+def test_a_token_is_added_the_frame_that_sounds_with_it(stage, first_that_hears):
+    """Without encoder blocks nothing looks ahead, so a changed context frame is first heard by the token of its own time."""
+    model = build(stage, "aligned", context_layers=0)
+    grids, target = ids(model)
+    with torch.no_grad():
+        before = tokens(model(grids, target))
+        for frame, first in enumerate(first_that_hears):
+            changed = {name: grid.clone() for name, grid in grids.items()}
+            changed["vocal"][..., frame] = (changed["vocal"][..., frame] + 1) % 11
+            moved = (tokens(model(changed, target)) != before).any(-1)  # [B, N]
+            assert not moved[:, :first].any() and moved[:, first].all()
+
+
+@every_variant
+def test_drop_hides_the_whole_context_from_its_rows_alone(stage, context, positions):
+    model = build(stage, context, positions)
+    (grids, target), (others, _) = ids(model), ids(model, seed=2)
+    drop = torch.tensor([False, True])
+    with torch.no_grad():
+        logits, same_target = model(grids, target, drop=drop), model(others, target, drop=drop)
+        assert torch.equal(logits[1], same_target[1])
+        assert not torch.equal(logits[0], same_target[0])
+        torch.testing.assert_close(logits[0], model(grids, target)[0], rtol=1e-5, atol=1e-5)
+
+
+@every_variant
+def test_hidden_history_is_not_heard_but_still_predicted(stage, context, positions):
+    model = build(stage, context, positions)
+    (grids, target), (_, other) = ids(model), ids(model, seed=2)
+    hide = torch.rand(2, target[0].numel(), generator=torch.Generator().manual_seed(3)) < 0.5
+    keep = torch.where(hide, interleave(other), interleave(target))  # differs from target where hidden
+    altered = keep.unflatten(1, (-1, target.shape[1])).transpose(1, 2)
+    assert not torch.equal(altered, target)
+    with torch.no_grad():
+        assert torch.equal(model(grids, target, hide=hide), model(grids, altered, hide=hide))
+        assert not torch.equal(model(grids, target), model(grids, altered))
+        plain, masked = tokens(model(grids, target)), tokens(model(grids, target, hide=hide))
+    first = int(hide[0].int().argmax())
+    assert torch.equal(plain[0, : first + 1], masked[0, : first + 1]), "a hidden token changes what follows it, not itself"
+    assert not torch.equal(plain[0, first + 1], masked[0, first + 1])
+
+
+@pytest.mark.parametrize("context", ["prefix", "aligned"])
+def test_the_order_of_streams_and_codebooks_matters(context):
+    model = build("coarse", context)
+    grids, target = ids(model)
+    swapped = {"vocal": grids["semantic"], "semantic": grids["vocal"]}
+    with torch.no_grad():
+        assert not torch.allclose(model(grids, target), model(swapped, target))
+        assert not torch.allclose(model(grids, target)[:, -1], model(grids, target.flip(1))[:, -1])
+
+
+def test_time_positions_ignore_how_many_tokens_a_frame_has():
+    """The bias of a prefix over time follows the ticks: shifted clocks change it, indices do not."""
+    model = build("coarse", "prefix", "time")
+    place = model.layout.places(2, 2)
+    bias = model.decoder.bias(model._positions(place), place.stream)
+    assert torch.equal(bias[:, 4, :3], bias[:, 4, :1].expand(-1, 3)), "codebooks of one frame are equally far away"
+    assert not torch.equal(bias[:, 4, 3], bias[:, 4, 0])
+
+
+def test_what_lies_behind_the_target_is_heard():
+    model = build("semantic", "aligned")
+    grids, target = ids(model)
+    with torch.no_grad():
+        short = model(grids, target[..., :4])
+        grids["vocal"][..., 5] = (grids["vocal"][..., 5] + 1) % 11
+        assert not torch.equal(model(grids, target[..., :4]), short)
+
+
+def test_a_context_that_does_not_cover_the_target_is_refused():
+    model = build("coarse")
+    grids, target = ids(model)
+    with pytest.raises(ValueError, match="'vocal' has shape .*covers 9 frames"):
+        model(grids | {"vocal": grids["vocal"][..., :5]}, target)
+
+
+def test_aligned_streams_must_share_a_rate(monkeypatch):
+    monkeypatch.setattr(stage_lm, "streams", lambda *sizes: different_rates(*sizes))
+    with pytest.raises(ConfigError, match="one rate; coarse has several"):
+        StageLM(config("coarse", "aligned"))
+    StageLM(config("coarse", "prefix"))
+
+
+def different_rates(*sizes):
+    from dataclasses import replace
+
+    from accompgen.stages import streams
+
+    table = streams(*sizes)
+    return table | {"vocal": replace(table["vocal"], hz=75)}
+
+
+@every_variant
+def test_an_untrained_model_knows_nothing(stage, context, positions):
+    torch.manual_seed(0)
+    model = StageLM(config(stage, context, positions, width=64, heads=4, semantic_vocab=500, bins=1024))
+    logits = model(*ids(model))
+    vocab = logits.shape[-1]
+    loss = F.cross_entropy(logits.flatten(0, 2), ids(model)[1].transpose(1, 2).flatten())
+    assert loss.item() == pytest.approx(math.log(vocab), rel=0.02)
+
+
+@pytest.mark.parametrize("context", ["prefix", "aligned"])
+def test_overfits_one_batch(context):
+    torch.manual_seed(0)
+    model = StageLM(config("coarse", context, "time", width=32))
+    grids, target = ids(model, rows=4)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+    for _ in range(60):
+        loss = F.cross_entropy(model(grids, target).flatten(0, 2), target.transpose(1, 2).flatten())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert loss.item() < 0.1  # ln 13 = 2.56 at the start
+
+
+def test_every_parameter_learns():
+    for variant in VARIANTS:
+        model = build(*variant)
+        grids, target = ids(model)
+        hide = torch.zeros(2, target[0].numel(), dtype=torch.bool)
+        hide[0, 1] = True
+        model(grids, target, drop=torch.tensor([True, False]), hide=hide).square().sum().backward()
+        for name, parameter in model.named_parameters():
+            assert parameter.grad is not None and parameter.grad.any(), f"{variant}: {name} has no gradient"
+        assert model.token_embedding.weight.grad[:SPECIALS].any(1).all() and MASK < SPECIALS
+
+
+def test_published_size_is_about_250_million_in_three_stages():
+    """12 blocks of width 640 and 10 heads, the published vocabularies, context as a prefix."""
+    published = [StageConfig(stage, width=640, heads=10, context="prefix") for stage in ("semantic", "coarse", "fine")]
+    with torch.device("meta"):
+        semantic, coarse, fine = (parameters(StageLM(sizes)) for sizes in published)
+    assert 240e6 < semantic + coarse + fine < 265e6
+    assert fine > coarse > semantic
+
+
+# ---- the stored loss ----
+
+
+def closed_form(model):
+    """Weights and ids that no random generator, and so no version of torch, can change."""
+    for number, (name, parameter) in enumerate(model.named_parameters()):
+        wave = torch.sin(0.37 * torch.arange(parameter.numel(), dtype=torch.float64) ** 2 + number).reshape(parameter.shape)
+        parameter.data = 1.0 * name.endswith("gain") + 0.3 * wave
+    grids = {}
+    for number, stream in enumerate(model.layout.streams):
+        shape = (2, stream.codebooks, LENGTHS[stream.name])
+        grids[stream.name] = ((torch.arange(math.prod(shape)) ** 2 + 7 * number) % stream.vocab).reshape(shape)
+    return {s.name: grids[s.name] for s in model.layout.context}, grids[model.layout.target.name]
+
+
+def golden_loss(stage, context, positions):
+    model = StageLM(config(stage, context, positions)).double().eval()
+    grids, target = closed_form(model)
+    hide = torch.arange(target[0].numel()).expand(2, -1) % 5 == 3
+    with torch.no_grad():
+        logits = model(grids, target, drop=torch.tensor([False, True]), hide=hide).double()
+    return F.cross_entropy(logits.flatten(0, 2), target.transpose(1, 2).flatten()).item()
+
+
+@every_variant
+def test_the_stored_loss_stands(stage, context, positions):
+    stored = json.loads(GOLDEN.read_text())
+    assert golden_loss(stage, context, positions) == pytest.approx(stored[f"{stage} {context} {positions}"], abs=1e-6)
+
+
+if __name__ == "__main__":
+    losses = {" ".join(variant): golden_loss(*variant) for variant in VARIANTS}
+    GOLDEN.parent.mkdir(exist_ok=True)
+    GOLDEN.write_text(json.dumps(losses, indent=1) + "\n")
+    print(GOLDEN.read_text())
