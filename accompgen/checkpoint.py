@@ -58,6 +58,7 @@ def save_component(directory, config: dict, tensors: dict, force: bool = False) 
         _write_json(folder / CONFIG_FILE, config)
         try:
             save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, folder / WEIGHTS_FILE)
+            (folder / WEIGHTS_FILE).chmod(0o644)  # safetensors leaves it to the owner alone
         except SafetensorError as error:  # a full disk, for one
             raise CheckpointError(f"cannot write {directory / WEIGHTS_FILE}: {error}") from error
 

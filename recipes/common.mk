@@ -49,3 +49,7 @@ $(SHARDS): $(SONGS) $(SEMANTIC) $(ACOUSTIC)
 
 $(CHECKPOINT): $(SEMANTIC) $(ACOUSTIC) $(STAGES)
 	$(ACCOMPGEN) export $(RUNS) -o $(@D) --force
+
+.PHONY: figures
+figures: $(CHECKPOINT)  ## the codec's and the stages' figures as a table
+	$(VENV)/bin/python $(ROOT)/tools/figures.py $(dir $(CHECKPOINT)) $(SONGS)
