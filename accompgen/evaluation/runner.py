@@ -93,7 +93,7 @@ def evaluate(
     if embedder:
         sets.add_distances(rows, songs, files, entries, background, settings, embedder, cache, report, progress)
     if delta:
-        rows[f"Delta ({delta[1]} - {delta[0]})"] = _difference(rows, songs, *delta, seed)
+        rows[f"Delta ({delta[1]} - {delta[0]})"] = difference(rows, songs, *delta, seed)
     return {
         "format": "accompgen-evaluation", "format_version": 1,
         "settings": asdict(settings) | {"metrics": list(settings.metrics)},
@@ -208,6 +208,7 @@ def _score_song(track, entry, settings, listener, cache, report):
     if "sanity" in settings.metrics:
         scores |= tracks.sanity_of(track, entry.vocal.seconds, cache)
         scores["flags"] = sanity.flags(scores)
+        scores["flagged"] = float(bool(scores["flags"]))
     if listener:
         heard = [
             tracks.analysis(part, entry.plan, listener, settings.tracker, cache)
@@ -228,15 +229,12 @@ def _score_song(track, entry, settings, listener, cache, report):
 
 
 def _means(songs, seed):
-    """Each measure's mean over songs with its interval; `flagged`: the share of songs with any sanity flag."""
+    """Each measure's mean over songs with its interval; `flagged` becomes the share of songs with any sanity flag."""
     names = sorted({name for scores in songs.values() for name in scores} - {"flags"})
-    row = {name: distances.mean_interval({song: scores[name] for song, scores in songs.items()}, seed) for name in names}
-    if any("flags" in scores for scores in songs.values()):
-        row["flagged"] = distances.mean_interval({song: float(bool(scores["flags"])) for song, scores in songs.items()}, seed)
-    return row
+    return {name: distances.mean_interval({song: scores[name] for song, scores in songs.items()}, seed) for name in names}
 
 
-def _difference(rows, songs, first, second, seed):
+def difference(rows, songs, first: str, second: str, seed: int = 0) -> dict:
     """The second row minus the first: means over the songs of both; distances with their two spreads as independent ones."""
     for name in (first, second):
         if name not in rows:
@@ -253,7 +251,7 @@ def _difference(rows, songs, first, second, seed):
             spread = sum(s * s for s in spreads) ** 0.5 if len(spreads) == 2 else None
             low, high = (None, None) if spread is None else (value - spread, value + spread)
             result[metric] = b | {"value": value, "low": low, "high": high}
-        elif metric != "flagged":
+        else:
             values = {
                 song: songs[second][song][metric] - songs[first][song][metric]
                 for song in both

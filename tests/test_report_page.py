@@ -1,0 +1,144 @@
+"""The table and the page: their numbers, that the page needs no other file, and that a browser draws it."""
+
+import base64
+import json
+import re
+import shutil
+import struct
+import subprocess
+import zlib
+from html.parser import HTMLParser
+
+import evaluation_songs
+import numpy as np
+import pytest
+
+from accompgen import audio
+from accompgen.evaluation import page, pictures, report
+
+
+def scores(beat, chroma, **more):
+    return {"beat_f1": beat, "chroma_reference": chroma, "flags": [], **more}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    folder = evaluation_songs.make_songs(tmp_path_factory.mktemp("page"), count=3, seconds=1.0)
+    (folder / "vocals" / "song2.wav").rename(folder / "vocals" / "a<b>&c.wav")  # a name that HTML would misread
+    (folder / "reference" / "song2.wav").rename(folder / "reference" / "a<b>&c.wav")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def results():
+    interval = {"low": 0.4, "high": 0.6, "n": 3, "songs": 3}
+    return {
+        "format": "accompgen-evaluation",
+        "settings": {"metrics": ["rhythm", "fad"], "window_seconds": 1.0, "windows": None, "seed": 0},
+        "embedding": {"name": "pocket", "sample_rate": 16000, "sha256": "ab" * 32, "note": "for development"},
+        "tracker": {"name": "librosa", "sha256": None},
+        "data": {"songs": 3, "windows": 3, "seconds": 3.0, "reference": "0123", "background": None, "annotated": 2},
+        "versions": {"python": "3.11", "absent": None},
+        "rows": {
+            "mine": {
+                "beat_f1": {"value": 0.5, **interval}, "dc_offset": {"value": 0.0, **interval},
+                "fad": {"value": 1.25, "low": None, "high": None, "n": 30, "songs": 3},
+            },
+            "empty": {},
+        },
+        "songs": {
+            "mine": {
+                "song0": scores(0.9, 0.8), "song1": scores(0.1, None), "a<b>&c": scores(0.5, 0.2) | {"flags": ["held_share"]},
+            },
+            "empty": {},
+        },
+        "problems": ["song9: <missing>"], "notes": [],
+    }  # fmt: skip
+
+
+def test_table_shows_values_intervals_and_what_is_missing(results):
+    text = report.table(results)
+    assert "| mine | 3 | 1.250 | 0.500 [0.400, 0.600] |" in text and "| empty | - | - | - |" in text
+    assert "embedding pocket (for development), 16000 Hz, weights abababababab" in text and "n = 30 embeddings" in text
+    assert "annotated beats for 2 of 3 songs" in text and "What is missing:\n\n- song9: <missing>" in text
+    assert "KAD" not in text.splitlines()[0]  # no row has it
+
+
+def test_songs_are_ranked_by_the_mean_of_their_places():
+    songs = {
+        "good": scores(0.9, 0.9, song_fad=1.0), "bad": scores(0.1, 0.2, song_fad=9.0),
+        "half": scores(0.8, 0.3, song_fad=2.0), "unknown": {"flags": []},
+    }  # fmt: skip
+    assert page.rank(songs) == ["good", "half", "bad", "unknown"]
+
+
+class Outside(HTMLParser):
+    """What a page asks for from elsewhere."""
+
+    def __init__(self):
+        super().__init__()
+        self.found, self.audios, self.images = [], [], []
+
+    def handle_starttag(self, tag, attributes):
+        for name, value in attributes:
+            if name in ("src", "href"):
+                {"audio": self.audios, "img": self.images}.get(tag, self.found).append(value)
+                if not value.startswith("data:"):
+                    self.found.append(value)
+
+
+@pytest.fixture(scope="module")
+def written(place, results, tmp_path_factory):
+    out = tmp_path_factory.mktemp("out")
+    return page.write_page(results, {"mine": place / "reference"}, place / "vocals", out, progress=False)
+
+
+def test_page_holds_everything_and_asks_for_nothing(written, place):
+    text = written.read_text()
+    parser = Outside()
+    parser.feed(text)
+    assert parser.found == [] and "http" not in re.sub(r"base64,[^']*", "", text)
+    assert len(parser.audios) == len(parser.images) // 2 == 3 * 3  # vocal, accompaniment, mix of three songs
+    assert "a&lt;b&gt;&amp;c" in text and "<b>&c" not in text and "&lt;missing&gt;" in text and "<!--" not in text
+    wav, rate = audio.decode(base64.b64decode(parser.audios[1].partition(",")[2])), 24000
+    data = json.loads(re.search(r'id="data">(.*?)</script>', text, re.S)[1])
+    assert data["rows"]["mine"][2][0] == "a<b>&c" and data["rows"]["mine"][2][2] == ["held_share"]
+    assert abs(wav.shape[1] - rate) < 3000  # one second, as MP3 pads it
+
+
+def test_page_of_another_row_is_refused(results, place, tmp_path):
+    with pytest.raises(ValueError, match="no row 'theirs' to listen to"):
+        page.write_page(results, {"mine": place / "reference"}, place / "vocals", tmp_path, row="theirs", progress=False)
+
+
+def decode_png(data):
+    """[H, W, 3] of a PNG as `pictures.png` writes it."""
+    width, height = struct.unpack(">II", data[16:24])
+    size = struct.unpack(">I", data[33:37])[0]
+    rows = np.frombuffer(zlib.decompress(data[41 : 41 + size]), np.uint8).reshape(height, 1 + 3 * width)
+    return rows[:, 1:].reshape(height, width, 3)
+
+
+def test_pictures_show_pitch_where_it_is():
+    time = np.arange(48000) / 24000
+    low, high = (0.3 * np.sin(2 * np.pi * f * time).astype(np.float32) for f in (220, 3520))
+    spectrogram = decode_png(pictures.mel_picture(np.concatenate([low, high]))).sum(axis=2)
+    assert spectrogram.shape == (96, 201)
+    rows = spectrogram[:, [50, 150]].argmax(axis=0)  # counted from the top
+    assert rows[0] > 75 > 45 > rows[1]
+    chroma = decode_png(pictures.chroma_picture(low)).sum(axis=2)
+    assert chroma.shape == (12 * 12, 16 * 4)
+    assert {int(row) // 12 for row in np.argwhere(chroma == chroma.max())[:, 0]} == {11 - 9}  # A, with C at the bottom
+
+
+def test_a_browser_draws_the_page(written, tmp_path):
+    browser = shutil.which("chromium") or shutil.which("chromium-browser")
+    if not browser:
+        pytest.skip("chromium is not installed")
+    flags = [
+        "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+        "--disable-component-update", "--disable-sync", f"--user-data-dir={tmp_path / 'profile'}",
+    ]  # fmt: skip
+    done = subprocess.run([browser, *flags, "--dump-dom", written.as_uri()], capture_output=True, text=True, timeout=120)
+    table = re.search(r'<table id="songs">(.*?)</table>', done.stdout, re.S)[1]  # drawn by the script
+    assert table.count("<tr>") == 4 and "0.900" in table and "held_share" in table
