@@ -132,7 +132,8 @@ def test_key_of_a_cadence(tonic, third, name):
     "estimated, reference, score",
     [
         ("C:maj", "C:maj", 1), ("G:maj", "C:maj", 0.5), ("F:maj", "C:maj", 0.5), ("A:min", "C:maj", 0.3),
-        ("C:maj", "A:min", 0.3), ("C:min", "C:maj", 0.2), ("D:maj", "C:maj", 0), ("E:min", "C:maj", 0), ("A:min", "A:dor", 1), ("Db:maj", "C#:mix", 1),
+        ("C:maj", "A:min", 0.3), ("C:min", "C:maj", 0.2), ("D:maj", "C:maj", 0), ("E:min", "C:maj", 0),
+        ("A:min", "A:dor", 1), ("Db:maj", "C#:mix", 1),
         (None, "C:maj", 0), ("C:maj", None, None),
     ],
 )  # fmt: skip

@@ -47,12 +47,14 @@ DIVIDED = ("training.codec", "training.hubert")
 # Libraries that may be imported anywhere; every other one lives in one file, those named here in the files named here.
 EVERYWHERE = {"torch", "numpy", "safetensors", "tqdm"}
 LIVES_IN = {
-    "transformers": {"tokens.hubert", "tokens.hubert_weights", "tokens.acoustic"},
+    "transformers": {"tokens.hubert", "tokens.hubert_weights", "tokens.acoustic", "evaluation.embeddings"},  # CLAP
     "sklearn": {"tokens.kmeans"},
     "soundfile": {"audio"},
     "soxr": {"audio"},
     "pyloudnorm": {"audio"},
     "demucs": {"data.separate"},
+    "ray": {"data.executors"},
+    "librosa": {"evaluation.listen", "data.augment"},  # beats and onsets; pitch and speed
     "deepspeed": {"training.engine"},
 }
 NOWHERE = {"x_transformers", "fairseq", "encodec", "torchaudio", "torchvision", "omegaconf", "hydra", "tools", "tests"}
