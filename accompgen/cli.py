@@ -5,7 +5,9 @@ Whatever takes time to import is imported inside the verbs, so that --help answe
 """
 
 import argparse
+import os
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 STAGES = ("semantic", "coarse", "fine")
@@ -15,7 +17,9 @@ def main(argv=None) -> int:
     """Run one command; returns the exit status."""
     parser = argparse.ArgumentParser(prog="accompgen", description="A singing voice goes in, a band comes out.")
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
-    for add in (add_generate, add_encode, add_decode, add_synthesize, add_tokenize, add_train, add_export, add_fetch, add_info):
+    for add in (add_generate, add_encode, add_decode, add_synthesize, add_prepare, add_tokenize, add_train, add_export):
+        add(verbs)
+    for add in (add_fetch, add_info):
         add(verbs)
     args = parser.parse_args(argv)
     try:
@@ -215,22 +219,62 @@ def add_synthesize(verbs):
 
 
 def run_synthesize(args) -> int:
-    from tqdm import tqdm
-
     from accompgen.data.synthetic.make import make_songs
 
-    with tqdm(desc="songs", unit="song", file=sys.stderr, disable=args.quiet, leave=False) as bar:
-
-        def show(done, total):
-            bar.total = total
-            bar.update(done - bar.n)
-
+    with _song_bar(args.quiet) as show:
         manifest = make_songs(
             args.out, args.count, args.seed, corpus=args.corpus, soundfont=args.soundfont, workers=args.workers,
             validation=args.validation, test=args.test, seconds=args.seconds, stems=args.stems, progress=show,
         )  # fmt: skip
     print(manifest)
     return 0
+
+
+def add_prepare(verbs):
+    parser = verbs.add_parser("prepare", help="songs as found -> pairs to train on", description="A stopped call goes on.")
+    parser.add_argument("source", metavar="SOURCE", type=Path, help="a .jsonl or .csv manifest, or a folder of songs")
+    parser.add_argument("-o", "--out", metavar="DIR", type=Path, required=True, help="the pairs, their manifest and a report")
+    parser.add_argument("--config", metavar="FILE.toml", type=Path, help="how songs are cut and filtered")
+    parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], help="such as segment_seconds=20")
+    parser.add_argument("--separator", metavar="NAME|FILE", help="the demucs model for mixtures, such as htdemucs")
+    parser.add_argument("--held-out", metavar="X", type=float, default=0.05, help="share for validation, and for test (0.05)")
+    parser.add_argument("--licence", metavar="TEXT", default="unknown", help="of the songs that say none")
+    parser.add_argument("--executor", choices=("local", "ray"), default="local", help="(default: local)")
+    parser.add_argument("--workers", metavar="N", type=int, help="processes (default: 2)")
+    parser.add_argument("--device", metavar="DEVICE", default="cpu", help="of the separator (default: cpu)")
+    parser.add_argument("--force", action="store_true", help="make anew what other settings left there")
+    parser.add_argument("--quiet", action="store_true", help="no progress on stderr")
+    parser.set_defaults(run=run_prepare)
+
+
+def run_prepare(args) -> int:
+    from accompgen.config import from_dict, read_toml
+    from accompgen.data.prepare import prepare, table
+    from accompgen.data.segments import PrepareConfig
+
+    values = read_toml(args.config or os.devnull, args.set)  # without a file, the defaults
+    config = from_dict(PrepareConfig, values, str(args.config or "--set"))
+    with _song_bar(args.quiet) as show:
+        report = prepare(
+            args.source, args.out, config, separator=args.separator, device=args.device, held_out=args.held_out,
+            licence=args.licence, executor=args.executor, workers=args.workers, force=args.force, progress=show,
+        )  # fmt: skip
+    print(table(report))
+    return 0
+
+
+@contextmanager
+def _song_bar(quiet):
+    """A progress bar over songs on stderr, as the function progress(done, total)."""
+    from tqdm import tqdm
+
+    with tqdm(desc="songs", unit="song", file=sys.stderr, disable=quiet, leave=False) as bar:
+
+        def show(done, total):
+            bar.total = total
+            bar.update(done - bar.n)
+
+        yield show
 
 
 def add_tokenize(verbs):

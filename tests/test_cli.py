@@ -49,7 +49,9 @@ def test_help_answers_at_once():
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 0.5
 
 
-@pytest.mark.parametrize("verb", ["generate", "encode", "decode", "synthesize", "tokenize", "train", "export", "fetch", "info"])
+@pytest.mark.parametrize(
+    "verb", ["generate", "encode", "decode", "synthesize", "prepare", "tokenize", "train", "export", "fetch", "info"]
+)
 def test_every_verb_has_help(verb, capsys):
     with pytest.raises(SystemExit) as exit:
         main([verb, "--help"])
@@ -213,19 +215,24 @@ def test_train_finds_the_trainer_of_a_configuration(recorded, root, tmp_path, ca
 def test_data_verbs_pass_on_what_they_were_given(recorded, tmp_path, capsys):
     calls, record = recorded
     record("data.synthetic.make.make_songs", "songs/manifest.jsonl")
+    record("data.prepare.prepare", {})
+    record("data.prepare.table", "songs 2 of 3 kept")
     record("data.tokenize.tokenize_manifest", {"songs": 2, "hours": 0.1})
     record("training.export.export_checkpoint")
     record("tokens.fetch.fetch", "cache/file.pt")
     assert main("synthesize -o songs --count 3 --validation 1 --test 2 --seconds 8 --seed 4 --workers 1 --quiet".split()) == 0
+    assert main("prepare found -o pairs --set segment_seconds=20.0 --separator htdemucs --executor ray --quiet".split()) == 0
     assert main("tokenize m.jsonl -o shards --semantic-tokenizer s --acoustic-tokenizer a --workers 1".split()) == 0
     assert main(["export", "a", "b", "-o", "checkpoint", "--about", "name=small", "--about", "data=x = y", "--force"]) == 0
     assert main(["fetch", "hubert-base", "--quiet"]) == 0
-    songs, shards, checkpoint, fetched = calls
+    songs, pairs, _, shards, checkpoint, fetched = calls
     assert songs[1] == (Path("songs"), 3, 4) and (songs[2]["validation"], songs[2]["test"], songs[2]["seconds"]) == (1, 2, 8.0)
+    assert pairs[1][:2] == (Path("found"), Path("pairs")) and pairs[1][2].segment_seconds == 20.0
+    assert (pairs[2]["separator"], pairs[2]["executor"], pairs[2]["workers"]) == ("htdemucs", "ray", None)
     assert shards[1] == (Path("m.jsonl"), Path("s"), Path("a"), Path("shards")) and shards[2]["workers"] == 1
     assert checkpoint[1] == ([Path("a"), Path("b")], Path("checkpoint"), {"name": "small", "data": "x = y"})
     assert checkpoint[2] == {"force": True, "unfinished": False} and fetched[1][0] == "hubert-base"
-    assert capsys.readouterr().out.split("\n")[:4] == ["songs/manifest.jsonl", "songs: 2", "hours: 0.1", "checkpoint"]
+    assert capsys.readouterr().out.split("\n")[:3] == ["songs/manifest.jsonl", "songs 2 of 3 kept", "songs: 2"]
 
 
 def test_info_names_versions_devices_and_checkpoints(tiny_checkpoint, monkeypatch, capsys):
