@@ -26,6 +26,7 @@ MAY_IMPORT = {
     "model": ("config", "stages", "layout"),  # integers, never tokens
     "generation": ("model", "layout", "stages", "config"),
     "generation.song": ("audio",),  # the finished song and its files, divided from pipeline.py
+    "generation.many": ("audio",),  # songs into a folder, as song.py
     "generation.pipeline": ("model", "layout", "stages", "config", "tokens", "audio", "checkpoint"),
     "data": ("audio", "tokens", "layout", "stages", "config"),
     "data.tokenize": ("audio", "tokens", "layout", "stages", "config", "checkpoint"),  # hashes of the tokenizers

@@ -17,7 +17,8 @@ class ManifestError(ValueError):
 class Song:
     """A song of a manifest: a vocal and its accompaniment, or a mixture still to be separated.
 
-    `meta` names a JSON file with what is known about the music (beats, chords, key, bpm, notes), or is None.
+    `meta` names a JSON file with what is known about the music (beats, chords, key, bpm, notes), or is None. `separated` says
+    that the two were one recording, so that each holds residue of the other.
     """
 
     id: str
@@ -28,6 +29,7 @@ class Song:
     accompaniment: Path | None = None
     mixture: Path | None = None
     meta: Path | None = None
+    separated: bool = False
 
     def __post_init__(self):
         if not self.id or any(c in self.id for c in "/\\\0") or self.id.startswith("."):
@@ -71,7 +73,7 @@ def write_manifest(path, songs):
     path = Path(path)
     lines = []
     for song in songs:
-        values = {name: value for name, value in vars(song).items() if value is not None}
+        values = {name: value for name, value in vars(song).items() if value is not None and value is not False}
         for name in set(_PATHS) & set(values):
             values[name] = Path(os.path.relpath(values[name], path.parent)).as_posix()
         lines.append(json.dumps(values, ensure_ascii=False) + "\n")

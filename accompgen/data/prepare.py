@@ -1,0 +1,185 @@
+"""Songs as found -> pairs: separated or summed where need be, cut, filtered, without duplicates, with a report of it all.
+
+DIR/settings.json          what the folder was begun with
+DIR/songs/<xx>/<id>-000.vocal.flac, .accompaniment.flac, .json    a piece, mono, and what is known about its music
+DIR/songs/<xx>/<id>.record.json    what became of a song; written last, so that a stopped run goes on after it
+DIR/manifest.jsonl, report.json, dropped.jsonl    written at the end, from the records
+"""
+
+import json
+from collections import Counter
+from pathlib import Path
+
+from accompgen import audio
+from accompgen.config import to_dict
+from accompgen.data.executors import check_executor, run_tasks
+from accompgen.data.prepare_song import Job, finished, song_folder, write_json
+from accompgen.data.segments import PrepareConfig
+from accompgen.data.songs import Song, write_manifest
+from accompgen.data.sources import choose_split, read_sources
+
+EXAMPLES = 5  # ids that the report names for each reason
+
+
+class PrepareError(ValueError):
+    """A folder that cannot be prepared into; the message says what to do."""
+
+
+def prepare(
+    source,
+    directory,
+    config: PrepareConfig = PrepareConfig(),  # noqa: B008, frozen
+    *,
+    separator: str | None = None,
+    device: str = "cpu",
+    held_out: float = 0.05,
+    licence: str = "unknown",
+    executor: str = "local",
+    workers: int | None = None,
+    force: bool = False,
+    progress=None,
+) -> dict:
+    """Prepare the songs of a manifest or folder into `directory`; songs finished by an earlier run are kept.
+
+    Args:
+        source: a .jsonl or .csv manifest, or a folder; see data/sources.py.
+        separator: the demucs model for mixtures (data/separate.py); needed only where there are some.
+        held_out: share of the songs without a split that goes to validation, and the same to test.
+        licence: of the songs that say none.
+        executor, workers: see data/executors.py.
+        force: go on in a folder that was begun with other settings; its songs are made anew.
+        progress: called as progress(done, total) after every song.
+
+    Returns:
+        The report (also DIR/report.json): {"songs", "pieces", "hours", "dropped", "licences", "speed", "settings"}.
+
+    Raises:
+        PrepareError: another run's settings, mixtures without a separator, held_out out of range, nothing kept.
+        ManifestError, ExecutorError, SeparationError, ImportError: see there. A song that cannot be used is no error: it is
+            dropped with its reason.
+    """
+    directory = Path(directory)
+    if not 0 <= held_out <= 0.5:
+        raise PrepareError(f"held_out is {held_out}; expected 0 to 0.5")
+    check_executor(executor, workers)
+    sources = read_sources(source)
+    if separator is None and any(song.mixture for song in sources):
+        first = next(song for song in sources if song.mixture)
+        raise PrepareError(f"{first.mixture} is a mixture, and no separator was chosen; give --separator htdemucs, or weights")
+    job = Job(str(directory), config, separator, device)
+    _settle(directory, job, force)
+    records = {song.id: record for song in sources if (record := finished(song, job))}
+    tasks = {song.id: (song,) for song in sources if song.id not in records}
+    for done, (name, record) in enumerate(run_tasks(job, tasks, executor, workers), 1):
+        records[name] = record
+        if progress:
+            progress(done, len(tasks))
+    report = _conclude(directory, sources, records, held_out, licence)
+    report["settings"] = _settings(job)
+    write_json(directory / "report.json", report)
+    if not report["pieces"]["kept"]:
+        reasons = ", ".join(f"{reason} ({count['count']})" for reason, count in report["dropped"].items())
+        raise PrepareError(f"nothing of {source} can be used: {reasons}; see {directory / 'dropped.jsonl'}")
+    return report
+
+
+# ---- records and the report --------------------------------------------------------------------------------------------------
+
+
+def _settings(job):
+    from accompgen.data.separate import describe
+
+    return {"config": to_dict(job.config), "separator": describe(job.separator) if job.separator else None}
+
+
+def _settle(directory, job, force):
+    """Make the folder and write its settings, or compare them with those it was begun with."""
+    path, settings = directory / "settings.json", _settings(job)
+    begun = json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+    if begun is not None and begun != settings:
+        if not force:
+            flat = {**begun["config"], "separator": begun["separator"]}
+            asked = {**settings["config"], "separator": settings["separator"]}
+            other = ", ".join(f"{k} {flat.get(k)!r} (asked now: {v!r})" for k, v in asked.items() if flat.get(k) != v)
+            raise PrepareError(f"{directory} was begun with {other}; choose another folder, or force to make its songs anew")
+        for record in (directory / "songs").glob("*/*.record.json"):
+            record.unlink()
+    for rest in (directory / "songs").glob("*/.*"):  # of a run that was killed while it wrote
+        rest.unlink()
+    directory.mkdir(parents=True, exist_ok=True)
+    write_json(path, settings)
+
+
+def _conclude(directory, sources, records, held_out, licence):
+    """Leave out duplicates, write the manifest and the list of what was dropped -> the report."""
+    songs, dropped, first, licences, kept = [], [], {}, Counter(), 0
+    for source in sources:
+        record = records[source.id]
+        about = {"song": source.id}
+        if "reason" in record:
+            dropped.append(about | {key: record[key] for key in ("seconds", "reason", "detail")})
+            continue
+        if record["digest"] in first:
+            detail = f"the same sound as {first[record['digest']]}"
+            dropped.append(about | {"seconds": record["seconds"], "reason": "duplicate", "detail": detail})
+            continue
+        first[record["digest"]] = source.id
+        dropped += [about | piece for piece in record["dropped"]]
+        kept += bool(record["pieces"])
+        for piece in record["pieces"]:
+            songs.append(_song(directory, source, piece, choose_split(source, held_out), source.licence or licence))
+            licences[source.licence or licence] += piece["seconds"]
+    write_manifest(directory / "manifest.jsonl", songs)
+    lines = "".join(json.dumps(item, ensure_ascii=False) + "\n" for item in dropped)
+    audio.write_bytes(directory / "dropped.jsonl", lines.encode())
+    found, cpu = (sum(records[s.id][key] for s in sources) / 3600 for key in ("seconds", "cpu_seconds"))
+    hours = {"found": found, "kept": sum(song.seconds for song in songs) / 3600}
+    for split in sorted({song.split for song in songs}):
+        hours[split] = sum(song.seconds for song in songs if song.split == split) / 3600
+    return {
+        "songs": {"found": len(sources), "kept": kept},
+        "pieces": {"kept": len(songs), "dropped": sum("start" in item for item in dropped)},
+        "hours": {name: round(value, 4) for name, value in hours.items()},
+        "dropped": _by_reason(dropped),
+        "licences": {name: round(seconds / 3600, 4) for name, seconds in sorted(licences.items())},
+        "speed": {"core_hours": round(cpu, 5), "hours_per_core_hour": round(found / cpu, 1) if cpu else None},
+    }
+
+
+def _song(directory, source, piece, split, licence):
+    folder = song_folder(directory, source.id)
+    vocal, band, meta = (folder / (piece["id"] + ending) for ending in (".vocal.flac", ".accompaniment.flac", ".json"))
+    return Song(piece["id"], split, licence, piece["seconds"], vocal, band, meta=meta, separated=source.mixture is not None)
+
+
+def _by_reason(dropped):
+    """Reason -> {"count", "seconds", "examples"}, the costliest first."""
+    reasons = {}
+    for item in dropped:
+        entry = reasons.setdefault(item["reason"], {"count": 0, "seconds": 0.0, "examples": []})
+        entry["count"] += 1
+        entry["seconds"] = round(entry["seconds"] + item["seconds"], 2)
+        if len(entry["examples"]) < EXAMPLES and item["song"] not in entry["examples"]:
+            entry["examples"].append(item["song"])
+    return dict(sorted(reasons.items(), key=lambda pair: -pair[1]["seconds"]))
+
+
+def table(report: dict) -> str:
+    """The report as lines for people."""
+    songs, pieces, hours = report["songs"], report["pieces"], report["hours"]
+    lines = [
+        f"songs   {songs['kept']} of {songs['found']} kept",
+        f"pieces  {pieces['kept']} kept, {pieces['dropped']} dropped",
+        f"hours   {hours['kept']:.3f} of {hours['found']:.3f} kept: "
+        + ", ".join(f"{name} {value:.3f}" for name, value in hours.items() if name not in ("kept", "found")),
+        "licence " + "; ".join(f"{name}: {value:.3f} h" for name, value in report["licences"].items()),
+    ]
+    if report["speed"]["hours_per_core_hour"]:
+        lines.append(f"speed   {report['speed']['hours_per_core_hour']:.1f} hours of sound per core-hour")
+    if report["dropped"]:
+        width = max(map(len, report["dropped"]))
+        lines.append("dropped " + "why".ljust(width) + "  times  minutes  for example")
+        for reason, entry in report["dropped"].items():
+            examples = ", ".join(entry["examples"][:2])
+            lines.append(f"        {reason.ljust(width)}  {entry['count']:5d}  {entry['seconds'] / 60:7.2f}  {examples}")
+    return "\n".join(lines)

@@ -1,0 +1,192 @@
+"""One song as found -> its pieces as files, and a record of what became of it."""
+
+import hashlib
+import json
+import os
+import time
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from accompgen import audio
+from accompgen.data.pairs import BLOCKS_PER_SECOND
+from accompgen.data.segments import PrepareConfig, choose, clipped_share
+from accompgen.data.sources import Source
+
+
+class Unusable(ValueError):
+    """A song that is dropped as a whole: a reason of few words, and details."""
+
+    def __init__(self, reason: str, detail: str = ""):
+        super().__init__(f"{reason}: {detail}")
+        self.reason, self.detail = reason, detail
+
+
+@dataclass(frozen=True)
+class Job:
+    """What every song of a folder is made with."""
+
+    directory: str
+    config: PrepareConfig
+    separator: str | None
+    device: str
+
+    def load(self):
+        return _Separators(self)
+
+    def work(self, separators, source: Source) -> dict:
+        return prepare_song(source, self, separators)
+
+
+class _Separators:
+    """The separation model, loaded when the first mixture comes: pairs need none."""
+
+    def __init__(self, job):
+        self.job, self.model = job, None
+
+    def split(self, wav, rate):
+        if self.model is None:
+            from accompgen.data.separate import load_separator
+
+            self.model = load_separator(self.job.separator, self.job.device)
+        return (*self.model.split(wav, rate), self.model.rate)
+
+
+def prepare_song(source: Source, job: Job, separators) -> dict:
+    """Write the pieces of one song and its record, and return the record; a song that cannot be used has a reason in it."""
+    start, folder = time.process_time(), song_folder(job.directory, source.id)
+    folder.mkdir(parents=True, exist_ok=True)
+    record = {"id": source.id, "stamp": _stamp(source), "seconds": 0.0, "digest": None, "pieces": [], "dropped": []}
+    try:
+        voice, band = _waves(source, job.config, separators, record)
+        for piece in choose(voice, band, job.config):
+            _settle_piece(piece, source, (voice, band), job, folder, record)
+    except Unusable as error:  # a place that cannot be written stops the run
+        record |= {"reason": error.reason, "detail": error.detail, "pieces": [], "dropped": []}
+    record["cpu_seconds"] = round(time.process_time() - start, 3)
+    write_json(_record_path(job, source.id), record)
+    return record
+
+
+def _settle_piece(piece, source, waves, job, folder, record):
+    start = piece.first / BLOCKS_PER_SECOND
+    if piece.reason:
+        record["dropped"].append({"start": round(start, 2), "seconds": piece.seconds, "reason": piece.reason})
+        return
+    size = job.config.sample_rate // BLOCKS_PER_SECOND
+    name = f"{source.id}-{len(record['pieces']):03d}"
+    for part, wav in zip(("vocal", "accompaniment"), waves):
+        cut = wav[piece.first * size : (piece.first + piece.blocks) * size]
+        audio.write(folder / f"{name}.{part}.flac", cut[None], job.config.sample_rate, "PCM_16")
+    write_json(folder / f"{name}.json", _about(source, piece, start))
+    record["pieces"].append({"id": name, "start": round(start, 2), "seconds": piece.seconds})
+
+
+def _waves(source, config, separators, record):
+    """Voice and accompaniment [T] at the config's rate, mono, not clipping; length and digest go into the record."""
+    if source.mixture is None and source.accompaniment is None and not source.stems:
+        raise Unusable("a vocal without accompaniment", str(source.vocal))
+    parts = [_read(path) for path in source.files]
+    record["seconds"] = round(min(wav.shape[1] / rate for wav, rate in parts), 3)
+    _check_parts(source, parts, config)
+    record["digest"] = _digest(parts)
+    if source.mixture is not None:
+        voice, rest, rate = separators.split(*parts[0])
+        waves = [_mono(voice, rate, config), _mono(rest, rate, config)]
+    else:
+        waves = [_mono(wav, rate, config) for wav, rate in parts]
+    samples = min(map(len, waves))
+    voice, band = waves[0][:samples], sum(wav[:samples] for wav in waves[1:])
+    loudest = max(audio.peak(voice), audio.peak(band))
+    scale = np.float32(min(1.0, audio.PEAK_LIMIT / max(loudest, 1e-9)))  # one for both: the balance stays
+    return voice * scale, band * scale
+
+
+def _read(path):
+    if not path.exists():
+        raise Unusable("a file is missing", str(path))
+    try:
+        return audio.read(path)
+    except audio.AudioError as error:
+        raise Unusable("cannot be read as sound", str(error)) from error
+
+
+def _digest(parts):
+    """Of the decoded sound in 16 bits, so that the same in another container, number of channels or bit depth is found."""
+    digest = hashlib.sha256()
+    for wav, _ in parts:
+        digest.update(np.clip(np.round(audio.to_mono(wav) * 32768), -32768, 32767).astype(np.int16).tobytes())
+    return digest.hexdigest()
+
+
+def _mono(wav, rate, config):
+    return audio.resample(audio.to_mono(wav), rate, config.sample_rate)
+
+
+def _check_parts(source, parts, config):
+    seconds = [wav.shape[1] / rate for wav, rate in parts]
+    if max(seconds) - min(seconds) > config.length_tolerance_seconds:
+        lengths = ", ".join(f"{path.name} {length:.2f} s" for path, length in zip(source.files, seconds))
+        raise Unusable("the files of the pair differ in length", lengths)
+    if min(seconds) < config.min_seconds:
+        raise Unusable("song too short", f"{min(seconds):.2f} s")
+    if max(seconds) > 60 * config.max_minutes:
+        raise Unusable("song too long", f"{max(seconds) / 60:.1f} minutes")
+    worst = max(clipped_share(wav) for wav, _ in parts)
+    if worst > config.max_clipped_share:
+        raise Unusable("clipped", f"{100 * worst:.2f} % of the samples are at full scale")
+
+
+def _about(source, piece, start):
+    """What is known about a piece's music: the song's own values, and events of its meta file, moved and clipped."""
+    end = start + piece.seconds
+    values = {"song": source.id, "start": round(start, 2), "seconds": piece.seconds, "lufs": list(piece.lufs)}
+    values |= {name: getattr(source, name) for name in ("bpm", "key") if getattr(source, name) is not None}
+    if source.tags:
+        values["tags"] = list(source.tags)
+    if source.meta is None:
+        return values
+    try:
+        known = json.loads(Path(source.meta).read_text(encoding="utf-8"))
+        moved = {"beats": [[round(time - start, 4), *rest] for time, *rest in known.get("beats", ()) if start <= time < end]}
+        for name in ("chords", "notes"):  # [from, to, ...]
+            events = [event for event in known.get(name, ()) if event[1] > start and event[0] < end]
+            moved[name] = [[round(max(a, start) - start, 4), round(min(b, end) - start, 4), *rest] for a, b, *rest in events]
+    except (OSError, ValueError, TypeError, AttributeError, IndexError) as error:
+        raise Unusable("its meta file cannot be used", f"{source.meta}: {error}") from error
+    said = {name: known[name] for name in ("bpm", "key", "metre") if name in known}
+    return values | said | {name: events for name, events in moved.items() if events}
+
+
+def song_folder(directory, name: str) -> Path:
+    """Where the pieces of a song lie: one of 256 folders, so that none holds a million files."""
+    return Path(directory) / "songs" / hashlib.sha256(name.encode()).hexdigest()[:2]
+
+
+def _record_path(job, name):
+    return song_folder(job.directory, name) / f"{name}.record.json"
+
+
+def _stamp(source):
+    """Tells whether a song changed since its record was written: what was said about it, and its files' sizes and times."""
+    values = asdict(replace(source, split=None, licence=None))  # these two are settled at the end
+    files = [path for path in (*source.files, source.meta) if path is not None]
+    stats = [(path.stat().st_size, path.stat().st_mtime_ns) if path.exists() else None for path in files]
+    return hashlib.sha256(json.dumps([values, stats], default=str, sort_keys=True).encode()).hexdigest()
+
+
+def finished(source, job):
+    """The record of a song that an earlier run finished, if it is still about the same files and its pieces are there."""
+    path = _record_path(job, source.id)
+    if not path.exists():
+        return None
+    record = json.loads(path.read_text(encoding="utf-8"))
+    pieces = (path.with_name(f"{piece['id']}.json") for piece in record["pieces"])
+    return record if record["stamp"] == _stamp(source) and all(piece.exists() for piece in pieces) else None
+
+
+def write_json(path, values):
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(json.dumps(values, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    os.replace(temporary, path)
