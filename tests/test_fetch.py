@@ -84,13 +84,15 @@ def broken_download(site, folder, name="hubert-base", at=1000):
 
 
 def test_the_published_table():
-    assert set(PUBLISHED) == {"hubert-base", "hubert-large", "encodec-24khz"}
+    assert set(PUBLISHED) == {"hubert-base", "hubert-large", "encodec-24khz", "vggish", "clap-music", "beat-this"}
     encodec = PUBLISHED["encodec-24khz"]
     assert encodec.sha256.startswith("d7cc33bc") and "d7cc33bc" in encodec.file
     assert PUBLISHED["hubert-large"].sha256 is None  # nobody printed one that a second source confirms
-    for row in PUBLISHED.values():
-        assert row.url.startswith("https://dl.fbaipublicfiles.com/") and row.url.endswith("/" + row.file)
-        assert row.sha256 is None or len(row.sha256) == 64
+    for name, row in PUBLISHED.items():
+        assert row.url.startswith("https://") and (row.sha256 is None or len(row.sha256) == 64)
+        if name.startswith(("hubert", "encodec")):
+            assert row.url.startswith("https://dl.fbaipublicfiles.com/") and row.url.endswith("/" + row.file)
+    assert PUBLISHED["clap-music"].file.endswith(f"-{PUBLISHED['clap-music'].sha256[:8]}.bin")  # as its reader checks it
 
 
 def test_a_whole_download_is_checked_and_leaves_nothing_else(site, tmp_path, capsys):

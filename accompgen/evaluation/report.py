@@ -21,23 +21,29 @@ SANITY = {
 }  # fmt: skip
 
 
-def write_results(results: dict, out) -> None:
-    """Write results.json and table.md into the folder `out`, made if missing.
+FORMAT = "accompgen-evaluation"
 
-    Raises EvaluationError where `out` holds a results.json that is not an evaluation's.
-    """
+
+def check_out(out) -> None:
+    """Raise EvaluationError where the folder `out` holds a results.json that is not an evaluation's."""
+    path = Path(out) / "results.json"
+    if not path.exists():
+        return
+    try:
+        ours = json.loads(path.read_text(encoding="utf-8"))["format"] == FORMAT
+    except (OSError, ValueError, KeyError, TypeError):
+        ours = False
+    if not ours:
+        raise EvaluationError(f"{path} is no result of an evaluation, so it is not replaced; choose another folder")
+
+
+def write_results(results: dict, out) -> None:
+    """Write results.json and table.md into the folder `out`, made if missing; errors as `check_out`."""
+    check_out(out)
     out = Path(out)
-    path = out / "results.json"
-    if path.exists():
-        try:
-            ours = json.loads(path.read_text(encoding="utf-8")).get("format") == results["format"]
-        except (OSError, ValueError, AttributeError):
-            ours = False
-        if not ours:
-            raise EvaluationError(f"{path} is no result of an evaluation, so it is not replaced; choose another folder")
     out.mkdir(parents=True, exist_ok=True)
     audio.write_bytes(out / "table.md", table(results).encode())
-    audio.write_bytes(path, (json.dumps(results, indent=1, ensure_ascii=False) + "\n").encode())
+    audio.write_bytes(out / "results.json", (json.dumps(results, indent=1, ensure_ascii=False) + "\n").encode())
 
 
 def show(value, decimals: int) -> str:

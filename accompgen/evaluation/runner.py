@@ -15,6 +15,7 @@ from accompgen.evaluation import beats, distances, folders, measures, sanity, se
 from accompgen.evaluation.cache import Cache
 from accompgen.evaluation.embeddings import find_embedding
 from accompgen.evaluation.folders import EvaluationError, Report, plan_windows
+from accompgen.evaluation.report import FORMAT
 
 METRICS = ("fad", "kad", "apa", "rhythm", "harmony", "sanity")
 SILENT_ROW = "every file of this row is silent"
@@ -95,7 +96,7 @@ def evaluate(
     if delta:
         rows[f"Delta ({delta[1]} - {delta[0]})"] = difference(rows, songs, *delta, seed)
     return {
-        "format": "accompgen-evaluation", "format_version": 1,
+        "format": FORMAT, "format_version": 1,
         "settings": asdict(settings) | {"metrics": list(settings.metrics)},
         "embedding": embedder and {"name": embedder.name, "sample_rate": embedder.rate, "sha256": embedder.identity,
                                    "note": embedder.note},

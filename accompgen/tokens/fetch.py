@@ -1,4 +1,4 @@
-"""Published weights into the cache: HuBERT Base and Large as fairseq wrote them, EnCodec at 24 kHz.
+"""Published weights into the cache: HuBERT as fairseq wrote it, EnCodec at 24 kHz, and what the evaluation listens with.
 
 A download goes to `<file>.part` and takes the file's name only when it is complete and its hash is right. One that was
 interrupted resumes where it stopped (HTTP Range), or starts again if the server cannot or if its file changed meanwhile.
@@ -47,6 +47,7 @@ class Published:
 
 # HuBERT Base: hash as in the checkpoint table of facebookresearch/textlesslib, the same on several mirrors.
 # EnCodec: its name carries the first 8 digits of this hash; size and whole hash as several independent loaders print them.
+# VGGish: the PyTorch port's own release. CLAP: the hash the model's page shows for the file. Beat This: its authors' share.
 PUBLISHED = {
     row.name: row
     for row in (
@@ -70,6 +71,27 @@ PUBLISHED = {
             "https://dl.fbaipublicfiles.com/encodec/v0/encodec_24khz-d7cc33bc.th",
             93_171_529,
             "d7cc33bcf1aad7f2dad9836f36431530744abeace3ca033005e3290ed4fa47bf",
+        ),
+        Published(
+            "vggish",
+            "vggish-10086976.pth",
+            "https://github.com/harritaylor/torchvggish/releases/download/v0.1/vggish-10086976.pth",
+            None,
+            None,  # it begins with 10086976, which is checked when the file is read
+        ),
+        Published(
+            "clap-music",
+            "larger_clap_music-5c289311.bin",
+            "https://huggingface.co/laion/larger_clap_music/resolve/a0b4534a14f58e20944452dff00a22a06ce629d1/pytorch_model.bin",
+            None,  # 776 MB
+            "5c289311f4a030d768af7ffbfdecd01b008aa64824211899a4e59f4f9d154fd1",
+        ),
+        Published(
+            "beat-this",
+            "beat_this-final0.ckpt",
+            "https://cloud.cp.jku.at/index.php/s/7ik4RrBKTS273gp/download?path=%2F&files=final0.ckpt",
+            None,
+            None,
         ),
     )
 }
