@@ -1,0 +1,232 @@
+"""The whole evaluation on small folders: what it finds, what it says of bad input, that it resumes, whatever the order."""
+
+import json
+import shutil
+
+import evaluation_songs
+import numpy as np
+import pytest
+import tiny
+
+pytest.importorskip("librosa", reason="the evaluation needs librosa: pip install 'accompgen[eval]'")
+pytest.importorskip("mir_eval", reason="the evaluation needs mir_eval: pip install 'accompgen[eval]'")
+
+from accompgen import audio
+from accompgen.evaluation import runner, tracks
+from accompgen.evaluation.folders import EvaluationError, Report, find_songs, match, plan_windows
+from accompgen.evaluation.report import table, write_results
+
+QUICK = ("fad", "kad", "apa", "sanity")  # without the beat tracker
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """Four songs, a tiny checkpoint whose semantic tokenizer embeds, and one cache for all tests."""
+    folder = tmp_path_factory.mktemp("evaluation")
+    evaluation_songs.make_songs(folder)
+    tiny.make_checkpoint(folder / "checkpoint")
+    return folder
+
+
+def run(place, systems=None, songs=None, **settings):
+    songs = songs or place
+    systems = systems or {"truth": songs / "reference"}
+    given = {"embedding": str(place / "checkpoint"), "window_seconds": 2.0, "cache": place / "cache", "progress": False}
+    return runner.evaluate(systems, songs / "vocals", songs / "reference", **(given | settings))
+
+
+@pytest.fixture
+def copy(place, tmp_path):
+    """The songs again, to be spoilt."""
+    for part in ("vocals", "reference", "annotations"):
+        shutil.copytree(place / part, tmp_path / part)
+    shutil.copytree(place / "reference", tmp_path / "system")
+    return tmp_path
+
+
+def test_truth_scores_as_truth_and_damage_is_noticed(place, tmp_path):
+    names = [f"song{i}" for i in range(4)]
+    swapped, silent, noise = tmp_path / "swapped", tmp_path / "silent", tmp_path / "noise"
+    for folder in (swapped, silent, noise):
+        folder.mkdir()
+    for i, name in enumerate(names):
+        shutil.copy(place / "reference" / f"{names[i - 1]}.wav", swapped / f"{name}.wav")
+        audio.write(silent / f"{name}.wav", np.zeros((1, 96000), np.float32), 24000)
+        audio.write(noise / f"{name}.wav", 0.1 * np.random.default_rng(i).normal(size=96000).clip(-5, 5), 24000)
+    systems = {"truth": place / "reference", "swapped": swapped, "silent": silent, "noise": noise}
+    results = run(place, systems, annotations=place / "annotations", delta=("truth", "noise"))
+    assert results["problems"] == [] and any("silent: every file" in note for note in results["notes"])
+    value = {row: {m: r["value"] for m, r in measured.items()} for row, measured in results["rows"].items()}
+    truth = value["truth"]
+    assert truth["fad"] == pytest.approx(0, abs=1e-6) and truth["apa"] == pytest.approx(1, abs=1e-6)
+    assert truth["chroma_reference"] == pytest.approx(1, abs=1e-5) and truth["onset_f1"] == 1 and truth["flagged"] < 0.5
+    assert truth["beat_f1"] > 0.8 and truth["chord_tone_share"] > 0.7 and truth["key_agreement"] > 0.8
+    assert value["swapped"]["chord_tone_share"] < truth["chord_tone_share"] - 0.2
+    assert value["swapped"]["chroma_reference"] < 0.6 and value["swapped"]["apa"] < 0.5
+    assert value["noise"]["fad"] > 0.1 and value["noise"]["flagged"] == 1
+    assert value["silent"]["beat_f1"] == value["silent"]["chord_tone_share"] == value["silent"]["chroma_vocal"] == 0
+    assert value["silent"]["silence_share"] == 1
+    delta = results["rows"]["Delta (noise - truth)"]
+    assert delta["fad"]["value"] == pytest.approx(value["noise"]["fad"] - truth["fad"])
+    assert delta["chroma_reference"]["high"] < 0
+
+    write_results(results, tmp_path / "out")
+    again = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert again["rows"]["noise"]["fad"]["embedding"].startswith("semantic tokenizer") and again["embedding"]["sha256"]
+    assert (
+        again["rows"]["noise"]["fad"] | {"n": 16, "window_seconds": 2.0, "sample_rate": 16000, "seed": 0}
+        == again["rows"]["noise"]["fad"]
+    )
+    text = (tmp_path / "out" / "table.md").read_text()
+    assert (
+        text.count("\n| ") == 2 * 6 - 1
+        and "never with published values" in text
+        and "fewer than twice the 16 dimensions" in text
+    )
+
+
+def test_order_and_batch_do_not_matter_and_the_cache_is_used(place, tmp_path, monkeypatch):
+    first = run(place, metrics=QUICK)
+    monkeypatch.setattr(tracks, "np", None)  # any embedding worked out again would fail
+    assert run(place, metrics=QUICK) == first
+    monkeypatch.undo()
+    elsewhere = tmp_path / "elsewhere"
+    for part in ("vocals", "reference"):  # the same files written in another order, another cache
+        (elsewhere / part).mkdir(parents=True)
+        for path in sorted((place / part).iterdir(), reverse=True):
+            shutil.copy(path, elsewhere / part)
+    fresh = run(place, songs=elsewhere, metrics=QUICK, cache=tmp_path / "cache")
+    assert fresh["rows"] == first["rows"] and fresh["songs"] == first["songs"]
+
+
+def test_a_killed_evaluation_goes_on(place, tmp_path, monkeypatch):
+    whole = run(place, metrics=QUICK)
+    embedded, calls = tracks.embedded, []
+
+    def killed(*arguments):
+        calls.append(arguments)
+        if len(calls) > 2:
+            raise KeyboardInterrupt
+        return embedded(*arguments)
+
+    monkeypatch.setattr(tracks, "embedded", killed)
+    with pytest.raises(KeyboardInterrupt):
+        run(place, metrics=QUICK, cache=tmp_path / "cache")
+    monkeypatch.undo()
+    half = next((tmp_path / "cache").glob("*/*.npz"))
+    half.write_bytes(half.read_bytes()[:100])  # and the disk was full
+    assert run(place, metrics=QUICK, cache=tmp_path / "cache")["rows"] == whole["rows"]
+
+
+def test_missing_extra_and_corrupt_files_are_named_and_the_rest_is_scored(place, copy):
+    (copy / "system" / "song0.wav").unlink()
+    (copy / "system" / "song1.wav").write_bytes(b"RIFF nothing")
+    shutil.copy(copy / "system" / "song2.wav", copy / "system" / "stranger.wav")
+    (copy / "vocals" / "song3.wav").unlink()
+    results = run(place, {"system": copy / "system"}, songs=copy, metrics=("sanity",))
+    text = "\n".join(results["problems"])
+    assert "song0" in text and "song1.wav: not sound, or damaged" in text and "stranger" in text and "song3" in text
+    assert set(results["songs"]["system"]) == {"song2"}
+    assert "What is missing" in table(results)
+
+
+def test_lengths_rates_silence_and_few_windows_are_told(place, copy):
+    wav, rate = audio.read(copy / "system" / "song0.wav")
+    audio.write(copy / "system" / "song0.wav", wav[:, : rate * 2], rate)
+    audio.write(copy / "system" / "song1.wav", audio.resample(audio.read(copy / "system" / "song1.wav")[0], rate, 16000), 16000)
+    audio.write(copy / "system" / "song2.wav", 0 * wav, rate)
+    audio.write(copy / "reference" / "song3.wav", wav[:, :rate], rate)
+    results = run(place, {"system": copy / "system"}, songs=copy, metrics=("sanity",), windows=2)
+    text = "\n".join(results["problems"])
+    assert "song0.wav is 2.00 s of 4.00 s; the rest is silence" in text
+    assert "system: sample rates 16000, 24000 Hz in one folder" in text
+    assert "song2.wav is silent" in text
+    assert "song3: vocal 4.00 s, reference 1.00 s" in text and "song3: 1.00 s long, shorter than a window of 2 s" in text
+    few = run(place, metrics=("sanity",), windows=3)["problems"]
+    assert "song0: 2 windows fit, 3 were asked for" in few
+    assert set(results["songs"]["system"]) == {f"song{i}" for i in range(4)}
+
+
+def test_one_file_is_scored_without_what_needs_two(place, copy):
+    for i in (1, 2, 3):
+        for part in ("vocals", "reference", "system"):
+            (copy / part / f"song{i}.wav").unlink()
+    results = run(place, {"system": copy / "system"}, songs=copy, metrics=QUICK)
+    row = results["rows"]["system"]
+    assert row["fad"]["value"] == pytest.approx(0, abs=1e-6) and row["fad"]["low"] is None
+    assert row["apa"]["value"] is None and any("system: apa" in problem for problem in results["problems"])
+
+
+def test_empty_folders(place, copy, tmp_path):
+    (tmp_path / "empty").mkdir()
+    results = run(place, {"truth": copy / "reference", "nothing": tmp_path / "empty"}, songs=copy, metrics=("sanity",))
+    assert "nothing: " in results["problems"][0] and results["rows"]["nothing"] == {}
+    assert "| nothing | - |" in table(results)
+    with pytest.raises(EvaluationError, match="holds no sound files"):
+        runner.evaluate({"s": copy / "system"}, tmp_path / "empty", copy / "reference", metrics=("sanity",), progress=False)
+    with pytest.raises(EvaluationError, match="is not a folder"):
+        runner.evaluate({"s": copy / "system"}, tmp_path / "no", copy / "reference", metrics=("sanity",), progress=False)
+
+
+def test_bad_annotations_are_told(place, copy):
+    (copy / "annotations" / "song0.json").unlink()
+    (copy / "annotations" / "song1.json").write_text('{"beats": "soon"}')
+    (copy / "annotations" / "song2.json").write_text('{"chords": [[0, 4, "H:maj"]]}')
+    problems = "\n".join(run(place, songs=copy, annotations=copy / "annotations", metrics=("harmony",))["problems"])
+    assert "no annotation song0.json" in problems and "song1.json is no annotation" in problems and "'H:maj'" in problems
+
+
+def test_foreign_results_are_not_replaced(place, tmp_path):
+    (tmp_path / "results.json").write_text('{"mine": 1}')
+    with pytest.raises(EvaluationError, match="is not replaced"):
+        write_results(run(place, metrics=("sanity",)), tmp_path)
+
+
+def test_settings_out_of_range(place):
+    for wrong in ({"metrics": ("fad", "beauty")}, {"window_seconds": 0.0}, {"windows": 0}):
+        with pytest.raises(ValueError, match="expected some of fad"):
+            run(place, **wrong)
+
+
+def test_files_of_a_song_are_found_by_name(tmp_path):
+    for name in (
+        "a.vocal.flac",
+        "a.accompaniment.flac",
+        "a.mix.wav",
+        "b.vocal.accompaniment.wav",
+        "c.wav",
+        "notes.txt",
+        ".d.wav",
+    ):
+        (tmp_path / name).touch()
+    assert {n: p.name for n, p in find_songs(tmp_path, "vocal").items()} == {"a": "a.vocal.flac", "c": "c.wav"}
+    assert set(find_songs(tmp_path, "accompaniment")) == {"a", "b", "c"}
+    (tmp_path / "c.mp3").touch()
+    with pytest.raises(EvaluationError, match="both the song 'c'"):
+        find_songs(tmp_path, "vocal")
+    report = Report()
+    assert match(["a", "b"], ["b", "z"], "F", "output", report) == ["b"]
+    assert report.problems == ["F: 1 of 2 songs have no output: a", "F: 1 output files belong to no song that is scored: z"]
+
+
+@pytest.mark.parametrize(
+    "seconds, most, expected", [(30.0, None, (10.0, 3)), (29.99, None, (10.0, 2)), (30.0, 2, (10.0, 2)), (4.0, None, (4.0, 1))]
+)
+def test_window_plans(seconds, most, expected):
+    plan = plan_windows(seconds, 10.0, most)
+    assert (plan.seconds, plan.count) == expected
+
+
+def test_windows_are_cut_where_they_lie():
+    plan = plan_windows(4.0, 2.0)
+    first, second = plan.cut(np.arange(7.0), 2)
+    assert list(first) == [0, 1, 2, 3] and list(second) == [4, 5, 6, 0]
+
+
+def test_shuffling_never_pairs_a_recording_with_itself():
+    names = [f"track{t}@{i}" for t in range(5) for i in range(3)]
+    for seed in range(20):
+        pairs = runner.sets.shuffle(names, seed)
+        assert set(pairs) == set(names)
+        assert all(name.split("@")[0] != other.split("@")[0] for name, other in pairs.items())
+    assert runner.sets.shuffle(["a@1", "a@2"], 0) == {}
