@@ -381,7 +381,7 @@ def test_misplaced_libraries_are_found():
         training__loop="def f():\n  import deepspeed, torchaudio",
         data__a="import mido",
         data__b="from mido import MidiFile",
-        data__c="import librosa",
+        data__c="import pyworld",
     )
     assert misplaced_libraries(modules) == [
         "deepspeed is imported by training.loop; see LIVES_IN",
