@@ -389,7 +389,7 @@ def _load_state(run_dir, config):
     path = run_dir / "last" / "state.pt"
     if not path.exists():
         return None
-    state = torch.load(path, map_location=config.device, weights_only=True)
+    state = torch.load(path, map_location="cpu", weights_only=True)
     changed = [key for key, value in _lasting(config).items() if state["config"].get(key) != value]
     if changed:
         raise ConfigError(
