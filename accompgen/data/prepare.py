@@ -58,14 +58,16 @@ def prepare(
         ManifestError, ExecutorError, SeparationError, ImportError: see there. A song that cannot be used is no error: it is
             dropped with its reason.
     """
-    directory = Path(directory)
+    directory = Path(directory).absolute()  # workers may run in another folder
     if not 0 <= held_out <= 0.5:
         raise PrepareError(f"held_out is {held_out}; expected 0 to 0.5")
     check_executor(executor, workers)
-    sources = read_sources(source)
+    sources = read_sources(Path(source).absolute())
     if separator is None and any(song.mixture for song in sources):
         first = next(song for song in sources if song.mixture)
         raise PrepareError(f"{first.mixture} is a mixture, and no separator was chosen; give --separator htdemucs, or weights")
+    if separator and Path(separator).exists():
+        separator = str(Path(separator).absolute())
     job = Job(str(directory), config, separator, device)
     _settle(directory, job, force)
     records = {song.id: record for song in sources if (record := finished(song, job))}

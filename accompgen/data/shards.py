@@ -10,6 +10,7 @@ exists is whole; its header carries what it was made from, so that the index can
 
 import json
 import os
+import uuid
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -72,7 +73,7 @@ def write_shard(path, songs: list[dict], tokens: dict[str, dict], plan: str, siz
             tensors[f"{song['id']}/{name}"] = np.ascontiguousarray(array, dtype=np.int16)
     path = Path(path)
     about = {"plan": plan, "songs": songs, "sizes": sizes}  # under one key: safetensors stores several in any order
-    temporary = path.with_name(f".{path.name}.part")
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.part")  # two machines may make the same shard
     try:
         save_file(tensors, temporary, metadata={HEADER_KEY: json.dumps(about)})
         os.replace(temporary, path)

@@ -1,24 +1,28 @@
-"""Pairs -> token shards, by several processes; stopped at any moment, it goes on where it was.
+"""Pairs -> token shards, by several processes or machines; stopped at any moment, it goes on where it was.
 
 The manifest is divided into shards in its order, before anything runs; each shard is one task and one file. A file that exists
-is whole and carries the plan it was made from, so that a second run makes only what is missing.
+is whole and carries the plan it was made from, so that a second run makes only what is missing. Training songs may be
+followed by augmented copies of themselves, `<id>+1`, `<id>+2`, ...
 """
 
 import hashlib
 import json
-import multiprocessing
 import sys
 import time
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from accompgen import audio
 from accompgen.checkpoint import component_hash, file_hash
+from accompgen.config import to_dict
 from accompgen.data import shards
-from accompgen.data.pairs import read_pair
+from accompgen.data.augment import Augment, Change, apply, draw, seeded
+from accompgen.data.executors import check_executor, run_tasks
+from accompgen.data.pairs import BLOCKS_PER_SECOND, PairError, read_pair
 from accompgen.data.songs import Song, read_manifest
 from accompgen.stages import ACOUSTIC_HZ, SEMANTIC_HZ
 
+NO_CHANGE = Change()
 VOCAL_NOISE = 0.01  # sigma of the Gaussian noise on the vocal before HuBERT, as in AccompGen's inference script
 
 
@@ -34,13 +38,29 @@ class Job:
     vocal_noise: float
     seed: int
     device: str
+    augment: Augment | None = None
+
+    def copies(self, song: Song) -> int:
+        """How many augmented copies of a song there are."""
+        return self.augment.copies if self.augment and song.split == "train" else 0
 
     def plan(self, songs: list[Song]) -> str:
         """A digest of all that decides the content of the shard that holds `songs`."""
         keys = ("semantic_hash", "acoustic_hash", "codebooks", "vocal_noise", "seed")
         values = {key: asdict(self)[key] for key in keys}
         values["songs"] = [[song.id, song.split, song.seconds] for song in songs]
+        if self.augment:
+            values["augment"] = [asdict(self.augment), [song.separated for song in songs]]
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+    def load(self):
+        return _load(self)
+
+    def work(self, tokenizers, path, songs: list[Song]) -> float:
+        """Make one shard -> seconds of processor time it took."""
+        start = time.process_time()
+        _make_shard(path, songs, self, *tokenizers)
+        return time.process_time() - start
 
 
 def tokenize_manifest(
@@ -49,10 +69,12 @@ def tokenize_manifest(
     acoustic_tokenizer,
     directory,
     *,
-    workers: int = 2,
+    executor: str = "local",
+    workers: int | None = None,
     shard_minutes: float = 10.0,
     codebooks: int = 8,
     vocal_noise: float = VOCAL_NOISE,
+    augment: Augment | None = None,
     seed: int = 0,
     device: str = "cpu",
     force: bool = False,
@@ -66,50 +88,81 @@ def tokenize_manifest(
         manifest: JSONL, see data/songs.py.
         semantic_tokenizer, acoustic_tokenizer: component directories.
         directory: the shards and their index.json, which is written last.
-        workers: processes, of one thread each; 0 runs in this process.
+        executor, workers: see data/executors.py; with Ray, `directory` and the songs must be seen by all machines.
         shard_minutes: sound a shard holds at most (but for a single longer song).
+        augment: augmented copies of the training songs, beside the songs as they are.
         force: make anew the shards that another manifest, other tokenizers or other settings left in `directory`.
 
     Returns:
-        {"songs", "hours", "shards", "made", "seconds"}: what the folder holds and what this call did.
+        {"songs", "hours", "shards", "made", "seconds", "hours_per_core_hour"}: what the folder holds (copies are songs, too),
+        how many shards this call made, in which time, and with how much processor time (None if it made none).
 
     Raises:
         shards.ShardError: `directory` holds shards made otherwise and `force` is not set.
         PairError, AudioError, ManifestError: a song that cannot be used, named.
+        ExecutorError: see data/executors.py.
     """
-    start, directory = time.monotonic(), Path(directory)
+    start = time.monotonic()
+    places = (manifest, semantic_tokenizer, acoustic_tokenizer, directory)
+    manifest, semantic_tokenizer, acoustic_tokenizer, directory = (Path(place).absolute() for place in places)
+    check_executor(executor, workers)
     hashes = component_hash(semantic_tokenizer), component_hash(acoustic_tokenizer)
-    job = Job(str(semantic_tokenizer), str(acoustic_tokenizer), *hashes, codebooks, vocal_noise, seed, device)
-    groups = _divide(read_manifest(manifest), shard_minutes * 60)
-    tasks = {shards.shard_name(number): songs for number, songs in enumerate(groups)}
+    job = Job(str(semantic_tokenizer), str(acoustic_tokenizer), *hashes, codebooks, vocal_noise, seed, device, augment)
+    songs = read_manifest(manifest)
+    _check_copies(songs, job)
+    limit_seconds = shard_minutes * 60 / (1 + (augment.copies if augment else 0))
+    tasks = {shards.shard_name(number): group for number, group in enumerate(_divide(songs, limit_seconds))}
     directory.mkdir(parents=True, exist_ok=True)
-    missing = [name for name, songs in tasks.items() if not _finished(directory / name, job.plan(songs), force)]
-    _run({name: tasks[name] for name in missing}, job, directory, workers)
+    for rest in directory.glob(".*.part"):  # of a run that was killed while it wrote
+        rest.unlink(missing_ok=True)
+    missing = [name for name, group in tasks.items() if not _finished(directory / name, job.plan(group), force)]
+    core_seconds = _run({name: tasks[name] for name in missing}, job, directory, executor, workers)
     surplus = sorted({path.name for path in directory.glob("shard-*.safetensors")} - set(tasks))
     if surplus and not force:
         raise shards.ShardError(f"{directory / surplus[0]} is not of this manifest; use another folder, or force to remove it")
     for name in surplus:
         (directory / name).unlink()
     listed = _write_index(directory, list(tasks), job)
-    hours = sum(song["blocks"] for shard in listed for song in shard["songs"]) / 25 / 3600
-    songs = sum(len(shard["songs"]) for shard in listed)
-    seconds = round(time.monotonic() - start, 1)
-    return {"songs": songs, "hours": round(hours, 3), "shards": len(tasks), "made": len(missing), "seconds": seconds}
+    made = sum(_hours(shard) for shard in listed if shard["file"] in missing)
+    return {
+        "songs": sum(len(shard["songs"]) for shard in listed),
+        "hours": round(sum(map(_hours, listed)), 3),
+        "shards": len(tasks),
+        "made": len(missing),
+        "seconds": round(time.monotonic() - start, 1),
+        "hours_per_core_hour": round(made * 3600 / core_seconds, 1) if made else None,
+    }
 
 
-def tokenize_song(song: Song, semantic, acoustic, codebooks: int, vocal_noise: float, seed: int) -> tuple[int, dict]:
+def _hours(shard):
+    return sum(song["blocks"] for song in shard["songs"]) / BLOCKS_PER_SECOND / 3600
+
+
+def _check_copies(songs, job):
+    names = {song.id for song in songs}
+    for song in songs:
+        for copy in range(1, job.copies(song) + 1):
+            if f"{song.id}+{copy}" in names:
+                raise shards.ShardError(
+                    f"there is a song {song.id}+{copy}, as copy {copy} of {song.id} would be called; rename it"
+                )
+
+
+def tokenize_song(
+    song: Song, semantic, acoustic, codebooks: int, vocal_noise: float, seed: int, copy: int = 0, change: Change = NO_CHANGE
+) -> tuple[int, dict]:
     """The tokens of one song: its number of 40 ms blocks and {"vocal" [S], "semantic" [S], "codes" [Q, F]} as int arrays.
 
-    The noise depends on the seed and the song's id alone, so that neither the order nor the number of processes changes it.
+    The noise depends on the seed, the song's id and the copy alone, so that neither the order nor the number of processes
+    changes it. `change` is what was drawn for the copy.
     """
     import torch
 
-    blocks, waves = read_pair(song, (semantic.sample_rate, acoustic.sample_rate))
-    vocal, band = (torch.from_numpy(wav)[None] for wav in waves[semantic.sample_rate])  # [1, T]
-    digest = hashlib.sha256(f"{seed}:{song.id}".encode()).digest()
-    generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
-    vocal = vocal + vocal_noise * torch.randn(vocal.shape, generator=generator)
-    wide = torch.from_numpy(waves[acoustic.sample_rate][1])[None]
+    blocks, *waves = _waves(song, semantic.sample_rate, acoustic.sample_rate, change)
+    vocal, band, wide = (torch.from_numpy(wav)[None] for wav in waves)  # [1, T]
+    generator = torch.Generator().manual_seed(seeded(seed, song.id, copy))
+    sigma = vocal_noise if change.noise_sigma is None else change.noise_sigma
+    vocal = vocal + sigma * torch.randn(vocal.shape, generator=generator)
     with torch.inference_mode():
         tokens = {
             "vocal": semantic.encode(vocal)[0],  # [S]
@@ -117,6 +170,20 @@ def tokenize_song(song: Song, semantic, acoustic, codebooks: int, vocal_noise: f
             "codes": acoustic.encode(wide, codebooks)[0],  # [Q, F]
         }
     return blocks, {name: ids.cpu().numpy() for name, ids in tokens.items()}
+
+
+def _waves(song, low, high, change):
+    """Blocks of 40 ms, vocal and accompaniment at the rate `low`, accompaniment at the rate `high`, [T] each."""
+    if not set(change.values()) - {"noise_sigma"}:
+        blocks, waves = read_pair(song, (low, high))
+        return blocks, *waves[low], waves[high][1]
+    _, waves = read_pair(song, (high,))
+    vocal, band = apply(change, *waves[high], high)
+    blocks = len(band) * BLOCKS_PER_SECOND // high
+    if blocks < 1:
+        raise PairError(f"{song.id}: at a speed of {change.speed} it is shorter than one block of 0.04 s")
+    lowered = (audio.fit(audio.resample(wav, high, low), blocks * low // BLOCKS_PER_SECOND) for wav in (vocal, band))
+    return blocks, *lowered, audio.fit(band, blocks * high // BLOCKS_PER_SECOND)
 
 
 def _divide(songs, limit_seconds):
@@ -143,50 +210,19 @@ def _finished(path, plan, force):
     return False
 
 
-def _run(tasks, job, directory, workers):
-    start = time.monotonic()
-    done = 0.0
-    total = sum(song.seconds for songs in tasks.values() for song in songs)
-    for name in _results(tasks, job, directory, workers):
-        done += sum(song.seconds for song in tasks[name])
+def _run(tasks, job, directory, executor, workers):
+    """Make the shards -> seconds of processor time they took."""
+    start, done, core_seconds = time.monotonic(), 0.0, 0.0
+    lengths = {name: sum(song.seconds * (1 + job.copies(song)) for song in songs) for name, songs in tasks.items()}
+    total = sum(lengths.values())
+    arguments = {name: (directory / name, songs) for name, songs in tasks.items()}
+    for name, seconds in run_tasks(job, arguments, executor, workers):
+        core_seconds += seconds
+        done += lengths[name]
         elapsed = time.monotonic() - start
         speed, left = done / elapsed, elapsed * (total - done) / done
         print(f"{name}: {done / 3600:.2f} of {total / 3600:.2f} h, {speed:.0f} x real time, {left:.0f} s left", file=sys.stderr)
-
-
-def _results(tasks, job, directory, workers):
-    """Names of the tasks as they are finished."""
-    if workers == 0:
-        tokenizers = _load(job)
-        for name, songs in tasks.items():
-            _make_shard(directory / name, songs, job, *tokenizers)
-            yield name
-        return
-    if not tasks:
-        return
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(workers, len(tasks)), spawn, initializer=_start_worker, initargs=(job,)) as pool:
-        futures = {pool.submit(_work, directory / name, songs): name for name, songs in tasks.items()}
-        try:
-            for future in as_completed(futures):
-                future.result()
-                yield futures[future]
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-
-_worker = {}  # what a worker process loads once
-
-
-def _start_worker(job):
-    import torch
-
-    torch.set_num_threads(1)
-    _worker["job"], _worker["tokenizers"] = job, _load(job)
-
-
-def _work(path, songs):
-    _make_shard(path, songs, _worker["job"], *_worker["tokenizers"])
+    return core_seconds
 
 
 def _load(job):
@@ -203,8 +239,14 @@ def _load(job):
 def _make_shard(path, songs, job, semantic, acoustic):
     entries, tokens = [], {}
     for song in songs:
-        blocks, tokens[song.id] = tokenize_song(song, semantic, acoustic, job.codebooks, job.vocal_noise, job.seed)
-        entries.append({"id": song.id, "split": song.split, "blocks": blocks, "licence": song.licence})
+        for copy in range(1 + job.copies(song)):
+            name, change, about = song.id, NO_CHANGE, {}
+            if copy:
+                name, change = f"{song.id}+{copy}", draw(job.augment, job.seed, song.id, copy, song.separated)
+                about = {"song": song.id, "copy": copy, "changes": change.values()}
+            made = tokenize_song(song, semantic, acoustic, job.codebooks, job.vocal_noise, job.seed, copy, change)
+            blocks, tokens[name] = made
+            entries.append({"id": name, "split": song.split, "blocks": blocks, "licence": song.licence, **about})
     about = {"vocab": semantic.vocab, "bins": acoustic.bins}
     shards.write_shard(path, entries, tokens, job.plan(songs), about)
 
@@ -225,5 +267,7 @@ def _write_index(directory, names, job):
         "vocal_noise": job.vocal_noise,
         "seed": job.seed,
     }
+    if job.augment:
+        about["augment"] = to_dict(job.augment)
     shards.write_index(directory, listed, about)
     return listed

@@ -1,0 +1,80 @@
+"""Augmented copies in token shards."""
+
+import numpy as np
+import pytest
+from counting import CountingJob, make_songs
+
+from accompgen.data import shards, tokenize
+from accompgen.data.augment import Augment
+from accompgen.data.songs import read_manifest, write_manifest
+
+AUGMENT = Augment(copies=2, pitch_probability=0.0, speed_probability=0.0, gain_probability=1.0)
+
+
+@pytest.fixture
+def songs(tmp_path, monkeypatch):
+    """Four songs of 0.4 s, the last for validation, the second separated."""
+    monkeypatch.setattr(tokenize, "Job", CountingJob)
+    manifest, *tokenizers = make_songs(tmp_path, 4)
+    listed = read_manifest(manifest)
+    values = [dict(vars(song)) for song in listed]
+    values[3]["split"], values[1]["separated"] = "validation", True
+    write_manifest(manifest, [type(listed[0])(**value) for value in values])
+    return manifest, *tokenizers
+
+
+def read(folder):
+    store = shards.open_shards(folder)
+    entries = {song["id"]: song for shard in store.index["shards"] for song in shard["songs"]}
+    return store, {song.id: store.read(song) for song in store.songs}, entries
+
+
+def test_training_songs_have_copies_and_stay_as_they_are(songs, tmp_path):
+    tokenize.tokenize_manifest(*songs, tmp_path / "plain", workers=0)
+    done = tokenize.tokenize_manifest(*songs, tmp_path / "out", workers=0, augment=AUGMENT)
+    plain, (store, tokens, entries) = read(tmp_path / "plain")[1], read(tmp_path / "out")
+    assert list(tokens) == [*(f"s{n}{copy}" for n in range(3) for copy in ("", "+1", "+2")), "s3"]
+    assert done["songs"] == 10 and store.index["augment"]["copies"] == 2
+    for name, expected in plain.items():
+        assert all(np.array_equal(tokens[name][stream], expected[stream]) for stream in expected)
+        assert "changes" not in entries[name]
+        if name != "s3":
+            assert entries[f"{name}+1"]["changes"]["vocal_decibel"] != entries[f"{name}+2"]["changes"]["vocal_decibel"]
+            assert not np.array_equal(tokens[f"{name}+1"]["vocal"], expected["vocal"])
+    assert ["noise_sigma" in entries[f"s{n}+1"]["changes"] for n in range(3)] == [False, True, False]
+
+
+def test_copies_depend_on_nothing_but_seed_song_and_number(songs, tmp_path):
+    settings = dict(workers=0, augment=AUGMENT, seed=5)
+    tokenize.tokenize_manifest(*songs, tmp_path / "one", **settings)
+    tokenize.tokenize_manifest(*songs, tmp_path / "many", **settings, shard_minutes=0.01)
+    tokenize.tokenize_manifest(*songs, tmp_path / "other", **settings | {"seed": 6})
+    (_, one, a), (_, many, b), (_, _, c) = (read(tmp_path / name) for name in ("one", "many", "other"))
+    assert len(list((tmp_path / "many").glob("shard-*"))) == 4 and a == b
+    assert all(np.array_equal(one[name][stream], many[name][stream]) for name in one for stream in one[name])
+    assert a["s0+1"]["changes"] != c["s0+1"]["changes"]
+
+
+def test_a_faster_copy_is_shorter_in_every_stream(songs, tmp_path):
+    pytest.importorskip("librosa")
+    fast = Augment(1, pitch_probability=0.0, speed_probability=1.0, speed=(1.25, 1.25), gain_probability=0.0)
+    tokenize.tokenize_manifest(*songs, tmp_path / "out", workers=0, augment=fast)
+    _, tokens, entries = read(tmp_path / "out")
+    assert (entries["s0"]["blocks"], entries["s0+1"]["blocks"]) == (10, 8)
+    assert entries["s0+1"]["changes"] == {"speed": 1.25}
+    assert tokens["s0+1"]["vocal"].shape == tokens["s0+1"]["semantic"].shape == (16,)
+    assert tokens["s0+1"]["codes"].shape == (8, 24)
+
+
+def test_other_changes_are_another_plan(songs, tmp_path):
+    tokenize.tokenize_manifest(*songs, tmp_path / "out", workers=0, augment=AUGMENT)
+    with pytest.raises(shards.ShardError, match="other songs, tokenizers or settings"):
+        tokenize.tokenize_manifest(*songs, tmp_path / "out", workers=0, augment=Augment(copies=2, pitch_probability=0.0))
+
+
+def test_a_song_that_is_called_like_a_copy_is_refused(songs, tmp_path):
+    listed = read_manifest(songs[0])
+    twin = type(listed[0])(**vars(listed[0]) | {"id": "s0+1"})
+    write_manifest(songs[0], [*listed, twin])
+    with pytest.raises(shards.ShardError, match=r"called s0\+1, as copy 1 of s0"):
+        tokenize.tokenize_manifest(*songs, tmp_path / "out", workers=0, augment=AUGMENT)

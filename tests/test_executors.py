@@ -1,0 +1,175 @@
+"""Work by processes and by Ray: every task once, errors named, and what was killed goes on without a duplicate or a hole."""
+
+import multiprocessing
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from counting import contents, make_songs, tokenise
+
+from accompgen.data.executors import ExecutorError, run_tasks
+
+
+@dataclass(frozen=True)
+class Square:
+    """Says what it made and where; -1 is an error, -2 the end of its process."""
+
+    device: str = "cpu"
+
+    def load(self):
+        return os.getpid()
+
+    def work(self, loaded, number):
+        if number == -1:
+            raise ValueError("minus one has no square here")
+        if number == -2:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return number**2, loaded, os.environ.get("OMP_NUM_THREADS")
+
+
+def test_one_process_works_in_order_and_loads_once():
+    found = list(run_tasks(Square(), {"a": (3,), "b": (-4,)}, workers=0))
+    assert [(name, result[:2]) for name, result in found] == [("a", (9, os.getpid())), ("b", (16, os.getpid()))]
+
+
+def test_processes_of_one_thread_each_do_every_task_once():
+    found = list(run_tasks(Square(), {str(number): (number,) for number in range(6)}, workers=2))
+    assert sorted((int(name), result[0]) for name, result in found) == [(number, number**2) for number in range(6)]
+    assert os.getpid() not in {result[1] for _, result in found}
+    assert {result[2] for _, result in found} == {"1"}
+
+
+def test_an_error_and_a_killed_worker_end_the_run_by_name():
+    with pytest.raises(ValueError, match="minus one"):
+        list(run_tasks(Square(), {"a": (-1,)}, workers=1))
+    with pytest.raises(ExecutorError, match="a worker process died, .* call again, with fewer workers"):
+        list(run_tasks(Square(), {"a": (-2,)}, workers=1))
+
+
+def test_mistakes_are_named(monkeypatch):
+    with pytest.raises(ExecutorError, match="executor is 'slurm'; expected one of local, ray"):
+        list(run_tasks(Square(), {}, "slurm"))
+    with pytest.raises(ExecutorError, match="workers is -1"):
+        list(run_tasks(Square(), {}, "local", -1))
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(ExecutorError, match=r"pip install 'accompgen\[cluster\]'"):
+        list(run_tasks(Square(), {"a": (1,)}, "ray"))
+
+
+# ---- kill -9 -----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def songs(tmp_path_factory):
+    return make_songs(tmp_path_factory.mktemp("songs"))
+
+
+@pytest.fixture(scope="module")
+def whole(songs, tmp_path_factory):
+    """The shards of a run that nobody stopped, and the seconds it took."""
+    folder, start = tmp_path_factory.mktemp("whole") / "shards", time.monotonic()
+    tokenise(songs, folder)
+    return contents(folder), time.monotonic() - start
+
+
+def test_killed_at_random_points_it_ends_like_an_uninterrupted_run(songs, whole, tmp_path):
+    expected, seconds = whole
+    rng, fork, stopped = random.Random(0), multiprocessing.get_context("fork"), set()
+    for _ in range(8):
+        child = fork.Process(target=tokenise, args=(songs, tmp_path / "out"))
+        child.start()
+        child.join(rng.uniform(0.05, 0.6) * seconds)
+        if child.is_alive():
+            os.kill(child.pid, signal.SIGKILL)
+        child.join()
+        there = contents(tmp_path / "out") if (tmp_path / "out").exists() else {}
+        assert all(expected[name] == data for name, data in there.items() if not name.startswith("."))  # nothing is half
+        stopped.add(sum(name.startswith("shard") for name in there))
+    assert len(stopped) > 1  # the kills hit at different points
+    tokenise(songs, tmp_path / "out")
+    assert contents(tmp_path / "out") == expected
+
+
+def test_workers_do_not_outlive_a_killed_parent(songs, whole, tmp_path):
+    expected, _ = whole
+    code = "import sys; from pathlib import Path; from counting import tokenise; from accompgen.data import executors\n"
+    code += "if __name__ == '__main__': tokenise([Path(p) for p in sys.argv[2:]], Path(sys.argv[1]), workers=2)\n"
+    script = tmp_path / "run.py"
+    script.write_text(code)
+    out = tmp_path / "out"
+    places = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
+    run = subprocess.Popen(
+        [sys.executable, str(script), str(out), *map(str, songs)], env=os.environ | {"PYTHONPATH": os.pathsep.join(places)}
+    )
+    _wait(lambda: list(out.glob("shard-*.safetensors")) or run.poll() is not None)
+    workers = Path(f"/proc/{run.pid}/task/{run.pid}/children")
+    children = workers.read_text().split() if workers.exists() else []
+    assert run.poll() is None and (children or not workers.exists())
+    run.kill()
+    run.wait()
+    _wait(lambda: not any(_alive(pid) for pid in children))
+    tokenise(songs, out)
+    assert contents(out) == expected
+
+
+def _wait(condition, seconds=120):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.05)
+
+
+def _alive(pid):
+    try:
+        return "(zombie)" not in Path(f"/proc/{pid}/status").read_text()
+    except FileNotFoundError:
+        return False
+
+
+# ---- Ray ---------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """A cluster on this machine: a head that does not work, and two machines of one worker each."""
+    ray = pytest.importorskip("ray", reason="Ray is not installed (extra `cluster`)")
+    from ray.cluster_utils import Cluster
+
+    places = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
+    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "object_store_memory": 80_000_000})
+    machines = [made.add_node(num_cpus=1, object_store_memory=80_000_000) for _ in range(2)]
+    environment = {"env_vars": {"PYTHONPATH": os.pathsep.join(places)}}
+    ray.init(made.address, log_to_driver=False, runtime_env=environment)
+    yield made, machines
+    ray.shutdown()
+    made.shutdown()
+
+
+def test_ray_passes_results_and_errors_on(cluster):
+    found = list(run_tasks(Square(), {str(number): (number,) for number in range(12)}, "ray", workers=2))
+    assert sorted((int(name), result[0]) for name, result in found) == [(number, number**2) for number in range(12)]
+    with pytest.raises(ValueError, match="^minus one has no square here$"):
+        list(run_tasks(Square(), {"a": (-1,)}, "ray"))
+
+
+def test_a_cluster_that_loses_a_machine_ends_like_an_uninterrupted_run(cluster, songs, whole, tmp_path):
+    import threading
+
+    made, machines = cluster
+
+    def lose():
+        _wait(lambda: list((tmp_path / "out").glob("shard-*.safetensors")))
+        made.remove_node(machines[0], allow_graceful=False)
+
+    loser = threading.Thread(target=lose)
+    loser.start()
+    done = tokenise(songs, tmp_path / "out", executor="ray", workers=None)
+    loser.join()
+    assert done["made"] == 6 and len(made.list_all_nodes()) == 2
+    assert contents(tmp_path / "out") == whole[0]
