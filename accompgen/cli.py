@@ -19,7 +19,7 @@ def main(argv=None) -> int:
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
     for add in (add_generate, add_encode, add_decode, add_synthesize, add_prepare, add_tokenize, add_train, add_export):
         add(verbs)
-    for add in (add_fetch, add_info):
+    for add in (add_evaluate, add_baselines, add_fetch, add_info):
         add(verbs)
     args = parser.parse_args(argv)
     try:
@@ -67,7 +67,7 @@ def add_generate(verbs):
         help="make accompaniments to vocals",
         description="Writes <name>.accompaniment.wav, <name>.mix.wav and <name>.json for each vocal; prints their paths.",
     )
-    parser.add_argument("vocals", metavar="VOCAL", nargs="+", type=Path, help="a recording of a voice: wav, flac, ogg or mp3")
+    parser.add_argument("vocals", metavar="VOCAL", nargs="*", type=Path, help="a recording of a voice: wav, flac, ogg or mp3")
     parser.add_argument("-o", "--out", metavar="DIR", type=Path, default=Path("."), help="where to write (default: here)")
     parser.add_argument("--seed", metavar="N", type=int, default=0, help="another seed, another band (default: 0)")
     each = parser.add_argument_group("sampling", "One value for the three stages, or such as semantic=1.0,coarse=0.9")
@@ -83,11 +83,19 @@ def add_generate(verbs):
     existing = parser.add_mutually_exclusive_group()
     existing.add_argument("--force", action="store_true", help="replace files that exist")
     existing.add_argument("--skip-existing", action="store_true", help="pass over vocals whose files exist")
+    many = parser.add_argument_group("many vocals", "A stopped call goes on; what was made with other settings is refused.")
+    many.add_argument("--manifest", metavar="FILE", type=Path, help="instead of VOCAL: a .jsonl or .csv manifest, or a folder")
+    many.add_argument("--split", choices=("train", "validation", "test"), help="of the manifest, only these (default: all)")
+    _add_executor(many)
     _add_model(parser)
     parser.set_defaults(run=run_generate, parser=parser)
 
 
 def run_generate(args) -> int:
+    if bool(args.vocals) == bool(args.manifest):
+        args.parser.error("give recordings (VOCAL...), or --manifest with many of them")
+    if args.manifest:
+        return _generate_many(args)
     _refuse_same_names(args.parser, args.vocals)
     from accompgen.generation import pipeline, song
 
@@ -110,6 +118,31 @@ def run_generate(args) -> int:
         return paths.values()
 
     return _for_each(args.vocals, work)
+
+
+def _generate_many(args):
+    from accompgen.data.executors import run_tasks
+    from accompgen.data.sources import read_vocals
+    from accompgen.generation.many import GenerateJob
+
+    vocals = read_vocals(args.manifest.absolute(), args.split)  # absolute: workers may run in another folder
+    checkpoint = str(Path(args.checkpoint).absolute()) if Path(args.checkpoint).is_dir() else str(args.checkpoint)
+    given = {name: getattr(args, name) for name in ("balance", "noise") if getattr(args, name) is not None}
+    job = GenerateJob(
+        str(args.out.absolute()), checkpoint, args.device, args.seed, **{stage: _sampling(args, stage) for stage in STAGES},
+        **given, format=args.format, bit_depth=args.bit_depth, force=args.force,
+    )  # fmt: skip
+    failed = 0
+    with _song_bar(args.quiet) as show:
+        tasks = {name: (name, path) for name, path in vocals.items()}
+        for done, (_, result) in enumerate(run_tasks(job, tasks, args.executor, args.workers), 1):
+            for path in result["paths"]:
+                print(path, flush=True)
+            if result["error"]:
+                failed += 1
+                _complain(result["error"])
+            show(done, len(tasks))
+    return 1 if failed else 0
 
 
 def _sampling(args, stage):
@@ -142,6 +175,11 @@ def _refuse_same_names(parser, paths):
         if path.stem in seen:
             parser.error(f"{seen[path.stem]} and {path} would write the same files; rename one, or call twice")
         seen[path.stem] = path
+
+
+def _add_executor(parser):
+    parser.add_argument("--executor", choices=("local", "ray"), default="local", help="processes or a cluster (default: local)")
+    parser.add_argument("--workers", metavar="N", type=int, help="processes of one thread each, 0: none but this (default: 2)")
 
 
 def _add_model(parser):
@@ -239,8 +277,7 @@ def add_prepare(verbs):
     parser.add_argument("--separator", metavar="NAME|FILE", help="the demucs model for mixtures, such as htdemucs")
     parser.add_argument("--held-out", metavar="X", type=float, default=0.05, help="share for validation, and for test (0.05)")
     parser.add_argument("--licence", metavar="TEXT", default="unknown", help="of the songs that say none")
-    parser.add_argument("--executor", choices=("local", "ray"), default="local", help="(default: local)")
-    parser.add_argument("--workers", metavar="N", type=int, help="processes (default: 2)")
+    _add_executor(parser)
     parser.add_argument("--device", metavar="DEVICE", default="cpu", help="of the separator (default: cpu)")
     parser.add_argument("--force", action="store_true", help="make anew what other settings left there")
     parser.add_argument("--quiet", action="store_true", help="no progress on stderr")
@@ -286,18 +323,23 @@ def add_tokenize(verbs):
     parser.add_argument("--codebooks", metavar="Q", type=int, default=8, help="acoustic codebooks to keep (default: 8)")
     parser.add_argument("--noise", metavar="SIGMA", type=float, default=0.01, help="on the vocal (default: 0.01)")
     parser.add_argument("--seed", metavar="N", type=int, default=0, help="of the noise")
-    parser.add_argument("--workers", metavar="N", type=int, default=2, help="processes of one thread each (default: 2)")
+    parser.add_argument("--augment", metavar="FILE.toml", type=Path, help="copies of training songs, changed: docs/data.md")
+    _add_executor(parser)
     parser.add_argument("--device", metavar="DEVICE", default="cpu", help="cpu, cuda or cuda:N (default: cpu)")
     parser.add_argument("--force", action="store_true", help="make anew what other songs or tokenizers left there")
     parser.set_defaults(run=run_tokenize)
 
 
 def run_tokenize(args) -> int:
+    from accompgen.config import from_dict, read_toml
+    from accompgen.data.augment import Augment
     from accompgen.data.tokenize import tokenize_manifest
 
+    augment = from_dict(Augment, read_toml(args.augment), str(args.augment)) if args.augment else None
     done = tokenize_manifest(
-        args.manifest, args.semantic_tokenizer, args.acoustic_tokenizer, args.out, workers=args.workers,
-        codebooks=args.codebooks, vocal_noise=args.noise, seed=args.seed, device=args.device, force=args.force,
+        args.manifest, args.semantic_tokenizer, args.acoustic_tokenizer, args.out, executor=args.executor,
+        workers=args.workers, codebooks=args.codebooks, vocal_noise=args.noise, augment=augment, seed=args.seed,
+        device=args.device, force=args.force,
     )  # fmt: skip
     _print_values(done)
     return 0
@@ -356,9 +398,113 @@ def run_export(args) -> int:
     return 0
 
 
+# ---- evaluation --------------------------------------------------------------------------------------------------------------
+
+
+def add_evaluate(verbs):
+    parser = verbs.add_parser(
+        "evaluate",
+        help="score folders of accompaniments",
+        description="Writes DIR/results.json, table.md and report.html; prints the table. Exit 1: something is missing.",
+    )
+    parser.add_argument(
+        "--system", metavar="[NAME=]DIR", action="append", required=True, help="accompaniments to score; again for each row"
+    )
+    parser.add_argument("--vocals", metavar="DIR", type=Path, required=True, help="the vocals, named like the accompaniments")
+    parser.add_argument("--reference", metavar="DIR", type=Path, required=True, help="the true accompaniments")
+    parser.add_argument("-o", "--out", metavar="DIR", type=Path, required=True, help="where to write")
+    parser.add_argument("--background", metavar="DIR", type=Path, help="what FAD and KAD compare with (default: the reference)")
+    parser.add_argument("--annotations", metavar="DIR", type=Path, help="NAME.json with beats, chords, key, bpm")
+    parser.add_argument("--metrics", nargs="+", metavar="NAME", help="fad, kad, apa, rhythm, harmony, sanity (default: all)")
+    parser.add_argument("--embedding", metavar="NAME|PATH", default="pocket", help="vggish, clap, pocket (default) or a path")
+    parser.add_argument("--window", metavar="SECONDS", type=float, default=10.0, help="length of a window (default: 10)")
+    parser.add_argument("--windows", metavar="N", type=int, help="at most so many of a song (default: all)")
+    parser.add_argument("--tracker", choices=("librosa", "beat-this"), default="librosa", help="of beats (default: librosa)")
+    parser.add_argument("--tracker-weights", metavar="FILE", type=Path, help="for beat-this")
+    parser.add_argument("--cocola", metavar="FILE", type=Path, help="COCOLA's checkpoint: score how well vocal and band agree")
+    parser.add_argument("--delta", nargs=2, metavar=("FIRST", "SECOND"), help="add a row: the second row minus the first")
+    parser.add_argument("--listen", metavar="NAME", help="the row whose songs the page plays (default: the first)")
+    parser.add_argument("--seed", metavar="N", type=int, default=0, help="of bootstrap, shuffling and samples (default: 0)")
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
+    parser.add_argument("--cache", metavar="DIR", type=Path, help="what is worked out of each file (default: the user's cache)")
+    parser.add_argument("--quiet", action="store_true", help="no progress on stderr")
+    parser.set_defaults(run=run_evaluate, parser=parser)
+
+
+def run_evaluate(args) -> int:
+    systems = {}
+    for text in args.system:
+        name, equals, folder = text.partition("=")
+        name, folder = (name, Path(folder)) if equals else (Path(text).name, Path(text))
+        if not name or name in systems:
+            args.parser.error(f"--system {text!r}: each row needs a name of its own, as in --system mine=DIR")
+        systems[name] = folder
+    for name in [*(args.delta or ()), *([args.listen] if args.listen else ())]:
+        if name not in systems:
+            args.parser.error(f"there is no row {name!r}; rows are {', '.join(systems)}")
+    from accompgen.evaluation import page, report, runner
+
+    report.check_out(args.out)
+    results = runner.evaluate(
+        systems, args.vocals, args.reference, background=args.background, annotations=args.annotations,
+        metrics=args.metrics or runner.METRICS, embedding=args.embedding, window_seconds=args.window, windows=args.windows,
+        tracker=args.tracker, tracker_weights=args.tracker_weights, cocola=args.cocola, seed=args.seed, device=args.device,
+        cache=args.cache, delta=args.delta, progress=not args.quiet,
+    )  # fmt: skip
+    report.write_results(results, args.out)
+    page.write_page(results, systems, args.vocals, args.out, args.listen, progress=not args.quiet)
+    print(report.table(results), end="")
+    for problem in results["problems"]:
+        _complain(problem)
+    return 1 if results["problems"] else 0
+
+
+def add_baselines(verbs):
+    parser = verbs.add_parser(
+        "baselines",
+        help="the rows that keep a table honest, as folders",
+        description="Writes DIR/<row>/<song>.wav; what is there is kept. Prints the folders.",
+    )
+    parser.add_argument("--vocals", metavar="DIR", type=Path, required=True, help="the vocals")
+    parser.add_argument("--reference", metavar="DIR", type=Path, required=True, help="the true accompaniments")
+    parser.add_argument("-o", "--out", metavar="DIR", type=Path, required=True, help="where to write")
+    parser.add_argument(
+        "--rows",
+        nargs="+",
+        metavar="NAME",
+        help="truth, codec, shuffled, retrieval, random, silence, click, noise (default: all)",
+    )
+    parser.add_argument("--checkpoint", default="pocket", help="whose acoustic tokenizer the codec row uses (default: pocket)")
+    parser.add_argument("--annotations", metavar="DIR", type=Path, help="NAME.json with beats, key, bpm; else they are heard")
+    parser.add_argument("--pool", metavar="DIR", type=Path, help="accompaniments to retrieve from (default: the reference)")
+    parser.add_argument("--pool-annotations", metavar="DIR", type=Path, help="the same for the pool")
+    parser.add_argument("--seed", metavar="N", type=int, default=0, help="(default: 0)")
+    parser.add_argument("--device", default="cpu", help="of the codec (default: cpu)")
+    parser.add_argument("--force", action="store_true", help="make all files anew")
+    parser.add_argument("--quiet", action="store_true", help="no progress on stderr")
+    parser.set_defaults(run=run_baselines)
+
+
+def run_baselines(args) -> int:
+    from accompgen.evaluation.baselines import ROWS, write_baselines
+
+    folders, problems = write_baselines(
+        args.vocals, args.reference, args.out, rows=args.rows or ROWS, checkpoint=args.checkpoint, annotations=args.annotations,
+        pool=args.pool, pool_annotations=args.pool_annotations, seed=args.seed, device=args.device, force=args.force,
+        progress=not args.quiet,
+    )  # fmt: skip
+    for folder in folders.values():
+        print(folder)
+    for problem in problems:
+        _complain(problem)
+    return 1 if problems else 0
+
+
 def add_fetch(verbs):
     parser = verbs.add_parser("fetch", help="published weights into the cache", description="Prints the path of the file.")
-    parser.add_argument("name", metavar="NAME", help="hubert-base, hubert-large or encodec-24khz")
+    parser.add_argument(
+        "name", metavar="NAME", help="hubert-base, hubert-large, encodec-24khz, vggish, clap-music or beat-this"
+    )
     parser.add_argument("--cache", metavar="DIR", type=Path, help="where to keep it (default: the user's cache)")
     parser.add_argument("--url", help="a mirror to take it from")
     parser.add_argument("--force", action="store_true", help="download again")

@@ -85,7 +85,8 @@ def fad(songs, reference, seed: int = 0) -> dict:
     more = {"reference_n": int(goal.n), "dimension": dimension}
     if few < dimension:
         more["warning"] = f"{int(few)} windows are fewer than the embedding's {dimension} dimensions"
-    return _result(frechet(target, whole), replicates, whole.n, len(songs), **more)
+    result = _result(frechet(target, whole), replicates, whole.n, len(songs), **more)
+    return result if result["low"] is None else result | {"low": max(result["low"], 0.0)}
 
 
 def song_fad(songs, reference) -> dict[str, float]:

@@ -32,7 +32,7 @@ def chord_shares(mono: np.ndarray, plan: Plan, annotation: dict) -> list[float |
 
 
 def compare(system: dict, vocal: dict, reference: dict, plan: Plan, annotation: dict) -> dict[str, float | None]:
-    """The song's measures: means over its windows, None where no window has one.
+    """The song's measures: means over its windows, None where no window has one; the key is that of all windows together.
 
     Beats, tempo and key are taken from the annotation where it has them, else from what is heard in the reference.
     """
@@ -40,7 +40,13 @@ def compare(system: dict, vocal: dict, reference: dict, plan: Plan, annotation: 
         _compare_window(system, vocal, reference, i, clip_annotation(annotation, i * plan.seconds, (i + 1) * plan.seconds))
         for i in range(plan.count)
     ]
-    return {name: _mean([row[name] for row in rows]) for name in rows[0]}
+    scores = {name: _mean([row[name] for row in rows]) for name in rows[0]}
+    expected_key = annotation.get("key") or _key(reference, plan)
+    return scores | {"key_agreement": harmony.key_agreement(_key(system, plan), expected_key)}
+
+
+def _key(heard, plan):
+    return harmony.key(np.concatenate([heard[f"profile{index}"] for index in range(plan.count)]))
 
 
 def _compare_window(system, vocal, reference, index, annotation):
@@ -48,7 +54,6 @@ def _compare_window(system, vocal, reference, index, annotation):
     expected = annotation.get("beats", reference[f"beats{index}"])
     error, octave = beats.tempo_error(beats.tempo(estimated), annotation.get("bpm") or beats.tempo(expected))
     profile, fine = system[f"profile{index}"], system[f"fine{index}"]
-    expected_key = annotation.get("key") or harmony.key(reference[f"profile{index}"])
     return {
         "beat_f1": beats.beat_f1(estimated, expected),
         "onset_f1": beats.onset_f1(system[f"onsets{index}"], reference[f"onsets{index}"]),
@@ -56,7 +61,6 @@ def _compare_window(system, vocal, reference, index, annotation):
         "tempo_octave_errors": octave,
         "chroma_reference": harmony.similarity(fine, reference[f"fine{index}"]),
         "chroma_vocal": harmony.similarity(profile, vocal[f"profile{index}"]),
-        "key_agreement": harmony.key_agreement(harmony.key(profile), expected_key),
     }
 
 

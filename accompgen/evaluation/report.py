@@ -12,7 +12,8 @@ COLUMNS = {
     "apa": ("APA", 2, 1), "beat_f1": ("beat F1", 3, 1), "onset_f1": ("onset F1", 3, 1),
     "tempo_error_percent": ("tempo error %", 2, -1), "tempo_octave_errors": ("octave errors", 2, -1),
     "chroma_reference": ("chroma to reference", 3, 1), "chroma_vocal": ("chroma to vocal", 3, 1),
-    "chord_tone_share": ("chord tones", 3, 1), "key_agreement": ("key", 2, 1), "flagged": ("flagged", 2, -1),
+    "chord_tone_share": ("chord tones", 3, 1), "key_agreement": ("key", 2, 1), "cocola": ("COCOLA", 2, 1),
+    "flagged": ("flagged", 2, -1),
 }  # fmt: skip
 SANITY = {
     "silence_share": ("silence", 2, 0), "clipped_share": ("clipped", 4, 0), "loudness_lufs": ("LUFS", 1, 0),
@@ -48,7 +49,7 @@ def write_results(results: dict, out) -> None:
 
 def show(value, decimals: int) -> str:
     """A number for a table; a dash where there is none."""
-    return "-" if value is None else f"{value:.{decimals}f}"
+    return "-" if value is None else f"{round(value, decimals) + 0.0:.{decimals}f}"  # + 0.0: no "-0.00"
 
 
 def cell(result: dict | None, decimals: int) -> str:
@@ -109,6 +110,8 @@ def conditions(results: dict) -> list[str]:
     if "rhythm" in settings["metrics"]:
         source = f"annotated beats for {data['annotated']} of {data['songs']} songs, else tracked on the reference"
         lines.append(f"beats: tracker {results['tracker']['name']}, {source}; a bare click track scores 1 here")
+    if results.get("cocola"):
+        lines.append(f"COCOLA: weights {results['cocola'][:12]}; read it beside truth and shuffled, it has no scale of its own")
     versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items() if version)
     lines.append(f"seed {settings['seed']}; {versions}")
     return lines

@@ -11,7 +11,7 @@ import platform
 from dataclasses import asdict, dataclass
 
 from accompgen import checkpoint
-from accompgen.evaluation import beats, distances, folders, measures, sanity, sets, tracks
+from accompgen.evaluation import beats, coherence, distances, folders, measures, sanity, sets, tracks
 from accompgen.evaluation.cache import Cache
 from accompgen.evaluation.embeddings import find_embedding
 from accompgen.evaluation.folders import EvaluationError, Report, plan_windows
@@ -46,8 +46,9 @@ class Entry:
 
 def evaluate(
     systems: dict, vocals, reference, *, background=None, annotations=None, metrics=METRICS, embedding="pocket",
-    window_seconds: float = 10.0, windows: int | None = None, tracker: str = "librosa", tracker_weights=None, seed: int = 0,
-    device: str = "auto", batch_size: int = 32, cache=None, delta: tuple[str, str] | None = None, progress: bool = True,
+    window_seconds: float = 10.0, windows: int | None = None, tracker: str = "librosa", tracker_weights=None, cocola=None,
+    seed: int = 0, device: str = "auto", batch_size: int = 32, cache=None, delta: tuple[str, str] | None = None,
+    progress: bool = True,
 ) -> dict:  # fmt: skip
     """Score folders of accompaniments.
 
@@ -60,6 +61,7 @@ def evaluate(
         embedding: vggish | clap | pocket, or a path (`embeddings.find_embedding`).
         window_seconds, windows: a song is scored in windows of this length, at most so many (None: all that fit).
         tracker, tracker_weights: `beats.find_tracker`.
+        cocola: COCOLA's checkpoint file; with it, each song's accompaniment is scored against its vocal.
         device: auto | cpu | cuda.
         cache: folder for what is worked out of each file; the default is evaluation/ in `checkpoint.cache_directory()`.
         delta: two row names; a row with the second minus the first is added.
@@ -84,12 +86,18 @@ def evaluate(
     listener = beats.find_tracker(tracker, tracker_weights, device) if "rhythm" in metrics or "harmony" in metrics else None
     embedder = find_embedding(embedding, device, batch_size) if {"fad", "kad", "apa"} & set(metrics) else None
 
+    judge = coherence.load(cocola, device) if cocola else None
+    judge_identity = checkpoint.file_hash(cocola) if cocola else None
     entries = _entries(vocals, reference, annotations, settings, cache, report)
     files = {name: _row_files(name, folder, entries, cache, report) for name, folder in systems.items()}
     work = [(row, entry) for row in files for entry in entries if entry.name in files[row]]
     songs = {row: {} for row in files}
     for row, entry in folders.bar(work, progress, "listening"):
-        songs[row][entry.name] = _score_song(files[row][entry.name], entry, settings, listener, cache, report)
+        track = files[row][entry.name]
+        songs[row][entry.name] = _score_song(track, entry, settings, listener, cache, report)
+        if judge:
+            score = tracks.cocola_score(track, entry.vocal, entry.plan, judge, judge_identity, cache)
+            songs[row][entry.name]["cocola"] = score
     rows = {row: _means(songs[row], seed) for row in files}
     if embedder:
         sets.add_distances(rows, songs, files, entries, background, settings, embedder, cache, report, progress)
@@ -101,6 +109,7 @@ def evaluate(
         "embedding": embedder and {"name": embedder.name, "sample_rate": embedder.rate, "sha256": embedder.identity,
                                    "note": embedder.note},
         "tracker": {"name": tracker, "sha256": checkpoint.file_hash(tracker_weights) if tracker_weights else None},
+        "cocola": judge_identity,
         "data": {"songs": len(entries), "windows": sum(entry.plan.count for entry in entries),
                  "seconds": sum(entry.plan.count * entry.plan.seconds for entry in entries),
                  "vocals": _folder_hash(entry.vocal for entry in entries),

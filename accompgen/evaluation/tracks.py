@@ -8,7 +8,7 @@ import numpy as np
 from accompgen import audio
 from accompgen.checkpoint import file_hash
 from accompgen.evaluation import cache as caches
-from accompgen.evaluation import folders, listen, measures, sanity
+from accompgen.evaluation import coherence, folders, listen, measures, sanity
 
 MIX_LUFS = -23.0  # vocal and accompaniment are brought to this before they are mixed
 
@@ -99,6 +99,22 @@ def embedded_mix(vocal, accompaniment, plan, embedding, cache) -> Path:
 
     name = caches.key("mix", embedding.identity, vocal.digest, accompaniment.digest, [plan.seconds, plan.count])
     return cache.arrays(name, rows)
+
+
+def cocola_score(track, vocal, plan, model, identity, cache) -> float:
+    """Mean COCOLA score of accompaniment and vocal over pieces of five seconds of the scored time."""
+    pieces = folders.plan_windows(plan.seconds * plan.count, coherence.WINDOW_SECONDS)
+    sides = []
+    for part in (vocal, track):
+        name = caches.key("cocola", identity, part.digest, [pieces.seconds, pieces.count])
+        sides.append(caches.read(cache.arrays(name, lambda part=part: _cocola_rows(part, pieces, model)))["rows"])
+    weight = model.weight.detach().cpu().numpy()
+    return float(np.einsum("nd,de,ne->n", sides[0], weight, sides[1]).mean())
+
+
+def _cocola_rows(track, pieces, model):
+    windows = pieces.cut(track.mono(coherence.RATE), coherence.RATE)
+    return {"rows": np.stack([model.embed(window).cpu().numpy() for window in windows])}
 
 
 def levelled(mono: np.ndarray, rate: int) -> np.ndarray:

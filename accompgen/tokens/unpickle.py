@@ -47,8 +47,8 @@ def plain(value):
     return value
 
 
-def read_torch(path) -> dict:
-    """A dictionary written by torch.save (zip or the older format), classes under FAIRSEQ_PREFIXES as `Inert`.
+def read_torch(path, prefixes: tuple[str, ...] = FAIRSEQ_PREFIXES) -> dict:
+    """A dictionary written by torch.save (zip or the older format), classes under `prefixes` as `Inert`.
 
     Raises UnsafeFileError naming the first global that is not allowed, or if this is no such file.
     """
@@ -56,7 +56,7 @@ def read_torch(path) -> dict:
     for name in sorted(_named_globals(path)):
         if name in _PLAIN:
             stand_ins.append((_PLAIN[name], name))
-        elif name.startswith(FAIRSEQ_PREFIXES) and name != "collections.OrderedDict":
+        elif name.startswith(prefixes) and name != "collections.OrderedDict":
             stand_ins.append((type(name.rpartition(".")[2], (Inert,), {}), name))
         elif not _known_to_torch(name):
             raise UnsafeFileError(

@@ -1,0 +1,45 @@
+"""The verbs evaluate and baselines: what they write, print and return."""
+
+import evaluation_songs
+import pytest
+import tiny
+
+pytest.importorskip("librosa", reason="the evaluation needs librosa: pip install 'accompgen[eval]'")
+
+from accompgen.cli import main
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    return evaluation_songs.make_songs(tmp_path_factory.mktemp("cli"), count=2, seconds=2.0)
+
+
+def given(place, out, *more):
+    return ["--vocals", str(place / "vocals"), "--reference", str(place / "reference"), "-o", str(out), "--quiet", *more]
+
+
+def test_baselines_then_evaluate(place, tmp_path, capsys):
+    assert main(["baselines", *given(place, tmp_path / "rows", "--rows", "truth", "noise", "shuffled")]) == 0
+    assert [line.rsplit("/", 1)[1] for line in capsys.readouterr().out.split()] == ["truth", "noise", "shuffled"]
+    checkpoint = tiny.make_checkpoint(tmp_path / "checkpoint")
+    rows = [f"--system={row}={tmp_path / 'rows' / row}" for row in ("noise", "truth")]
+    settings = f"--metrics fad sanity --embedding {checkpoint} --window 1 --cache {tmp_path / 'cache'}".split()
+    command = ["evaluate", *rows, *given(place, tmp_path / "out", *settings, "--delta", "truth", "noise", "--listen", "truth")]
+    assert main(command) == 0
+    printed = capsys.readouterr().out
+    assert printed == (tmp_path / "out" / "table.md").read_text() and "| Delta (noise - truth) |" in printed
+    assert "To hear: truth" in (tmp_path / "out" / "report.html").read_text()
+    (tmp_path / "rows" / "noise" / "song1.wav").unlink()
+    assert main(command) == 1  # scored again, with what is missing
+    captured = capsys.readouterr()
+    assert "accompgen: " in captured.err and "song1" in captured.err and "What is missing" in captured.out
+
+
+def test_usage(place, tmp_path, capsys):
+    for wrong in (["--system", "a=x", "--system", "a=y"], ["--system", "a=x", "--delta", "a", "b"], []):
+        with pytest.raises(SystemExit) as stopped:
+            main(["evaluate", *given(place, tmp_path), *wrong])
+        assert stopped.value.code == 2
+    (tmp_path / "results.json").write_text("{}")
+    assert main(["evaluate", "--system", str(place / "reference"), *given(place, tmp_path)]) == 1
+    assert "is not replaced" in capsys.readouterr().err
