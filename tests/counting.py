@@ -1,8 +1,11 @@
 """Tokenising without networks, for tests that kill it: ids follow from the sound, and a shard takes some tenths of a second."""
 
 import json
+import os
 import time
+import uuid
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -10,7 +13,8 @@ from accompgen import audio
 from accompgen.data import tokenize
 from accompgen.data.songs import Song, write_manifest
 
-PAUSE_SECONDS = 0.05  # for each song, so that kills hit at every point
+PAUSE_SECONDS = float(os.environ.get("COUNTING_PAUSE", "0.05"))  # for each song, so that kills hit at every point
+ATTEMPTS = os.environ.get("COUNTING_ATTEMPTS")  # a folder where each begun task leaves a file
 
 
 class Counter:
@@ -32,6 +36,8 @@ class CountingJob(tokenize.Job):
         return Counter(16000), Counter(24000, 8)
 
     def work(self, tokenizers, path, songs):
+        if ATTEMPTS:
+            Path(ATTEMPTS, f"{path.name}@{uuid.uuid4().hex}").touch()
         time.sleep(PAUSE_SECONDS * len(songs))
         return super().work(tokenizers, path, songs)
 

@@ -76,5 +76,20 @@ def test_a_song_that_is_called_like_a_copy_is_refused(songs, tmp_path):
     listed = read_manifest(songs[0])
     twin = type(listed[0])(**vars(listed[0]) | {"id": "s0+1"})
     write_manifest(songs[0], [*listed, twin])
-    with pytest.raises(shards.ShardError, match=r"called s0\+1, as copy 1 of s0"):
+    with pytest.raises(shards.ShardError, match=r"there is a song s0\+1, as copy 1 of s0"):
         tokenize.tokenize_manifest(*songs, tmp_path / "out", workers=0, augment=AUGMENT)
+
+
+def test_the_command_line_reads_the_values_of_an_augmentation(songs, tmp_path, capsys):
+    from accompgen.cli import main
+
+    manifest, semantic, acoustic = map(str, songs)
+    (tmp_path / "a.toml").write_text("copies = 3\npitch_probability = 0.0\nspeed_probability = 0.0\nnoise_sigma = [0.2, 0.3]\n")
+    command = ["tokenize", manifest, "-o", str(tmp_path / "out"), "--semantic-tokenizer", semantic]
+    command += ["--acoustic-tokenizer", acoustic, "--workers", "0", "--augment"]
+    assert main([*command, str(tmp_path / "a.toml")]) == 0
+    assert "songs: 13\n" in capsys.readouterr().out
+    assert 0.2 <= read(tmp_path / "out")[2]["s1+3"]["changes"]["noise_sigma"] <= 0.3
+    (tmp_path / "b.toml").write_text("copys = 3\n")
+    assert main([*command, str(tmp_path / "b.toml")]) == 1
+    assert "b.toml: unknown key 'copys'" in capsys.readouterr().err

@@ -6,6 +6,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -136,17 +137,19 @@ def _alive(pid):
 
 
 @pytest.fixture(scope="module")
-def cluster():
-    """A cluster on this machine: a head that does not work, and two machines of one worker each."""
+def cluster(tmp_path_factory):
+    """A head that does not work, two machines of one worker each (all of them this one), and where they note what they try."""
     ray = pytest.importorskip("ray", reason="Ray is not installed (extra `cluster`)")
     from ray.cluster_utils import Cluster
 
-    places = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
-    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "object_store_memory": 80_000_000})
-    machines = [made.add_node(num_cpus=1, object_store_memory=80_000_000) for _ in range(2)]
-    environment = {"env_vars": {"PYTHONPATH": os.pathsep.join(places)}}
-    ray.init(made.address, log_to_driver=False, runtime_env=environment)
-    yield made, machines
+    places, memory = [str(Path(__file__).parent), str(Path(__file__).parents[1])], {"object_store_memory": 80_000_000}
+    os.environ["RAY_worker_niceness"] = "0"  # Ray lets its workers wait for everybody else
+    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False, **memory})
+    machines = [made.add_node(num_cpus=1, **memory) for _ in range(2)]
+    attempts = tmp_path_factory.mktemp("attempts")
+    environment = {"PYTHONPATH": os.pathsep.join(places), "COUNTING_PAUSE": "0.8", "COUNTING_ATTEMPTS": str(attempts)}
+    ray.init(made.address, log_to_driver=False, runtime_env={"env_vars": environment})
+    yield made, machines, attempts
     ray.shutdown()
     made.shutdown()
 
@@ -159,12 +162,10 @@ def test_ray_passes_results_and_errors_on(cluster):
 
 
 def test_a_cluster_that_loses_a_machine_ends_like_an_uninterrupted_run(cluster, songs, whole, tmp_path):
-    import threading
-
-    made, machines = cluster
+    made, machines, attempts = cluster
 
     def lose():
-        _wait(lambda: list((tmp_path / "out").glob("shard-*.safetensors")))
+        _wait(lambda: list((tmp_path / "out").glob("shard-*.safetensors")), seconds=900)
         made.remove_node(machines[0], allow_graceful=False)
 
     loser = threading.Thread(target=lose)
@@ -172,4 +173,6 @@ def test_a_cluster_that_loses_a_machine_ends_like_an_uninterrupted_run(cluster, 
     done = tokenise(songs, tmp_path / "out", executor="ray", workers=None)
     loser.join()
     assert done["made"] == 6 and len(made.list_all_nodes()) == 2
+    tried = [path.name.partition("@")[0] for path in attempts.iterdir()]
+    assert len(set(tried)) == 6 and len(tried) > 6  # what the lost machine was at was begun again by the other
     assert contents(tmp_path / "out") == whole[0]

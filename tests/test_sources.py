@@ -5,7 +5,7 @@ import json
 import pytest
 
 from accompgen.data.songs import ManifestError
-from accompgen.data.sources import choose_split, read_sources
+from accompgen.data.sources import choose_split, read_sources, read_vocals
 
 
 def touch(root, *paths):
@@ -102,3 +102,19 @@ def test_a_song_without_an_id_is_named_by_its_file(tmp_path):
     paths = ["set/x.y.wav", "set/A Song/vocals.wav", "set/one.vocal.flac", "vocals.wav", "B/mixture.wav"]
     (tmp_path / "m.jsonl").write_text("".join(json.dumps({"vocal": path}) + "\n" for path in paths))
     assert [song.id for song in read_sources(tmp_path / "m.jsonl")] == ["set-x.y", "set-A_Song", "set-one", "vocals", "B"]
+
+
+def test_vocals_to_sing_with_come_from_pairs_and_from_bare_recordings(tmp_path):
+    (tmp_path / "m.jsonl").write_text(
+        '{"id": "a", "vocal": "a.wav", "split": "test"}\n'
+        '{"id": "b", "vocal": "b.wav", "accompaniment": "c.wav", "split": "train"}\n'
+    )
+    assert read_vocals(tmp_path / "m.jsonl") == {"a": tmp_path / "a.wav", "b": tmp_path / "b.wav"}
+    assert list(read_vocals(tmp_path / "m.jsonl", "test")) == ["a"]
+    with pytest.raises(ManifestError, match="no song of the split validation"):
+        read_vocals(tmp_path / "m.jsonl", "validation")
+    touch(tmp_path, "folder/x.wav", "folder/y.vocal.flac", "folder/y.accompaniment.flac")
+    assert read_vocals(tmp_path / "folder") == {"x": tmp_path / "folder/x.wav", "y": tmp_path / "folder/y.vocal.flac"}
+    (tmp_path / "m.jsonl").write_text('{"id": "a", "mixture": "a.wav"}')
+    with pytest.raises(ManifestError, match="a is a mixture; give its vocal"):
+        read_vocals(tmp_path / "m.jsonl")

@@ -81,6 +81,20 @@ def read_sources(path) -> list[Source]:
     return found
 
 
+def read_vocals(path, split: str | None = None) -> dict[str, Path]:
+    """id -> vocal of the songs of a manifest or folder (of one split); sound in a folder that is no pair counts as a vocal.
+
+    Raises ManifestError for a manifest's song that is a mixture, and where none is left.
+    """
+    songs = [song for song in read_sources(path) if split in (None, song.split)]
+    for song in songs:
+        if song.mixture is not None and not Path(path).is_dir():
+            raise ManifestError(f"{path}: {song.id} is a mixture; give its vocal (accompgen prepare separates mixtures)")
+    if not songs:
+        raise ManifestError(f"{path} has no song of the split {split}")
+    return {song.id: song.vocal or song.mixture for song in songs}
+
+
 def choose_split(source: Source, held_out: float) -> str:
     """The split that the source says, or one that follows from its id: `held_out` is the share of each of validation and test.
 

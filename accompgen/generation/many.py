@@ -1,0 +1,82 @@
+"""One accompaniment for each of many vocals: a job for data/executors.py. A stopped run goes on where it was.
+
+A song is finished if its three files are there and its report says that they were made from the same vocal, seed, settings and
+weights; files made otherwise are replaced only by force.
+"""
+
+import json
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+from accompgen import audio
+from accompgen.generation import pipeline, song
+from accompgen.generation.sampling import Sampling
+
+
+@dataclass(frozen=True)
+class GenerateJob:
+    """What every song of a folder is made with: see `pipeline.load`, `Accompanist.accompany` and `Song.save`."""
+
+    directory: str
+    checkpoint: str = "pocket"
+    device: str = "auto"
+    seed: int = 0
+    semantic: Sampling = field(default_factory=Sampling)
+    coarse: Sampling = field(default_factory=Sampling)
+    fine: Sampling = field(default_factory=Sampling)
+    balance: float = pipeline.BALANCE_LU
+    noise: float = pipeline.VOCAL_NOISE
+    format: str = "wav"
+    bit_depth: str = "24"
+    force: bool = False
+
+    def __post_init__(self):
+        pipeline.check_settings(self.balance, self.noise)
+
+    def load(self):
+        return pipeline.load(self.checkpoint, self.device)
+
+    def work(self, model, name: str, path) -> dict:
+        """Make one song -> {"paths", "made", "error"}: an error of one vocal does not stop the others."""
+        try:
+            vocal = replace(pipeline.read_vocal(path), name=name)
+            made = not self._finished(model, vocal)
+            paths = self._make(model, vocal) if made else song.output_paths(self.directory, name, self.format, force=True)
+        except ValueError as error:  # what our own errors are
+            return {"paths": [], "made": False, "error": str(error)}
+        return {"paths": [str(path) for path in paths.values()], "made": made, "error": None}
+
+    def _make(self, model, vocal):
+        begun = Path(self.directory) / f".{vocal.name}.begun"  # there while the files of this song may be some but not all
+        force = self.force or begun.exists()
+        song.output_paths(self.directory, vocal.name, self.format, force)
+        song.format_of(vocal.rate, len(vocal.wav), self.format, self.bit_depth)
+        sampling = {stage: getattr(self, stage) for stage in ("semantic", "coarse", "fine")}
+        made = model.accompany(vocal, self.seed, **sampling, balance=self.balance, noise=self.noise)
+        audio.make_folder(self.directory)
+        begun.touch()
+        paths = made.save(self.directory, self.format, self.bit_depth, force)
+        begun.unlink(missing_ok=True)
+        return paths
+
+    def _finished(self, model, vocal):
+        if self.force or not song.has_outputs(self.directory, vocal.name, self.format):
+            return False
+        report = Path(self.directory) / f"{vocal.name}.json"
+        try:
+            found = json.loads(report.read_text(encoding="utf-8"))
+        except json.JSONDecodeError as error:
+            raise ValueError(
+                f"{report} is no report of a song: {error}; choose another folder, or force to replace it"
+            ) from error
+        settings = {stage: asdict(getattr(self, stage)) for stage in ("semantic", "coarse", "fine")}
+        settings |= {"balance_lu": self.balance, "noise": self.noise}
+        asked = {"vocal": vocal.sha256, "seed": self.seed, "settings": settings, "checkpoint": model.about}
+        was = {"vocal": found.get("vocal", {}).get("sha256")} | {name: found.get(name) for name in list(asked)[1:]}
+        other = [name for name in asked if asked[name] != was[name]]
+        if other:
+            raise ValueError(
+                f"{report}: this song was made with another {' and another '.join(other)}; choose another folder, "
+                "or force to replace it"
+            )
+        return True

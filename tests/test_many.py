@@ -1,0 +1,89 @@
+"""Accompaniments to many vocals: as by single calls, resumable, and one that fails does not stop the others."""
+
+import json
+
+import numpy as np
+import pytest
+from tiny import sing
+
+from accompgen import audio
+from accompgen.data.executors import run_tasks
+from accompgen.generation import pipeline
+from accompgen.generation.many import GenerateJob
+from accompgen.generation.sampling import Sampling
+
+QUICK = Sampling(guidance=1.0, top_k=4)
+
+
+@pytest.fixture(scope="module")
+def vocals(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("vocals")
+    for number in range(2):
+        audio.write(folder / f"{number}.wav", sing(0.3 + number / 10, 16_000), 16_000)
+    (folder / "bad.wav").write_text("no sound")
+    return {"one": folder / "0.wav", "bad": folder / "bad.wav", "two": folder / "1.wav"}
+
+
+def make(checkpoint, vocals, folder, workers=0, **settings):
+    job = GenerateJob(
+        str(folder), str(checkpoint), "cpu", **{"seed": 3, "semantic": QUICK, "coarse": QUICK, "fine": QUICK, **settings}
+    )
+    return dict(run_tasks(job, {name: (name, path) for name, path in vocals.items()}, workers=workers))
+
+
+def test_they_are_what_single_calls_make(tiny_checkpoint, vocals, tmp_path):
+    made = make(tiny_checkpoint, vocals, tmp_path)
+    assert made["bad"]["paths"] == [] and "bad.wav: not sound" in made["bad"]["error"]
+    assert {path.name for path in tmp_path.iterdir()} == {
+        f"{name}.{part}" for name in ("one", "two") for part in ("accompaniment.wav", "mix.wav", "json")
+    }
+    model = pipeline.load(tiny_checkpoint, "cpu")
+    single = model.accompany(vocals["two"], 3, semantic=QUICK, coarse=QUICK, fine=QUICK)
+    found, rate = audio.read(tmp_path / "two.mix.wav")
+    assert rate == 16_000 and np.abs(found - single.mix).max() < 2**-22
+
+
+def test_what_is_finished_is_kept_and_what_was_made_otherwise_refused(tiny_checkpoint, vocals, tmp_path):
+    good = {name: vocals[name] for name in ("one", "two")}
+    make(tiny_checkpoint, good, tmp_path)
+    before = (tmp_path / "one.json").stat().st_mtime_ns
+    (tmp_path / "two.json").unlink()
+    assert "two.accompaniment.wav exists" in make(tiny_checkpoint, good, tmp_path)["two"]["error"]  # whose is it?
+    (tmp_path / ".two.begun").touch()  # ours: killed while the files of this song were put in place
+    made = make(tiny_checkpoint, good, tmp_path)
+    assert [made[name]["made"] for name in ("one", "two")] == [False, True]
+    assert (tmp_path / "one.json").stat().st_mtime_ns == before and not (tmp_path / ".two.begun").exists()
+    assert [path.rpartition("/")[2] for path in made["one"]["paths"]] == ["one.accompaniment.wav", "one.mix.wav", "one.json"]
+    other = make(tiny_checkpoint, good, tmp_path, seed=4, noise=0.0)
+    assert "made with another seed and another settings" in other["one"]["error"]
+    swapped = make(tiny_checkpoint, {"one": vocals["two"]}, tmp_path)
+    assert "made with another vocal" in swapped["one"]["error"]
+    assert (tmp_path / "one.json").stat().st_mtime_ns == before
+    forced = make(tiny_checkpoint, good, tmp_path, seed=4, force=True)
+    assert forced["one"]["made"] and json.loads((tmp_path / "one.json").read_text())["seed"] == 4
+
+
+def test_settings_out_of_range_are_named_before_the_work(tmp_path):
+    with pytest.raises(ValueError, match="balance is 90"):
+        GenerateJob(str(tmp_path), balance=90.0)
+
+
+def test_the_command_line_passes_a_manifest_on(tiny_checkpoint, vocals, tmp_path, capsys):
+    from accompgen.cli import main
+
+    lines = [{"id": name, "vocal": str(path), "split": "test" if name == "one" else "train"} for name, path in vocals.items()]
+    (tmp_path / "m.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    common = ["--manifest", str(tmp_path / "m.jsonl"), "--checkpoint", str(tiny_checkpoint), "--workers", "0", "--quiet"]
+    common += ["--guidance", "1", "--top-k", "4", "--seed", "3", "--device", "cpu"]
+    assert main(["generate", *common, "-o", str(tmp_path / "test"), "--split", "test"]) == 0
+    assert capsys.readouterr().out.split() == [
+        str(tmp_path / "test" / f"one.{end}") for end in ("accompaniment.wav", "mix.wav", "json")
+    ]
+    assert main(["generate", *common, "-o", str(tmp_path / "all")]) == 1
+    captured = capsys.readouterr()
+    assert captured.out.count(".mix.wav") == 2 and "bad.wav" in captured.err
+    assert (tmp_path / "all/one.mix.wav").read_bytes() == (tmp_path / "test/one.mix.wav").read_bytes()
+    for wrong in ([], [str(vocals["one"]), "--manifest", "m.jsonl"]):
+        with pytest.raises(SystemExit) as exit:
+            main(["generate", *wrong])
+        assert exit.value.code == 2 and "or --manifest" in capsys.readouterr().err
