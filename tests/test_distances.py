@@ -94,6 +94,7 @@ def test_song_fad_finds_the_odd_song():
     values = distances.song_fad(songs, make_songs(rng, songs=40))
     assert max(values, key=values.get) == "song03"
     assert values["song03"] > 9 * 6 * 0.8 > 5 * sorted(values.values())[-2]
+    assert distances.song_fad({"short": np.zeros((0, 6))}, make_songs(rng)) == {"short": None}
 
 
 def test_kad_against_the_direct_sum_over_all_pairs():

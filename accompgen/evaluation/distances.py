@@ -89,11 +89,12 @@ def fad(songs, reference, seed: int = 0) -> dict:
     return result if result["low"] is None else result | {"low": max(result["low"], 0.0)}
 
 
-def song_fad(songs, reference) -> dict[str, float]:
+def song_fad(songs, reference) -> dict[str, float | None]:
     """FAD of each song's own windows to the whole reference set: name -> value (Gui et al., "Adapting Frechet Audio Distance
     for Generative Music Evaluation", ICASSP 2024). Comparable between songs of the same number of windows only."""
     target = Target(merged(gather(reference)))
-    return {name: frechet(target, Gaussian.of(songs[name])) for name in sorted(songs)}
+    found = ((name, Gaussian.of(songs[name])) for name in sorted(songs))
+    return {name: frechet(target, gaussian) if gaussian.n else None for name, gaussian in found}
 
 
 def ranks(name: str, count: int, seed: int) -> np.ndarray:

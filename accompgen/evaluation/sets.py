@@ -32,10 +32,13 @@ def add_distances(rows, songs, files, entries, background, settings, embedder, c
     }  # fmt: skip
     shuffled = shuffle(sorted(references), settings.seed)
     true, false = {}, {}
-    if "apa" in settings.metrics and shuffled:
+    if "apa" in settings.metrics:
+        if not shuffled:
+            report.problem("apa: songs of at least two recordings are needed to shuffle them; it is left out")
         for name, entry in folders.bar(by_name.items(), progress, "mixes"):
             true[name] = tracks.embedded_mix(entry.vocal, entry.reference, entry.plan, embedder, cache)
-            false[name] = tracks.embedded_mix(entry.vocal, references[shuffled[name]], entry.plan, embedder, cache)
+            if shuffled:
+                false[name] = tracks.embedded_mix(entry.vocal, references[shuffled[name]], entry.plan, embedder, cache)
     for row, found in files.items():
         if not found:
             continue
@@ -53,7 +56,8 @@ def add_distances(rows, songs, files, entries, background, settings, embedder, c
                 for name, track in folders.bar(found.items(), progress, f"{row} mixes")
             })  # fmt: skip
             asked["fad_mix"] = (distances.fad, mixes, Embeddings(true))
-            asked["apa"] = (distances.apa, mixes, Embeddings(true), Embeddings(false))
+            if shuffled:
+                asked["apa"] = (distances.apa, mixes, Embeddings(true), Embeddings(false))
         for metric, (function, *sets) in asked.items():
             rows[row][metric] = common | _measured(function, sets, settings.seed, f"{row}: {metric}", report)
 
