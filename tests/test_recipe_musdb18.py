@@ -1,0 +1,126 @@
+"""The MUSDB18 recipe on folders shaped like MUSDB18 and MUSDB18-HQ, made of short synthetic songs."""
+
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import evaluation_songs
+import numpy as np
+import pytest
+import tiny
+
+from accompgen import audio
+
+RATE = 44100
+
+
+def load(root, name):
+    path = root / "recipes" / "musdb18" / "local" / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(f"musdb18_{name}", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def musdb(tmp_path_factory):
+    """test/<track>/{vocals,drums,bass,other}.wav, stereo at 44.1 kHz; the second track's singer comes in after 2 s."""
+    data = tmp_path_factory.mktemp("musdb18hq")
+    for number, (name, rest) in enumerate({"A Band - First Song": 0, "B & C - Second": 2}.items()):
+        folder = data / "test" / name
+        folder.mkdir(parents=True)
+        root = evaluation_songs.ROOTS[number]
+        sung = evaluation_songs.voice(root, 4.0, RATE)
+        sung[: rest * RATE] = 0
+        band = 0.3 * evaluation_songs.band(root, 4.0, 0.5, RATE)
+        for stem, wav in {"vocals": sung, "drums": 0.2 * band, "bass": 0.3 * band, "other": 0.5 * band}.items():
+            audio.write(folder / f"{stem}.wav", np.stack([wav, 0.9 * wav]), RATE, "PCM_16")
+    return data
+
+
+def test_clips_are_cut_where_voice_and_band_sound(root, musdb, tmp_path, capsys):
+    load(root, "clips").main([str(musdb), "-o", str(tmp_path), "--seconds", "2", "--hop", "1"])
+    about = json.loads((tmp_path / "clips.json").read_text())
+    first, second = "A_Band_-_First_Song", "B_C_-_Second"
+    assert about["names"] == [f"{first}@000.0", f"{first}@001.0", f"{first}@002.0", f"{second}@001.0", f"{second}@002.0"]
+    assert (about["seconds"], about["hop"], about["level"], about["share"]) == (2.0, 1.0, -40.0, 0.5)
+    vocals, reference, mixture = (
+        audio.read(tmp_path / part / f"{first}@001.0.wav")[0] for part in ("vocals", "reference", "mixture")
+    )
+    whole = audio.read(musdb / "test" / "A Band - First Song" / "vocals.wav")[0]
+    assert vocals.shape == (2, 2 * RATE)
+    np.testing.assert_allclose(vocals, whole[:, RATE : 3 * RATE], atol=1e-4)
+    np.testing.assert_allclose(vocals + reference, mixture, atol=1e-3)
+    assert "5 clips of 2 s from 2 tracks" in capsys.readouterr().out
+
+
+def test_fewer_clips_are_drawn_by_the_seed(root, musdb, tmp_path):
+    names = []
+    for seed in (0, 0, 1, 2):
+        out = tmp_path / str(len(names))
+        load(root, "clips").main(
+            [str(musdb), "-o", str(out), "--seconds", "1", "--hop", "0.5", "--clips", "3", "--seed", str(seed)]
+        )
+        names.append(json.loads((out / "clips.json").read_text())["names"])
+    assert len(names[0]) == 3 and names[0] == names[1] and len({tuple(n) for n in names}) > 1
+
+
+def test_stem_mp4_is_read_stream_by_stream(root, musdb, tmp_path):
+    if not shutil.which("ffmpeg"):
+        pytest.skip("ffmpeg is not installed")
+    clips = load(root, "clips")
+    folder = musdb / "test" / "A Band - First Song"
+    parts, _ = clips.read_track(folder)
+    audio.write(tmp_path / "mixture.wav", parts["mixture"], RATE)
+    files = [tmp_path / "mixture.wav", *(folder / f"{stem}.wav" for stem in ("drums", "bass", "other", "vocals"))]
+    target = tmp_path / "test" / "song.stem.mp4"
+    target.parent.mkdir()
+    inputs = [argument for file in files for argument in ("-i", file)]
+    maps = [argument for i in range(5) for argument in ("-map", f"{i}:a")]
+    subprocess.run(["ffmpeg", "-v", "error", *inputs, *maps, "-c:a", "aac", "-b:a", "192k", target], check=True)
+    assert list(clips.find_tracks(tmp_path)) == ["song"]
+    read, rate = clips.read_track(target)
+    assert rate == RATE
+    for part, wav in parts.items():
+        length = min(wav.shape[1], read[part].shape[1])
+        assert abs(wav.shape[1] - length) < 4096
+        assert np.corrcoef(wav[0, :length], read[part][0, :length])[0, 1] > 0.9, part
+
+
+def test_other_folders_are_refused(root, tmp_path):
+    with pytest.raises(SystemExit, match="is no MUSDB18"):
+        load(root, "clips").main([str(tmp_path), "-o", str(tmp_path / "out")])
+
+
+def test_separation_without_demucs_says_what_to_install(root, tmp_path, monkeypatch):
+    audio.write(tmp_path / "a.wav", np.zeros((1, 8000), np.float32), 16000)
+    monkeypatch.setitem(sys.modules, "demucs", None)
+    with pytest.raises(SystemExit, match="accompgen\\[separate\\]"):
+        load(root, "separate").main([str(tmp_path), "-o", str(tmp_path / "out")])
+
+
+def test_one_command_makes_the_whole_table(root, musdb, tmp_path):
+    """Everything but the data set and the published weights: clips, generation, baselines, evaluation, table."""
+    if not shutil.which("make"):
+        pytest.skip("make is not installed")
+    pytest.importorskip("librosa", reason="the evaluation needs librosa: pip install 'accompgen[eval]'")
+    pytest.importorskip("mir_eval", reason="the evaluation needs mir_eval: pip install 'accompgen[eval]'")
+    checkpoint = tiny.make_checkpoint(tmp_path / "checkpoint")
+    values = {
+        "DATA": musdb, "CHECKPOINT": checkpoint, "EMBEDDING": checkpoint, "WORK": tmp_path / "work", "PYTHON": sys.executable,
+        "SECONDS": "1", "HOP": "1", "SEPARATE": "no", "DEVICE": "cpu", "CACHE": tmp_path / "cache",
+    }  # fmt: skip
+    command = ["make", "-C", root / "recipes" / "musdb18", "evaluate", *(f"{name}={value}" for name, value in values.items())]
+    environment = {**os.environ, "PYTHONPATH": str(root)}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stdout + done.stderr
+    results = json.loads((tmp_path / "work" / "evaluation" / "results.json").read_text())
+    assert list(results["rows"]) == "isolated truth codec shuffled retrieval random silence click noise".split()
+    assert results["rows"]["truth"]["fad"]["value"] == pytest.approx(0, abs=1e-6)
+    assert results["rows"]["click"]["beat_f1"]["value"] > results["rows"]["noise"]["beat_f1"]["value"]
+    text = (tmp_path / "work" / "table.md").read_text()
+    assert "Clips: 1 s every 1 s" in text and "No row of separated vocals" in text and "| isolated | 6 |" in text
+    assert "2604.09054v4" in text and (tmp_path / "work" / "evaluation" / "report.html").is_file()
