@@ -63,6 +63,8 @@ class TrainConfig:
 
     model: StageConfig
     shards: str  # directory of token shards
+    semantic_tokenizer: str = ""  # component directories whose vectors the embeddings start from (training/start.py);
+    acoustic_tokenizer: str = ""  # those that the stage depends on are needed, or none: at random
     seed: int = 0
     steps: int = 1000
     minutes: float = 0.0  # end after this wall time of all calls together, the learning rate following it; 0: no limit

@@ -41,7 +41,7 @@ $(WORK)/%/model/config.json: $(CONF)/%.toml
 $(SEMANTIC) $(ACOUSTIC): $(SONGS)
 $(SEMANTIC) $(ACOUSTIC): TRAIN_SET = --set manifest=$(SONGS)
 $(STAGES): $(SHARDS)
-$(STAGES): TRAIN_SET = --set shards=$(WORK)/shards
+$(STAGES): TRAIN_SET = --set shards=$(WORK)/shards --set semantic_tokenizer=$(dir $(SEMANTIC)) --set acoustic_tokenizer=$(dir $(ACOUSTIC))
 
 $(SHARDS): $(SONGS) $(SEMANTIC) $(ACOUSTIC)
 	$(ACCOMPGEN) tokenize $(SONGS) -o $(@D) --semantic-tokenizer $(dir $(SEMANTIC)) --acoustic-tokenizer $(dir $(ACOUSTIC)) \

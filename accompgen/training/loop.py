@@ -21,7 +21,7 @@ from pathlib import Path
 
 import torch
 
-from accompgen.checkpoint import TOKENIZERS_OF, save_component
+from accompgen.checkpoint import TOKENIZERS_OF, component_hash, save_component
 from accompgen.config import ConfigError, TrainConfig, from_dict, read_toml, to_dict
 from accompgen.data.batches import Batches
 from accompgen.data.shards import open_shards
@@ -29,9 +29,13 @@ from accompgen.model.stage_lm import StageLM, parameters
 from accompgen.training import engine as deepspeed_engine
 from accompgen.training import listening
 from accompgen.training.loss import stage_loss
+from accompgen.training.start import start_embeddings
 
 # What a run may change between two of its calls; everything else must stay, or the run would not be what its config says.
 FREE = ("steps", "minutes", "log_every", "validate_every", "validation_windows", "save_every", "device")
+
+
+NOT_TRAINING = ("model", "shards", "device", "semantic_tokenizer", "acoustic_tokenizer")  # not told again in a component
 
 
 class TrainingError(RuntimeError):
@@ -66,7 +70,7 @@ def train(config: TrainConfig, run_dir, pause_after_steps: int = 0, pause_after_
     claim(run_dir, config)
     shards = open_shards(config.shards)
     torch.manual_seed(config.seed)
-    engine = deepspeed_engine.start(StageLM(config.model), config)
+    engine = deepspeed_engine.start(_fresh_model(config, shards), config)
     chief = engine.global_rank == 0
     batches = Batches(shards, config, engine.global_rank, engine.world_size)
     held_out = listening.prepare(shards, config)
@@ -165,6 +169,22 @@ def claim(run_dir: Path, config: TrainConfig) -> None:
     _write_text(path, json.dumps(values, indent=2) + "\n")
 
 
+def _fresh_model(config, shards):
+    """The model at its start; its embeddings from the tokenizers of the shards where the configuration names them."""
+    model = StageLM(config.model)
+    given = {"semantic": config.semantic_tokenizer, "acoustic": config.acoustic_tokenizer}
+    needed = {kind: given[kind] for kind in TOKENIZERS_OF[config.model.stage]}
+    if not any(needed.values()):
+        return model
+    for kind, directory in needed.items():
+        if not directory:
+            raise ConfigError(f"the {config.model.stage} stage starts from {', '.join(needed)}; {kind}_tokenizer is not set")
+        if component_hash(directory) != shards.tokenizers[kind]:
+            raise ConfigError(f"{config.shards} was made with another {kind} tokenizer than {directory}; give that one")
+    start_embeddings(model, needed)
+    return model
+
+
 def _forward(engine, batch):
     device = engine.device
     context = {name: ids.to(device) for name, ids in batch.context.items()}
@@ -231,7 +251,7 @@ def _save_component(directory, model, config, shards, step, validation):
         "vocal_noise": shards.index["vocal_noise"],
         "step": step,
         "seed": config.seed,
-        "training": {key: value for key, value in to_dict(config).items() if key not in ("model", "shards", "device")},
+        "training": {key: value for key, value in to_dict(config).items() if key not in NOT_TRAINING},
         "training_hours": round(sum(s.blocks for s in shards.songs if s.split == "train") / 25 / 3600, 2),
         "validation": validation,
     }

@@ -1,0 +1,72 @@
+"""Where a stage's embeddings start: at what its tokens sound like, instead of at random.
+
+A unit of the semantic tokenizer is a centre in HuBERT's feature space, a code of the acoustic tokenizer a vector of a codebook.
+Tokens that sound alike then begin as neighbours, in the embedding and in the head that predicts them, and what is learned of one
+is learned of the others: with little data, a voice's pitch need not be found out anew for each of 500 units.
+"""
+
+import torch
+
+from accompgen.checkpoint import TOKENIZERS_OF, CheckpointError, load_component
+from accompgen.model.stage_lm import StageLM
+
+NOISE_SHARE = 0.5  # of the random start that stays, so that equal vectors can part
+
+
+def start_embeddings(model: StageLM, tokenizers: dict[str, str]) -> None:
+    """Start the token embeddings and the heads of `model` from the vectors of the tokenizers.
+
+    Args:
+        model: fresh; its random values are kept at NOISE_SHARE beneath the vectors.
+        tokenizers: component directories, "semantic" and "acoustic", those the stage depends on.
+
+    Raises:
+        CheckpointError: a directory that is no such tokenizer, or whose sizes are not the model's.
+    """
+    stage = model.config.stage
+    grids = {}
+    if "semantic" in TOKENIZERS_OF[stage]:
+        grids["vocal"] = grids["semantic"] = _units(tokenizers["semantic"])
+    if "acoustic" in TOKENIZERS_OF[stage]:
+        codes = _codes(tokenizers["acoustic"])
+        coarse = model.config.coarse_codebooks
+        grids["coarse"], grids["fine"] = codes[:coarse], codes[coarse : coarse + model.config.fine_codebooks]
+    with torch.no_grad():
+        for stream, offset in zip(model.layout.streams, model.layout.offsets):
+            vectors = _fit(grids[stream.name], stream, model.config.width)  # [Q, V, D]
+            rows = model.token_embedding.weight[offset : offset + stream.codebooks * stream.vocab]
+            rows.mul_(NOISE_SHARE).add_(vectors.flatten(0, 1), alpha=0.02)
+        model.heads.mul_(NOISE_SHARE).add_(vectors, alpha=0.02)  # the last stream is the target
+
+
+def _fit(grid, stream, width):
+    """Vectors [Q, V, d] -> [Q, V, D], mean 0 and variance 1 a codebook: principal components, spread over all D by a rotation.
+
+    The codebooks of a stream share one rotation and one set of components, since they are residuals in one space.
+    """
+    if tuple(grid.shape[:2]) != (stream.codebooks, stream.vocab):
+        found, expected = " x ".join(map(str, grid.shape[:2])), f"{stream.codebooks} x {stream.vocab}"
+        raise CheckpointError(f"the tokenizer has {found} codebooks x ids; the model's stream {stream.name} has {expected}")
+    centred = grid - grid.mean(1, keepdim=True)
+    centred = centred / centred.std((1, 2), keepdim=True).clamp_min(1e-8)
+    _, _, components = torch.linalg.svd(centred.flatten(0, 1), full_matrices=False)  # [d, d], strongest first
+    kept = centred @ components[:width].T  # [Q, V, min(d, D)]
+    rotation = torch.linalg.qr(torch.randn(width, width, generator=torch.Generator().manual_seed(0)))[0]
+    spread = kept @ rotation[: kept.shape[-1]]
+    return spread / spread.std((1, 2), keepdim=True).clamp_min(1e-8)
+
+
+def _units(directory):
+    _, tensors = load_component(directory)
+    if "centres" not in tensors:
+        raise CheckpointError(f"{directory} is no semantic tokenizer: its weights have no 'centres'")
+    return tensors["centres"].float()[None]  # [1, V, d]
+
+
+def _codes(directory):
+    _, tensors = load_component(directory)
+    names = (f"quantizer.layers.{codebook}.codebook.embed" for codebook in range(len(tensors)))
+    books = [tensors[name].float() for name in names if name in tensors]
+    if not books:
+        raise CheckpointError(f"{directory} is no acoustic tokenizer: its weights have no codebooks")
+    return torch.stack(books)  # [Q, V, d]

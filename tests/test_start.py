@@ -1,0 +1,71 @@
+"""Embeddings that start from the tokenizers' vectors."""
+
+import pytest
+import torch
+
+from accompgen.checkpoint import CheckpointError, save_component
+from accompgen.config import StageConfig
+from accompgen.model.stage_lm import StageLM
+from accompgen.training.start import start_embeddings
+
+UNITS, BINS, BOOKS = 12, 16, 4
+
+
+@pytest.fixture
+def tokenizers(tmp_path):
+    """Tokenizers whose even ids 0, 2, 4 ... lie close to the odd ones behind them."""
+    torch.manual_seed(0)
+    pairs = torch.randn(UNITS // 2, 8).repeat_interleave(2, 0)
+    save_component(tmp_path / "semantic", {"kind": "semantic_tokenizer"}, {"centres": 5 + pairs + 0.01 * torch.randn(UNITS, 8)})
+    books = torch.randn(BOOKS, BINS // 2, 6).repeat_interleave(2, 1) + 0.01 * torch.randn(BOOKS, BINS, 6)
+    named = {f"quantizer.layers.{q}.codebook.embed": book / 3**q for q, book in enumerate(books)}
+    save_component(tmp_path / "acoustic", {"kind": "acoustic_tokenizer"}, named)
+    return {kind: str(tmp_path / kind) for kind in ("semantic", "acoustic")}
+
+
+def model(stage, **values):
+    torch.manual_seed(1)
+    sizes = dict(semantic_vocab=UNITS, bins=BINS, coarse_codebooks=2, fine_codebooks=2)
+    return StageLM(StageConfig(stage, width=32, layers=1, heads=2, context_layers=1, **{**sizes, **values}))
+
+
+def similarity(rows):
+    rows = torch.nn.functional.normalize(rows - rows.mean(0), dim=-1)
+    return rows @ rows.T
+
+
+@pytest.mark.parametrize("stage", ["semantic", "coarse", "fine"])
+def test_tokens_that_sound_alike_start_as_neighbours(stage, tokenizers):
+    lm = model(stage)
+    start_embeddings(lm, tokenizers)
+    for stream, offset in zip(lm.layout.streams, lm.layout.offsets):
+        for book in range(stream.codebooks):
+            first = offset + book * stream.vocab
+            alike = similarity(lm.token_embedding.weight.detach()[first : first + stream.vocab])
+            nearest = alike[::2, 1::2].argmax(1)  # of the odd ids, to each even one
+            assert (nearest == torch.arange(stream.vocab // 2)).all(), (stream.name, book)
+    for head in lm.heads.detach():
+        assert (similarity(head)[::2, 1::2].argmax(1) == torch.arange(len(head) // 2)).all()
+
+
+def test_the_voice_and_the_band_share_the_vectors_of_a_unit(tokenizers):
+    lm = model("semantic")
+    start_embeddings(lm, tokenizers)
+    voice, band = (lm.token_embedding.weight.detach()[offset : offset + UNITS] for offset in lm.layout.offsets)
+    cosine = torch.nn.functional.cosine_similarity(voice, band)
+    assert cosine.min() > 0.5 and not torch.equal(voice, band)
+
+
+def test_the_scale_of_a_start_stays(tokenizers):
+    lm, before = model("coarse"), model("coarse").token_embedding.weight.std()
+    start_embeddings(lm, tokenizers)
+    assert 0.8 < lm.token_embedding.weight.std() / before < 1.5
+
+
+def test_other_sizes_and_other_components_are_refused(tokenizers):
+    with pytest.raises(CheckpointError, match="1 x 12 codebooks x ids; the model's stream vocal has 1 x 13"):
+        start_embeddings(model("semantic", semantic_vocab=UNITS + 1), tokenizers)
+    with pytest.raises(CheckpointError, match="is no semantic tokenizer"):
+        start_embeddings(model("semantic"), {"semantic": tokenizers["acoustic"]})
+    with pytest.raises(CheckpointError, match="is no acoustic tokenizer"):
+        start_embeddings(model("fine"), {"acoustic": tokenizers["semantic"]})
