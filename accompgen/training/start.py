@@ -1,8 +1,8 @@
 """Where a stage's embeddings start: at what its tokens sound like, instead of at random.
 
 A unit of the semantic tokenizer is a centre in HuBERT's feature space, a code of the acoustic tokenizer a vector of a codebook.
-Tokens that sound alike then begin as neighbours, in the embedding and in the head that predicts them, and what is learned of one
-is learned of the others: with little data, a voice's pitch need not be found out anew for each of 500 units.
+Tokens that sound alike then begin as neighbours, in the embedding and in the head that predicts them, and what is learned of
+one is learned of the others: with little data, a voice's pitch need not be found out anew for each of 500 units.
 """
 
 import torch
