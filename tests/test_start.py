@@ -16,7 +16,8 @@ def tokenizers(tmp_path):
     """Tokenizers whose even ids 0, 2, 4 ... lie close to the odd ones behind them."""
     torch.manual_seed(0)
     pairs = torch.randn(UNITS // 2, 24).repeat_interleave(2, 0)
-    save_component(tmp_path / "semantic", {"kind": "semantic_tokenizer"}, {"centres": 5 + pairs + 0.01 * torch.randn(UNITS, 24)})
+    centres = 5 + pairs + 0.01 * torch.randn(UNITS, 24)
+    save_component(tmp_path / "semantic", {"kind": "semantic_tokenizer"}, {"centres": centres})
     books = torch.randn(BOOKS, BINS // 2, 24).repeat_interleave(2, 1) + 0.01 * torch.randn(BOOKS, BINS, 24)
     named = {f"quantizer.layers.{q}.codebook.embed": book / 3**q for q, book in enumerate(books)}
     save_component(tmp_path / "acoustic", {"kind": "acoustic_tokenizer"}, named)
