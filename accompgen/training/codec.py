@@ -1,10 +1,12 @@
 """Trains a small EnCodec from scratch on the accompaniments of a manifest: one function, read from top to bottom.
 
 The course of a training, each part because leaving it out failed:
-1. every convolution is rescaled on a real batch (codec_init.py);
-2. `plain_steps` without quantiser, on the waveform alone: a loss led by mels diverges at the start;
-3. k-means codebooks on the latents so far, then EMA codebooks; the mel loss joins and grows, else the treble stays empty.
-Each step hears a random number of codebooks per crop, so that the first four alone can be decoded.
+1. every convolution is rescaled on a real batch (codec_init.py), and the inner ones move in orthogonal steps
+   (codec_optimizer.py);
+2. `plain_steps` without quantiser: while the encoder moves, no codebook keeps up with it. The first `wave_steps` see the
+   waveform alone, since a loss led by mels diverges at the start; then the mel loss joins, else the treble stays empty;
+3. then the encoder stands still: k-means codebooks on its latents, refined by EMA, and the decoder learns to hear them,
+   with a random number of codebooks per crop, so that the first four alone can be decoded.
 
 All randomness of a step comes from (seed, step): a resumed training draws what an uninterrupted one would have drawn.
 There is no discriminator; one would add its loss beside `reconstruction_loss`.
@@ -24,18 +26,19 @@ from accompgen.config import ConfigError, from_dict, to_dict
 from accompgen.tokens.acoustic import AcousticTokenizer, CodecConfig, build_network
 from accompgen.training.codec_figures import accompaniment_paths, codec_figures, evaluate_codec, read_mono
 from accompgen.training.codec_init import (
-    parameter_groups,
     quantize,
     rescale_convolutions,
     start_codebooks,
     update_codebooks,
 )
+from accompgen.training.codec_optimizer import CodecOptimizer
 
 __all__ = ["CodecTraining", "evaluate_codec", "train_codec"]
 
-KMEANS_BATCHES = 16
+KMEANS_BATCHES = 40
 MEL_WINDOWS = (512, 1024, 2048, 4096)
 MEL_BANDS = (40, 64, 80, 96)
+QUIET = 0.02  # crops below this level count less; without a floor, near silence outweighs all music and the loss explodes
 
 
 @dataclass(frozen=True)
@@ -43,23 +46,22 @@ class CodecTraining:
     """How the codec is trained. `minutes` stops a run early, resumable; the schedule follows `steps` alone."""
 
     manifest: str
-    output: str  # component directory, rewritten at each validation
     model: CodecConfig
     seed: int = 0
-    steps: int = 5000
+    steps: int = 1600
     minutes: float = 0.0  # wall time of this call; 0: no limit
     batch_size: int = 8
     crop_seconds: float = 1.0
-    learning_rate: float = 1e-3  # less for small weights: codec_init.parameter_groups
+    learning_rate: float = 0.015  # relative to the size of a weight, see codec_optimizer.py
     warmup_steps: int = 50
     decay_share: float = 0.6  # the last share of the steps, in which the rate falls linearly to final_learning_rate
-    final_learning_rate: float = 0.05  # as a fraction of learning_rate
-    clip_norm: float = 50.0
-    plain_steps: int = 250  # without quantiser, waveform loss alone
-    mel_ramp_steps: int = 1000  # after plain_steps: the mel weight goes from mel_weight[0] to mel_weight[1]
-    mel_weight: tuple[float, float] = (0.5, 1.5)
-    commitment: float = 0.25
-    gain_db: tuple[float, float] = (-10.0, 4.0)  # random level of a crop
+    final_learning_rate: float = 0.02  # as a fraction of learning_rate
+    clip_norm: float = 1000.0  # far above the usual 20: stops a broken batch alone
+    wave_steps: int = 150  # at the start, with the waveform loss alone
+    plain_steps: int = 1000  # without quantiser; after them the encoder is frozen
+    mel_ramp_steps: int = 600  # after wave_steps: the mel weight goes from mel_weight[0] to mel_weight[1]
+    mel_weight: tuple[float, float] = (0.5, 0.8)
+    gain_db: tuple[float, float] = (-6.0, 3.0)  # random level of a crop
     songs: int = 0  # read at most so many training songs; 0: all
     dtype: str = "float32"  # of the convolutions: float32 | bfloat16
     device: str = "auto"
@@ -83,8 +85,8 @@ class CodecTraining:
 def train_codec(config: CodecTraining, run_dir) -> dict:
     """Train, or resume what `run_dir` holds; returns the last validation figures.
 
-    `run_dir` gets config.json, log.jsonl and last/state.pt (everything a resumed run needs, replaced atomically);
-    `config.output` is a usable component directory from the first validation on.
+    `run_dir` gets config.json, log.jsonl, last/state.pt (everything a resumed run needs, replaced atomically) and model/,
+    the component directory, rewritten at each validation. It is usable from the first one after `plain_steps` on.
 
     Raises:
         ConfigError: the manifest has no training or no validation songs, or `run_dir` has another model or seed.
@@ -103,7 +105,7 @@ def train_codec(config: CodecTraining, run_dir) -> dict:
         network = build_network(config.model).to(device)
     tokenizer = AcousticTokenizer(config.model, network)
     rescale_convolutions(network, draw_crops(config, sounds, step_random(config.seed, 0)[0])[:, None].to(device))
-    optimizer = torch.optim.AdamW(parameter_groups(network), betas=(0.9, 0.98), weight_decay=0.0)
+    optimizer = CodecOptimizer(network, config.learning_rate)
     mels = [mel_filters(window, bands).to(device) for window, bands in zip(MEL_WINDOWS, MEL_BANDS)]
     step, figures = _resume(config, run_dir, network, optimizer, device)
 
@@ -114,22 +116,22 @@ def train_codec(config: CodecTraining, run_dir) -> dict:
         if step == config.plain_steps:
             start_codebooks(network.quantizer, _latents(config, network, sounds, device), generator)
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate(config, step) * group["scale"]
+            group["lr"] = learning_rate(config, step)
         wav = draw_crops(config, sounds, crops_random).to(device)  # [B, T]
 
+        network.encoder.requires_grad_(step < config.plain_steps)
         with torch.autocast(device.type, torch.bfloat16, enabled=config.dtype == "bfloat16"):
             latent = network.encoder(wav[:, None])
         latent = latent.float()  # [B, D, F]
-        if step < config.plain_steps:
-            heard, commitment, replaced = latent, latent.new_zeros(()), 0
-        else:
-            heard, commitment, replaced = quantize_crops(network.quantizer, latent, crops_random, generator)
+        heard, replaced = latent, 0
+        if step >= config.plain_steps:
+            heard, replaced = quantize_crops(network.quantizer, latent, crops_random, generator)
         with torch.autocast(device.type, torch.bfloat16, enabled=config.dtype == "bfloat16"):
             back = network.decoder(heard)
         back = back[:, 0, : wav.shape[1]].float()  # [B, T]
 
         wave, mel = reconstruction_loss(wav, back, mels)
-        loss = wave + mel_weight(config, step) * mel + config.commitment * commitment
+        loss = wave + mel_weight(config, step) * mel
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(network.parameters(), config.clip_norm)
@@ -138,7 +140,7 @@ def train_codec(config: CodecTraining, run_dir) -> dict:
         optimizer.step()
         step += 1
 
-        parts = dict(loss=loss.detach(), wave=wave.detach(), mel=mel.detach(), commitment=commitment.detach())
+        parts = dict(loss=loss.detach(), wave=wave.detach(), mel=mel.detach())
         for name, value in (parts | dict(norm=norm, replaced=replaced)).items():
             sums[name] = sums.get(name, 0.0) + float(value) / config.log_every
         seconds = time.monotonic() - began
@@ -147,7 +149,7 @@ def train_codec(config: CodecTraining, run_dir) -> dict:
             left = (config.steps - step) * seconds / (step - first_step) / 60
             print(
                 f"step {step}/{config.steps}  loss {sums['loss']:.3f}  wave {sums['wave']:.3f}  mel {sums['mel']:.3f}  "
-                f"commitment {sums['commitment']:.3f}  norm {sums['norm']:.2f}  replaced {sums['replaced']:.1f}  "
+                f"norm {sums['norm']:.2f}  replaced {sums['replaced']:.1f}  "
                 f"lr {learning_rate(config, step):.1e}  {speed:.1f} s/s  {left:.0f} min left",
                 flush=True,
             )
@@ -160,7 +162,7 @@ def train_codec(config: CodecTraining, run_dir) -> dict:
             network.train()
             print(f"step {step}/{config.steps}  validation {json.dumps(figures)}", flush=True)
             _write_line(log, step=step, validation=figures)
-            tokenizer.save(config.output, force=True)
+            tokenizer.save(run_dir / "model", force=True)
             _save(config, run_dir, step, figures, network, optimizer)
     log.close()
     return figures
@@ -191,11 +193,10 @@ def draw_crops(config: CodecTraining, sounds: list[np.ndarray], random: np.rando
 def quantize_crops(quantizer, latent, random, generator):
     """Quantise [B, D, F] with a random number of codebooks per crop, and let the codebooks learn.
 
-    Half of the crops hear all codebooks, 3 in 10 the coarse half, the others any number. The gradient passes straight
-    through.
+    Half of the crops hear all codebooks, 3 in 10 the coarse half, the others any number.
 
     Returns:
-        quantised latent [B, D, F], commitment loss (relative to the latent's power), number of replaced codes.
+        quantised latent [B, D, F] (without gradient), number of replaced codes.
     """
     batch, width, frames = latent.shape
     books = len(quantizer.layers)
@@ -209,9 +210,7 @@ def quantize_crops(quantizer, latent, random, generator):
     for index, (layer, chosen) in enumerate(zip(quantizer.layers, codes)):
         heard += layer.codebook.embed[chosen] * (index < counts)[:, None]
     heard = heard.reshape(batch, frames, width).transpose(1, 2)
-    replaced = update_codebooks(quantizer, codes, residuals, generator) if torch.is_grad_enabled() else 0
-    commitment = (latent - heard).pow(2).mean() / flat.pow(2).mean().clamp_min(1e-6)
-    return latent + (heard - latent).detach(), commitment, replaced
+    return heard, update_codebooks(quantizer, codes, residuals, generator)
 
 
 def reconstruction_loss(wav, back, mels):
@@ -219,8 +218,8 @@ def reconstruction_loss(wav, back, mels):
 
     The waveform's is L1 + L2, each relative to the crop's own level; the mel's is L1 in nats, averaged over the windows.
     """
-    level = wav.abs().mean(1).clamp_min(1e-3)
-    power = wav.pow(2).mean(1).clamp_min(1e-5)
+    level = wav.abs().mean(1).clamp_min(QUIET)
+    power = wav.pow(2).mean(1).clamp_min(QUIET**2)
     wave = ((wav - back).abs().mean(1) / level + (wav - back).pow(2).mean(1) / power).mean()
     mel = wav.new_zeros(())
     for window, filters in zip(MEL_WINDOWS, mels):
@@ -259,9 +258,9 @@ def learning_rate(config: CodecTraining, step: int) -> float:
 
 def mel_weight(config: CodecTraining, step: int) -> float:
     """0 in the plain steps, then a ramp between the two values."""
-    if step < config.plain_steps:
+    if step < config.wave_steps:
         return 0.0
-    done = min(1.0, (step - config.plain_steps) / config.mel_ramp_steps)
+    done = min(1.0, (step - config.wave_steps) / config.mel_ramp_steps)
     return config.mel_weight[0] + done * (config.mel_weight[1] - config.mel_weight[0])
 
 

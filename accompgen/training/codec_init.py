@@ -6,8 +6,7 @@ At the stock initialisation the latent of a SEANet hardly varies in time and tra
 import torch
 
 CONVOLUTIONS = (torch.nn.Conv1d, torch.nn.ConvTranspose1d)
-EMA_DECAY = 0.99
-FULL_RATE_RMS = 0.05
+EMA_DECAY = 0.995
 DEAD_SHARE = 0.03  # a code used less than this share of its fair count is dead; use is never even, 0.5 would kill all
 
 
@@ -32,24 +31,6 @@ def rescale_convolutions(network: torch.nn.Module, wav: torch.Tensor) -> None:
     network.decoder(network.encoder(wav))
     for hook in hooks:
         hook.remove()
-
-
-def parameter_groups(network: torch.nn.Module) -> list[dict]:
-    """One optimiser group per parameter, with a `scale` from 0 to 1 to multiply the learning rate by.
-
-    Adam moves each number by about the learning rate, whatever the number's size. After the rescaling the numbers of the
-    last layer are small (sound has a level of 0.1, the inner layers of 1) and those of the widest layers too; at the full
-    rate the last layer was thrown about until the training diverged. So a weight below FULL_RATE_RMS gets less.
-    """
-    last = [m for m in network.decoder.modules() if isinstance(m, CONVOLUTIONS)][-1]
-    groups = []
-    for parameter in network.parameters():
-        if parameter.ndim > 1:
-            scale = min(1.0, parameter.detach().pow(2).mean().sqrt().item() / FULL_RATE_RMS)
-        else:
-            scale = 0.1 if parameter is last.bias else 1.0
-        groups.append({"params": [parameter], "scale": scale})
-    return groups
 
 
 @torch.no_grad()
