@@ -102,6 +102,29 @@ def test_separation_without_demucs_says_what_to_install(root, tmp_path, monkeypa
         load(root, "separate").main([str(tmp_path), "-o", str(tmp_path / "out")])
 
 
+def test_every_mixture_is_separated_once(root, tmp_path, monkeypatch):
+    module = load(root, "separate")
+
+    class Separator:
+        rate = 8000
+
+        def split(self, wav, rate):
+            assert rate == 16000
+            return 0.5 * wav[:, ::2], 0.5 * wav[:, ::2]
+
+    monkeypatch.setattr(module, "load_separator", lambda model, device: Separator())
+    sound = 0.4 * np.sin(np.arange(16000) / 50).astype(np.float32)[None]
+    for name in ("a", "b"):
+        audio.write(tmp_path / f"{name}.wav", sound, 16000, "PCM_16")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "b.wav").write_bytes(b"made before")
+    module.main([str(tmp_path), "-o", str(tmp_path / "out")])
+    voice, rate = audio.read(tmp_path / "out" / "a.wav")
+    assert rate == 8000
+    np.testing.assert_allclose(voice, 0.5 * sound[:, ::2], atol=1e-4)
+    assert (tmp_path / "out" / "b.wav").read_bytes() == b"made before"
+
+
 def test_one_command_makes_the_whole_table(root, musdb, tmp_path):
     """Everything but the data set and the published weights: clips, generation, baselines, evaluation, table."""
     if not shutil.which("make"):
