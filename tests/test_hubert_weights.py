@@ -135,6 +135,17 @@ def test_a_file_that_would_run_a_command_is_refused_by_name(tmp_path, zipped):
     assert mark.exists()
 
 
+@pytest.mark.parametrize("zipped", (True, False))
+def test_a_function_of_torch_itself_is_refused_by_name(tmp_path, zipped):
+    class Downloads:
+        def __reduce__(self):
+            return torch.hub.load, ("somebody/model", "run")
+
+    torch.save({"model": Downloads()}, tmp_path / "bad.pt", _use_new_zipfile_serialization=zipped)
+    with pytest.raises(UnsafeFileError, match="bad.pt names torch.hub.load, which is not on the list"):
+        load_hubert(tmp_path / "bad.pt")
+
+
 def test_a_class_under_an_allowed_prefix_is_never_imported(tmp_path, monkeypatch):
     ran = []
     module = types.ModuleType("fairseq.trap")

@@ -6,6 +6,7 @@ import _compat_pickle
 import io
 import pickle
 import pickletools
+import re
 import zipfile
 
 import numpy as np
@@ -59,18 +60,24 @@ def read_torch(path, prefixes: tuple[str, ...] = FAIRSEQ_PREFIXES) -> dict:
         elif name.startswith(prefixes) and name != "collections.OrderedDict":
             stand_ins.append((type(name.rpartition(".")[2], (Inert,), {}), name))
         elif not _known_to_torch(name):
-            raise UnsafeFileError(
-                f"{path} names {name}, which is not on the list of what a checkpoint may hold; it was not run. "
-                "Use the file of its publisher, or have it saved again as safetensors"
-            )
+            raise UnsafeFileError(_refusal(path, name))
     try:
         with torch.serialization.safe_globals(stand_ins):
             content = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, TypeError, AttributeError) as error:
-        raise UnsafeFileError(f"{path} cannot be read safely: {str(error).splitlines()[0]}") from error
+        named = re.search(r"GLOBAL (\S+)", str(error))  # one of torch's own that torch does not read either, torch.hub.load say
+        reason = f"{path} cannot be read safely: {str(error).splitlines()[0]}"
+        raise UnsafeFileError(_refusal(path, named[1]) if named else reason) from error
     if not isinstance(content, dict):
         raise UnsafeFileError(f"{path} holds a {type(content).__name__}; expected the dictionary of a checkpoint")
     return content
+
+
+def _refusal(path, name):
+    return (
+        f"{path} names {name}, which is not on the list of what a checkpoint may hold; it was not run. "
+        "Use the file of its publisher, or have it saved again as safetensors"
+    )
 
 
 def _known_to_torch(name):
