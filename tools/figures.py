@@ -25,8 +25,9 @@ def main():
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False).stdout.strip()
     print(f"{checkpoint.path.name} at {commit or 'no commit'}, torch {torch.__version__}, {platform.machine()}\n")
     evaluate_codec(checkpoint.component("acoustic_tokenizer"), args.manifest, songs=args.songs)
-    print("\n| stage | steps | cross-entropy | bigram | accuracy | gain over shuffled: all | first second | changes | late 1 s costs |")
-    print("|---|---|---|---|---|---|---|---|---|")
+    columns = ["stage", "steps", "cross-entropy", "bigram", "accuracy"]
+    columns += ["gain over shuffled: all", "first second", "changes", "late 1 s costs"]
+    print(f"\n| {' | '.join(columns)} |\n{'|---' * len(columns)}|")
     for stage in STAGE_COMPONENTS:
         config, _ = load_component(checkpoint.component(stage))
         result = config["validation"]
