@@ -12,9 +12,10 @@ import pytest
 import torch
 from tiny import BINS, COARSE, FINE, VOCAB, sing
 
-from accompgen import audio, cli
+from accompgen import audio
 from accompgen.cli import main
 from accompgen.generation import pipeline
+from accompgen.verbs.generate import _per_stage
 
 
 @pytest.fixture(scope="module")
@@ -245,7 +246,7 @@ def test_info_names_versions_devices_and_checkpoints(tiny_checkpoint, monkeypatc
 
 
 def test_values_for_stages_are_read():
-    read = cli._per_stage(float)
+    read = _per_stage(float)
     assert read("0.9") == {"semantic": 0.9, "coarse": 0.9, "fine": 0.9}
     assert read("fine=0.5") == {"fine": 0.5}
     assert read("1, semantic = 0") == {"semantic": 0.0, "coarse": 1.0, "fine": 1.0}

@@ -1,0 +1,99 @@
+"""Songs to train on: `synthesize`, `prepare`, `tokenize`."""
+
+import os
+from pathlib import Path
+
+from accompgen.verbs.shared import add_executor, print_values, song_bar
+
+
+def add_synthesize(verbs):
+    parser = verbs.add_parser(
+        "synthesize", help="songs by the synthetic singer and band", description="Writes songs and DIR/manifest.jsonl."
+    )
+    parser.add_argument("-o", "--out", metavar="DIR", type=Path, required=True, help="where to write; an earlier call goes on")
+    parser.add_argument("--count", metavar="N", type=int, required=True, help="songs to train on")
+    parser.add_argument("--validation", metavar="N", type=int, default=60, help="songs held out (default: 60)")
+    parser.add_argument("--test", metavar="N", type=int, default=60, help="songs held out for the last figures (default: 60)")
+    parser.add_argument("--seconds", metavar="X", type=float, default=30.0, help="length of a song (default: 30)")
+    parser.add_argument("--seed", metavar="N", type=int, default=0)
+    parser.add_argument("--corpus", metavar="DIR", type=Path, help="a POP909 folder (default: songs composed by rule)")
+    parser.add_argument("--soundfont", metavar="FILE", type=Path, help="the band's sounds (default: FluidR3Mono)")
+    parser.add_argument("--stems", action="store_true", help="drums, bass and harmony as files of their own, too")
+    parser.add_argument("--workers", metavar="N", type=int, default=2, help="processes (default: 2)")
+    parser.add_argument("--quiet", action="store_true", help="no progress on stderr")
+    parser.set_defaults(run=run_synthesize)
+
+
+def run_synthesize(args) -> int:
+    from accompgen.data.synthetic.make import make_songs
+
+    with song_bar(args.quiet) as show:
+        manifest = make_songs(
+            args.out, args.count, args.seed, corpus=args.corpus, soundfont=args.soundfont, workers=args.workers,
+            validation=args.validation, test=args.test, seconds=args.seconds, stems=args.stems, progress=show,
+        )  # fmt: skip
+    print(manifest)
+    return 0
+
+
+def add_prepare(verbs):
+    parser = verbs.add_parser("prepare", help="songs as found -> pairs to train on", description="A stopped call goes on.")
+    parser.add_argument("source", metavar="SOURCE", type=Path, help="a .jsonl or .csv manifest, or a folder of songs")
+    parser.add_argument("-o", "--out", metavar="DIR", type=Path, required=True, help="the pairs, their manifest and a report")
+    parser.add_argument("--config", metavar="FILE.toml", type=Path, help="how songs are cut and filtered")
+    parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], help="such as segment_seconds=20")
+    parser.add_argument("--separator", metavar="NAME|FILE", help="the demucs model for mixtures, such as htdemucs")
+    parser.add_argument("--held-out", metavar="X", type=float, default=0.05, help="share for validation, and for test (0.05)")
+    parser.add_argument("--licence", metavar="TEXT", default="unknown", help="of the songs that say none")
+    add_executor(parser)
+    parser.add_argument("--device", metavar="DEVICE", default="cpu", help="of the separator (default: cpu)")
+    parser.add_argument("--force", action="store_true", help="make anew what other settings left there")
+    parser.add_argument("--quiet", action="store_true", help="no progress on stderr")
+    parser.set_defaults(run=run_prepare)
+
+
+def run_prepare(args) -> int:
+    from accompgen.config import from_dict, read_toml
+    from accompgen.data.prepare import prepare, table
+    from accompgen.data.segments import PrepareConfig
+
+    values = read_toml(args.config or os.devnull, args.set)  # without a file, the defaults
+    config = from_dict(PrepareConfig, values, str(args.config or "--set"))
+    with song_bar(args.quiet) as show:
+        report = prepare(
+            args.source, args.out, config, separator=args.separator, device=args.device, held_out=args.held_out,
+            licence=args.licence, executor=args.executor, workers=args.workers, force=args.force, progress=show,
+        )  # fmt: skip
+    print(table(report))
+    return 0
+
+
+def add_tokenize(verbs):
+    parser = verbs.add_parser("tokenize", help="songs -> token shards", description="A stopped call goes on where it was.")
+    parser.add_argument("manifest", metavar="MANIFEST", type=Path, help="one song a line, as JSON")
+    parser.add_argument("-o", "--out", metavar="DIR", type=Path, required=True, help="the shards and their index")
+    parser.add_argument("--semantic-tokenizer", metavar="DIR", type=Path, required=True)
+    parser.add_argument("--acoustic-tokenizer", metavar="DIR", type=Path, required=True)
+    parser.add_argument("--codebooks", metavar="Q", type=int, default=8, help="acoustic codebooks to keep (default: 8)")
+    parser.add_argument("--noise", metavar="SIGMA", type=float, default=0.01, help="on the vocal (default: 0.01)")
+    parser.add_argument("--seed", metavar="N", type=int, default=0, help="of the noise")
+    parser.add_argument("--augment", metavar="FILE.toml", type=Path, help="copies of training songs, changed: docs/data.md")
+    add_executor(parser)
+    parser.add_argument("--device", metavar="DEVICE", default="cpu", help="cpu, cuda or cuda:N (default: cpu)")
+    parser.add_argument("--force", action="store_true", help="make anew what other songs or tokenizers left there")
+    parser.set_defaults(run=run_tokenize)
+
+
+def run_tokenize(args) -> int:
+    from accompgen.config import from_dict, read_toml
+    from accompgen.data.augment import Augment
+    from accompgen.data.tokenize import tokenize_manifest
+
+    augment = from_dict(Augment, read_toml(args.augment), str(args.augment)) if args.augment else None
+    done = tokenize_manifest(
+        args.manifest, args.semantic_tokenizer, args.acoustic_tokenizer, args.out, executor=args.executor,
+        workers=args.workers, codebooks=args.codebooks, vocal_noise=args.noise, augment=augment, seed=args.seed,
+        device=args.device, force=args.force,
+    )  # fmt: skip
+    print_values(done)
+    return 0

@@ -1,0 +1,163 @@
+"""Songs and tokens: `generate`, `encode`, `decode`."""
+
+import argparse
+from pathlib import Path
+
+from accompgen.verbs.shared import add_executor, add_model, complain, for_each, remark, song_bar
+
+STAGES = ("semantic", "coarse", "fine")
+
+
+def add_generate(verbs):
+    parser = verbs.add_parser(
+        "generate",
+        help="make accompaniments to vocals",
+        description="Writes <name>.accompaniment.wav, <name>.mix.wav and <name>.json for each vocal; prints their paths.",
+    )
+    parser.add_argument("vocals", metavar="VOCAL", nargs="*", type=Path, help="a recording of a voice: wav, flac, ogg or mp3")
+    parser.add_argument("-o", "--out", metavar="DIR", type=Path, default=Path("."), help="where to write (default: here)")
+    parser.add_argument("--seed", metavar="N", type=int, default=0, help="another seed, another band (default: 0)")
+    each = parser.add_argument_group("sampling", "One value for the three stages, or such as semantic=1.0,coarse=0.9")
+    each.add_argument("--guidance", metavar="X", type=_per_stage(float), default={}, help="1: plain sampling (default: 3.0)")
+    each.add_argument("--temperature", metavar="X", type=_per_stage(float), default={}, help="0: likeliest (default: 0.9)")
+    each.add_argument("--top-k", metavar="N", type=_per_stage(int), default={}, help="ids to draw from; 0: all (default: 250)")
+    each.add_argument("--top-p", metavar="X", type=_per_stage(float), default={}, help="probability kept (default: 1)")
+    sound = parser.add_argument_group("sound")
+    sound.add_argument("--balance", metavar="LU", type=float, help="loudness of accompaniment minus vocal (default: -3)")
+    sound.add_argument("--noise", metavar="SIGMA", type=float, help="on the vocal, before it is read (default: 0.01)")
+    sound.add_argument("--format", choices=("wav", "flac", "mp3"), default="wav", help="(default: wav)")
+    sound.add_argument("--bit-depth", choices=("16", "24", "32f"), default="24", help="of wav and flac (default: 24)")
+    existing = parser.add_mutually_exclusive_group()
+    existing.add_argument("--force", action="store_true", help="replace files that exist")
+    existing.add_argument("--skip-existing", action="store_true", help="pass over vocals whose files exist")
+    many = parser.add_argument_group("many vocals", "A stopped call goes on; what was made with other settings is refused.")
+    many.add_argument("--manifest", metavar="FILE", type=Path, help="instead of VOCAL: a .jsonl or .csv manifest, or a folder")
+    many.add_argument("--split", choices=("train", "validation", "test"), help="of the manifest, only these (default: all)")
+    add_executor(many)
+    add_model(parser)
+    parser.set_defaults(run=run_generate, parser=parser)
+
+
+def run_generate(args) -> int:
+    if bool(args.vocals) == bool(args.manifest):
+        args.parser.error("give recordings (VOCAL...), or --manifest with many of them")
+    if args.manifest:
+        return _generate_many(args)
+    _refuse_same_names(args.parser, args.vocals)
+    from accompgen.generation import pipeline, song
+
+    balance = pipeline.BALANCE_LU if args.balance is None else args.balance
+    noise = pipeline.VOCAL_NOISE if args.noise is None else args.noise
+    pipeline.check_settings(balance, noise)
+    sampling = {stage: _sampling(args, stage) for stage in STAGES}
+    model = pipeline.load(args.checkpoint, args.device)
+
+    def work(path):
+        if args.skip_existing and song.has_outputs(args.out, path.stem, args.format):
+            remark(args, f"{path}: its files exist, skipped")
+            return []
+        song.output_paths(args.out, path.stem, args.format, args.force)
+        vocal = pipeline.read_vocal(path)
+        song.format_of(vocal.rate, len(vocal.wav), args.format, args.bit_depth)
+        made = model.accompany(vocal, args.seed, **sampling, balance=balance, noise=noise, progress=not args.quiet)
+        paths = made.save(args.out, args.format, args.bit_depth, args.force)
+        remark(args, f"{path}: {made.seconds:.1f} s of sound in {made.timings['total']:.1f} s")
+        return paths.values()
+
+    return for_each(args.vocals, work)
+
+
+def _generate_many(args):
+    from accompgen.data.executors import run_tasks
+    from accompgen.data.sources import read_vocals
+    from accompgen.generation.many import GenerateJob
+
+    vocals = read_vocals(args.manifest.absolute(), args.split)  # absolute: workers may run in another folder
+    checkpoint = str(Path(args.checkpoint).absolute()) if Path(args.checkpoint).is_dir() else str(args.checkpoint)
+    given = {name: getattr(args, name) for name in ("balance", "noise") if getattr(args, name) is not None}
+    job = GenerateJob(
+        str(args.out.absolute()), checkpoint, args.device, args.seed, **{stage: _sampling(args, stage) for stage in STAGES},
+        **given, format=args.format, bit_depth=args.bit_depth, force=args.force,
+    )  # fmt: skip
+    failed = 0
+    with song_bar(args.quiet) as show:
+        tasks = {name: (name, path) for name, path in vocals.items()}
+        for done, (_, result) in enumerate(run_tasks(job, tasks, args.executor, args.workers), 1):
+            for path in result["paths"]:
+                print(path, flush=True)
+            if result["error"]:
+                failed += 1
+                complain(result["error"])
+            show(done, len(tasks))
+    return 1 if failed else 0
+
+
+def _sampling(args, stage):
+    from accompgen.generation.sampling import Sampling
+
+    given = {name: getattr(args, name) for name in ("temperature", "top_k", "top_p", "guidance")}
+    return Sampling(**{name: values[stage] for name, values in given.items() if stage in values})
+
+
+def _per_stage(kind):
+    """Parser of "0.9" (all stages), "semantic=1.0,coarse=0.9" or "0.9,fine=0.5" -> {stage: value}."""
+
+    def number(text):  # argparse prints the name of a type that fails: "invalid number value"
+        values = {}
+        for part in text.split(","):
+            stage, equals, value = part.rpartition("=")
+            stage = stage.strip()
+            if equals and stage not in STAGES:
+                raise argparse.ArgumentTypeError(f"{stage!r} is no stage; expected semantic, coarse or fine")
+            values |= {name: kind(value) for name in ([stage] if equals else STAGES)}
+        return values
+
+    return number
+
+
+def add_encode(verbs):
+    parser = verbs.add_parser("encode", help="sound -> tokens", description="Writes <name>.safetensors for each sound.")
+    parser.add_argument("sounds", metavar="SOUND", nargs="+", type=Path, help="wav, flac, ogg or mp3; channels are averaged")
+    parser.add_argument("-o", "--out", metavar="DIR", type=Path, default=Path("."), help="where to write (default: here)")
+    parser.add_argument("--tokenizer", choices=("acoustic", "semantic"), default="acoustic", help="(default: acoustic)")
+    parser.add_argument("--codebooks", metavar="Q", type=int, help="acoustic codebooks (default: as many as the stages use)")
+    parser.add_argument("--force", action="store_true", help="replace files that exist")
+    add_model(parser)
+    parser.set_defaults(run=run_encode, parser=parser)
+
+
+def run_encode(args) -> int:
+    _refuse_same_names(args.parser, args.sounds)
+    from accompgen.generation.pipeline import load_tokenizer
+    from accompgen.tokens.files import encode_file
+
+    tokenizer = load_tokenizer(args.checkpoint, args.tokenizer, args.device)
+    return for_each(args.sounds, lambda path: [encode_file(path, args.out, tokenizer, args.codebooks, args.force)])
+
+
+def add_decode(verbs):
+    parser = verbs.add_parser("decode", help="acoustic tokens -> sound", description="Writes <name>.wav for each file.")
+    parser.add_argument("tokens", metavar="TOKENS", nargs="+", type=Path, help="a .safetensors file that `encode` wrote")
+    parser.add_argument("-o", "--out", metavar="DIR", type=Path, default=Path("."), help="where to write (default: here)")
+    parser.add_argument("--codebooks", metavar="Q", type=int, help="decode the first Q codebooks alone (default: all)")
+    parser.add_argument("--force", action="store_true", help="replace files that exist")
+    add_model(parser)
+    parser.set_defaults(run=run_decode, parser=parser)
+
+
+def run_decode(args) -> int:
+    _refuse_same_names(args.parser, args.tokens)
+    from accompgen.generation.pipeline import load_tokenizer
+    from accompgen.tokens.files import decode_file
+
+    tokenizer = load_tokenizer(args.checkpoint, "acoustic", args.device)
+    return for_each(args.tokens, lambda path: [decode_file(path, args.out, tokenizer, args.codebooks, args.force)])
+
+
+def _refuse_same_names(parser, paths):
+    """Two inputs of one name would write the same files: a usage error, before any work."""
+    seen = {}
+    for path in paths:
+        if path.stem in seen:
+            parser.error(f"{seen[path.stem]} and {path} would write the same files; rename one, or call twice")
+        seen[path.stem] = path

@@ -1,0 +1,72 @@
+"""What the verbs have in common: what is printed where, what an error of one file means, options of several."""
+
+import sys
+from contextlib import contextmanager
+
+
+def explains_itself(error) -> bool:
+    """Whether an error's message is meant for the user; any other one is a fault of ours and keeps its traceback."""
+    return isinstance(error, (ValueError, OSError, ImportError)) or type(error).__module__.startswith("accompgen.")
+
+
+def complain(error):
+    """One line on stderr, whatever the message."""
+    print("accompgen:", " ".join(str(error).split()), file=sys.stderr)
+
+
+def for_each(paths, work) -> int:
+    """Call `work(path)` for each path and print the paths it returns; an error of one file does not stop the others."""
+    failed = 0
+    for path in paths:
+        try:
+            for result in work(path):
+                print(result, flush=True)
+        except Exception as error:
+            if not explains_itself(error):
+                raise
+            failed += 1
+            complain(error)
+    return 1 if failed else 0
+
+
+def remark(args, text):
+    """A line on stderr that --quiet leaves out."""
+    if not args.quiet:
+        print(text, file=sys.stderr)
+
+
+def print_values(values, indent=""):
+    """Nested dicts as indented lines of `name: value`."""
+    for name, value in values.items():
+        if isinstance(value, dict):
+            print(f"{indent}{name}:")
+            print_values(value, indent + "  ")
+        else:
+            print(f"{indent}{name}: {value}")
+
+
+@contextmanager
+def song_bar(quiet):
+    """A progress bar over songs on stderr, as the function progress(done, total)."""
+    from tqdm import tqdm
+
+    with tqdm(desc="songs", unit="song", file=sys.stderr, disable=quiet, leave=False) as bar:
+
+        def show(done, total):
+            bar.total = total
+            bar.update(done - bar.n)
+
+        yield show
+
+
+def add_model(parser):
+    """The options of verbs that load weights."""
+    parser.add_argument("--checkpoint", metavar="NAME|DIR", default="pocket", help="the weights (default: pocket)")
+    parser.add_argument("--device", metavar="DEVICE", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
+    parser.add_argument("--quiet", action="store_true", help="no progress and no remarks on stderr, only errors")
+
+
+def add_executor(parser):
+    """The options of verbs that work on many songs."""
+    parser.add_argument("--executor", choices=("local", "ray"), default="local", help="processes or a cluster (default: local)")
+    parser.add_argument("--workers", metavar="N", type=int, help="processes of one thread each, 0: none but this (default: 2)")

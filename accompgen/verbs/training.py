@@ -1,0 +1,77 @@
+"""Weights: `train`, `export`, and `fetch` for published ones."""
+
+from pathlib import Path
+
+from accompgen.verbs.shared import print_values
+
+
+def add_train(verbs):
+    parser = verbs.add_parser(
+        "train", help="train a tokenizer or a stage", description="A stopped call goes on from what it saved last."
+    )
+    parser.add_argument("config", metavar="CONFIG.toml", type=Path)
+    parser.add_argument("--run", metavar="DIR", type=Path, dest="run_dir", help="default: runs/<name of CONFIG>")
+    parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], help="such as model.width=256")
+    parser.set_defaults(run=run_train)
+
+
+def run_train(args) -> int:
+    from accompgen.config import read_toml
+
+    run_dir = args.run_dir or Path("runs") / args.config.stem
+    values = read_toml(args.config, args.set)
+    if "shards" in values or "stage" in values.get("model", {}):
+        from accompgen.training.loop import train_file
+
+        print_values(train_file(args.config, args.set, run_dir))
+    elif "units" in values or "segment_seconds" in values:
+        from accompgen.training.hubert import read_config, train
+
+        train(read_config(args.config, args.set), run_dir)
+    else:
+        from accompgen.training.codec import run
+
+        print_values(run(values, run_dir))
+    print(run_dir)
+    return 0
+
+
+def add_export(verbs):
+    parser = verbs.add_parser("export", help="trained runs -> a checkpoint", description="Writes DIR and its model card.")
+    parser.add_argument("runs", metavar="RUN", nargs="+", type=Path, help="run directories: two tokenizers, three stages")
+    parser.add_argument("-o", "--out", metavar="DIR", type=Path, required=True, help="the checkpoint to write")
+    parser.add_argument("--about", metavar="KEY=TEXT", action="append", default=[], help="name, summary, data, licence, limits")
+    parser.add_argument("--unfinished", action="store_true", help="take the latest snapshot of a run that has not ended")
+    parser.add_argument("--force", action="store_true", help="replace the checkpoint if it exists")
+    parser.set_defaults(run=run_export, parser=parser)
+
+
+def run_export(args) -> int:
+    for text in args.about:
+        if "=" not in text:
+            args.parser.error(f"--about {text!r} has no '='; write key=text, such as name=pocket")
+    from accompgen.training.export import export_checkpoint
+
+    about = dict(text.split("=", 1) for text in args.about)
+    export_checkpoint(args.runs, args.out, about, unfinished=args.unfinished, force=args.force)
+    print(args.out)
+    return 0
+
+
+def add_fetch(verbs):
+    parser = verbs.add_parser("fetch", help="published weights into the cache", description="Prints the path of the file.")
+    parser.add_argument(
+        "name", metavar="NAME", help="hubert-base, hubert-large, encodec-24khz, vggish, clap-music or beat-this"
+    )
+    parser.add_argument("--cache", metavar="DIR", type=Path, help="where to keep it (default: the user's cache)")
+    parser.add_argument("--url", help="a mirror to take it from")
+    parser.add_argument("--force", action="store_true", help="download again")
+    parser.add_argument("--quiet", action="store_true", help="no progress on stderr")
+    parser.set_defaults(run=run_fetch)
+
+
+def run_fetch(args) -> int:
+    from accompgen.tokens.fetch import fetch
+
+    print(fetch(args.name, args.cache, args.url, progress=not args.quiet, force=args.force))
+    return 0
