@@ -41,8 +41,8 @@ def run(tmp_path_factory, root):
         files = {"vocal": f"{index}.vocal.flac", "accompaniment": f"{index}.accompaniment.flac", "meta": f"{index}.json"}
         lines.append(json.dumps({"id": str(index), "split": split, "licence": "CC0-1.0", "seconds": 3.0, **files}))
     (folder / "manifest.jsonl").write_text("\n".join(lines))
-    override = f"manifest={json.dumps(str(folder / 'manifest.jsonl'))}"
-    return folder, training.read_config(root / "recipes/synthetic/conf/tiny/hubert.toml", [override])
+    overrides = [f"manifest={json.dumps(str(folder / 'manifest.jsonl'))}", "device=auto"]  # as the recipe's rule passes them
+    return folder, training.read_config(root / "recipes/synthetic/conf/tiny/hubert.toml", overrides)
 
 
 def test_resumed_steps_equal_steps_in_one_go(run):
@@ -91,6 +91,8 @@ def test_another_configuration_does_not_take_over_a_run(run):
     with pytest.raises(ConfigError, match="no song of the split train"):
         (folder / "empty.jsonl").write_text("")
         training.train(replace(config, manifest=str(folder / "empty.jsonl")), folder / "other")
+    with pytest.raises(ConfigError, match="device is 'tpu'; training runs on 'auto', 'cpu' or 'cuda'"):
+        training.train(replace(config, device="tpu"), folder / "elsewhere")
 
 
 def test_a_batch_is_a_function_of_seed_and_step(run):

@@ -13,7 +13,7 @@ import math
 import os
 import time
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -21,15 +21,12 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from accompgen import audio
 from accompgen.config import ConfigError, from_dict, read_toml, to_dict
 from accompgen.tokens import kmeans
 from accompgen.tokens.hubert import SAMPLE_RATE, Hubert, HubertConfig
-from accompgen.tokens.semantic import SemanticTokenizer
-from accompgen.training import hubert_probe as probe
 from accompgen.training import hubert_targets as targets
-
-PARTS = ("vocal", "accompaniment")
+from accompgen.training.engine import pick_device
+from accompgen.training.hubert_units import PARTS, choose_tokenizer, read_sound, spaced
 
 
 @dataclass(frozen=True)
@@ -63,7 +60,7 @@ class HubertTrainConfig:
     validate_every: int = 200
     save_every: int = 200
     dtype: str = "float32"  # float32 | bfloat16, of the transformer's arithmetic; the convolutions stay float32
-    device: str = "cpu"
+    device: str = "auto"  # auto | cpu | cuda
 
     def __post_init__(self):
         if self.dtype not in ("float32", "bfloat16"):
@@ -86,12 +83,12 @@ def train(config: HubertTrainConfig, run_dir, stop_at: int | None = None) -> Pat
         stop_at: leave after this step, saved, without making the tokenizer (returns None).
 
     Raises:
-        ConfigError: the run was begun with another configuration, or the manifest lacks songs.
+        ConfigError: the run was begun with another configuration, the manifest lacks songs, or there is no such device.
     """
     run_dir = Path(run_dir)
     (run_dir / "last").mkdir(parents=True, exist_ok=True)
     log = _Log(run_dir / "log.jsonl")
-    device = torch.device(config.device)
+    device = torch.device(pick_device(config.device))
     songs = {split: _songs(config.manifest, split) for split in ("train", "validation")}
     state = _load_state(run_dir, config)
     if state is None:
@@ -151,7 +148,7 @@ def train(config: HubertTrainConfig, run_dir, stop_at: int | None = None) -> Pat
     if stop_at is not None and step >= stop_at:
         return None
     _write_json(run_dir / "config.json", {**to_dict(config), "trained_steps": step})
-    tokenizer = _tokenizer(config, hubert.eval(), songs, (mean, deviation, centres), log)
+    tokenizer = choose_tokenizer(config, hubert.eval(), songs, (mean, deviation, centres), log)
     tokenizer.save(run_dir / "model", force=True)
     return run_dir / "model"
 
@@ -170,25 +167,14 @@ def _songs(manifest, split):
     return [{key: manifest.parent / song[key] for key in (*PARTS, "meta")} for song in songs]
 
 
-def _read(path):
-    """A file as mono at 16 kHz: [T] float32."""
-    wav, rate = audio.read(path)
-    return torch.from_numpy(np.ascontiguousarray(audio.resample(audio.to_mono(wav), rate, SAMPLE_RATE), dtype=np.float32))
-
-
 def _labelled(song, part, mean, deviation, centres):
-    wav = _read(song[part])
+    wav = read_sound(song[part])
     return wav, kmeans.assign(targets.describe(wav, mean, deviation), centres)
-
-
-def _spaced(songs, count):
-    """At most `count` songs, evenly spaced over the list."""
-    return [songs[i] for i in sorted({round(x) for x in np.linspace(0, len(songs) - 1, min(count, len(songs)))})]
 
 
 def _cluster_targets(config, songs):
     """Mean and deviation of MFCC [39] and the centres [V, 51] of the described frames, of `cluster_songs` songs."""
-    wavs = [_read(song[part]) for song in _spaced(songs, config.cluster_songs) for part in PARTS]
+    wavs = [read_sound(song[part]) for song in spaced(songs, config.cluster_songs) for part in PARTS]
     values = torch.cat([targets.mfcc(wav) for wav in wavs])
     mean, deviation = values.mean(0), values.std(0).clamp_min(1e-3)
     rows = torch.cat([targets.describe(wav, mean, deviation) for wav in wavs])
@@ -294,74 +280,6 @@ def _learning_rate(config, step):
     share = min(1.0, (step - config.warmup_steps) / max(1, config.steps - config.warmup_steps))
     low = config.final_learning_rate
     return config.learning_rate * (low + (1 - low) * (1 + math.cos(math.pi * share)) / 2)
-
-
-def _tokenizer(config, hubert, songs, described, log):
-    """Cluster the features of each probed layer, keep the layer whose units tell most; logs the figures of all."""
-    learned, held_out = _spaced(songs["train"], config.cluster_songs), _spaced(songs["validation"], config.probe_songs)
-    mean, deviation, centres = described
-
-    def target_units(wav):
-        return kmeans.assign(targets.describe(wav, mean, deviation), centres)
-
-    units = {part: [target_units(_read(song[part])) for song in learned] for part in PARTS}
-    log(**_probe("targets (MFCC + chroma)", target_units, learned, units, held_out, config.units))
-    best, best_score = None, -1.0
-    for layer in config.probe_layers:
-        tokenizer = SemanticTokenizer(hubert, layer, torch.zeros(config.units, config.model.width))
-        features = {part: _features(config, tokenizer, learned, part) for part in PARTS}
-        found = kmeans.fit(torch.cat([*features["vocal"], *features["accompaniment"]]), config.units, seed=config.seed)
-        tokenizer = SemanticTokenizer(hubert, layer, found)
-        units = {part: [kmeans.assign(rows, found) for rows in features[part]] for part in PARTS}
-        figures = _probe(f"layer {layer}", partial(_units, tokenizer), learned, units, held_out, config.units)
-        log(**figures)
-        score = figures["sung_pitch_class"] + figures["chord_root"]
-        if score > best_score:
-            best, best_score = tokenizer, score
-    log(f"layer {best.layer} it is")
-    return best
-
-
-def _features(config, tokenizer, songs, part):
-    """Features [S, D] of each song, every other one heard through noise: units are wanted that do not mind it."""
-    generator, rows = torch.Generator().manual_seed(config.seed), []
-    for index, song in enumerate(songs):
-        wav = _read(song[part])
-        if index % 2:
-            wav = wav + config.noise * torch.randn(wav.shape, generator=generator)
-        rows.append(tokenizer.features(wav[None])[0].cpu())
-    return rows
-
-
-def _units(tokenizer, wav):
-    return tokenizer.encode(wav[None])[0].cpu()
-
-
-def _probe(name, encode, learned, learned_units, held_out, vocab):
-    """Figures of units on held-out songs: what they tell, how smoothly they run, how many are in use, what noise changes."""
-    held = {part: [encode(_read(song[part])) for song in held_out] for part in PARTS}
-    noise, same = torch.Generator().manual_seed(0), []
-    for song, units in zip(held_out, held["vocal"]):
-        wav = _read(song["vocal"])
-        same.append((encode(wav + 0.01 * torch.randn(wav.shape, generator=noise)) == units).float().mean().item())
-    accuracy = []
-    for part, truth in zip(PARTS, (probe.sung_classes, probe.chord_roots)):
-        pairs = [
-            [(units, truth(_meta(song), len(units))) for song, units in zip(songs, rows)]
-            for songs, rows in ((learned, learned_units[part]), (held_out, held[part]))
-        ]
-        accuracy.append(probe.lookup_accuracy(*pairs, vocab))
-    return {
-        "units_of": name, "sung_pitch_class": accuracy[0], "chord_root": accuracy[1],
-        "vocal_repeats": probe.repeat_share(held["vocal"]),
-        "accompaniment_repeats": probe.repeat_share(held["accompaniment"]),
-        "units_used": len(torch.cat([*held["vocal"], *held["accompaniment"]]).unique()),
-        "unit_kept_under_noise": sum(same) / len(same),
-    }  # fmt: skip
-
-
-def _meta(song):
-    return json.loads(Path(song["meta"]).read_text(encoding="utf-8"))
 
 
 class _Log:
