@@ -5,7 +5,7 @@ ROOT      := $(abspath $(dir $(lastword $(MAKEFILE_LIST)))/..)
 VENV      ?= $(ROOT)/.venv
 ACCOMPGEN ?= $(VENV)/bin/accompgen
 
-SIZE    ?= pocket#     tiny | pocket | base: the folder conf/SIZE
+SIZE    ?= pocket#     tiny | pocket: the folder conf/SIZE
 DEVICE  ?= auto#       auto | cpu | cuda
 WORKERS ?= 2#          processes that render and tokenise
 SET     ?=#            more settings for the trainings, as --set key=value
