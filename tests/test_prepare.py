@@ -220,6 +220,16 @@ def test_mistakes_are_named_before_the_work(tmp_path):
     with pytest.raises(PrepareError, match="held_out is 0.7; expected 0 to 0.5"):
         prepare.prepare(tmp_path / "songs", tmp_path / "out", SMALL, separator="x", held_out=0.7)
     assert not (tmp_path / "out").exists()
+    (tmp_path / "full").mkdir()
+    for name, content in (("manifest.jsonl", "mine"), ("settings.json", '{"seed": 0}')):  # of synthetic songs, say
+        (tmp_path / "full" / name).write_text(content)
+        with pytest.raises(PrepareError, match="choose another folder"):
+            prepare.prepare(tmp_path / "songs", tmp_path / "full", SMALL, separator="x", workers=0)
+    assert (tmp_path / "full/manifest.jsonl").read_text() == "mine"
+    own = lines(tmp_path / "manifest.jsonl", {"id": "x", "vocal": "songs/mix.wav"})
+    for source, out in ((tmp_path / "songs", tmp_path / "songs/out"), (own, tmp_path)):
+        with pytest.raises(PrepareError, match="choose a folder outside"):
+            prepare.prepare(source, out, SMALL, separator="x", workers=0)
     lines(tmp_path / "m.jsonl", {"id": "x", "vocal": "songs/mix.wav"})
     with pytest.raises(PrepareError, match=r"nothing of .* can be used: a vocal without accompaniment \(1\)"):
         prepare.prepare(tmp_path / "m.jsonl", tmp_path / "out", SMALL, workers=0)

@@ -62,7 +62,10 @@ def prepare(
     if not 0 <= held_out <= 0.5:
         raise PrepareError(f"held_out is {held_out}; expected 0 to 0.5")
     check_executor(executor, workers)
-    sources = read_sources(Path(source).absolute())
+    source = Path(source).absolute()
+    if directory.is_relative_to(source) or source == directory / "manifest.jsonl":
+        raise PrepareError(f"{directory} would mix what is made with what is read; choose a folder outside of {source}")
+    sources = read_sources(source)
     if separator is None and any(song.mixture for song in sources):
         first = next(song for song in sources if song.mixture)
         raise PrepareError(f"{first.mixture} is a mixture, and no separator was chosen; give --separator htdemucs, or weights")
@@ -98,9 +101,13 @@ def _settle(directory, job, force):
     """Make the folder and write its settings, or compare them with those it was begun with."""
     path, settings = directory / "settings.json", _settings(job)
     begun = json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+    if begun is None and (directory / "manifest.jsonl").exists() and not force:
+        raise PrepareError(
+            f"{directory} holds a manifest.jsonl of something else; choose another folder, or force to replace it"
+        )
     if begun is not None and begun != settings:
         if not force:
-            flat = {**begun["config"], "separator": begun["separator"]}
+            flat = {**begun.get("config", {}), "separator": begun.get("separator")}
             asked = {**settings["config"], "separator": settings["separator"]}
             other = ", ".join(f"{k} {flat.get(k)!r} (asked now: {v!r})" for k, v in asked.items() if flat.get(k) != v)
             raise PrepareError(f"{directory} was begun with {other}; choose another folder, or force to make its songs anew")
