@@ -232,3 +232,22 @@ def test_shuffling_never_pairs_a_recording_with_itself():
         assert set(pairs) == set(names)
         assert all(name.split("@")[0] != other.split("@")[0] for name, other in pairs.items())
     assert runner.sets.shuffle(["a@1", "a@2"], 0) == {}
+
+
+def test_difference_of_two_rows_pairs_songs_and_adds_spreads():
+    set_metric = {"low": None, "high": None, "n": 9, "songs": 3}
+    rows = {
+        "a": {"apa": {"value": 1.0, "spread": 0.3, **set_metric}, "beat_f1": {"value": 0.5}, "kad": {"value": None}},
+        "b": {"apa": {"value": 0.4, "spread": 0.4, **set_metric}, "beat_f1": {"value": 0.4}, "kad": {"value": 1.0}},
+    }
+    songs = {
+        "a": {"x": {"beat_f1": 0.1}, "y": {"beat_f1": 0.9}, "z": {"beat_f1": None}, "only": {"beat_f1": 0.0}},
+        "b": {"x": {"beat_f1": 0.0}, "y": {"beat_f1": 0.8}, "z": {"beat_f1": 0.7}},
+    }
+    result = runner.difference(rows, songs, "a", "b")
+    assert result["apa"]["value"] == pytest.approx(-0.6) and result["apa"]["high"] == pytest.approx(-0.1)
+    fall = result["beat_f1"]
+    assert [fall["low"], fall["value"], fall["high"]] == pytest.approx([-0.1] * 3)  # each song fell by as much
+    assert result["beat_f1"]["n"] == 2 and "kad" not in result
+    with pytest.raises(ValueError, match="no row 'c'"):
+        runner.difference(rows, songs, "a", "c")

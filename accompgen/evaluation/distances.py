@@ -66,6 +66,7 @@ def _result(value, replicates, n, songs, **more):
         "value": float(value),
         "low": None if spread is None else float(value - spread),
         "high": None if spread is None else float(value + spread),
+        "spread": spread,  # 1.96 standard deviations; low and high may be clipped where a measure ends
         "n": int(n), "songs": int(songs), **more,
     }  # fmt: skip
 

@@ -257,10 +257,10 @@ def difference(rows, songs, first: str, second: str, seed: int = 0) -> dict:
             continue
         if metric in sets.SET_METRICS:
             value = b["value"] - a["value"]
-            spreads = [side["high"] - side["value"] for side in (a, b) if side["high"] is not None]
+            spreads = [side["spread"] for side in (a, b) if side["spread"] is not None]
             spread = sum(s * s for s in spreads) ** 0.5 if len(spreads) == 2 else None
             low, high = (None, None) if spread is None else (value - spread, value + spread)
-            result[metric] = b | {"value": value, "low": low, "high": high}
+            result[metric] = b | {"value": value, "low": low, "high": high, "spread": spread}
         else:
             values = {
                 song: songs[second][song][metric] - songs[first][song][metric]
