@@ -4,10 +4,10 @@ How it hears the context is one value of its configuration:
 
 - `prefix`: [context, target] is one causal sequence.
 - `aligned`: an encoder without the causal mask reads the context at its own frame rate (embeddings of simultaneous
-  tokens are summed), and position n of the target receives, added to its input, the encoded frame that sounds with
-  token n, the token it is about to predict: it hears its own time, and through the encoder what comes later. In the
-  coarse stage the vocal and the semantic frames are summed at 50 Hz; in the fine stage the four coarse codebooks at
-  75 Hz.
+  tokens are summed). Position n of the target receives, added to its input, the frame that sounds with token n, the
+  token it is about to predict: its embedding and what the encoder made of it. So it hears its own time, and through
+  the encoder what comes later. In the coarse stage the vocal and the semantic frames are summed at 50 Hz; in the fine
+  stage the four coarse codebooks at 75 Hz.
 """
 
 from dataclasses import dataclass
@@ -56,6 +56,9 @@ class StageLM(nn.Module):
         mixed = time and not aligned
         pairs = len(layout.streams) if mixed else 0
         self.decoder = Transformer(layers=config.layers, causal=True, signed=mixed, streams=pairs, **size)
+        # Embeddings enter the residual stream sqrt(D) times as large as they are stored. At 0.02 the biases of the first blocks
+        # outgrow them within a hundred steps of Adam, and all positions look alike; the encoder said the same in every frame.
+        self.loudness = config.width**0.5
         self.token_embedding = nn.Embedding(layout.rows, config.width)
         self.stream_embedding = nn.Embedding(len(layout.streams), config.width)
         self.codebook_embedding = nn.Embedding(max(stream.codebooks for stream in layout.streams), config.width)
@@ -64,7 +67,7 @@ class StageLM(nn.Module):
             nn.init.normal_(weight.weight, std=0.02)
         nn.init.normal_(self.heads, std=0.02)
         if aligned:  # the encoded frame starts as loud as the embeddings it is added to
-            nn.init.constant_(self.encoder.norm.gain, 0.02)
+            nn.init.constant_(self.encoder.norm.gain, 0.02 * self.loudness)
 
     def forward(self, context: dict, target, *, drop=None, hide=None):
         """Teacher forcing: the logits of every token of the target, each from the context and the tokens before it.
@@ -116,10 +119,10 @@ class StageLM(nn.Module):
         """Token + stream + codebook embedding of rows [B, n], the first n of the places -> [B, n, D]."""
         n = rows.shape[1]
         place = self.stream_embedding(places.stream[:n]) + self.codebook_embedding(places.codebook[:n])
-        return self.token_embedding(rows) + place
+        return (self.token_embedding(rows) + place) * self.loudness
 
     def _listen(self, parts):
-        """The encoded context [B, T, D] at its frame rate, T of the shortest stream."""
+        """The context [B, T, D] at its frame rate, T of the shortest stream: each frame's embedding plus its encoding."""
         frames = min(len(at) // stream.codebooks for stream, (_, at) in zip(self.layout.context, parts))
         x = sum(
             self._embed(rows, at).unflatten(1, (-1, stream.codebooks)).sum(2)[:, :frames]
@@ -128,7 +131,7 @@ class StageLM(nn.Module):
         places = self.layout.places(0, frames, x.device)
         step = self.layout.context[0].codebooks
         positions = places.tick[::step] if self.config.positions == "time" else torch.arange(frames, device=x.device)
-        return self.encoder(x, self.encoder.bias(positions))
+        return x + self.encoder(x, self.encoder.bias(positions))
 
     def _positions(self, places: Places):
         """Positions of the relative bias [N]: ticks, or indices of the sequence."""
@@ -166,6 +169,7 @@ class StageLM(nn.Module):
         codebooks, stage = self.layout.target.codebooks, self.layout
         row = ids + (stage.offsets[-1] + (n - 1) % codebooks * stage.target.vocab)
         x = self.token_embedding(row) + self.stream_embedding.weight[-1] + self.codebook_embedding.weight[n % codebooks]
+        x = x * self.loudness
         if state.heard is not None:
             x = x + state.heard[:, n // codebooks]
         x = self.decoder(x[:, None], self._bias_row(state, at), state.cache)[:, 0]
