@@ -66,6 +66,21 @@ def _decode(file, where):
         ) from error
 
 
+def from_array(samples, where="samples") -> np.ndarray:
+    """Samples [T] or [C, T], floats or signed integers of any width, as float32 [C, T] with full scale 1.0.
+
+    Raises AudioError for another type, another number of axes, or more channels than samples ([T, C] given for [C, T]).
+    """
+    samples = np.asarray(samples)
+    if samples.dtype.kind not in "fi" or samples.ndim not in (1, 2):
+        raise AudioError(f"{where}: {samples.dtype} of shape {samples.shape}; expected floats or signed integers [T] or [C, T]")
+    wav = np.atleast_2d(samples)
+    if len(wav) > wav.shape[1] > 0:
+        raise AudioError(f"{where}: {len(wav)} channels of {wav.shape[1]} samples; expected [C, T], so transpose them")
+    scale = -float(np.iinfo(wav.dtype).min) if wav.dtype.kind == "i" else 1.0
+    return (wav / scale).astype(np.float32)
+
+
 def check_samples(wav: np.ndarray, rate: int, where) -> None:
     """Raise AudioError for a rate out of range, no samples, or samples that are NaN or infinite, in wav [C, T]."""
     if not MIN_RATE <= rate <= MAX_RATE:

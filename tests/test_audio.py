@@ -27,6 +27,26 @@ def test_reads_every_sample_format_and_rate(tmp_path, subtype, error, rate):
     assert np.abs(found - wav).max() <= error
 
 
+@pytest.mark.parametrize("dtype", ["int16", "int32", "float16", "float64"])
+def test_arrays_of_every_type_have_one_full_scale(dtype):
+    wav = tone(0.1, channels=2)
+    scale = np.iinfo(dtype).max if dtype.startswith("int") else 1.0
+    found = audio.from_array((wav.astype("float64") * scale).astype(dtype))
+    assert found.dtype == np.float32 and np.abs(found - wav).max() < 1e-3
+    assert np.array_equal(audio.from_array(found), found) and audio.from_array(found[0]).shape == (1, 4_410)
+
+
+@pytest.mark.parametrize("samples, message", [
+    (np.zeros((4_410, 2), np.float32), "4410 channels of 2 samples; expected \\[C, T\\], so transpose"),
+    (np.zeros(100, np.uint8), "uint8 of shape \\(100,\\); expected floats or signed integers"),
+    (np.zeros((2, 2, 100)), "float64 of shape \\(2, 2, 100\\)"),
+    (np.zeros(100, complex), "complex128"),
+])  # fmt: skip
+def test_arrays_that_are_no_sound(samples, message):
+    with pytest.raises(AudioError, match=message):
+        audio.from_array(samples)
+
+
 @pytest.mark.parametrize("suffix, least_db", [("flac", 80), ("ogg", 20), ("mp3", 20)])
 def test_reads_compressed_formats(tmp_path, suffix, least_db):
     wav = tone(1.0, channels=2)

@@ -1,7 +1,10 @@
 """Wave to wave with a checkpoint of random weights: lengths, levels, seeds, seams, files."""
 
+import functools
 import hashlib
 import json
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +13,7 @@ from tiny import WINDOW_SECONDS, sing
 
 import accompgen
 from accompgen import audio
-from accompgen.generation import pipeline
+from accompgen.generation import cascade, pipeline
 from accompgen.generation.sampling import Sampling
 from accompgen.generation.windows import blocks, plan
 
@@ -79,6 +82,12 @@ def test_the_noise_on_the_vocal_is_seeded_and_of_the_sigma_asked_for():
     assert clean.shape == (1, 32_000)
 
 
+def test_16_bit_samples_are_the_same_vocal():
+    wav = sing(0.5)
+    same = pipeline.read_vocal(((wav * 32_768).astype(np.int16), 44_100))
+    assert np.abs(same.wav - wav).max() < 1e-4
+
+
 def test_no_click_and_no_gap_at_the_seams(model):
     song = model.accompany((sing(2.5, 24_000), 24_000), seed=2)
     sound = song.accompaniment[0]
@@ -143,6 +152,18 @@ def test_files_that_exist_are_kept_unless_forced(song, tmp_path):
     assert audio.read(tmp_path / "song.mix.wav")[0].shape == song.mix.shape
 
 
+def test_progress_goes_to_stderr_with_the_remaining_time(model, monkeypatch, capsys):
+    import tqdm
+
+    monkeypatch.setattr(tqdm, "tqdm", functools.partial(tqdm.tqdm, mininterval=0, miniters=1))
+    model.accompany((sing(0.3), 44_100), progress=True)
+    captured = capsys.readouterr()
+    stages = re.findall(r"song: (\w+): +\d+%\|.*?(\d+)/(\d+) \[\d+:\d+<\d+:\d+", captured.err)
+    assert list(dict.fromkeys(name for name, _, _ in stages)) == ["semantic", "coarse", "fine"] and captured.out == ""
+    # ids: 0.32 s at 50 Hz, two codebooks at 75 Hz, and the fine windows of 0.24 s, which are one batch
+    assert stages[-1][1] == stages[-1][2] == str(16 + 2 * 24 + 2 * 18)
+
+
 def test_settings_out_of_range(model):
     for settings, message in (({"balance": 50.0}, "balance is 50.0 LU"), ({"noise": -0.1}, "noise is -0.1")):
         with pytest.raises(ValueError, match=message):
@@ -152,6 +173,32 @@ def test_settings_out_of_range(model):
 def test_one_call_from_python(tiny_checkpoint, song):
     again = accompgen.accompany((sing(1.0, channels=2), 44_100), seed=1, checkpoint=tiny_checkpoint, device="cpu")
     assert torch.equal(again.codes, song.codes) and torch.equal(again.semantic, song.semantic)
+
+
+def test_memory_stays_low_for_four_minutes(model, monkeypatch):
+    """All but the decoding of ids, whose windows do not grow with the song (test_cascade.py): a stand-in draws them."""
+    if not RESET.exists():
+        pytest.skip("the peak of the resident memory can be measured on Linux alone")
+
+    def draw(model, context, frames, sampling, generators, prompt, progress):
+        target = model.layout.target
+        return torch.randint(target.vocab, (len(generators), target.codebooks, frames), generator=generators[0])
+
+    monkeypatch.setattr(cascade, "decode", draw)
+    vocal = np.tile(sing(10), 24)
+    RESET.write_text("5")  # forgets the peak so far
+    before = resident_megabytes("VmRSS")
+    song = model.accompany((vocal, 44_100))
+    assert song.mix.shape == (1, 240 * 44_100) and song.codes.shape == (4, 240 * 75)
+    assert resident_megabytes("VmHWM") - before < 1_500  # the rest of 3 GB is for Python, torch and the weights
+
+
+RESET = Path("/proc/self/clear_refs")
+
+
+def resident_megabytes(name):
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(name))
+    return int(line.split()[1]) / 1024
 
 
 def test_the_sung_recording_end_to_end(model, shared):

@@ -193,11 +193,14 @@ def choose_device(name: str) -> str:
 
 
 def read_vocal(vocal) -> Vocal:
-    """Read and check a vocal: a path, or (wav [C, T] or [T], rate). A Vocal is returned as it is. Raises audio.AudioError."""
+    """Read and check a vocal: a path, or (wav [C, T] or [T], rate). A Vocal is returned as it is. Raises audio.AudioError.
+
+    Samples may be floats of any width with full scale 1.0, or signed integers of any width with their own full scale.
+    """
     if isinstance(vocal, Vocal):
         return vocal
     if isinstance(vocal, tuple):
-        wav, rate = np.atleast_2d(np.asarray(vocal[0], dtype=np.float32)), int(vocal[1])
+        wav, rate = audio.from_array(vocal[0]), int(vocal[1])
         name, source, digest = "song", "samples", hashlib.sha256(wav.tobytes()).hexdigest()
         audio.check_samples(wav, rate, source)
     else:
