@@ -130,7 +130,7 @@ def test_ctrl_c_ends_with_130_and_leaves_nothing(generate, vocal, tmp_path, monk
 
 
 @pytest.mark.parametrize("arguments, message", [
-    (["generate"], "required: VOCAL"),
+    (["generate"], "give recordings (VOCAL...), or --manifest with many of them"),
     (["sing", "a.wav"], "invalid choice"),
     ([], "required: VERB"),
     (["generate", "a.wav", "--temperature", "hot"], "--temperature: invalid number value: 'hot'"),
