@@ -4,10 +4,11 @@ import json
 import shutil
 
 import pytest
+import torch
 from fake_shards import BINS, VOCAB, make_shards
 from tiny import make_checkpoint
 
-from accompgen.checkpoint import CheckpointError, read_checkpoint
+from accompgen.checkpoint import CheckpointError, file_hash, load_component, read_checkpoint
 from accompgen.training.export import export_checkpoint
 
 FIGURES = {
@@ -82,3 +83,22 @@ def test_a_trained_stage_can_be_exported(runs, tmp_path):
     train(settings, tmp_path / "run-fine")
     config = export_checkpoint(runs, tmp_path / "out")
     assert config["stages"]["fine"]["steps"] == 1 and config["stages"]["fine"]["validation"]["windows"] == 2
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32"])
+def test_the_stages_are_stored_in_a_type_and_the_tokenizers_as_they_are(runs, tmp_path, dtype):
+    config = export_checkpoint(runs, tmp_path / "out", dtype=dtype)
+    assert config["dtype"] == dtype
+    checkpoint = read_checkpoint(tmp_path / "out")
+    _, stored = load_component(checkpoint.component("coarse"))
+    _, trained = load_component(tmp_path / "run-coarse" / "model")
+    assert {str(tensor.dtype) for tensor in stored.values()} == {f"torch.{dtype}"}
+    for name, tensor in trained.items():
+        assert torch.allclose(stored[name].float(), tensor, rtol=2**-8, atol=1e-6), name
+    same = file_hash(tmp_path / "run-acoustic_tokenizer" / "model" / "model.safetensors")
+    assert file_hash(checkpoint.component("acoustic_tokenizer") / "model.safetensors") == same
+
+
+def test_an_unknown_type_is_refused(runs, tmp_path):
+    with pytest.raises(CheckpointError, match="stored as 'int4'; choose one of bfloat16, float16, float32"):
+        export_checkpoint(runs, tmp_path / "out", dtype="int4")

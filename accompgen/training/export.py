@@ -1,16 +1,27 @@
 """Runs -> a checkpoint directory with a model card: what `generate` loads."""
 
 import json
+import tempfile
 from pathlib import Path
 
-from accompgen.checkpoint import COMPONENTS, STAGE_COMPONENTS, CheckpointError, write_checkpoint
+from accompgen.checkpoint import (
+    COMPONENTS,
+    STAGE_COMPONENTS,
+    CheckpointError,
+    load_component,
+    save_component,
+    write_checkpoint,
+)
 from accompgen.stages import ACOUSTIC_HZ, SEMANTIC_HZ, STAGES
 
 CARD_FILE = "README.md"
 ACOUSTIC_FORMAT = "encodec"  # what tokens/acoustic.py writes
+DTYPES = ("bfloat16", "float16", "float32")
 
 
-def export_checkpoint(runs, directory, about: dict | None = None, unfinished: bool = False, force: bool = False) -> dict:
+def export_checkpoint(
+    runs, directory, about: dict | None = None, dtype: str = "bfloat16", unfinished: bool = False, force: bool = False
+) -> dict:
     """Pack the components of five runs (two tokenizers, three stages) into a checkpoint directory and write its model card.
 
     Args:
@@ -18,6 +29,7 @@ def export_checkpoint(runs, directory, about: dict | None = None, unfinished: bo
             directory itself will do as well.
         directory: the checkpoint to write.
         about: what only the caller knows, such as {"name", "data", "licence", "limits"}; goes to config.json and the card.
+        dtype: of the stages' weights, one of DTYPES. The tokenizers stay as they are: other values would give other tokens.
         unfinished: take the snapshot of a run that has not ended.
         force: replace `directory` if it is a checkpoint.
 
@@ -26,8 +38,10 @@ def export_checkpoint(runs, directory, about: dict | None = None, unfinished: bo
 
     Raises:
         CheckpointError: a run without a component, two for the same part, a missing part, an unfinished run without
-            `unfinished`, or stages trained on other tokenizers than these.
+            `unfinished`, an unknown dtype, or stages trained on other tokenizers than these.
     """
+    if dtype not in DTYPES:
+        raise CheckpointError(f"weights cannot be stored as {dtype!r}; choose one of {', '.join(DTYPES)}")
     components = {}
     for run in runs:
         path = _component(Path(run), unfinished)
@@ -44,10 +58,21 @@ def export_checkpoint(runs, directory, about: dict | None = None, unfinished: bo
         "stages": {name: _stage_summary(_config(components[name])) for name in STAGE_COMPONENTS},
         **(about or {}),
     }
-    write_checkpoint(directory, components, info, force=force)
+    with tempfile.TemporaryDirectory() as folder:
+        stored = {name: _as(dtype, components[name], Path(folder) / name) for name in STAGE_COMPONENTS}
+        write_checkpoint(directory, components | stored, info | {"dtype": dtype}, force=force)
     config = _config(Path(directory))
     (Path(directory) / CARD_FILE).write_text(model_card(config, components), encoding="utf-8")
     return config
+
+
+def _as(dtype, component, directory):
+    """A copy of a component whose weights have another type."""
+    import torch
+
+    config, tensors = load_component(component)
+    save_component(directory, config, {name: tensor.to(getattr(torch, dtype)) for name, tensor in tensors.items()})
+    return directory
 
 
 def _component(run, unfinished):
