@@ -13,8 +13,9 @@ from accompgen import audio
 from accompgen.data import tokenize
 from accompgen.data.songs import Song, write_manifest
 
-PAUSE_SECONDS = float(os.environ.get("COUNTING_PAUSE", "0.05"))  # for each song, so that kills hit at every point
+PAUSE_SECONDS = 0.05  # for each song, so that kills hit at every point
 ATTEMPTS = os.environ.get("COUNTING_ATTEMPTS")  # a folder where each begun task leaves a file
+STUCK_UNDER = os.environ.get("COUNTING_STUCK_UNDER")  # the process whose children never finish a task
 
 
 class Counter:
@@ -37,8 +38,8 @@ class CountingJob(tokenize.Job):
 
     def work(self, tokenizers, path, songs):
         if ATTEMPTS:
-            Path(ATTEMPTS, f"{path.name}@{uuid.uuid4().hex}").touch()
-        time.sleep(PAUSE_SECONDS * len(songs))
+            Path(ATTEMPTS, f"{path.name}@{os.getppid()}@{uuid.uuid4().hex}").touch()
+        time.sleep(3600 if str(os.getppid()) == STUCK_UNDER else PAUSE_SECONDS * len(songs))
         return super().work(tokenizers, path, songs)
 
 
