@@ -8,7 +8,7 @@ ACCOMPGEN ?= $(VENV)/bin/accompgen
 SIZE    ?= pocket#     tiny | pocket: the folder conf/SIZE
 DEVICE  ?= auto#       auto | cpu | cuda
 WORKERS ?= 2#          processes that render and tokenise
-SET     ?=#            more settings for the trainings, as --set key=value
+SET     ?=#            more settings for the trainings, as key=value
 WORK    ?= work/$(SIZE)
 CONF    := conf/$(SIZE)
 
@@ -48,7 +48,7 @@ $(SHARDS): $(SONGS) $(SEMANTIC) $(ACOUSTIC)
 		--workers $(WORKERS)
 
 $(CHECKPOINT): $(SEMANTIC) $(ACOUSTIC) $(STAGES)
-	$(ACCOMPGEN) export $(RUNS) -o $(@D) --force
+	$(ACCOMPGEN) export $(RUNS) -o $(@D) --force $(ABOUT)
 
 .PHONY: figures
 figures: $(CHECKPOINT)  ## the codec's and the stages' figures as a table
