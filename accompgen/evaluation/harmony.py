@@ -25,8 +25,8 @@ QUALITIES = {
 LETTERS = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
 DEGREES = {"1": 0, "2": 2, "3": 4, "4": 5, "5": 7, "6": 9, "7": 11}
 NAMES = ("C", "Db", "D", "Eb", "E", "F", "Gb", "G", "Ab", "A", "Bb", "B")
-# Tones of the scale, tonic and fifth a little more. Chosen on 24 synthetic test songs of 20 s, where it found 67 % of the keys and
-# 92 % of the signatures; the probe-tone ratings of Krumhansl and Kessler (1982), made for melodies, found 54 % and 79 % there
+# Tones of the scale, tonic and fifth a little more. Chosen on 24 synthetic test songs of 20 s, where it found 67 % of the keys
+# and 92 % of the signatures; the probe-tone ratings of Krumhansl and Kessler (1982), made for melodies, 54 % and 79 % there
 MAJOR = np.array([1.2, 0, 1, 0, 1, 1, 0, 1.1, 0, 1, 0, 1])
 MINOR = np.array([1.2, 0, 1, 1, 0, 1, 0, 1.1, 1, 0, 1, 0])
 
