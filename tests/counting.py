@@ -6,6 +6,7 @@ import time
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 
@@ -62,8 +63,8 @@ def make_songs(folder, count=12):
 
 def tokenise(songs, directory, executor="local", workers=0):
     """Tokenise into shards of two songs each with the job above."""
-    tokenize.Job = CountingJob
-    return tokenize.tokenize_manifest(*songs, directory, executor=executor, workers=workers, shard_minutes=0.9 / 60)
+    with patch.object(tokenize, "Job", CountingJob):
+        return tokenize.tokenize_manifest(*songs, directory, executor=executor, workers=workers, shard_minutes=0.9 / 60)
 
 
 def contents(directory):
