@@ -2,6 +2,7 @@
 
 import importlib.util
 import shutil
+import os
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -54,7 +55,9 @@ def test_a_bad_vocal_is_one_line(demo, tmp_path, capsys):
 @pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
 def test_make_calls_it_and_alone_prints_help(root):
     def make(*arguments):
-        return subprocess.run(["make", *arguments], cwd=root, capture_output=True, text=True, check=True).stdout
+        alone = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")}
+        command = ["make", *arguments]  # the tests themselves may have been started by make
+        return subprocess.run(command, cwd=root, env=alone, capture_output=True, text=True, check=True).stdout
 
     help = make()
     for target in ("demo", "test", "lint", "install"):
