@@ -1,8 +1,8 @@
 """`make demo`: what it writes and prints, what it says of a bad vocal, and that make finds its way to it."""
 
 import importlib.util
-import shutil
 import os
+import shutil
 import subprocess
 import sys
 from types import SimpleNamespace
