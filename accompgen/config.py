@@ -82,6 +82,7 @@ class TrainConfig:
     dtype: str = "float32"  # float32 | bfloat16
     zero_stage: int = 0
     activation_checkpointing: bool = False
+    compile: bool = False  # torch.compile: a minute at the start, then 1.4 times the speed on a CPU; needs a C++ compiler there
     ema_decay: float = 0.0  # 0: no average of the weights
     log_every: int = 10
     validate_every: int = 250

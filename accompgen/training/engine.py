@@ -47,7 +47,10 @@ def start(model: torch.nn.Module, config: TrainConfig):
     groups = [{"params": matrices, "weight_decay": config.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW([g for g in groups if g["params"]], lr=config.learning_rate, betas=config.betas, fused=True)
     settings = deepspeed_settings(config, torch.distributed.get_world_size())
-    return deepspeed.initialize(model=model, optimizer=optimizer, config=settings)[0]
+    engine = deepspeed.initialize(model=model, optimizer=optimizer, config=settings)[0]
+    if config.compile:
+        engine.module.compile()
+    return engine
 
 
 def set_learning_rate(engine, rate: float) -> None:

@@ -196,7 +196,7 @@ def _forward(engine, batch):
 def _validate(model, config, held_out, full):
     def run(context, target):
         with deepspeed_engine.autocast(config):
-            return model(context, target)
+            return model.forward(context, target)  # not the compiled call: other shapes would be compiled anew
 
     model.eval()
     result = listening.validate(run, next(model.parameters()).device, held_out, config.batch_size, full)
