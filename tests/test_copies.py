@@ -2,12 +2,15 @@
 
 import numpy as np
 import pytest
-from counting import CountingJob, make_songs
+import torch
+from counting import Counter, CountingJob, make_songs
 
+from accompgen import audio
 from accompgen.data import shards, tokenize
 from accompgen.data.augment import Augment
 from accompgen.data.songs import read_manifest, write_manifest
 
+real = Counter.encode
 AUGMENT = Augment(copies=2, pitch_probability=0.0, speed_probability=0.0, gain_probability=1.0)
 
 
@@ -64,6 +67,32 @@ def test_a_faster_copy_is_shorter_in_every_stream(songs, tmp_path):
     assert entries["s0+1"]["changes"] == {"speed": 1.25}
     assert tokens["s0+1"]["vocal"].shape == tokens["s0+1"]["semantic"].shape == (16,)
     assert tokens["s0+1"]["codes"].shape == (8, 24)
+
+
+def dominant_hz(wav):
+    """Ids [B, T / 320] that all are the frequency with most energy, in Hz."""
+    spectrum = torch.fft.rfft(wav * torch.hann_window(wav.shape[-1])).abs()
+    return (spectrum.argmax(-1) * 16000 / wav.shape[-1]).round().long()[:, None].repeat(1, wav.shape[-1] // 320)
+
+
+def test_validation_vocals_are_stored_a_semitone_higher_where_asked_for(songs, tmp_path, monkeypatch):
+    pytest.importorskip("librosa")
+    tone = np.sin(2 * np.pi * 440 * np.arange(32_000) / 16_000, dtype=np.float32)
+    audio.write(tmp_path / "3.vocal.wav", 0.5 * tone[None], 16_000)
+    audio.write(tmp_path / "3.band.wav", 0.1 * tone[None], 16_000)
+    monkeypatch.setattr(Counter, "encode", lambda self, wav, q=None: dominant_hz(wav) if q is None else real(self, wav, q))
+    tokenize.tokenize_manifest(*songs, tmp_path / "plain", workers=0)
+    with pytest.raises(shards.ShardError, match="other songs, tokenizers or settings"):
+        tokenize.tokenize_manifest(*songs, tmp_path / "plain", workers=0, transposed_vocals=True)
+    tokenize.tokenize_manifest(*songs, tmp_path / "out", workers=0, transposed_vocals=True)
+    (_, plain, _), (store, tokens, entries) = read(tmp_path / "plain"), read(tmp_path / "out")
+    assert [name for name, streams in tokens.items() if "vocal_transposed" in streams] == ["s3"]
+    assert entries["s3"]["transposed"] == 1.0 and "transposed" not in entries["s0"]
+    higher = tokens["s3"].pop("vocal_transposed")
+    assert np.all(tokens["s3"]["vocal"] == 440) and np.all(np.abs(higher - 440 * 2 ** (1 / 12)) < 3)
+    assert higher.shape == (100,) and higher.dtype == np.int16
+    assert all(np.array_equal(tokens[name][stream], plain[name][stream]) for name in plain for stream in plain[name])
+    assert store.read(store.songs[-1], 10, 5)["vocal_transposed"].shape == (10,)
 
 
 def test_other_changes_are_another_plan(songs, tmp_path):

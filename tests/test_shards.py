@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from counting import contents
 from fake_shards import make_shards
 
 from accompgen import audio
@@ -35,6 +36,34 @@ def test_a_missing_and_a_cut_shard_are_named(tmp_path):
         shards.open_shards(folder)
     with pytest.raises(shards.ShardError, match="run `accompgen tokenize`"):
         shards.open_shards(tmp_path / "nothing")
+
+
+def alter(path):
+    """Flip one bit of the last tensor: the size and the header stay as they were."""
+    data = bytearray(path.read_bytes())
+    data[-5] ^= 1
+    path.write_bytes(data)
+
+
+def test_an_altered_shard_is_named_when_a_small_folder_is_opened(tmp_path):
+    folder = make_shards(tmp_path / "shards")
+    alter(folder / shards.shard_name(1))
+    with pytest.raises(shards.ShardError, match="shard-00001.safetensors was altered: its sha256 .* which makes it anew"):
+        shards.open_shards(folder)
+
+
+def test_of_a_large_folder_an_altered_shard_is_named_before_its_tokens_are_used(tmp_path, monkeypatch):
+    monkeypatch.setattr(shards, "CHECK_AT_OPEN_BYTES", 0)
+    folder = make_shards(tmp_path / "shards")
+    whole = shards.open_shards(folder).read(shards.open_shards(folder).songs[0])
+    alter(folder / shards.shard_name(1))
+    store = shards.open_shards(folder)
+    assert np.array_equal(store.read(store.songs[0])["codes"], whole["codes"])
+    for _ in range(2):  # also when it was named before
+        with pytest.raises(shards.ShardError, match="shard-00001.safetensors was altered"):
+            store.read(store.songs[-1], 0, 1)
+    with pytest.raises(shards.ShardError, match="shard-00001.safetensors was altered"):
+        store.check()
 
 
 def test_lengths_that_are_not_whole_blocks_are_refused(tmp_path):
@@ -140,6 +169,16 @@ def test_a_killed_run_goes_on_and_ends_like_an_uninterrupted_one(manifest, token
     assert done["made"] == 2 and seen[4:] == ["s2", "s3", "s4"]  # the first shard, s0 and s1, was kept
     names = ["index.json", *(shards.shard_name(number) for number in range(3))]
     assert all((tmp_path / "killed" / n).read_bytes() == (tmp_path / "whole" / n).read_bytes() for n in names)
+
+
+def test_an_altered_shard_is_made_anew_and_never_taken_into_the_index(manifest, tokenizers, tmp_path, capsys):
+    settings = dict(workers=0, shard_minutes=2.6 / 60)
+    tokenize.tokenize_manifest(manifest, *tokenizers, tmp_path / "out", **settings)
+    victim, before = tmp_path / "out" / shards.shard_name(1), contents(tmp_path / "out")
+    alter(victim)
+    assert tokenize.tokenize_manifest(manifest, *tokenizers, tmp_path / "out", **settings)["made"] == 1
+    assert contents(tmp_path / "out") == before and "shard-00001.safetensors was altered" in capsys.readouterr().err
+    assert tokenize.tokenize_manifest(manifest, *tokenizers, tmp_path / "out", **settings)["made"] == 0
 
 
 def test_shards_of_other_tokenizers_are_kept_unless_forced(manifest, tokenizers, tmp_path):

@@ -92,12 +92,15 @@ def apply(change: Change, vocal: np.ndarray, band: np.ndarray, rate: int) -> tup
 
     An event at t seconds sounds at t / speed. A gain that would clip is lowered to just below full scale.
     """
-    vocal, band = (_stretch(wav, change.semitones, change.speed, rate) for wav in (vocal, band))
+    vocal, band = (stretch(wav, change.semitones, change.speed, rate) for wav in (vocal, band))
     return _gain(vocal, change.vocal_decibel), _gain(band, change.band_decibel)
 
 
-def _stretch(wav, semitones, speed, rate):
-    """Longer or shorter by a phase vocoder, then played faster or slower by resampling, so that both are right in the end."""
+def stretch(wav: np.ndarray, semitones: float, speed: float, rate: int) -> np.ndarray:
+    """Sound [T] at `rate` Hz at another pitch and speed, [round(T / speed)].
+
+    Longer or shorter by a phase vocoder, then played faster or slower by resampling, so that both are right in the end.
+    """
     if semitones == 0 and speed == 1:
         return wav
     faster = round(rate * 2 ** (semitones / 12)) / rate  # a ratio of whole rates: exact for the resampler

@@ -1,13 +1,18 @@
 """Token shards: a folder of safetensors files with an index beside them.
 
     index.json             format_version, vocabularies, tokenizer hashes, per shard its sha256 and its songs
-    shard-00000.safetensors  per song `<id>/vocal` [S], `<id>/semantic` [S], `<id>/codes` [Q, F], all int16
+    shard-00000.safetensors  per song `<id>/vocal` [S], `<id>/semantic` [S], `<id>/codes` [Q, F], all int16; where asked for,
+                             `<id>/vocal_transposed` [S], the units of the vocal sung higher
 
 Safetensors was chosen because it is well kept, holds no code, and is memory-mapped: any window of any song is read without
 reading the rest, by many processes at once. A shard is written under a temporary name and renamed, so that a shard that
 exists is whole; its header carries what it was made from, so that the index can be rebuilt and a stopped run goes on.
+
+A shard that was altered is found by its sha256 before any of its tokens are used: when the folder is opened if it holds up to
+1 GB (some 200 hours), else when the shard is first read. To tokenise again finds it too, and makes it anew.
 """
 
+import hashlib
 import json
 import os
 import uuid
@@ -24,6 +29,7 @@ INDEX_FILE = "index.json"
 HEADER_KEY = "accompgen"
 SEMANTIC_FRAMES_PER_BLOCK = 2  # a block is 40 ms
 ACOUSTIC_FRAMES_PER_BLOCK = 3
+CHECK_AT_OPEN_BYTES = 1 << 30  # folders up to this size are hashed as a whole when they are opened: a second or two
 
 
 class ShardError(ValueError):
@@ -32,12 +38,14 @@ class ShardError(ValueError):
 
 @dataclass(frozen=True)
 class Entry:
-    """One song of the shards: its length in blocks of 40 ms and the file it lies in."""
+    """One song of the shards: its length in blocks of 40 ms, the file it lies in, and by how many semitones its
+    `vocal_transposed` is higher (0: there is none)."""
 
     id: str
     split: str
     blocks: int
     shard: str
+    transposed: float = 0.0
 
 
 def shard_name(number: int) -> str:
@@ -50,7 +58,8 @@ def write_shard(path, songs: list[dict], tokens: dict[str, dict], plan: str, siz
     Args:
         path: where; an existing file is replaced.
         songs: per song the entry for the index: {"id", "split", "blocks", ...}.
-        tokens: id -> {"vocal" [S], "semantic" [S], "codes" [Q, F]}, integers below 2^15.
+        tokens: id -> {"vocal" [S], "semantic" [S], "codes" [Q, F]}, integers below 2^15; with "vocal_transposed" [S] for songs
+            whose entry has "transposed".
         plan: a digest of what the shard was made from.
         sizes: {"vocab", "bins"}: how many ids the semantic and the acoustic streams have.
 
@@ -64,6 +73,8 @@ def write_shard(path, songs: list[dict], tokens: dict[str, dict], plan: str, siz
         streams = tokens[song["id"]]
         frames = song["blocks"] * SEMANTIC_FRAMES_PER_BLOCK
         expected = {"vocal": (frames,), "semantic": (frames,), "codes": (len(streams["codes"]), acoustic_frames(frames))}
+        if song.get("transposed"):
+            expected["vocal_transposed"] = (frames,)
         for name, shape in expected.items():
             array = np.asarray(streams[name])
             if array.shape != shape:
@@ -91,7 +102,7 @@ def read_header(path) -> tuple[str, list[dict], dict]:
 
 
 def write_index(directory, shards: list[dict], about: dict) -> None:
-    """Write index.json: `about` (vocabularies, tokenizers, ...) and per shard {"file", "bytes", "sha256", "songs"}."""
+    """Write index.json: `about` (vocabularies, tokenizers, ...) and per shard {"file", "bytes", "sha256", "plan", "songs"}."""
     path = Path(directory) / INDEX_FILE
     temporary = path.with_name(f".{INDEX_FILE}.part")
     values = {"format_version": FORMAT_VERSION, **about, "shards": shards}
@@ -106,52 +117,99 @@ class Shards:
     """
 
     def __init__(self, directory, index: dict):
-        self._open = lru_cache(maxsize=256)(_open_file)
+        self._open = lru_cache(maxsize=256)(self._open_checked)
         self.directory, self.index = Path(directory), index
         self.tokenizers = index["tokenizers"]
+        self._unchecked = {shard["file"]: shard["sha256"] for shard in index["shards"]}
         self.songs = [
-            Entry(song["id"], song["split"], song["blocks"], shard["file"])
+            Entry(song["id"], song["split"], song["blocks"], shard["file"], song.get("transposed", 0.0))
             for shard in index["shards"]
             for song in shard["songs"]
         ]
 
+    def check(self) -> None:
+        """Hash the shards that were not hashed yet. Raises ShardError naming the first that differs from the index."""
+        for name in list(self._unchecked):
+            self._check_shard(name)
+
+    def _check_shard(self, name):
+        path, expected = self.directory / name, self._unchecked[name]
+        found = file_digest(path)
+        if found != expected:
+            raise ShardError(
+                f"{path} was altered: its sha256 begins with {found[:8]}, the index says {expected[:8]}; run `accompgen "
+                "tokenize` again, which makes it anew"
+            )
+        del self._unchecked[name]
+
+    def _open_checked(self, name):
+        if name in self._unchecked:
+            self._check_shard(name)
+        return _open_file(self.directory / name)
+
     def read(self, song: Entry, first_block: int = 0, blocks: int | None = None) -> dict[str, np.ndarray]:
-        """The tokens of `blocks` blocks from `first_block` on: `vocal` [S], `semantic` [S], `codes` [Q, F], int16."""
+        """The tokens of `blocks` blocks from `first_block` on: `vocal` [S], `semantic` [S], `codes` [Q, F], int16; and
+        `vocal_transposed` [S] where `song.transposed`.
+
+        Raises ShardError for a span outside of the song, a shard that was altered or that cannot be read.
+        """
         blocks = song.blocks - first_block if blocks is None else blocks
         if first_block < 0 or blocks < 1 or first_block + blocks > song.blocks:
             raise ShardError(f"{song.id} has {song.blocks} blocks; asked for {blocks} from block {first_block} on")
-        file = self._open(self.directory / song.shard)
+        file = self._open(song.shard)
         semantic = slice(first_block * SEMANTIC_FRAMES_PER_BLOCK, (first_block + blocks) * SEMANTIC_FRAMES_PER_BLOCK)
         acoustic = slice(first_block * ACOUSTIC_FRAMES_PER_BLOCK, (first_block + blocks) * ACOUSTIC_FRAMES_PER_BLOCK)
-        return {
+        tokens = {
             "vocal": file.get_slice(f"{song.id}/vocal")[semantic],
             "semantic": file.get_slice(f"{song.id}/semantic")[semantic],
             "codes": file.get_slice(f"{song.id}/codes")[:, acoustic],
         }
+        if song.transposed:
+            tokens["vocal_transposed"] = file.get_slice(f"{song.id}/vocal_transposed")[semantic]
+        return tokens
 
 
 def open_shards(directory) -> Shards:
     """The shards of a folder that `tokenize` has finished.
 
-    Raises ShardError for a missing or unreadable index, another format version, a missing shard or one of another size.
+    Raises ShardError for a missing or unreadable index, another format version, a missing shard, one of another size, and in
+    folders of up to CHECK_AT_OPEN_BYTES one that was altered.
     """
-    path = Path(directory) / INDEX_FILE
-    try:
-        index = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ShardError(f"cannot read {path}: {error.strerror}; run `accompgen tokenize` until it is done") from error
-    except json.JSONDecodeError as error:
-        raise ShardError(f"{path} is not valid JSON: {error}") from error
-    if index.get("format_version") != FORMAT_VERSION:
-        raise ShardError(f"{path} has format_version {index.get('format_version')!r}; this version reads {FORMAT_VERSION}")
+    index = read_index(directory)
     for shard in index["shards"]:
         file = Path(directory) / shard["file"]
         if not file.is_file():
             raise ShardError(f"{file} is missing; run `accompgen tokenize` again")
         size = file.stat().st_size
         if size != shard["bytes"]:
-            raise ShardError(f"{file} has {size} bytes, the index says {shard['bytes']}; remove it and tokenize again")
-    return Shards(directory, index)
+            raise ShardError(f"{file} has {size} bytes, the index says {shard['bytes']}; run `accompgen tokenize` again")
+    opened = Shards(directory, index)
+    if sum(shard["bytes"] for shard in index["shards"]) <= CHECK_AT_OPEN_BYTES:
+        opened.check()
+    return opened
+
+
+def read_index(directory) -> dict:
+    """index.json of a folder of shards. Raises ShardError if it is missing, unreadable or of another format version."""
+    path = Path(directory) / INDEX_FILE
+    try:
+        index = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ShardError(f"cannot read {path}: {error.strerror}; run `accompgen tokenize` until it is done") from error
+    except json.JSONDecodeError as error:
+        raise ShardError(f"{path} is not valid JSON: {error}; remove it and run `accompgen tokenize` again") from error
+    if index.get("format_version") != FORMAT_VERSION:
+        raise ShardError(f"{path} has format_version {index.get('format_version')!r}; this version reads {FORMAT_VERSION}")
+    return index
+
+
+def file_digest(path) -> str:
+    """sha256 of a file, hexadecimal. Raises ShardError if it cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise ShardError(f"cannot read {path}: {error.strerror}; run `accompgen tokenize` again") from error
 
 
 def _open_file(path):

@@ -2,7 +2,8 @@
 
 The manifest is divided into shards in its order, before anything runs; each shard is one task and one file. A file that exists
 is whole and carries the plan it was made from, so that a second run makes only what is missing. Training songs may be
-followed by augmented copies of themselves, `<id>+1`, `<id>+2`, ...
+followed by augmented copies of themselves, `<id>+1`, `<id>+2`, ...; validation songs may hold the units of their vocal twice, as
+sung and a semitone higher, so that training can tell what a transposed vocal costs.
 """
 
 import hashlib
@@ -13,10 +14,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from accompgen import audio
-from accompgen.checkpoint import component_hash, file_hash
+from accompgen.checkpoint import component_hash
 from accompgen.config import to_dict
 from accompgen.data import shards
-from accompgen.data.augment import Augment, Change, apply, draw, seeded
+from accompgen.data.augment import Augment, Change, apply, draw, seeded, stretch
 from accompgen.data.executors import check_executor, run_tasks
 from accompgen.data.pairs import BLOCKS_PER_SECOND, PairError, read_pair
 from accompgen.data.songs import Song, read_manifest
@@ -24,6 +25,7 @@ from accompgen.stages import ACOUSTIC_HZ, SEMANTIC_HZ
 
 NO_CHANGE = Change()
 VOCAL_NOISE = 0.01  # sigma of the Gaussian noise on the vocal before HuBERT, as in AccompGen's inference script
+SEMITONES = 1.0  # by which transposed vocals are higher
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,7 @@ class Job:
     seed: int
     device: str
     augment: Augment | None = None
+    transposed_vocals: bool = False
 
     def copies(self, song: Song) -> int:
         """How many augmented copies of a song there are."""
@@ -51,6 +54,8 @@ class Job:
         values["songs"] = [[song.id, song.split, song.seconds] for song in songs]
         if self.augment:
             values["augment"] = [asdict(self.augment), [song.separated for song in songs]]
+        if self.transposed_vocals:
+            values["transposed"] = SEMITONES
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
     def load(self):
@@ -75,6 +80,7 @@ def tokenize_manifest(
     codebooks: int = 8,
     vocal_noise: float = VOCAL_NOISE,
     augment: Augment | None = None,
+    transposed_vocals: bool = False,
     seed: int = 0,
     device: str = "cpu",
     force: bool = False,
@@ -91,6 +97,7 @@ def tokenize_manifest(
         executor, workers: see data/executors.py; with Ray, `directory` and the songs must be seen by all machines.
         shard_minutes: sound a shard holds at most (but for a single longer song).
         augment: augmented copies of the training songs, beside the songs as they are.
+        transposed_vocals: store the units of the vocals of validation songs a semitone higher, too.
         force: make anew the shards that another manifest, other tokenizers or other settings left in `directory`.
 
     Returns:
@@ -107,7 +114,10 @@ def tokenize_manifest(
     manifest, semantic_tokenizer, acoustic_tokenizer, directory = (Path(place).absolute() for place in places)
     check_executor(executor, workers)
     hashes = component_hash(semantic_tokenizer), component_hash(acoustic_tokenizer)
-    job = Job(str(semantic_tokenizer), str(acoustic_tokenizer), *hashes, codebooks, vocal_noise, seed, device, augment)
+    job = Job(
+        str(semantic_tokenizer), str(acoustic_tokenizer), *hashes, codebooks, vocal_noise, seed, device, augment,
+        transposed_vocals,
+    )  # fmt: skip
     songs = read_manifest(manifest)
     _check_copies(songs, job)
     limit_seconds = shard_minutes * 60 / (1 + (augment.copies if augment else 0))
@@ -115,7 +125,8 @@ def tokenize_manifest(
     directory.mkdir(parents=True, exist_ok=True)
     for rest in directory.glob(".*.part"):  # of a run that was killed while it wrote
         rest.unlink(missing_ok=True)
-    missing = [name for name, group in tasks.items() if not _finished(directory / name, job.plan(group), force)]
+    known = _known(directory)
+    missing = [name for name, group in tasks.items() if not _finished(directory / name, job.plan(group), known, force)]
     core_seconds = _run({name: tasks[name] for name in missing}, job, directory, executor, workers)
     surplus = sorted({path.name for path in directory.glob("shard-*.safetensors")} - set(tasks))
     if surplus and not force:
@@ -149,9 +160,18 @@ def _check_copies(songs, job):
 
 
 def tokenize_song(
-    song: Song, semantic, acoustic, codebooks: int, vocal_noise: float, seed: int, copy: int = 0, change: Change = NO_CHANGE
+    song: Song,
+    semantic,
+    acoustic,
+    codebooks: int,
+    vocal_noise: float,
+    seed: int,
+    copy: int = 0,
+    change: Change = NO_CHANGE,
+    transposed: float = 0.0,
 ) -> tuple[int, dict]:
-    """The tokens of one song: its number of 40 ms blocks and {"vocal" [S], "semantic" [S], "codes" [Q, F]} as int arrays.
+    """The tokens of one song: its number of 40 ms blocks and {"vocal" [S], "semantic" [S], "codes" [Q, F]} as int arrays; and
+    "vocal_transposed" [S], the vocal `transposed` semitones higher under the same noise, unless that is 0.
 
     The noise depends on the seed, the song's id and the copy alone, so that neither the order nor the number of processes
     changes it. `change` is what was drawn for the copy.
@@ -162,13 +182,16 @@ def tokenize_song(
     vocal, band, wide = (torch.from_numpy(wav)[None] for wav in waves)  # [1, T]
     generator = torch.Generator().manual_seed(seeded(seed, song.id, copy))
     sigma = vocal_noise if change.noise_sigma is None else change.noise_sigma
-    vocal = vocal + sigma * torch.randn(vocal.shape, generator=generator)
+    noise = sigma * torch.randn(vocal.shape, generator=generator)
     with torch.inference_mode():
         tokens = {
-            "vocal": semantic.encode(vocal)[0],  # [S]
+            "vocal": semantic.encode(vocal + noise)[0],  # [S]
             "semantic": semantic.encode(band)[0],
             "codes": acoustic.encode(wide, codebooks)[0],  # [Q, F]
         }
+        if transposed:
+            higher = torch.from_numpy(stretch(waves[0], transposed, 1.0, semantic.sample_rate))[None]
+            tokens["vocal_transposed"] = semantic.encode(higher + noise)[0]
     return blocks, {name: ids.cpu().numpy() for name, ids in tokens.items()}
 
 
@@ -198,8 +221,18 @@ def _divide(songs, limit_seconds):
     return [group for group in groups if group]
 
 
-def _finished(path, plan, force):
+def _known(directory):
+    """File -> (plan, sha256) as the index says, if an earlier run came to its end."""
+    if not (directory / shards.INDEX_FILE).exists():
+        return {}
+    return {shard["file"]: (shard.get("plan"), shard["sha256"]) for shard in shards.read_index(directory)["shards"]}
+
+
+def _finished(path, plan, known, force):
     if not path.exists():
+        return False
+    if known.get(path.name, (None,))[0] == plan and shards.file_digest(path) != known[path.name][1]:
+        print(f"{path} was altered since it was made; it is made anew", file=sys.stderr)
         return False
     if shards.read_header(path)[0] == plan:
         return True
@@ -244,7 +277,10 @@ def _make_shard(path, songs, job, semantic, acoustic):
             if copy:
                 name, change = f"{song.id}+{copy}", draw(job.augment, job.seed, song.id, copy, song.separated)
                 about = {"song": song.id, "copy": copy, "changes": change.values()}
-            made = tokenize_song(song, semantic, acoustic, job.codebooks, job.vocal_noise, job.seed, copy, change)
+            transposed = SEMITONES if job.transposed_vocals and song.split == "validation" else 0.0
+            if transposed:
+                about = {"transposed": transposed}
+            made = tokenize_song(song, semantic, acoustic, job.codebooks, job.vocal_noise, job.seed, copy, change, transposed)
             blocks, tokens[name] = made
             entries.append({"id": name, "split": song.split, "blocks": blocks, "licence": song.licence, **about})
     about = {"vocab": semantic.vocab, "bins": acoustic.bins}
@@ -255,8 +291,9 @@ def _write_index(directory, names, job):
     listed, sizes = [], {}
     for name in names:
         path = directory / name
-        _, songs, sizes = shards.read_header(path)
-        listed.append({"file": name, "bytes": path.stat().st_size, "sha256": file_hash(path), "songs": songs})
+        plan, songs, sizes = shards.read_header(path)
+        about = {"bytes": path.stat().st_size, "sha256": shards.file_digest(path), "plan": plan}
+        listed.append({"file": name, **about, "songs": songs})
     about = {
         "tokenizers": {"semantic": job.semantic_hash, "acoustic": job.acoustic_hash},
         "semantic_hz": SEMANTIC_HZ,

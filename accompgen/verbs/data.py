@@ -78,6 +78,9 @@ def add_tokenize(verbs):
     parser.add_argument("--noise", metavar="SIGMA", type=float, default=0.01, help="on the vocal (default: 0.01)")
     parser.add_argument("--seed", metavar="N", type=int, default=0, help="of the noise")
     parser.add_argument("--augment", metavar="FILE.toml", type=Path, help="copies of training songs, changed: docs/data.md")
+    parser.add_argument(
+        "--transposed-vocals", action="store_true", help="validation songs' vocals a semitone higher, too: what that costs"
+    )
     add_executor(parser)
     parser.add_argument("--device", metavar="DEVICE", default="cpu", help="cpu, cuda or cuda:N (default: cpu)")
     parser.add_argument("--force", action="store_true", help="make anew what other songs or tokenizers left there")
@@ -92,8 +95,8 @@ def run_tokenize(args) -> int:
     augment = from_dict(Augment, read_toml(args.augment), str(args.augment)) if args.augment else None
     done = tokenize_manifest(
         args.manifest, args.semantic_tokenizer, args.acoustic_tokenizer, args.out, executor=args.executor,
-        workers=args.workers, codebooks=args.codebooks, vocal_noise=args.noise, augment=augment, seed=args.seed,
-        device=args.device, force=args.force,
+        workers=args.workers, codebooks=args.codebooks, vocal_noise=args.noise, augment=augment,
+        transposed_vocals=args.transposed_vocals, seed=args.seed, device=args.device, force=args.force,
     )  # fmt: skip
     print_values(done)
     return 0
