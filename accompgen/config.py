@@ -27,6 +27,7 @@ class StageConfig:
     heads: int = 8  # H; each of width // heads
     context: str = "aligned"  # prefix: [context, target] in one causal sequence | aligned: encoded, summed at the same tick
     context_layers: int = 4  # blocks of the context encoder; only with context = aligned
+    pattern: str = "interleave"  # of the codebooks: interleave (published) | delay: all at once, Q times fewer steps
     positions: str = "index"  # unit of the relative bias: index (steps) | time (ticks of 1/150 s, a bias per stream pair)
     relative_buckets: int = 32
     relative_max_distance: int = 128  # beyond it, distances share the last bucket; in the unit of `positions`
@@ -39,6 +40,7 @@ class StageConfig:
     def __post_init__(self):
         _one_of("stage", self.stage, ("semantic", "coarse", "fine"))
         _one_of("context", self.context, ("prefix", "aligned"))
+        _one_of("pattern", self.pattern, ("interleave", "delay"))
         _one_of("positions", self.positions, ("index", "time"))
         if self.heads < 1 or self.width % self.heads:
             raise ConfigError(f"width {self.width} must be a multiple of heads {self.heads}")

@@ -1,14 +1,25 @@
 """Streams <-> one sequence of ids: where a token stands in the sequence, in time, in the embedding table. Integers only.
 
-The codebooks of a frame stand side by side, and frames follow each other: c1 c2 c3 c4 | c1 c2 c3 c4 | ...  The target
-is shifted right behind BOS. Position n of the target *stands for* token n: it carries the codebook and the time of
-token n, and receives token n - 1 as its input.
+The target is generated in steps; each step predicts its *slots*, one or several tokens at once, and receives those of the
+step before. The first step receives BOS. There are two patterns. `interleave`, as published: the codebooks of a frame stand
+side by side, a step is one token.
 
-    position      0     1     2     3     4     5       coarse stage, 2 of the 4 codebooks drawn
+    step          0     1     2     3     4     5       coarse stage, 2 of the 4 codebooks drawn
     receives    BOS   a1    a2    b1    b2    c1
     predicts     a1   a2    b1    b2    c1    c2
     codebook      0    1     0     1     0     1
     tick          0    0     2     2     4     4        1/150 s
+
+`delay` (MusicGen, arXiv 2306.05284, section 2.2): a step is one token of every codebook, codebook q of the frame q steps ago,
+so that a token still knows the lower codebooks of its own frame. Q times fewer steps; slots before the first frame and behind
+the last one are empty, and an empty slot is received as BOS.
+
+    step          0     1     2     3
+    receives    BOS   a1    b1    c1
+                BOS  BOS    a2    b2
+    predicts     a1   b1    c1     -
+                  -   a2    b2    c2
+    tick          0    2     4     6
 """
 
 from dataclasses import dataclass
@@ -53,7 +64,7 @@ class Places:
     """What each position of a sequence stands for; four LongTensors or masks [N]."""
 
     stream: torch.Tensor  # index into Layout.streams
-    codebook: torch.Tensor  # 0..Q-1 within its stream
+    codebook: torch.Tensor  # 0..Q-1 within its stream; of the first slot where a step has several
     tick: torch.Tensor  # start of its frame in 1/150 s
     predicts: torch.Tensor  # bool: the loss mask, True where the position predicts a token of the target
 
@@ -73,12 +84,13 @@ class Layout:
 
     context: tuple[Stream, ...]
     target: Stream
+    pattern: str = "interleave"  # of the target: interleave | delay
 
     @classmethod
-    def of(cls, stage: str, streams: dict[str, Stream]) -> "Layout":
+    def of(cls, stage: str, streams: dict[str, Stream], pattern: str = "interleave") -> "Layout":
         """The layout of a row of stages.STAGES."""
         row = STAGES[stage]
-        return cls(tuple(streams[name] for name in row.context), streams[row.target])
+        return cls(tuple(streams[name] for name in row.context), streams[row.target], pattern)
 
     @property
     def streams(self) -> tuple[Stream, ...]:
@@ -105,18 +117,61 @@ class Layout:
         first = self.offsets[index] + stream.vocab * torch.arange(stream.codebooks, device=grid.device)  # [Q]
         return interleave(grid + first[:, None])
 
-    def history(self, grid, hide=None):
-        """What the target's positions receive: BOS, then the target ids [B, Q, F] without the last; rows [B, F * Q].
+    @property
+    def slots(self) -> int:
+        """W, tokens of the target that a step predicts."""
+        return self.target.codebooks if self.pattern == "delay" else 1
 
-        `hide` (bool [B, F * Q], in the order of the sequence) replaces tokens of the history by MASK; BOS always stays.
+    def steps(self, frames: int) -> int:
+        """N, steps in which `frames` frames of the target are generated."""
+        return frames + self.target.codebooks - 1 if self.pattern == "delay" else frames * self.target.codebooks
+
+    def steps_before(self, frames: int) -> int:
+        """The first step that predicts a token behind the first `frames` frames."""
+        return frames if self.pattern == "delay" else frames * self.target.codebooks
+
+    def step_of(self, frames: int, device=None):
+        """The step that predicts the token of each frame and codebook [F, Q]."""
+        frame, codebook = torch.arange(frames, device=device)[:, None], torch.arange(self.target.codebooks, device=device)
+        return frame + codebook if self.pattern == "delay" else frame * self.target.codebooks + codebook
+
+    def slots_of(self, frames: int, device=None):
+        """What each step predicts: place in the interleaved target, frame * Q + codebook, or -1 for an empty slot [N, W]."""
+        codebooks = self.target.codebooks
+        step = torch.arange(self.steps(frames), device=device)[:, None]
+        if self.pattern == "interleave":
+            return step
+        codebook = torch.arange(codebooks, device=device)
+        frame = step - codebook
+        return torch.where((frame >= 0) & (frame < frames), frame * codebooks + codebook, -1)
+
+    def history(self, grid, hide=None):
+        """What the steps of the target receive, from the target's ids [B, Q, F]: rows of the embedding table [B, N, W].
+
+        `hide` (bool [B, F * Q], interleaved) replaces tokens of the history by MASK; BOS always stays.
         """
         tokens = self.table_rows(len(self.context), grid)
         if hide is not None:
             tokens = tokens.masked_fill(hide, MASK)
-        return torch.cat([torch.full_like(tokens[:, :1], BOS), tokens[:, :-1]], dim=1)
+        slots = self.slots_of(grid.shape[-1], grid.device)
+        received = tokens[:, slots].masked_fill(slots < 0, BOS)  # an empty slot indexes the last token, and is covered
+        return torch.cat([torch.full_like(received[:, :1], BOS), received[:, :-1]], dim=1)
+
+    def target_places(self, frames: int, device=None) -> Places:
+        """The places of the steps in which `frames` frames of the target are generated."""
+        index = len(self.context)
+        if self.pattern == "interleave":
+            return self.places(index, frames, device)
+        step = torch.arange(self.steps(frames), device=device)
+        return Places(
+            stream=torch.full_like(step, index),
+            codebook=torch.zeros_like(step),
+            tick=step * self.target.ticks,
+            predicts=torch.ones_like(step, dtype=torch.bool),
+        )
 
     def places(self, index: int, frames: int, device=None) -> Places:
-        """The places of `frames` frames of stream `index`."""
+        """The places of `frames` frames of stream `index`, interleaved."""
         stream = self.streams[index]
         position = torch.arange(frames * stream.codebooks, device=device)
         return Places(

@@ -11,13 +11,15 @@ from accompgen.model.stage_lm import StageLM
 
 FRAMES = 6
 every_context = pytest.mark.parametrize("context", ["prefix", "aligned"])
+every_pattern = pytest.mark.parametrize("pattern", ["interleave", "delay"])
 
 
-def build(context="aligned", stage="coarse", positions="index"):
+def build(context="aligned", stage="coarse", positions="index", pattern="interleave"):
     torch.manual_seed(0)
     sizes = dict(width=16, layers=2, heads=2, context_layers=1, relative_buckets=8, relative_max_distance=20)
     vocabularies = dict(semantic_vocab=11, bins=13, coarse_codebooks=3, fine_codebooks=2)
-    model = StageLM(StageConfig(stage, context=context, positions=positions, **sizes, **vocabularies)).eval()
+    config = StageConfig(stage, context=context, positions=positions, pattern=pattern, **sizes, **vocabularies)
+    model = StageLM(config).eval()
     for parameter in model.parameters():
         parameter.data += 0.3 * torch.randn_like(parameter)
     return model
@@ -41,8 +43,9 @@ def slowly(model, context, row, sampling, generator, prompt):
     tokens = torch.zeros(1, total, dtype=torch.long)
     tokens[:, :given] = interleave(prompt[row : row + 1])
     chances = torch.rand(total - given, generator=generator, dtype=torch.float64)
-    for n in range(given, total):
-        grid = deinterleave(tokens, codebooks)  # zeros from n on: no token hears itself or later ones
+    order = model.layout.step_of(FRAMES).flatten().argsort(stable=True).tolist()  # a token hears those of earlier steps only
+    for n in (place for place in order if place >= given):
+        grid = deinterleave(tokens, codebooks)  # zeros in what is not drawn yet
         logits = model(context, grid).flatten(1, 2)[:, n]
         if sampling.guidance != 1:
             null = model(context, grid, drop=torch.tensor([True])).flatten(1, 2)[:, n]
@@ -52,11 +55,12 @@ def slowly(model, context, row, sampling, generator, prompt):
 
 
 @every_context
+@every_pattern
 @pytest.mark.parametrize("guidance", [1.0, 3.0])
 @pytest.mark.parametrize("given", [0, 2])
-def test_equals_plain_sampling_of_single_rows(context, guidance, given):
+def test_equals_plain_sampling_of_single_rows(context, pattern, guidance, given):
     """Guidance 1 is plain sampling; under guidance the batch of two is two passes."""
-    model, sampling = build(context), Sampling(guidance=guidance, top_k=8)
+    model, sampling = build(context, pattern=pattern), Sampling(guidance=guidance, top_k=8)
     prompt = torch.randint(13, (3, 3, given), generator=torch.Generator().manual_seed(2))
     codes = decode(model, vocals(), FRAMES, sampling, seeds(5, 6, 7), prompt)
     assert codes.shape == (3, 3, FRAMES) and torch.equal(codes[..., :given], prompt)
@@ -89,8 +93,9 @@ def test_the_same_seed_gives_the_same_codes_alone_in_a_batch_and_in_any_order(co
     assert not torch.equal(decode(model, grids, FRAMES, Sampling(), seeds(8, 9, 10)), together)
 
 
-def test_a_carried_prompt_continues_what_was_begun():
-    model, sampling = build(), Sampling(temperature=2.0, top_k=0)
+@every_pattern
+def test_a_carried_prompt_continues_what_was_begun(pattern):
+    model, sampling = build(pattern=pattern), Sampling(temperature=2.0, top_k=0)
     whole = decode(model, vocals(1), FRAMES, sampling, seeds(4))
     generator = seeds(4)[0]
     torch.rand(2 * 3, generator=generator, dtype=torch.float64)  # the numbers that drew the first two frames
@@ -104,16 +109,18 @@ def test_greedy_needs_no_chance():
     assert torch.equal(first, second)
 
 
-def test_a_full_prompt_comes_back_and_progress_counts_frames():
-    model, seen = build(), []
+@every_pattern
+def test_a_full_prompt_comes_back_and_progress_counts_frames(pattern):
+    model, seen = build(pattern=pattern), []
     codes = decode(model, vocals(), FRAMES, Sampling(), seeds(1, 2, 3), progress=lambda *done: seen.append(done))
     assert seen == [(frame, FRAMES) for frame in range(1, FRAMES + 1)]
     assert torch.equal(decode(model, vocals(), FRAMES, Sampling(), seeds(1, 2, 3), prompt=codes), codes)
 
 
 @every_context
-def test_prepared_in_float32_it_decodes_the_same_codes(context):
-    model = build(context, positions="time")
+@every_pattern
+def test_prepared_in_float32_it_decodes_the_same_codes(context, pattern):
+    model = build(context, positions="time", pattern=pattern)
     before = {name: weight.clone() for name, weight in model.state_dict().items()}
     prepared = prepare_for_decoding(model, torch.float32)
     codes = [decode(m, vocals(), FRAMES, Sampling(), seeds(1, 2, 3)) for m in (model, prepared)]
@@ -136,7 +143,7 @@ def test_prepared_in_bfloat16_the_logits_stay_close_and_the_cache_exact():
 def first_logits(model, prompt):
     """Logits behind the prompt, and behind one more token."""
     state, logits = model.start(vocals(), prompt, FRAMES)
-    return logits, model.step(state, torch.ones(3, dtype=torch.long))
+    return logits, model.step(state, torch.ones(3, 1, dtype=torch.long))
 
 
 def test_the_decoding_type_is_a_type_this_machine_has():

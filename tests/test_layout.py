@@ -59,9 +59,35 @@ def test_every_id_of_every_codebook_has_a_row_of_its_own():
 def test_history_is_shifted_behind_bos_and_masked_where_hidden():
     layout = Layout.of("fine", TABLE)  # coarse 4 x 10 from row 3, fine 2 x 10 from row 43
     codes = torch.tensor([[[1, 2, 3], [4, 5, 6]]])
-    assert layout.history(codes).tolist() == [[BOS, 44, 57, 45, 58, 46]]
+    assert layout.history(codes).tolist() == [[[row] for row in (BOS, 44, 57, 45, 58, 46)]]
     hide = torch.tensor([[True, False, False, True, False, True]])  # a1, b2 and c2; nobody reads c2 as history
-    assert layout.history(codes, hide).tolist() == [[BOS, MASK, 57, 45, MASK, 46]]
+    assert layout.history(codes, hide).tolist() == [[[row] for row in (BOS, MASK, 57, 45, MASK, 46)]]
+
+
+def test_in_the_delay_pattern_a_step_is_one_token_of_every_codebook():
+    layout = Layout.of("fine", TABLE, "delay")
+    codes = torch.tensor([[[1, 2, 3], [4, 5, 6]]])
+    assert (layout.slots, layout.steps(3), layout.steps_before(2)) == (2, 4, 2)
+    assert layout.slots_of(3).tolist() == [[0, -1], [2, 1], [4, 3], [-1, 5]]
+    assert layout.step_of(3).tolist() == [[0, 1], [1, 2], [2, 3]]
+    assert layout.history(codes).tolist() == [[[BOS, BOS], [44, BOS], [45, 57], [46, 58]]]
+    hide = torch.tensor([[True, False, False, False, True, True]])
+    assert layout.history(codes, hide).tolist() == [[[BOS, BOS], [MASK, BOS], [45, 57], [MASK, 58]]]
+    places = layout.target_places(3)
+    assert places.tick.tolist() == [0, 2, 4, 6] and places.codebook.tolist() == [0, 0, 0, 0] and places.stream.tolist() == [1] * 4
+
+
+@pytest.mark.parametrize("pattern", ["interleave", "delay"])
+def test_every_token_has_one_slot_in_the_step_that_predicts_it(pattern):
+    layout, frames = Layout.of("coarse", TABLE, pattern), 5
+    slots, step_of = layout.slots_of(frames), layout.step_of(frames)
+    assert slots.shape == (layout.steps(frames), layout.slots)
+    assert sorted(slots[slots >= 0].tolist()) == list(range(frames * 4))
+    for frame in range(frames):
+        for codebook in range(4):
+            assert frame * 4 + codebook in slots[step_of[frame, codebook]]
+        first_new = min(step for step, row in enumerate(slots.tolist()) if max(row) >= frame * 4)
+        assert layout.steps_before(frame) == first_new
 
 
 def test_places_of_two_frames_by_hand():

@@ -19,21 +19,22 @@ from accompgen.model import stage_lm
 from accompgen.model.stage_lm import StageLM, parameters
 
 GOLDEN = Path(__file__).parent / "golden" / "stage_lm_loss.json"
-VARIANTS = list(itertools.product(("semantic", "coarse", "fine"), ("prefix", "aligned"), ("index", "time")))
-every_variant = pytest.mark.parametrize("stage, context, positions", VARIANTS)
+VARIANTS = list(itertools.product(("semantic", "coarse", "fine"), ("prefix", "aligned"), ("index", "time"), ("interleave",)))
+VARIANTS += list(itertools.product(("coarse", "fine"), ("prefix", "aligned"), ("index", "time"), ("delay",)))
+every_variant = pytest.mark.parametrize("stage, context, positions, pattern", VARIANTS)
 LENGTHS = {"vocal": 6, "semantic": 6, "coarse": 9, "fine": 9}  # 0.12 s
 
 
-def config(stage="coarse", context="aligned", positions="index", **sizes):
+def config(stage="coarse", context="aligned", positions="index", pattern="interleave", **sizes):
     sizes = dict(width=16, layers=2, heads=2, context_layers=1, relative_buckets=8, relative_max_distance=20) | sizes
     sizes = dict(semantic_vocab=11, bins=13, coarse_codebooks=3, fine_codebooks=2) | sizes
-    return StageConfig(stage, context=context, positions=positions, **sizes)
+    return StageConfig(stage, context=context, positions=positions, pattern=pattern, **sizes)
 
 
-def build(stage="coarse", context="aligned", positions="index", seed=0, **sizes):
+def build(stage="coarse", context="aligned", positions="index", pattern="interleave", seed=0, **sizes):
     """A small model whose weights are large enough for everything to matter."""
     torch.manual_seed(seed)
-    model = StageLM(config(stage, context, positions, **sizes)).eval()
+    model = StageLM(config(stage, context, positions, pattern, **sizes)).eval()
     for parameter in model.parameters():
         parameter.data += 0.3 * torch.randn_like(parameter)
     return model
@@ -53,42 +54,58 @@ def tokens(logits):
     return logits.flatten(1, 2)
 
 
-def input_gradients(model, context, target, token):
-    """Gradient sizes of the logits of `token` at the target's input positions [N] and at each context's positions."""
+def input_gradients(model, context, target, frame, codebook):
+    """Gradient sizes of the logits of a token at what the steps of the target receive [N, W] and at each context's positions."""
     inputs = []
     model.token_embedding.register_forward_hook(lambda module, args, output: inputs.append((args[0], output)))
-    logits = tokens(model(context, target))
-    sizes = torch.autograd.grad(logits[0, token].square().sum(), [output for _, output in inputs])
+    logits = model(context, target)
+    sizes = torch.autograd.grad(logits[0, frame, codebook].square().sum(), [output for _, output in inputs])
     sizes = [(rows, grad[0].abs().sum(-1)) for (rows, _), grad in zip(inputs, sizes)]
-    history = [grad for rows, grad in sizes if rows[0, 0] == 0]  # the sequence that begins with BOS
-    return history[0], [grad for rows, grad in sizes if rows[0, 0] != 0]
+    history = [grad for rows, grad in sizes if rows.ndim == 3]
+    return history[0], [grad for rows, grad in sizes if rows.ndim == 2]
 
 
 @every_variant
-def test_no_token_knows_itself_or_later_ones(stage, context, positions):
-    model = build(stage, context, positions)
+def test_no_token_knows_itself_or_later_ones(stage, context, positions, pattern):
+    model = build(stage, context, positions, pattern)
     grids, target = ids(model, rows=1)
-    for token in (0, 1, 4, target[0].numel() - 1):
-        history, heard = input_gradients(build(stage, context, positions), grids, target, token)
-        # position m receives token m - 1
-        assert (history[: token + 1] > 0).all(), "a token of the past is not heard"
-        assert (history[token + 1 :] == 0).all(), "a token hears itself or the future"
+    codebooks, frames = target.shape[1:]
+    for frame, codebook in [(0, 0), (0, codebooks - 1), (2, 0), (frames - 1, codebooks - 1)]:
+        history, heard = input_gradients(build(stage, context, positions, pattern), grids, target, frame, codebook)
+        step = model.layout.step_of(frames)[frame, codebook]  # it receives the slots of the step before
+        assert (history[: step + 1] > 0).all(), "a token of the past is not heard"
+        assert (history[step + 1 :] == 0).all(), "a token hears itself or the future"
         assert all((frames > 0).all() for frames in heard), "the context is known beforehand: all of it may be heard"
 
 
-@every_variant
-def test_cached_logits_equal_uncached(stage, context, positions):
-    model = build(stage, context, positions)
+def test_a_delayed_token_knows_the_lower_codebooks_of_its_frame_but_not_the_higher_ones():
+    model = build(pattern="delay")
     grids, target = ids(model)
-    flat, codebooks, drop = interleave(target), target.shape[1], torch.tensor([True, False])
+    before = model(grids, target)[:, 4]  # [B, Q, V]
+    for changed, hear in ((0, [1, 2]), (1, [2]), (2, [])):
+        other = target.clone()
+        other[:, changed, 4] = (other[:, changed, 4] + 1) % 13
+        moved = (model(grids, other)[:, 4] != before).any(-1).any(0)
+        assert moved.nonzero().flatten().tolist() == hear
+
+
+@every_variant
+def test_cached_logits_equal_uncached(stage, context, positions, pattern):
+    model = build(stage, context, positions, pattern)
+    grids, target = ids(model)
+    flat, drop, layout = interleave(target), torch.tensor([True, False]), model.layout
+    frames = target.shape[-1]
+    slots = layout.slots_of(frames)
     with torch.no_grad():
-        whole = tokens(model(grids, target, drop=drop))
+        whole = tokens(model(grids, target, drop=drop))  # [B, F * Q, V]
         for given in (0, 4):
-            state, logits = model.start(grids, target[..., :given], target.shape[-1], drop)
-            for token in range(given * codebooks, flat.shape[1]):
-                if token > given * codebooks:
-                    logits = model.step(state, flat[:, token - 1])
-                torch.testing.assert_close(logits, whole[:, token], rtol=1e-4, atol=2e-5)
+            state, logits = model.start(grids, target[..., :given], frames, drop)
+            first = layout.steps_before(given)
+            for step in range(first, layout.steps(frames)):
+                if step > first:
+                    logits = model.step(state, flat[:, slots[step - 1]])
+                full = slots[step] >= 0
+                torch.testing.assert_close(logits[:, full], whole[:, slots[step][full]], rtol=1e-4, atol=2e-5)
 
 
 def test_bias_blocks_of_a_long_sequence_join():
@@ -99,8 +116,8 @@ def test_bias_blocks_of_a_long_sequence_join():
         whole = tokens(model({"vocal": vocal}, target))
         state, logits = model.start({"vocal": vocal}, target[..., :0], 150)
         for token in range(1, 150):
-            logits = model.step(state, target[:, 0, token - 1])
-            torch.testing.assert_close(logits, whole[:, token], rtol=1e-4, atol=5e-5)
+            logits = model.step(state, target[:, :, token - 1])
+            torch.testing.assert_close(logits[:, 0], whole[:, token], rtol=1e-4, atol=5e-5)
 
 
 @pytest.mark.parametrize("stage, first_that_hears", [("semantic", [0, 1, 2, 3]), ("coarse", [0, 2 * 3, 3 * 3, 5 * 3])])
@@ -118,8 +135,8 @@ def test_a_token_is_added_the_frame_that_sounds_with_it(stage, first_that_hears)
 
 
 @every_variant
-def test_drop_hides_the_whole_context_from_its_rows_alone(stage, context, positions):
-    model = build(stage, context, positions)
+def test_drop_hides_the_whole_context_from_its_rows_alone(stage, context, positions, pattern):
+    model = build(stage, context, positions, pattern)
     (grids, target), (others, _) = ids(model), ids(model, seed=2)
     drop = torch.tensor([False, True])
     with torch.no_grad():
@@ -130,8 +147,8 @@ def test_drop_hides_the_whole_context_from_its_rows_alone(stage, context, positi
 
 
 @every_variant
-def test_hidden_history_is_not_heard_but_still_predicted(stage, context, positions):
-    model = build(stage, context, positions)
+def test_hidden_history_is_not_heard_but_still_predicted(stage, context, positions, pattern):
+    model = build(stage, context, positions, pattern)
     (grids, target), (_, other) = ids(model), ids(model, seed=2)
     hide = torch.rand(2, target[0].numel(), generator=torch.Generator().manual_seed(3)) < 0.5
     keep = torch.where(hide, interleave(other), interleave(target))  # differs from target where hidden
@@ -141,9 +158,11 @@ def test_hidden_history_is_not_heard_but_still_predicted(stage, context, positio
         assert torch.equal(model(grids, target, hide=hide), model(grids, altered, hide=hide))
         assert not torch.equal(model(grids, target), model(grids, altered))
         plain, masked = tokens(model(grids, target)), tokens(model(grids, target, hide=hide))
-    first = int(hide[0].int().argmax())
-    assert torch.equal(plain[0, : first + 1], masked[0, : first + 1]), "a hidden token changes what follows it, not itself"
-    assert not torch.equal(plain[0, first + 1], masked[0, first + 1])
+    steps = model.layout.step_of(target.shape[-1]).flatten()  # of each token
+    first = int(steps[hide[0]].min())
+    same = (plain[0] == masked[0]).all(-1)
+    assert same[steps <= first].all(), "a hidden token changes what follows it, not itself"
+    assert not same[steps == first + 1].any()
 
 
 @pytest.mark.parametrize("context", ["prefix", "aligned"])
@@ -198,19 +217,19 @@ def different_rates(*sizes):
 
 
 @every_variant
-def test_an_untrained_model_knows_nothing(stage, context, positions):
+def test_an_untrained_model_knows_nothing(stage, context, positions, pattern):
     torch.manual_seed(0)
-    model = StageLM(config(stage, context, positions, width=64, heads=4, semantic_vocab=500, bins=1024))
+    model = StageLM(config(stage, context, positions, pattern, width=64, heads=4, semantic_vocab=500, bins=1024))
     logits = model(*ids(model))
     vocab = logits.shape[-1]
     loss = F.cross_entropy(logits.flatten(0, 2), ids(model)[1].transpose(1, 2).flatten())
     assert loss.item() == pytest.approx(math.log(vocab), rel=0.02)
 
 
-@pytest.mark.parametrize("context", ["prefix", "aligned"])
-def test_overfits_one_batch(context):
+@pytest.mark.parametrize("context, pattern", [("prefix", "interleave"), ("aligned", "interleave"), ("aligned", "delay")])
+def test_overfits_one_batch(context, pattern):
     torch.manual_seed(0)
-    model = StageLM(config("coarse", context, "time", width=32))
+    model = StageLM(config("coarse", context, "time", pattern, width=32))
     grids, target = ids(model, rows=4)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
     for _ in range(60):
@@ -257,8 +276,8 @@ def closed_form(model):
     return {s.name: grids[s.name] for s in model.layout.context}, grids[model.layout.target.name]
 
 
-def golden_loss(stage, context, positions):
-    model = StageLM(config(stage, context, positions)).double().eval()
+def golden_loss(stage, context, positions, pattern):
+    model = StageLM(config(stage, context, positions, pattern)).double().eval()
     grids, target = closed_form(model)
     hide = torch.arange(target[0].numel()).expand(2, -1) % 5 == 3
     with torch.no_grad():
@@ -267,9 +286,10 @@ def golden_loss(stage, context, positions):
 
 
 @every_variant
-def test_the_stored_loss_stands(stage, context, positions):
+def test_the_stored_loss_stands(stage, context, positions, pattern):
     stored = json.loads(GOLDEN.read_text())
-    assert golden_loss(stage, context, positions) == pytest.approx(stored[f"{stage} {context} {positions}"], abs=1e-6)
+    loss = golden_loss(stage, context, positions, pattern)
+    assert loss == pytest.approx(stored[f"{stage} {context} {positions} {pattern}"], abs=1e-6)
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ def prepare_for_decoding(model: StageLM, dtype: torch.dtype | None = None) -> St
             module.weight.data = _relaid(module.weight, dtype)
             if module.bias is not None:
                 module.bias.data = module.bias.to(dtype)
-    model.heads.data = _relaid(model.heads, dtype)
+    model.heads.data = _relaid(model.heads.flatten(0, 1), dtype).unflatten(0, model.heads.shape[:2])  # one, or all, at once
     return model
 
 
@@ -71,7 +71,8 @@ def decode(
     Raises:
         ValueError: prompt, context or generators that do not fit.
     """
-    batch, codebooks = len(generators), model.layout.target.codebooks
+    layout = model.layout
+    batch, codebooks = len(generators), layout.target.codebooks
     device = model.heads.device
     context = {name: grid.to(device) for name, grid in context.items()}
     if prompt is None:
@@ -79,26 +80,34 @@ def decode(
     prompt = prompt.to(device)
     _check(context, prompt, batch, codebooks, frames)
     given, total = prompt.shape[-1] * codebooks, frames * codebooks
-    tokens = torch.zeros(batch, total, dtype=torch.long, device=device)
+    tokens = torch.zeros(batch, total + 1, dtype=torch.long, device=device)  # interleaved; the last column takes empty slots
     tokens[:, :given] = interleave(prompt)
     if given == total:
-        return deinterleave(tokens, codebooks)
-    chances = torch.stack([torch.rand(total - given, generator=g, dtype=torch.float64) for g in generators], dim=1).to(device)
+        return deinterleave(tokens[:, :total], codebooks)
+    chances = torch.stack([torch.rand(total - given, generator=g, dtype=torch.float64) for g in generators]).to(device)
     copies, drop = 1, None
     if sampling.guidance != 1:
         copies, drop = 2, torch.arange(2 * batch, device=device) >= batch
     state, logits = model.start(
         {name: grid.repeat(copies, 1, 1) for name, grid in context.items()}, prompt.repeat(copies, 1, 1), frames, drop
     )
-    for n in range(given, total):
-        if n > given:
-            logits = model.step(state, tokens[:, n - 1].repeat(copies))
+    first, slots = layout.steps_before(prompt.shape[-1]), layout.slots_of(frames)  # [N, W]
+    for n, step in enumerate(slots.tolist()):
+        if n < first:
+            continue
+        if n > first:
+            logits = model.step(state, tokens[:, slots[n - 1]].repeat(copies, 1))  # [B, W, V]
+        new = [slot for slot, place in enumerate(step) if place >= given]  # neither empty nor given
+        if len(new) < len(step):
+            logits = logits[:, new]
         if copies == 2:
             logits = guide(*logits.chunk(2), sampling.guidance)
-        tokens[:, n] = sample(logits, chances[n - given], sampling)
-        if progress and (n + 1) % codebooks == 0:
-            progress((n + 1) // codebooks, frames)
-    return deinterleave(tokens, codebooks)
+        at = [step[slot] for slot in new]
+        tokens[:, at] = sample(logits, chances[:, [place - given for place in at]], sampling)
+        done = n + 1 - layout.steps(frames) + layout.steps_before(frames)  # steps whose last slot is written
+        if progress and done > 0 and done % layout.steps_before(1) == 0:
+            progress(done // layout.steps_before(1), frames)
+    return deinterleave(tokens[:, :total], codebooks)
 
 
 def _check(context, prompt, batch, codebooks, frames):

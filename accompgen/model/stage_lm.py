@@ -28,8 +28,10 @@ class DecodeState:
 
     cache: Cache
     places: Places  # of the whole sequence, context included where it is a prefix
-    first: int  # position of BOS in that sequence
-    heard: torch.Tensor | None  # [B, F, D] encoded context of each target frame (aligned)
+    first: int  # position of the target's first step in that sequence
+    heard: torch.Tensor | None  # [B, N, D] encoded context of each step of the target (aligned)
+    rows: torch.Tensor  # [N, W] first row of the embedding table for each slot of the target
+    empty: torch.Tensor  # [N, W] bool, slots without a token
     bias: torch.Tensor  # [H, n, M] bias of the next n queries, rows bias_start...
     bias_start: int
 
@@ -44,7 +46,7 @@ class StageLM(nn.Module):
     def __init__(self, config: StageConfig):
         super().__init__()
         table = streams(config.semantic_vocab, config.bins, config.coarse_codebooks, config.fine_codebooks)
-        layout = Layout.of(config.stage, table)
+        layout = Layout.of(config.stage, table, config.pattern)
         self.config, self.layout = config, layout
         aligned, time = config.context == "aligned", config.positions == "time"
         if aligned and len({stream.hz for stream in layout.context}) > 1:
@@ -61,7 +63,9 @@ class StageLM(nn.Module):
         self.loudness = config.width**0.5
         self.token_embedding = nn.Embedding(layout.rows, config.width)
         self.stream_embedding = nn.Embedding(len(layout.streams), config.width)
-        self.codebook_embedding = nn.Embedding(max(stream.codebooks for stream in layout.streams), config.width)
+        side_by_side = [stream.codebooks for stream in layout.context]
+        side_by_side.append(layout.target.codebooks // layout.slots)  # told apart by an embedding; slots are by their own tokens
+        self.codebook_embedding = nn.Embedding(max(side_by_side), config.width)
         self.heads = nn.Parameter(torch.empty(layout.target.codebooks, layout.target.vocab, config.width))  # [Q, V, D]
         for weight in (self.token_embedding, self.stream_embedding, self.codebook_embedding):
             nn.init.normal_(weight.weight, std=0.02)
@@ -85,27 +89,27 @@ class StageLM(nn.Module):
             ValueError: context streams missing or too short.
         """
         self.layout.check(context, target.shape[-1])
-        history = self.layout.history(target, hide)  # [B, F * Q]
+        history = self.layout.history(target, hide)  # [B, N, W]
         x, places, _ = self._inputs(context, history, target.shape[-1], drop)
         x = self.decoder(x, self.decoder.bias(self._positions(places), places.stream))
-        x = x[:, -history.shape[1] :].unflatten(1, (-1, self.layout.target.codebooks))  # [B, F, Q, D]
+        x = x[:, -history.shape[1] :][:, self.layout.step_of(target.shape[-1], x.device)]  # [B, F, Q, D]
         return torch.einsum("bfqd,qvd->bfqv", x.to(self.heads.dtype), self.heads).float()
 
     def _inputs(self, context, history, frames, drop):
-        """Input embeddings of the decoder's sequence [B, N, D] up to the end of `history`, its places, the heard frames.
+        """Input embeddings of the decoder's sequence [B, N, D] up to the end of `history`, its places, what each step hears.
 
         The places reach to the end of `frames` target frames, which may lie beyond the history.
         """
         device, stage = history.device, self.layout
-        place = stage.places(len(stage.context), frames, device)
+        place = stage.target_places(frames, device)
         x = self._embed(history, place)
         parts = [self._context_rows(index, context, drop) for index in range(len(stage.context))]
         if self.encoder is None:
             x = torch.cat([*(self._embed(rows, at) for rows, at in parts), x], dim=1)
             return x, join([*(at for _, at in parts), place]), None
-        heard = self._listen(parts)[:, sounding(stage.target, frames, stage.context[0], device)]  # [B, F, D]
-        n = history.shape[1]
-        return x + heard.repeat_interleave(stage.target.codebooks, dim=1)[:, :n], place, heard
+        frame = sounding(stage.target, frames, stage.context[0], device)[(place.tick // stage.target.ticks).clamp(max=frames - 1)]
+        heard = self._listen(parts)[:, frame]  # [B, N, D]; of a step with several slots, the frame of its first one
+        return x + heard[:, : history.shape[1]], place, heard
 
     def _context_rows(self, index, context, drop):
         """Rows of the embedding table [B, T * Q] and places of a context stream, null where `drop`."""
@@ -116,10 +120,11 @@ class StageLM(nn.Module):
         return rows, self.layout.places(index, grid.shape[-1], grid.device)
 
     def _embed(self, rows, places: Places):
-        """Token + stream + codebook embedding of rows [B, n], the first n of the places -> [B, n, D]."""
+        """Token + stream + codebook embedding of rows [B, n] or [B, n, W] (summed), the first n of the places -> [B, n, D]."""
         n = rows.shape[1]
         place = self.stream_embedding(places.stream[:n]) + self.codebook_embedding(places.codebook[:n])
-        return (self.token_embedding(rows) + place) * self.loudness
+        tokens = self.token_embedding(rows)
+        return ((tokens if rows.ndim == 2 else tokens.sum(2)) + place) * self.loudness
 
     def _listen(self, parts):
         """The context [B, T, D] at its frame rate, T of the shortest stream: each frame's embedding plus its encoding."""
@@ -149,29 +154,31 @@ class StageLM(nn.Module):
             drop: bool [B], rows that decode under the null context.
 
         Returns:
-            (state, logits [B, V] of the first token behind the prompt).
+            (state, logits [B, W, V] of the slots of the first step that predicts a token behind the prompt).
         """
         self.layout.check(context, frames)
-        tokens = self.layout.table_rows(len(self.layout.context), prompt)  # [B, Fp * Q]
-        history = torch.cat([tokens.new_full((len(tokens), 1), BOS), tokens], dim=1)
+        given = prompt.shape[-1]
+        grid = nn.functional.pad(prompt, (0, frames - given))  # what stands behind the prompt is cut off again
+        history = self.layout.history(grid)[:, : self.layout.steps_before(given) + 1]  # [B, n, W]
         x, places, heard = self._inputs(context, history, frames, drop)
         length, block = x.shape[1], self.decoder
         cache = Cache(len(block.blocks), len(x), block.heads, len(places), block.head_width, x.device)
         bias = block.bias(self._positions(places), places.stream, 0, length)
         x = block(x, bias, cache)[:, -1]
-        state = DecodeState(cache, places, length - history.shape[1], heard, bias, bias_start=0)
+        slots = self.layout.slots_of(frames, x.device)  # [N, W]
+        rows = self.layout.offsets[-1] + slots % self.layout.target.codebooks * self.layout.target.vocab
+        state = DecodeState(cache, places, length - history.shape[1], heard, rows, slots < 0, bias, bias_start=0)
         return state, self._head(x, length - 1 - state.first)
 
     def step(self, state: DecodeState, ids):
-        """Ids [B] of the token chosen last -> logits [B, V] of the next one."""
+        """Ids [B, W] of the slots chosen last, anything where a slot is empty -> logits [B, W, V] of the next step's."""
         at = state.cache.filled  # position in the sequence
-        n = at - state.first  # the token this position predicts
-        codebooks, stage = self.layout.target.codebooks, self.layout
-        row = ids + (stage.offsets[-1] + (n - 1) % codebooks * stage.target.vocab)
-        x = self.token_embedding(row) + self.stream_embedding.weight[-1] + self.codebook_embedding.weight[n % codebooks]
-        x = x * self.loudness
+        n = at - state.first  # the step of the target
+        rows = (ids + state.rows[n - 1]).masked_fill(state.empty[n - 1], BOS)  # [B, W]
+        place = self.stream_embedding.weight[-1] + self.codebook_embedding.weight[self._codebook(n)]
+        x = (self.token_embedding(rows).sum(1) + place) * self.loudness
         if state.heard is not None:
-            x = x + state.heard[:, n // codebooks]
+            x = x + state.heard[:, n]
         x = self.decoder(x[:, None], self._bias_row(state, at), state.cache)[:, 0]
         return self._head(x, n)
 
@@ -184,9 +191,15 @@ class StageLM(nn.Module):
         row = at - state.bias_start
         return state.bias[:, row : row + 1, : at + 1]
 
+    def _codebook(self, n):
+        """The codebook of the first slot of step n."""
+        return n % (self.layout.target.codebooks // self.layout.slots)
+
     def _head(self, x, n):
-        """Logits [B, V] of token n from x [B, D]."""
-        return nn.functional.linear(x.to(self.heads.dtype), self.heads[n % self.layout.target.codebooks]).float()
+        """Logits [B, W, V] of the slots of step n from x [B, D]."""
+        first = self._codebook(n)
+        heads = self.heads[first : first + self.layout.slots].flatten(0, 1)  # [W * V, D]
+        return nn.functional.linear(x.to(heads.dtype), heads).float().unflatten(-1, (self.layout.slots, -1))
 
 
 def parameters(model: nn.Module) -> int:
