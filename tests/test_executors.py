@@ -1,5 +1,6 @@
 """Work by processes and by Ray: every task once, errors named, and what was killed goes on without a duplicate or a hole."""
 
+import json
 import multiprocessing
 import os
 import random
@@ -11,11 +12,17 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from counting import contents, make_songs, tokenise
+from tiny import sing
 
+from accompgen import audio
+from accompgen.cli import main
 from accompgen.data.executors import ExecutorError, run_tasks
+from accompgen.data.prepare import prepare
+from accompgen.data.segments import PrepareConfig
 
 
 @dataclass(frozen=True)
@@ -164,6 +171,52 @@ def test_ray_passes_results_and_errors_on(cluster):
     assert sorted((int(name), result[0]) for name, result in found) == [(number, number**2) for number in range(12)]
     with pytest.raises(ValueError, match="^minus one has no square here$"):
         list(run_tasks(Square(), {"a": (-1,)}, "ray"))
+
+
+def test_prepare_on_ray_gives_what_one_process_gives(cluster, tmp_path):
+    for number in range(3):
+        for part, level in (("vocal", 0.1), ("accompaniment", 0.05)):
+            wav = level * np.random.default_rng((number, len(part))).standard_normal((1, 40_000))
+            audio.make_folder(tmp_path / "songs")
+            audio.write(tmp_path / f"songs/{number}.{part}.wav", wav.astype(np.float32).clip(-1, 1), 16_000)
+    (tmp_path / "songs/text.wav").write_text("no sound")
+    config = PrepareConfig(sample_rate=16_000, segment_seconds=1.0, slack_seconds=0.2, min_seconds=0.4)
+    reports = {}
+    for executor in ("local", "ray"):
+        folder = tmp_path / executor
+        report = prepare(
+            tmp_path / "songs", folder, config, separator="any", executor=executor, workers=0 if executor == "local" else 2
+        )
+        reports[executor] = {name: value for name, value in report.items() if name != "speed"}
+    assert reports["ray"] == reports["local"] and reports["ray"]["songs"] == {"found": 4, "kept": 3}
+    files = {executor: _untimed(tmp_path / executor) for executor in reports}
+    assert files["ray"] == files["local"] and len(files["ray"]) > 20
+
+
+def _untimed(folder):
+    """Relative path -> content of all files but those that say how long it took."""
+    files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
+    return {name: path.read_bytes() for name, path in files.items() if not name.endswith((".record.json", "report.json"))}
+
+
+def test_generate_on_ray_gives_what_one_process_gives(cluster, tiny_checkpoint, tmp_path, capsys):
+    for number in range(3):
+        audio.write(tmp_path / f"{number}.wav", sing(0.3 + number / 10, 16_000), 16_000)
+    (tmp_path / "bad.wav").write_text("no sound")
+    songs = [{"id": f"s{name}", "vocal": f"{name}.wav"} for name in (0, "bad", 1, 2)]
+    (tmp_path / "m.jsonl").write_text("".join(json.dumps(song) + "\n" for song in songs))
+    common = ["--manifest", str(tmp_path / "m.jsonl"), "--checkpoint", str(tiny_checkpoint), "--quiet", "--device", "cpu"]
+    common += ["--guidance", "1", "--top-k", "4", "--workers"]
+    assert main(["generate", *common, "0", "-o", str(tmp_path / "local")]) == 1
+    assert main(["generate", *common, "2", "--executor", "ray", "-o", str(tmp_path / "ray")]) == 1
+    captured = capsys.readouterr()
+    assert captured.err.count("bad.wav: not sound") == 2
+    listed = [sorted(Path(line).name for line in captured.out.split() if f"/{name}/" in line) for name in ("local", "ray")]
+    assert listed[0] == listed[1] and len(listed[0]) == 9
+    for number in range(3):
+        for part in ("accompaniment", "mix"):
+            name = f"s{number}.{part}.wav"
+            assert (tmp_path / "ray" / name).read_bytes() == (tmp_path / "local" / name).read_bytes()
 
 
 def test_a_cluster_that_loses_a_machine_ends_like_an_uninterrupted_run(cluster, songs, whole, tmp_path):

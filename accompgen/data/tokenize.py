@@ -2,8 +2,8 @@
 
 The manifest is divided into shards in its order, before anything runs; each shard is one task and one file. A file that exists
 is whole and carries the plan it was made from, so that a second run makes only what is missing. Training songs may be
-followed by augmented copies of themselves, `<id>+1`, `<id>+2`, ...; validation songs may hold the units of their vocal twice, as
-sung and a semitone higher, so that training can tell what a transposed vocal costs.
+followed by augmented copies of themselves, `<id>+1`, `<id>+2`, ...; of validation songs, the units of the vocal may be kept a
+semitone higher, too, so that training can tell what a transposed vocal costs.
 """
 
 import hashlib
