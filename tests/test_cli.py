@@ -212,6 +212,13 @@ def test_train_finds_the_trainer_of_a_configuration(recorded, root, tmp_path, ca
     assert calls[0][1] == (root / "recipes/synthetic/conf/tiny/semantic.toml", ["seed=5"], tmp_path / "semantic")
     assert calls[3][1][0].seed == 5 and calls[4][1][0]["seed"] == 5 and calls[4][1][1] == tmp_path / "codec"
     assert capsys.readouterr().out.splitlines()[:2] == ["step: 3", str(tmp_path / "semantic")]
+    assert all("pause_after_minutes" not in named for _, _, named in calls)
+    for part in ("fine", "hubert", "codec"):
+        path = root / "recipes" / "synthetic" / "conf" / "tiny" / f"{part}.toml"
+        assert main(["train", str(path), "--run", str(tmp_path / part), "--pause", "9.5"]) == 0
+    assert [named for _, _, named in calls[5:]] == [{"pause_after_minutes": 9.5}] * 3
+    with pytest.raises(SystemExit):
+        main(["train", str(path), "--pause", "0"])
 
 
 def test_data_verbs_pass_on_what_they_were_given(recorded, tmp_path, capsys):

@@ -227,7 +227,11 @@ def test_resumed_training_equals_an_uninterrupted_one(manifest, tmp_path, stop):
     train_codec(tiny_training(manifest, validate_every=stop, steps=8, minutes=1e-9), tmp_path / "run")
     first = torch.load(tmp_path / "run" / "last" / "state.pt", weights_only=True)["step"]
     assert first == 1
+    train_codec(parts, tmp_path / "run", pause_after_minutes=1e-9)
+    assert torch.load(tmp_path / "run" / "last" / "state.pt", weights_only=True)["step"] == 2
+    assert (tmp_path / "run" / "snapshot").exists() and not (tmp_path / "run" / "model").exists()  # not at its end
     train_codec(parts, tmp_path / "run")
+    assert (tmp_path / "run" / "model").exists()
     states = [torch.load(tmp_path / run / "last" / "state.pt", weights_only=True) for run in ("run_whole", "run")]
     assert states[0]["step"] == states[1]["step"] == 8
     for name, value in states[0]["network"].items():

@@ -49,6 +49,8 @@ def test_resumed_steps_equal_steps_in_one_go(run):
     folder, config = run
     training.train(config, folder / "whole")
     training.train(config, folder / "parts", stop_at=1)
+    assert training.train(config, folder / "parts", pause_after_minutes=1e-9) is None  # a step, saved
+    assert torch.load(folder / "parts/last/state.pt", weights_only=True)["step"] == 2
     training.train(config, folder / "parts", stop_at=3)
     assert training.train(config, folder / "parts") == folder / "parts/model"
     states = [torch.load(folder / name / "last/state.pt", weights_only=True) for name in ("whole", "parts")]

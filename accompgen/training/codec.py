@@ -82,16 +82,20 @@ class CodecTraining:
             raise ConfigError(f"crop_seconds is {self.crop_seconds}; expected {least:.2f} or more")
 
 
-def train_codec(config: CodecTraining, run_dir) -> dict:
+def train_codec(config: CodecTraining, run_dir, pause_after_minutes: float = 0.0) -> dict:
     """Train, or resume what `run_dir` holds; returns the last validation figures.
 
-    `run_dir` gets config.json, log.jsonl, last/state.pt (everything a resumed run needs, replaced atomically) and model/,
-    the component directory, rewritten at each validation. It is usable from the first one after `plain_steps` on.
+    `run_dir` gets config.json, log.jsonl, last/state.pt (everything a resumed run needs, replaced atomically), snapshot/, a
+    component directory rewritten at each validation, usable from the first one after `plain_steps` on, and at the end
+    model/, the same, so that its presence says that the run has ended.
+
+    Args:
+        pause_after_minutes: stop this call after so much wall time, saved; 0: do not. `config.minutes` does the same.
 
     Raises:
         ConfigError: the manifest has no training or no validation songs, or `run_dir` has another model or seed.
     """
-    run_dir = Path(run_dir)
+    entered, run_dir = time.monotonic(), Path(run_dir)
     best_device = "cuda" if torch.cuda.is_available() else "cpu"
     device = torch.device(best_device if config.device == "auto" else config.device)
     sounds = list(_read_songs(config, "train", config.songs))
@@ -156,13 +160,15 @@ def train_codec(config: CodecTraining, run_dir) -> dict:
             _write_line(log, step=step, **sums)
             sums = {}
         ended = step >= config.steps or (config.minutes > 0 and seconds > 60 * config.minutes)
+        ended = ended or bool(pause_after_minutes and time.monotonic() - entered > 60 * pause_after_minutes)
         if ended or step % config.validate_every == 0:
             network.eval()
             figures = codec_figures(tokenizer, held_out)
             network.train()
             print(f"step {step}/{config.steps}  validation {json.dumps(figures)}", flush=True)
             _write_line(log, step=step, validation=figures)
-            tokenizer.save(run_dir / "model", force=True)
+            for name in ("snapshot", "model") if step >= config.steps else ("snapshot",):
+                tokenizer.save(run_dir / name, force=True)
             _save(config, run_dir, step, figures, network, optimizer)
     log.close()
     return figures
@@ -319,6 +325,6 @@ def _write_line(log, **values):
     log.flush()
 
 
-def run(values: dict, run_dir) -> dict:
+def run(values: dict, run_dir, pause_after_minutes: float = 0.0) -> dict:
     """Train from the plain values of a TOML file; see `train_codec`."""
-    return train_codec(from_dict(CodecTraining, values, "codec configuration"), run_dir)
+    return train_codec(from_dict(CodecTraining, values, "codec configuration"), run_dir, pause_after_minutes)

@@ -76,16 +76,19 @@ def read_config(path, overrides=()) -> HubertTrainConfig:
     return from_dict(HubertTrainConfig, read_toml(path, overrides), str(path))
 
 
-def train(config: HubertTrainConfig, run_dir, stop_at: int | None = None) -> Path | None:
+def train(
+    config: HubertTrainConfig, run_dir, stop_at: int | None = None, pause_after_minutes: float = 0.0
+) -> Path | None:
     """Train, or go on with, the run in `run_dir`; returns the tokenizer's component directory run_dir/model.
 
     Args:
         stop_at: leave after this step, saved, without making the tokenizer (returns None).
+        pause_after_minutes: the same after so much wall time of this call; 0: do not.
 
     Raises:
         ConfigError: the run was begun with another configuration, the manifest lacks songs, or there is no such device.
     """
-    run_dir = Path(run_dir)
+    entered, run_dir = time.monotonic(), Path(run_dir)
     (run_dir / "last").mkdir(parents=True, exist_ok=True)
     log = _Log(run_dir / "log.jsonl")
     device = torch.device(pick_device(config.device))
@@ -141,10 +144,14 @@ def train(config: HubertTrainConfig, run_dir, stop_at: int | None = None) -> Pat
             with torch.no_grad():
                 figures = _loss(config, hubert, head, *(tensor.to(device) for tensor in validation))[1]
             log(step=step, **{f"validation_{key}": value for key, value in figures.items()})
-        if step % config.save_every == 0 or step == last_step:
+        pausing = pause_after_minutes and time.monotonic() - entered > 60 * pause_after_minutes and step < last_step
+        if step % config.save_every == 0 or step == last_step or pausing:
             weights = {"hubert": hubert.network.state_dict(), "head": head.state_dict(), "optimizer": optimizer.state_dict()}
             progress = {"step": step, "seconds": time.monotonic() - begun, "targets": (mean, deviation, centres)}
             _save_state(run_dir, {**weights, **progress, "config": _lasting(config)})
+        if pausing:
+            log(f"paused at step {step}, saved; the same command goes on from here")
+            return None
     if stop_at is not None and step >= stop_at:
         return None
     _write_json(run_dir / "config.json", {**to_dict(config), "trained_steps": step})

@@ -12,26 +12,30 @@ def add_train(verbs):
     parser.add_argument("config", metavar="CONFIG.toml", type=Path)
     parser.add_argument("--run", metavar="DIR", type=Path, dest="run_dir", help="default: runs/<name of CONFIG>")
     parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], help="such as model.width=256")
-    parser.set_defaults(run=run_train)
+    parser.add_argument("--pause", metavar="MINUTES", type=float, help="end this call after so long, saved; the next goes on")
+    parser.set_defaults(run=run_train, parser=parser)
 
 
 def run_train(args) -> int:
+    if args.pause is not None and not args.pause > 0:
+        args.parser.error(f"--pause is {args.pause:g}; expected minutes, more than 0")
     from accompgen.config import read_toml
 
+    pause = {"pause_after_minutes": args.pause} if args.pause else {}
     run_dir = args.run_dir or Path("runs") / args.config.stem
     values = read_toml(args.config, args.set)
     if "shards" in values or "stage" in values.get("model", {}):
         from accompgen.training.loop import train_file
 
-        print_values(train_file(args.config, args.set, run_dir))
+        print_values(train_file(args.config, args.set, run_dir, **pause))
     elif "units" in values or "segment_seconds" in values:
         from accompgen.training.hubert import read_config, train
 
-        train(read_config(args.config, args.set), run_dir)
+        train(read_config(args.config, args.set), run_dir, **pause)
     else:
         from accompgen.training.codec import run
 
-        print_values(run(values, run_dir))
+        print_values(run(values, run_dir, **pause))
     print(run_dir)
     return 0
 
