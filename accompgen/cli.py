@@ -7,7 +7,7 @@ Whatever takes time to import is imported inside the verbs, so that --help answe
 import argparse
 import sys
 
-from accompgen.verbs import data, evaluation, generate, training
+from accompgen.verbs import adopt, data, evaluation, generate, training
 from accompgen.verbs.shared import complain, explains_itself
 
 
@@ -19,6 +19,7 @@ def main(argv=None) -> int:
         add(verbs)
     for add in (data.add_synthesize, data.add_prepare, data.add_tokenize, training.add_train, training.add_export):
         add(verbs)
+    adopt.add_adopt(verbs)
     for add in (evaluation.add_evaluate, evaluation.add_baselines, training.add_fetch, evaluation.add_info):
         add(verbs)
     args = parser.parse_args(argv)
