@@ -14,6 +14,7 @@ from accompgen.verbs.shared import complain, explains_itself
 def main(argv=None) -> int:
     """Run one command; returns the exit status."""
     parser = argparse.ArgumentParser(prog="accompgen", description="A singing voice goes in, a band comes out.")
+    parser.add_argument("--local_rank", help=argparse.SUPPRESS)  # put here by deepspeed's launcher; the environment has it
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
     for add in (generate.add_generate, generate.add_encode, generate.add_decode):
         add(verbs)

@@ -71,32 +71,38 @@ class TrainConfig:
     steps: int = 1000
     minutes: float = 0.0  # end after this wall time of all calls together, the learning rate following it; 0: no limit
     batch_size: int = 8  # windows per process and micro-step
-    accumulation: int = 1  # micro-steps per optimiser step
+    accumulation: int = 1  # micro-steps per optimiser step: it sees batch_size * accumulation * processes windows
     window_seconds: float = 10.0  # a multiple of 0.04
     learning_rate: float = 3e-4
     warmup_steps: int = 100
     final_learning_rate: float = 0.1  # the cosine ends at this fraction of learning_rate
     weight_decay: float = 0.01
-    clip_norm: float = 1.0
+    clip_norm: float = 1.0  # of the whole gradient; a large value: no clipping
     betas: tuple[float, float] = (0.9, 0.95)
     context_dropout: float = 0.1  # probability that a window's whole context is the null token
     history_masking: float = 0.7  # probability that a window hides a random share of its target history
-    dtype: str = "float32"  # float32 | bfloat16
-    zero_stage: int = 0
-    activation_checkpointing: bool = False
+    dtype: str = "float32"  # float32 | bfloat16 (of the products; weights, optimiser and loss stay float32)
+    zero_stage: int = 0  # shared out among the processes: 0 nothing | 1 optimiser state | 2 and gradients
+    activation_checkpointing: bool = False  # compute each block again in the backward pass: less memory, a third more time
     compile: bool = False  # torch.compile: a minute at the start, then 1.4 times the speed on a CPU; needs a C++ compiler there
-    ema_decay: float = 0.0  # 0: no average of the weights
-    log_every: int = 10
-    validate_every: int = 250
+    ema_decay: float = 0.0  # such as 0.999: validate and keep a running average of the weights (training/average.py); 0: none
+    log_every: int = 10  # steps
+    tensorboard: bool = True  # write the log for TensorBoard, too
+    peak_tflops: float = 0.0  # of one device in dtype, what model FLOP utilisation is told of; 0: that of a product, measured
+    validate_every: int = 250  # steps; costs forward passes over the windows under 2 to 7 contexts (training/listening.py)
     validation_windows: int = 64
-    save_every: int = 250
-    device: str = "auto"
+    sample_windows: int = 0  # of them so many as sound in TensorBoard at each validation; coarse and fine, on a CPU slow
+    save_every: int = 250  # steps: what a killed process can lose
+    device: str = "auto"  # auto | cpu | cuda
 
     def __post_init__(self):
         _one_of("dtype", self.dtype, ("float32", "bfloat16"))
-        for name in ("steps", "batch_size", "accumulation", "log_every", "validate_every", "save_every"):
+        for name in ("steps", "batch_size", "accumulation", "log_every", "validate_every", "validation_windows", "save_every"):
             _in_range(name, getattr(self, name), 1, 10**9)
-        for name in ("warmup_steps", "validation_windows", "minutes", "weight_decay"):
+        _in_range("sample_windows", self.sample_windows, 0, self.validation_windows)
+        if self.sample_windows and self.model.stage != "semantic" and not self.acoustic_tokenizer:
+            raise ConfigError(f"sample_windows is {self.sample_windows}, but acoustic_tokenizer, which decodes it, is not set")
+        for name in ("warmup_steps", "minutes", "weight_decay", "peak_tflops"):
             _in_range(name, getattr(self, name), 0, 10**9)
         for name in ("context_dropout", "history_masking", "final_learning_rate"):
             _in_range(name, getattr(self, name), 0.0, 1.0)

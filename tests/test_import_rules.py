@@ -34,6 +34,7 @@ MAY_IMPORT = {
     "data.synthetic.make": ("audio", "config", "data.songs"),  # writes a manifest
     # batches.py deals in opened shards, so whoever asks it for batches opens them
     "training": ("model", "layout", "stages", "config", "checkpoint", "data.batches", "data.shards"),
+    "training.samples": ("model", "config", "generation", "tokens"),  # what a stage generates, as sound for TensorBoard
     "training.export": ("config", "stages", "checkpoint"),
     "training.codec": ("config", "checkpoint", "tokens", "audio"),
     "training.hubert": ("config", "checkpoint", "tokens", "audio"),

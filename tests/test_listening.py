@@ -54,7 +54,6 @@ def test_a_deaf_model_gains_nothing(held_out):
     assert result["cross_entropy"] == pytest.approx(math.log(VOCAB), abs=1e-5)
     assert all(figure == [0.0, 0.0] for figure in result["gain"]["shuffled"].values())
     assert all(cost == [0.0, 0.0] for cost in result["vocal_late"].values())
-    assert listening.validate(deaf, "cpu", held_out, 16, full=False)["vocal_late"] == {}
 
 
 def test_gains_are_counted_where_they_are_named():

@@ -12,7 +12,7 @@ from fake_shards import BINS, VOCAB, make_shards
 
 from accompgen.checkpoint import load_component
 from accompgen.config import ConfigError, StageConfig, TrainConfig
-from accompgen.training import loop
+from accompgen.training import loop, state
 
 pytest.importorskip("deepspeed", reason="training needs the extra `train`")
 SIZES = dict(semantic_vocab=VOCAB, bins=BINS, coarse_codebooks=2, fine_codebooks=2)
@@ -95,10 +95,10 @@ def test_a_save_that_was_cut_off_leaves_the_state_before(shards, tmp_path, monke
 
 
 def test_a_run_directory_belongs_to_one_configuration(shards, tmp_path):
-    loop.claim(tmp_path / "run", config(shards))
-    loop.claim(tmp_path / "run", config(shards, steps=9, log_every=3))
-    with pytest.raises(ConfigError, match="was started with batch_size = 2, now it is 4"):
-        loop.claim(tmp_path / "run", config(shards, batch_size=4))
+    state.claim(tmp_path / "run", config(shards))
+    state.claim(tmp_path / "run", config(shards, steps=9, log_every=3))
+    with pytest.raises(ConfigError, match="= 2 windows a step, now it is 4 x 1 x 1 = 4"):
+        state.claim(tmp_path / "run", config(shards, batch_size=4))
 
 
 def test_the_learning_rate_warms_up_and_follows_the_share_of_the_run(shards):

@@ -122,17 +122,22 @@ def held_out_windows(shards: Shards, blocks: int, count: int, lead_blocks: int, 
     return windows
 
 
-def read_windows(shards: Shards, model: StageConfig, windows: list[Window], blocks: int, delay_blocks: int = 0):
+def read_windows(
+    shards: Shards, model: StageConfig, windows: list[Window], blocks: int, delay_blocks: int = 0, transposed: bool = False
+):
     """The streams of a stage over `windows`: (context: name -> ids [B, Q, T], target ids [B, Q, F]), int64.
 
     `delay_blocks` lets the vocal come that much too late: what is heard at block b is the vocal of block b - delay. Before the
-    start of the song its first frame is held.
+    start of the song its first frame is held. `transposed` takes the vocal that was sung higher, of songs that have one.
     """
     stage = STAGES[model.stage]
     rows = [_streams(shards, window, blocks, model) for window in windows]
     if delay_blocks and "vocal" in stage.context:
         for row, window in zip(rows, windows):
             row["vocal"] = _delayed_vocal(shards, window, blocks, delay_blocks)
+    if transposed:
+        for row, window in zip(rows, windows):
+            row["vocal"] = shards.read(window.song, window.first_block, blocks)["vocal_transposed"][None]
     names = (*stage.context, stage.target)
     stacked = {name: torch.from_numpy(np.stack([row[name] for row in rows]).astype(np.int64)) for name in names}
     return {name: stacked[name] for name in stage.context}, stacked[stage.target]

@@ -1,6 +1,7 @@
 """TrainConfig -> DeepSpeed engine; the only file that imports deepspeed.
 
-One process needs no launcher and compiles nothing. Under `deepspeed` or `torchrun` every process calls the same functions.
+One process needs no launcher. Under `deepspeed` or `torchrun` every process calls the same functions, in the same order; what
+they decide together goes through `agree` and `gather`. Nothing is compiled at the start, with one process or many.
 """
 
 import os
@@ -36,6 +37,8 @@ def start(model: torch.nn.Module, config: TrainConfig):
         ConfigError: deepspeed is not installed, or the device does not exist.
     """
     device = pick_device(config.device)
+    if device == "cuda":
+        _pick_gpu()
     os.environ.setdefault("DS_ACCELERATOR", device)
     deepspeed = _import_deepspeed()
     _init_processes(deepspeed, device)
@@ -59,8 +62,24 @@ def set_learning_rate(engine, rate: float) -> None:
         group["lr"] = rate
 
 
+def update(engine) -> float | None:
+    """Step after a micro-step's backward pass; where it ends an optimizer step, the norm of the whole gradient before clipping.
+
+    None after a micro-step that is not the last of its optimizer step.
+    """
+    if not engine.is_gradient_accumulation_boundary():
+        engine.step()
+        return None
+    if engine.zero_optimization():  # no rank holds the whole gradient: the optimizer adds the parts up
+        engine.step()
+        return float(engine.get_global_grad_norm())
+    norm = torch.nn.utils.get_total_norm([p.grad for p in engine.module.parameters() if p.grad is not None])
+    engine.step()
+    return norm.item()
+
+
 def save(engine, directory, client_state: dict) -> None:
-    """Write model, optimizer and `client_state` to a new directory, all ranks together."""
+    """Write model, optimizer and rank 0's `client_state` to a new directory, all ranks together."""
     directory = Path(directory)
     engine.save_checkpoint(str(directory.parent), tag=directory.name, client_state=client_state, save_latest=False)
 
@@ -92,13 +111,27 @@ def pick_device(name: str) -> str:
     return name
 
 
-def from_first_rank(engine, values: list[float]) -> list[float]:
-    """Rank 0's `values` on every rank, so that all take the same decision."""
+def rank_and_world() -> tuple[int, int]:
+    """This process's rank and the number of processes, as the launcher says; (0, 1) without one."""
+    return int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+
+
+def agree(engine, values: list[float]) -> list[float]:
+    """The largest of each value over the ranks, on every rank, so that all take the same decision."""
     if engine.world_size == 1:
         return values
     shared = torch.tensor(values, dtype=torch.float64, device=engine.device)
-    torch.distributed.broadcast(shared, src=0)
+    torch.distributed.all_reduce(shared, op=torch.distributed.ReduceOp.MAX)
     return shared.tolist()
+
+
+def gather(engine, value) -> list:
+    """A picklable value of every rank, in their order, on every rank."""
+    if engine.world_size == 1:
+        return [value]
+    values = [None] * engine.world_size
+    torch.distributed.all_gather_object(values, value)
+    return values
 
 
 def mean_over_ranks(engine, value: torch.Tensor) -> torch.Tensor:
@@ -125,6 +158,14 @@ def _import_deepspeed():
     return deepspeed
 
 
+def _pick_gpu():
+    """Each process its own GPU, before anything is allocated on one. Raises ConfigError if there are fewer."""
+    local, found = int(os.environ.get("LOCAL_RANK", 0)), torch.cuda.device_count()
+    if local >= found:
+        raise ConfigError(f"process {local} of this machine finds {found} GPUs; start at most {found} processes on it")
+    torch.cuda.set_device(local)
+
+
 def _init_processes(deepspeed, device):
     if torch.distributed.is_initialized() and deepspeed.comm.is_initialized():
         return
@@ -133,7 +174,6 @@ def _init_processes(deepspeed, device):
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
         os.environ.update(RANK="0", LOCAL_RANK="0", WORLD_SIZE="1", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
-    if os.environ["WORLD_SIZE"] == "1":
-        # Shared-memory reductions are of no use to one process, and compiling them takes half a minute and a C++ compiler.
-        deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    # Reductions on a CPU through shared memory would be compiled now: half a minute, and a C++ compiler. Gloo needs neither.
+    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     deepspeed.init_distributed(dist_backend="nccl" if device == "cuda" else "gloo", auto_mpi_discovery=False)

@@ -2,7 +2,8 @@
 
 Most frames repeat the one before, so that plain cross-entropy hides listening. Therefore also: what it costs to give the
 windows each other's context (*gain* of the true one), over all frames, in the first second and where the target changes; and
-what it costs to let the vocal come late. All in nats a token, with the standard error over the windows.
+what it costs to let the vocal come late, or a semitone higher where the shards hold such vocals. All in nats a token, with the
+standard error over the windows.
 """
 
 import math
@@ -46,6 +47,10 @@ def prepare(shards: Shards, config: TrainConfig) -> HeldOut:
         for seconds in DELAYS_SECONDS:
             delayed, _ = read_windows(shards, model, windows, blocks, delay_blocks=round(seconds * 25))
             contexts[f"vocal_late_{seconds:g}s"] = delayed
+        higher = {window.song.transposed for window in windows}  # semitones
+        if len(higher) == 1 and 0 not in higher:
+            transposed, _ = read_windows(shards, model, windows, blocks, transposed=True)
+            contexts[f"vocal_transposed_{higher.pop():g}"] = transposed
     stage = STAGES[model.stage]
     stream = streams(model.semantic_vocab, model.bins, model.coarse_codebooks, model.fine_codebooks)[stage.target]
     return HeldOut(contexts, target, bigram_cross_entropy(shards, model, target, stream.vocab), stream.hz)
@@ -89,24 +94,26 @@ def _bigram(counts, single, ids):
     return float((start.mean() + min(costs) * (ids.shape[1] - 1)) / ids.shape[1])
 
 
-def validate(logits_of, device, held_out: HeldOut, batch_size: int, full: bool = True) -> dict:
+def validate(logits_of, device, held_out: HeldOut, batch_size: int, rank: int = 0, world: int = 1, gather=None) -> dict:
     """Measure a model on the held-out windows.
 
     Args:
         logits_of: called as `logits_of(context, target)` -> logits [B, F, Q, V]; a model in evaluation mode.
         device: where the model is.
-        full: also the costs of late vocals and of the single shuffled streams; else true and shuffled contexts only.
+        rank, world: of several processes each takes every world-th window, and
+        gather: value -> the values of all of them, in their order.
 
     Returns:
         "cross_entropy" and "bigram" (mean over codebooks), "per_codebook", "bigram_per_codebook", "accuracy", "windows";
         "gain": {"shuffled": {"all", "first_second", "changes", "per_second"}, ...} as [mean, standard error];
-        "vocal_late": {"0.24": [mean, standard error], ...}. "changes" is None where the target never changes.
+        "vocal_late": {"0.24": [mean, standard error], ...}; "vocal_transposed": {"1": ...} in semitones, empty where the shards
+        hold no transposed vocals. "changes" is None where the target never changes.
     """
-    names = list(held_out.contexts) if full else ["true", "shuffled"]
-    nats = {}  # [B, Q, F]
-    right = None
-    for name in names:
-        nats[name], hits = _score(logits_of, device, held_out.contexts[name], held_out.target, batch_size)
+    nats, right = {}, None  # name -> [B, Q, F]
+    for name, context in held_out.contexts.items():
+        parts = [_score(logits_of, device, context, held_out.target, range(rank, len(held_out.target), world), batch_size)]
+        parts = gather(parts[0]) if gather else parts
+        nats[name], hits = _woven([part[0] for part in parts]), _woven([part[1] for part in parts])
         right = hits if name == "true" else right
     true = nats["true"]
     result = {
@@ -118,12 +125,14 @@ def validate(logits_of, device, held_out: HeldOut, batch_size: int, full: bool =
         "windows": len(true),
         "gain": {},
         "vocal_late": {},
+        "vocal_transposed": {},
     }
     changed = _changes(held_out.target)
-    for name in names[1:]:
+    for name in list(nats)[1:]:
         gain = nats[name] - true  # [B, Q, F]
-        if name.startswith("vocal_late_"):
-            result["vocal_late"][name.removeprefix("vocal_late_").removesuffix("s")] = _mean_and_error(gain.mean((1, 2)))
+        if name.startswith("vocal_"):
+            group, _, amount = name.rpartition("_")
+            result[group][amount.removesuffix("s")] = _mean_and_error(gain.mean((1, 2)))
         else:
             result["gain"][name] = _gains(gain, changed, held_out.hz)
     return result
@@ -142,17 +151,25 @@ def _gains(gain, changed, hz):
     }
 
 
-def _score(logits_of, device, context, target, batch_size):
-    """Nats a token and whether it was ranked first, both [B, Q, F] on the CPU."""
-    nats, right = [], []
+def _score(logits_of, device, context, target, rows, batch_size):
+    """Nats a token of the windows `rows` and whether it was ranked first, both [B, Q, F] on the CPU."""
+    nats, right = [target[:0].float()], [target[:0].float()]
     with torch.no_grad():
-        for first in range(0, len(target), batch_size):
-            part = slice(first, first + batch_size)
+        for first in range(0, len(rows), batch_size):
+            part = list(rows[first : first + batch_size])
             ids = target[part].to(device)
             logits = logits_of({name: stream[part].to(device) for name, stream in context.items()}, ids)  # [B, F, Q, V]
             nats.append(token_cross_entropy(logits, ids).cpu())
             right.append((logits.argmax(-1).transpose(1, 2) == ids).float().cpu())
     return torch.cat(nats), torch.cat(right)
+
+
+def _woven(parts):
+    """Windows r, r + world, ... of each rank r -> all of them in their order."""
+    whole = torch.cat(parts)
+    for rank, part in enumerate(parts):
+        whole[rank :: len(parts)] = part
+    return whole
 
 
 def _changes(target):
@@ -177,16 +194,19 @@ def _signed(value):
 def describe(result: dict) -> str:
     """One dense line for the log."""
     books = " ".join(f"{x:.3f}" for x in result["per_codebook"])
+    accuracy = " ".join(f"{x:.3f}" for x in result["accuracy"])
     gain = result["gain"]["shuffled"]
-    accuracy = sum(result["accuracy"]) / len(result["accuracy"])
     text = (
         f"validation {result['cross_entropy']:.4f} nats (bigram {result['bigram']:.4f}) | codebooks {books} | "
-        f"accuracy {accuracy:.3f} | gain over shuffled {gain['all'][0]:+.4f} +- {gain['all'][1]:.4f}, "
-        f"first second {gain['first_second'][0]:+.4f} +- {gain['first_second'][1]:.4f}, changes {_signed(gain['changes'])}"
+        f"accuracy {accuracy} | gain over shuffled {gain['all'][0]:+.4f} +- {gain['all'][1]:.4f}, "
+        f"first second {gain['first_second'][0]:+.4f} +- {gain['first_second'][1]:.4f}, changes {_signed(gain['changes'])}, "
+        f"per second {gain['per_second'][0]:+.2f}"
     )
     for name, values in result["gain"].items():
         if name != "shuffled":
             text += f" | {name} {values['all'][0]:+.4f}"
     for seconds, (cost, _) in result["vocal_late"].items():
         text += f" | vocal late {seconds} s {cost:+.4f}"
+    for semitones, (cost, _) in result["vocal_transposed"].items():
+        text += f" | vocal {semitones} semitones higher {cost:+.4f}"
     return text

@@ -1,5 +1,6 @@
 """Weights: `train`, `export`, and `fetch` for published ones."""
 
+import os
 from pathlib import Path
 
 from accompgen.verbs.shared import print_values
@@ -10,7 +11,8 @@ def add_train(verbs):
         "train", help="train a tokenizer or a stage", description="A stopped call goes on from what it saved last."
     )
     parser.add_argument("config", metavar="CONFIG.toml", type=Path)
-    parser.add_argument("--run", metavar="DIR", type=Path, dest="run_dir", help="default: runs/<name of CONFIG>")
+    # torchrun takes a word that begins one of its own options, such as --run, for that one; --run-dir is no such word
+    parser.add_argument("--run-dir", "--run", metavar="DIR", type=Path, help="default: runs/<name of CONFIG>")
     parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], help="such as model.width=256")
     parser.add_argument("--pause", metavar="MINUTES", type=float, help="end this call after so long, saved; the next goes on")
     parser.set_defaults(run=run_train, parser=parser)
@@ -25,10 +27,10 @@ def run_train(args) -> int:
     run_dir = args.run_dir or Path("runs") / args.config.stem
     values = read_toml(args.config, args.set)
     if "shards" in values or "stage" in values.get("model", {}):
-        from accompgen.training.loop import train_file
-
-        print_values(train_file(args.config, args.set, run_dir, **pause))
-    elif "units" in values or "segment_seconds" in values:
+        return _train_stage(args, run_dir, pause)
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        args.parser.error(f"{args.config} trains a tokenizer, in one process; start it without torchrun or deepspeed")
+    if "units" in values or "segment_seconds" in values:
         from accompgen.training.hubert import read_config, train
 
         train(read_config(args.config, args.set), run_dir, **pause)
@@ -37,6 +39,17 @@ def run_train(args) -> int:
 
         print_values(run(values, run_dir, **pause))
     print(run_dir)
+    return 0
+
+
+def _train_stage(args, run_dir, pause):
+    """One process of one or many; the first of them prints."""
+    from accompgen.training.loop import train_file
+
+    result = train_file(args.config, args.set, run_dir, **pause)
+    if int(os.environ.get("RANK", 0)) == 0:
+        print_values(result)
+        print(run_dir)
     return 0
 
 

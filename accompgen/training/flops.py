@@ -1,0 +1,60 @@
+"""Model FLOP utilisation (MFU): the arithmetic that training the model needs, over what the device could do in that time."""
+
+import time
+
+import torch
+from torch import nn
+
+from accompgen.model.stage_lm import StageLM
+
+MEASURED_SECONDS = 0.2
+MATRIX = {"cpu": 768, "cuda": 8192}  # side of the square matrices whose product tells what a device can do
+
+
+def window_flops(model: StageLM, context: dict, target: torch.Tensor) -> float:
+    """FLOPs of one training step over one window, forward and backward.
+
+    6 P N for P weights in the products of a stack of blocks and N positions, 12 L H d N^2 for the attention of its L blocks of
+    H heads of width d, and 6 D V for each target token's head. Source: PaLM, arXiv 2204.02311, appendix B (6 N + 12 L H Q T a
+    token). As there, causal attention counts in full, recomputed activations and look-ups in tables not at all.
+
+    Args:
+        context, target: one window or more, as `model.forward` takes them; the first is run once to see each stack's N.
+    """
+    stacks = {stack: 0 for stack in (model.encoder, model.decoder) if stack is not None}
+
+    def note(stack, inputs):
+        stacks[stack] = inputs[0].shape[1]
+
+    hooks = [stack.register_forward_pre_hook(note) for stack in stacks]
+    training, device = model.training, model.heads.device
+    model.eval()
+    with torch.no_grad():
+        model.forward({name: ids[:1].to(device) for name, ids in context.items()}, target[:1].to(device))
+    model.train(training)
+    for hook in hooks:
+        hook.remove()
+    flops = 6 * target[0].numel() * model.heads.shape[1] * model.heads.shape[2]
+    for stack, positions in stacks.items():
+        weights = sum(module.weight.numel() for module in stack.modules() if isinstance(module, nn.Linear))
+        flops += 6 * weights * positions + 12 * len(stack.blocks) * stack.heads * stack.head_width * positions**2
+    return float(flops)
+
+
+def measured_peak(device: torch.device, dtype: str) -> float:
+    """FLOPs a second of this device in a product of two large square matrices of `dtype`: the best of several."""
+    side = MATRIX[device.type]
+    one = torch.ones(side, side, device=device, dtype=getattr(torch, dtype))
+    best, began = 0.0, time.perf_counter()
+    one @ one  # the first call sets things up
+    while best == 0.0 or time.perf_counter() - began < MEASURED_SECONDS:
+        start = _now(device)
+        one @ one
+        best = max(best, 2 * side**3 / (_now(device) - start))
+    return best
+
+
+def _now(device):
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
