@@ -89,3 +89,25 @@ def test_only_separated_vocals_get_their_own_noise_and_nothing_else_depends_on_i
 def test_values_that_cannot_be_used_are_named(values, message):
     with pytest.raises(ConfigError, match=message):
         from_dict(Augment, values, "augment.toml")
+
+
+def test_a_tape_changes_pitch_and_tempo_together_in_whole_semitones_and_only_resamples(monkeypatch):
+    monkeypatch.setattr("librosa.effects.time_stretch", None)  # calling it would fail
+    config = Augment(pitch_probability=1.0, speed_probability=1.0, gain_probability=0.0, tape_probability=1.0)
+    changes = [draw(config, 0, "song", copy, separated=False) for copy in range(60)]
+    assert {change.semitones for change in changes} == {-3, -2, -1, 1, 2, 3}
+    for change in changes[:6]:
+        vocal, band = apply(change, pluck(440), pluck(220), RATE)
+        ratio = 2 ** (change.semitones / 12)
+        assert len(vocal) == len(band) == round(2 * RATE / ratio)
+        assert peak_hz(vocal) == pytest.approx(440 * ratio, rel=0.002)
+        assert onsets(vocal) == pytest.approx(np.array([0.25, 0.75, 1.25, 1.75]) / ratio, abs=0.011)
+
+
+def test_a_tape_is_drawn_as_often_as_asked_and_shifts_no_other_draw():
+    half = Augment(tape_probability=0.5, pitch_probability=0.0, speed_probability=0.0)
+    drawn, without = (
+        [draw(c, 0, "s", n, True) for n in range(400)] for c in (half, Augment(pitch_probability=0.0, speed_probability=0.0))
+    )
+    assert 160 < sum(change.speed != 1 for change in drawn) < 240
+    assert [c.noise_sigma for c in drawn] == [c.noise_sigma for c in without]

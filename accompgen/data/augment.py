@@ -7,6 +7,8 @@
     pitch_semitones = [-4.0, 4.0]
     speed_probability = 0.5       # both, at the same pitch (STAGE: 0.8 to 1.2)
     speed = [0.8, 1.2]
+    tape_probability = 0.0        # both played faster or slower, as a tape, in place of the two above: pitch and tempo go
+    tape_semitones = [-3, 3]      # together, in whole semitones: a song in another key, in tune, without a vocoder's traces
     gain_probability = 0.5        # each by itself
     gain_decibel = [-6.0, 3.0]
 
@@ -21,6 +23,8 @@ import numpy as np
 from accompgen import audio
 from accompgen.config import ConfigError
 
+SAME_SPEED = 1e-4  # stretching by less is left out: it is what rounding to whole sampling rates comes to, 1 ms in 10 s
+
 
 @dataclass(frozen=True)
 class Augment:
@@ -33,16 +37,19 @@ class Augment:
     pitch_semitones: tuple[float, float] = (-4.0, 4.0)
     speed_probability: float = 0.5
     speed: tuple[float, float] = (0.8, 1.2)
+    tape_probability: float = 0.0
+    tape_semitones: tuple[int, int] = (-3, 3)
     gain_probability: float = 0.5
     gain_decibel: tuple[float, float] = (-6.0, 3.0)
 
     def __post_init__(self):
         if not 1 <= self.copies <= 1000:
             raise ConfigError(f"copies is {self.copies}; expected 1 to 1000")
-        for name in ("noise_probability", "pitch_probability", "speed_probability", "gain_probability"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ConfigError(f"{name} is {getattr(self, name)}; expected 0 to 1")
+        for name in ("noise", "pitch", "speed", "tape", "gain"):
+            if not 0 <= getattr(self, f"{name}_probability") <= 1:
+                raise ConfigError(f"{name}_probability is {getattr(self, f'{name}_probability')}; expected 0 to 1")
         limits = {"noise_sigma": (0, 1), "pitch_semitones": (-12, 12), "speed": (0.5, 2), "gain_decibel": (-40, 20)}
+        limits["tape_semitones"] = (-12, 12)
         for name, (lowest, highest) in limits.items():
             low, high = getattr(self, name)
             if not lowest <= low <= high <= highest:
@@ -84,6 +91,10 @@ def draw(config: Augment, seed: int, song: str, copy: int, separated: bool) -> C
         happens, value = rng.random() < probability, round(float(rng.uniform(*low_high)), 4)  # both: no draw shifts another
         if happens and (name != "noise_sigma" or separated):
             values[name] = value
+    if rng.random() < config.tape_probability:
+        low, high = config.tape_semitones
+        values["semitones"] = float(rng.choice([step for step in range(low, high + 1) if step or low == high]))
+        values["speed"] = 2 ** (values["semitones"] / 12)
     return Change(**values)
 
 
@@ -109,7 +120,7 @@ def stretch(wav: np.ndarray, semitones: float, speed: float, rate: int) -> np.nd
 
 
 def _time_stretch(wav, rate):
-    if abs(rate - 1) < 1e-9:
+    if abs(rate - 1) < SAME_SPEED:
         return wav
     try:
         import librosa
