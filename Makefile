@@ -50,6 +50,10 @@ demo: $(VENV)/.installed  ## sing with a band: VOCAL=path for your own recording
 test: $(VENV)/.installed-dev  ## run the tests (TESTS=tests/test_layout.py for some of them)
 	$(VENV)/bin/python -m pytest $(TESTS)
 
+.PHONY: bench
+bench: $(VENV)/.installed-dev  ## measure its speed, beside peers (WHAT='decode song training start', QUICK=1); docs/speed.md
+	$(VENV)/bin/python tools/bench.py $(WHAT) $(if $(QUICK),--quick) -o 'bench'
+
 .PHONY: lint
 lint: $(VENV)/.installed-dev  ## ruff
 	$(VENV)/bin/ruff check .
