@@ -1,6 +1,7 @@
 """Tokenising without networks, for tests that kill it: ids follow from the sound, and a shard takes some tenths of a second."""
 
 import json
+import multiprocessing
 import os
 import time
 import uuid
@@ -65,6 +66,18 @@ def tokenise(songs, directory, executor="local", workers=0):
     """Tokenise into shards of two songs each with the job above."""
     with patch.object(tokenize, "Job", CountingJob):
         return tokenize.tokenize_manifest(*songs, directory, executor=executor, workers=workers, shard_minutes=0.9 / 60)
+
+
+def run_and_kill(work, reached, seconds=0.0):
+    """Call `work` in a forked process that is killed -9 `seconds` after `reached()` holds, unless it ends before."""
+    child = multiprocessing.get_context("fork").Process(target=work)
+    child.start()
+    while child.is_alive() and not reached():
+        time.sleep(0.001)
+    child.join(seconds)
+    if child.is_alive():
+        child.kill()
+    child.join()
 
 
 def contents(directory):

@@ -1,7 +1,6 @@
 """Work by processes and by Ray: every task once, errors named, and what was killed goes on without a duplicate or a hole."""
 
 import json
-import multiprocessing
 import os
 import random
 import signal
@@ -15,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from counting import contents, make_songs, tokenise
+from counting import contents, make_songs, run_and_kill, tokenise
 from tiny import sing
 
 from accompgen import audio
@@ -88,19 +87,18 @@ def whole(songs, tmp_path_factory):
 
 
 def test_killed_at_random_points_it_ends_like_an_uninterrupted_run(songs, whole, tmp_path):
-    rng, fork, stopped = random.Random(0), multiprocessing.get_context("fork"), set()
-    for shard_count in range(5):  # killed somewhere behind that many finished shards
-        child = fork.Process(target=tokenise, args=(songs, tmp_path / "out"))
-        child.start()
-        _wait(lambda: len(list((tmp_path / "out").glob("shard-*"))) >= shard_count or not child.is_alive())  # noqa: B023
-        child.join(rng.uniform(0, 0.1))
-        if child.is_alive():
-            os.kill(child.pid, signal.SIGKILL)
-        child.join()
-        there = contents(tmp_path / "out") if (tmp_path / "out").exists() else {}
+    rng, out, stopped = random.Random(0), tmp_path / "out", []
+    out.mkdir()
+    for attempt in range(10):
+        before, shards = set(os.listdir(out)), len(list(out.glob("shard-*")))
+        if attempt % 2:  # at the moment a file appears, when it may be half
+            run_and_kill(lambda: tokenise(songs, out), lambda: set(os.listdir(out)) - before)  # noqa: B023
+        else:  # anywhere behind one more shard
+            run_and_kill(lambda: tokenise(songs, out), lambda: len(list(out.glob("shard-*"))) > shards, rng.uniform(0, 0.1))  # noqa: B023
+        there = contents(out)
         assert all(whole[name] == data for name, data in there.items() if not name.startswith("."))  # nothing is half
-        stopped.add(sum(name.startswith("shard") for name in there))
-    assert len(stopped) > 1  # the kills hit at different points
+        stopped.append(sum(name.startswith("shard") for name in there))
+    assert stopped == sorted(stopped) and len(set(stopped)) > 1, stopped  # kills at different points; nothing is lost
     tokenise(songs, tmp_path / "out")
     assert contents(tmp_path / "out") == whole
 

@@ -1,11 +1,15 @@
 """Songs as found become pairs: aligned, cut, filtered, counted; a stopped run goes on."""
 
 import json
+import random
 import sys
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+from counting import run_and_kill
 
 from accompgen import audio
 from accompgen.data import prepare, separate
@@ -191,6 +195,33 @@ def test_a_killed_run_goes_on_and_ends_like_an_uninterrupted_one(tmp_path, monke
     write(tmp_path / "1.vocal.wav", noise(2.2, 99)[:, : 2 * RATE])  # but a file that changed is read again
     prepare.prepare(source, tmp_path / "killed", SMALL, workers=0)
     assert len(calls) == 10 + 1 + 2
+
+
+def test_killed_at_random_points_it_ends_like_an_uninterrupted_run(tmp_path):
+    songs = 6
+    for number in range(songs):
+        write(tmp_path / f"songs/{number}.vocal.wav", noise(4.0, number))
+        write(tmp_path / f"songs/{number}.accompaniment.wav", noise(4.0, 10 + number))
+    work = partial(prepare.prepare, tmp_path / "songs", config=SMALL, workers=0)
+    work(directory=tmp_path / "whole")
+    whole, _ = _contents(tmp_path / "whole")
+    rng, places = random.Random(0), set()
+    (tmp_path / "out").mkdir()
+    for count in range(songs):  # killed somewhere behind that many finished songs
+        reached = lambda: len(_records(tmp_path / "out")) >= count  # noqa: B023, E731
+        run_and_kill(lambda: work(directory=tmp_path / "out"), reached, rng.uniform(0, 0.03))
+        there, _ = _contents(tmp_path / "out")
+        visible = {name: data for name, data in there.items() if not Path(name).name.startswith(".")}
+        assert all(whole[name] == data for name, data in visible.items())  # nothing is half
+        assert all(json.loads(path.read_text())["pieces"] for path in _records(tmp_path / "out"))
+        places.add((len(visible), len(there) - len(visible)))
+    assert len(places) > 3  # the kills hit at different points
+    work(directory=tmp_path / "out")
+    assert _contents(tmp_path / "out") == _contents(tmp_path / "whole")
+
+
+def _records(folder):
+    return list(folder.rglob("[!.]*.record.json"))
 
 
 def _contents(folder):
