@@ -67,6 +67,7 @@ class TrainConfig:
     shards: str  # directory of token shards
     semantic_tokenizer: str = ""  # component directories whose vectors the embeddings start from (training/start.py);
     acoustic_tokenizer: str = ""  # those that the stage depends on are needed, or none: at random
+    start_from: str = ""  # directory of a trained stage, of the same model and tokenizers, whose weights to go on with
     seed: int = 0
     steps: int = 1000
     minutes: float = 0.0  # end after this wall time of all calls together, the learning rate following it; 0: no limit

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from accompgen.checkpoint import CheckpointError, save_component
-from accompgen.config import StageConfig
+from accompgen.config import StageConfig, to_dict
 from accompgen.model.stage_lm import StageLM
-from accompgen.training.start import start_embeddings
+from accompgen.training.start import start_embeddings, start_weights
 
 UNITS, BINS, BOOKS = 12, 16, 4
 
@@ -26,8 +26,8 @@ def tokenizers(tmp_path):
 
 def model(stage, **values):
     torch.manual_seed(1)
-    sizes = dict(semantic_vocab=UNITS, bins=BINS, coarse_codebooks=2, fine_codebooks=2)
-    return StageLM(StageConfig(stage, width=32, layers=1, heads=2, context_layers=1, **{**sizes, **values}))
+    sizes = dict(semantic_vocab=UNITS, bins=BINS, coarse_codebooks=2, fine_codebooks=2, context_layers=1)
+    return StageLM(StageConfig(stage, width=32, layers=1, heads=2, **{**sizes, **values}))
 
 
 def similarity(rows):
@@ -70,3 +70,31 @@ def test_other_sizes_and_other_components_are_refused(tokenizers):
         start_embeddings(model("semantic"), {"semantic": tokenizers["acoustic"]})
     with pytest.raises(CheckpointError, match="is no acoustic tokenizer"):
         start_embeddings(model("fine"), {"acoustic": tokenizers["semantic"]})
+
+
+def trained(directory, lm):
+    hashes = {"semantic": "s", "acoustic": "a"}
+    values = {"stage": to_dict(lm.config), "tokenizers": {"semantic": "s"}}
+    del values["stage"]["pattern"]  # as components were written before there were patterns
+    save_component(directory, values, lm.state_dict())
+    return str(directory), hashes
+
+
+def test_a_stage_goes_on_with_the_weights_of_a_trained_one(tmp_path):
+    before = model("semantic")
+    directory, hashes = trained(tmp_path / "stage", before)
+    torch.manual_seed(2)
+    after = StageLM(before.config)
+    assert not torch.equal(after.heads, before.heads)
+    start_weights(after, directory, hashes)
+    assert all(torch.equal(value, before.state_dict()[name]) for name, value in after.state_dict().items())
+
+
+def test_weights_that_do_not_fit_are_refused(tmp_path, tokenizers):
+    directory, hashes = trained(tmp_path / "stage", model("semantic"))
+    with pytest.raises(CheckpointError, match="has context_layers = 1, the model to train 2"):
+        start_weights(model("semantic", context_layers=2), directory, hashes)
+    with pytest.raises(CheckpointError, match="tokens of another semantic tokenizer"):
+        start_weights(model("semantic"), directory, {"semantic": "other", "acoustic": "a"})
+    with pytest.raises(CheckpointError, match="is no trained stage"):
+        start_weights(model("semantic"), tokenizers["semantic"], hashes)

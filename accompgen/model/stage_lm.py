@@ -64,7 +64,7 @@ class StageLM(nn.Module):
         self.token_embedding = nn.Embedding(layout.rows, config.width)
         self.stream_embedding = nn.Embedding(len(layout.streams), config.width)
         side_by_side = [stream.codebooks for stream in layout.context]
-        side_by_side.append(layout.target.codebooks // layout.slots)  # told apart by an embedding; slots are by their own tokens
+        side_by_side.append(layout.target.codebooks // layout.slots)  # slots of one step need not be told apart
         self.codebook_embedding = nn.Embedding(max(side_by_side), config.width)
         self.heads = nn.Parameter(torch.empty(layout.target.codebooks, layout.target.vocab, config.width))  # [Q, V, D]
         for weight in (self.token_embedding, self.stream_embedding, self.codebook_embedding):
@@ -107,8 +107,9 @@ class StageLM(nn.Module):
         if self.encoder is None:
             x = torch.cat([*(self._embed(rows, at) for rows, at in parts), x], dim=1)
             return x, join([*(at for _, at in parts), place]), None
-        frame = sounding(stage.target, frames, stage.context[0], device)[(place.tick // stage.target.ticks).clamp(max=frames - 1)]
-        heard = self._listen(parts)[:, frame]  # [B, N, D]; of a step with several slots, the frame of its first one
+        frame = (place.tick // stage.target.ticks).clamp(max=frames - 1)  # of the step's first slot [N]
+        frame = sounding(stage.target, frames, stage.context[0], device)[frame]  # of the context
+        heard = self._listen(parts)[:, frame]  # [B, N, D]
         return x + heard[:, : history.shape[1]], place, heard
 
     def _context_rows(self, index, context, drop):

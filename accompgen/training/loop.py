@@ -31,7 +31,7 @@ from accompgen.training.flops import measured_peak, window_flops
 from accompgen.training.log import Log
 from accompgen.training.loss import stage_loss
 from accompgen.training.samples import Samples
-from accompgen.training.start import start_embeddings
+from accompgen.training.start import start_embeddings, start_weights
 from accompgen.training.stops import TrainingError, stop_signals
 
 
@@ -198,8 +198,11 @@ def _utilisation(engine, config, held_out, tokens):
 
 
 def _fresh_model(config, shards):
-    """The model at its start; its embeddings from the tokenizers of the shards where the configuration names them."""
+    """The model at its start: a trained one's weights, or embeddings from the tokenizers, where the configuration says so."""
     model = StageLM(config.model)
+    if config.start_from:
+        start_weights(model, config.start_from, shards.tokenizers)
+        return model
     given = {"semantic": config.semantic_tokenizer, "acoustic": config.acoustic_tokenizer}
     needed = {kind: given[kind] for kind in TOKENIZERS_OF[config.model.stage]}
     if not any(needed.values()):

@@ -1,4 +1,4 @@
-"""Where a stage's embeddings start: at what its tokens sound like, instead of at random.
+"""Where a stage starts: at the weights of a trained one, or with embeddings at what its tokens sound like, not at random.
 
 A unit of the semantic tokenizer is a centre in HuBERT's feature space, a code of the acoustic tokenizer a vector of a codebook.
 Tokens that sound alike then begin as neighbours, in the embedding and in the head that predicts them, and what is learned of
@@ -8,6 +8,7 @@ one is learned of the others: with little data, a voice's pitch need not be foun
 import torch
 
 from accompgen.checkpoint import TOKENIZERS_OF, CheckpointError, load_component
+from accompgen.config import StageConfig, from_dict, to_dict
 from accompgen.model.stage_lm import StageLM
 
 NOISE_SHARE = 0.5  # of the random start that stays, so that equal vectors can part
@@ -37,6 +38,29 @@ def start_embeddings(model: StageLM, tokenizers: dict[str, str]) -> None:
             rows = model.token_embedding.weight[offset : offset + stream.codebooks * stream.vocab]
             rows.mul_(NOISE_SHARE).add_(vectors.flatten(0, 1), alpha=0.02)
         model.heads.mul_(NOISE_SHARE).add_(vectors, alpha=0.02)  # the last stream is the target
+
+
+def start_weights(model: StageLM, directory: str, tokenizers: dict[str, str]) -> None:
+    """Give `model` the weights of a trained stage.
+
+    Args:
+        directory: component directory of the stage: `model/` or `snapshot/` of a run, or a stage of a checkpoint.
+        tokenizers: hashes of those that made the tokens to train on, "semantic" and "acoustic".
+
+    Raises:
+        CheckpointError: no such component, another model, or tokens that mean something else.
+    """
+    config, tensors = load_component(directory)
+    if not isinstance(config.get("stage"), dict):
+        raise CheckpointError(f"{directory} is no trained stage; give the directory model/ of a run or a stage of a checkpoint")
+    found, expected = to_dict(from_dict(StageConfig, config["stage"], directory)), to_dict(model.config)
+    for key, value in expected.items():
+        if found[key] != value:
+            raise CheckpointError(f"{directory} has {key} = {found[key]!r}, the model to train {value!r}; make them equal")
+    for kind in TOKENIZERS_OF[model.config.stage]:
+        if config["tokenizers"][kind] != tokenizers[kind]:
+            raise CheckpointError(f"{directory} was trained on tokens of another {kind} tokenizer than these shards hold")
+    model.load_state_dict(tensors)
 
 
 def _fit(grid, stream, width):

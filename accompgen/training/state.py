@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from accompgen.checkpoint import TOKENIZERS_OF, CheckpointError, save_component
+from accompgen.checkpoint import TOKENIZERS_OF, CheckpointError, component_hash, save_component
 from accompgen.config import ConfigError, TrainConfig, from_dict, to_dict
 from accompgen.training import engine as deepspeed_engine
 from accompgen.training.stops import TrainingError
@@ -20,7 +20,7 @@ from accompgen.training.stops import TrainingError
 FREE = ("steps", "minutes", "log_every", "validate_every", "validation_windows", "save_every", "device")
 FREE += ("tensorboard", "sample_windows", "peak_tflops")
 SHARED_OUT = ("batch_size", "accumulation")  # may change with the number of processes, the windows of a step may not
-NOT_TRAINING = ("model", "shards", "device", "semantic_tokenizer", "acoustic_tokenizer")  # not told again in a component
+NOT_TRAINING = ("model", "shards", "device", "semantic_tokenizer", "acoustic_tokenizer", "start_from")  # not of a component
 
 
 def claim(run_dir: Path, config: TrainConfig, rank: int = 0, world: int = 1) -> None:
@@ -37,6 +37,8 @@ def claim(run_dir: Path, config: TrainConfig, rank: int = 0, world: int = 1) -> 
         _compare(run_dir, from_dict(TrainConfig, found, str(path)), earlier_world, config, world)
     if rank == 0:
         run_dir.mkdir(parents=True, exist_ok=True)
+        for rest in [*run_dir.glob(".snapshot.*"), *run_dir.glob(".model.*")]:  # of a call that was killed while it wrote them
+            shutil.rmtree(rest, ignore_errors=True)
         write_text(path, json.dumps({**to_dict(config), "processes": world}, indent=2) + "\n")
 
 
@@ -154,6 +156,7 @@ def save_stage(directory: Path, model, config: TrainConfig, shards, step: int, v
         "vocal_noise": shards.index["vocal_noise"],
         "step": step,
         "seed": config.seed,
+        "started_from": component_hash(config.start_from) if config.start_from else None,
         "training": {key: value for key, value in to_dict(config).items() if key not in NOT_TRAINING},
         "training_hours": round(sum(s.blocks for s in shards.songs if s.split == "train") / 25 / 3600, 2),
         "validation": validation,
