@@ -149,8 +149,7 @@ class Ours:
     def _weigh(self):
         """Find out how many positions the cache holds behind the prompt, and how many bytes a step reads.
 
-        These are the decoder's weights, the heads of the codebooks that a step predicts, and of the cache what is filled halfway
-        through the steps.
+        Read are the decoder's weights, the heads that a step uses, and what of the cache is filled halfway through the steps.
         """
         model = self.model
         twice = {name: grid.repeat(2, 1, 1).to(self.device) for name, grid in self.context.items()}
