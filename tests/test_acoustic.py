@@ -1,5 +1,6 @@
 """The acoustic tokenizer: the real EnCodec's codes and waves, three formats of weights, chunks without seams."""
 
+import hashlib
 import math
 import pickle
 import shutil
@@ -11,7 +12,8 @@ import torch
 from accompgen.checkpoint import CheckpointError
 from accompgen.config import ConfigError, to_dict
 from accompgen.tokens import acoustic
-from accompgen.tokens.acoustic import AcousticTokenizer, CodecConfig, build_network
+from accompgen.tokens.acoustic import AcousticTokenizer
+from accompgen.tokens.encodec import CodecConfig, build_network
 
 GOLDEN = "encodec_24khz_tiny-5424a9e8.th"
 SIZES = [
@@ -180,13 +182,25 @@ class _Touch:
 
 
 def test_nothing_of_a_pickle_runs(tmp_path):
-    import hashlib
-
     content = pickle.dumps(_Touch(tmp_path / "ran"))
     path = tmp_path / f"encodec-{hashlib.sha256(content).hexdigest()[:8]}.th"
     path.write_bytes(content)
-    with pytest.raises(CheckpointError, match="not a plain file of tensors"):
+    with pytest.raises(CheckpointError, match="is not a file of torch.save"):
         AcousticTokenizer.load(path)
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("evil", ["of a class", "of torch", "cut"])
+def test_a_refused_file_is_described_in_our_words(tmp_path, evil):
+    """torch itself says how to load such a file without its protection."""
+    content = {"a": _Touch(tmp_path / "ran")} if evil == "of a class" else {"a": torch.hub.load}
+    torch.save({"a": torch.zeros(100)} if evil == "cut" else content, tmp_path / "new.th")
+    data = (tmp_path / "new.th").read_bytes()[: -200 if evil == "cut" else None]
+    path = tmp_path / f"encodec-{hashlib.sha256(data).hexdigest()[:8]}.th"
+    path.write_bytes(data)
+    with pytest.raises(CheckpointError, match="names (io.open|torch.hub.load), |not a file of|cannot be") as error:
+        AcousticTokenizer.load(path)
+    assert "weights_only" not in str(error.value) and "trust" not in str(error.value)
     assert not (tmp_path / "ran").exists()
 
 

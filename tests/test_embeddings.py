@@ -106,6 +106,10 @@ def test_altered_or_other_weight_files_are_refused(weights, tmp_path):
     torch.save({"features.0.weight": torch.zeros(3)}, tmp_path / "new.pth")
     digest = hashlib.sha256((tmp_path / "new.pth").read_bytes()).hexdigest()
     other = (tmp_path / "new.pth").rename(tmp_path / f"other-{digest[:8]}.pth")
+    torch.save({"a": torch.hub.load}, tmp_path / "evil.pth")  # torch itself says how to load it without protection
+    evil = tmp_path / f"vggish-{hashlib.sha256((tmp_path / 'evil.pth').read_bytes()).hexdigest()[:8]}.pth"
+    with pytest.raises(CheckpointError, match="names torch.hub.load, which is not on the list .* it was not run"):
+        vggish.load((tmp_path / "evil.pth").rename(evil))
     with pytest.raises(CheckpointError, match="does not hold VGGish"):
         find_embedding(other)
 

@@ -9,7 +9,8 @@ import torch
 
 from accompgen import audio
 from accompgen.config import ConfigError, from_dict, read_toml
-from accompgen.tokens.acoustic import AcousticTokenizer, CodecConfig, build_network
+from accompgen.tokens.acoustic import AcousticTokenizer
+from accompgen.tokens.encodec import CodecConfig, build_network
 from accompgen.training import codec_init
 from accompgen.training.codec import (
     CodecTraining,
@@ -41,7 +42,8 @@ def manifest(tmp_path_factory):
     for number, note in enumerate((220, 247, 262, 330, 392)):
         audio.write(folder / f"{number}.wav", np.stack([tone(note) + 0.5 * tone(1.5 * note)] * 2), 24000)
         split = "train" if number < 3 else "validation"
-        lines.append(json.dumps({"id": str(number), "accompaniment": f"{number}.wav", "split": split}))
+        files = {"vocal": f"{number}.wav", "accompaniment": f"{number}.wav"}
+        lines.append(json.dumps({"id": str(number), "split": split, "licence": "none", "seconds": 1.0, **files}))
     (folder / "manifest.jsonl").write_text("\n".join(lines) + "\n")
     return folder / "manifest.jsonl"
 
@@ -250,7 +252,8 @@ def test_run_directory_of_another_model_is_refused(manifest, tmp_path):
 
 
 def test_manifest_without_songs_of_a_split_is_refused(tmp_path):
-    (tmp_path / "manifest.jsonl").write_text('{"split": "test", "accompaniment": "a.wav"}\n')
+    song = {"id": "a", "split": "test", "licence": "none", "seconds": 1.0, "vocal": "v.wav", "accompaniment": "a.wav"}
+    (tmp_path / "manifest.jsonl").write_text(json.dumps(song) + "\n")
     with pytest.raises(ConfigError, match="no train songs"):
         train_codec(tiny_training(tmp_path / "manifest.jsonl"), tmp_path / "run")
     (tmp_path / "manifest.jsonl").write_text('{"split": "train"}\n')

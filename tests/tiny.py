@@ -6,7 +6,8 @@ import torch
 from accompgen.checkpoint import component_hash, save_component, write_checkpoint
 from accompgen.config import StageConfig, to_dict
 from accompgen.model.stage_lm import StageLM
-from accompgen.tokens.acoustic import AcousticTokenizer, CodecConfig, build_network
+from accompgen.tokens.acoustic import AcousticTokenizer
+from accompgen.tokens.encodec import CodecConfig, build_network
 from accompgen.tokens.hubert import Hubert, HubertConfig
 from accompgen.tokens.semantic import SemanticTokenizer
 

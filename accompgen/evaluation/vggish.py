@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from accompgen.checkpoint import CheckpointError, file_hash
+from accompgen.tokens.unpickle import UnsafeFileError, read_torch
 
 RATE = 16000
 FRAME_SAMPLES, HOP_SAMPLES, FFT = 400, 160, 512
@@ -86,9 +87,9 @@ def load(path, device="cpu") -> VGGish:
     if named is None or named[1] != found[:8]:
         raise CheckpointError(f"{path}: its sha256 begins with {found[:8]}, and its name must say so (published: 10086976)")
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises half a dozen types here; all mean the same to the user
-        raise CheckpointError(f"{path} is not a plain file of tensors: {str(error).splitlines()[0]}") from error
+        state = read_torch(path, ())
+    except UnsafeFileError as error:
+        raise CheckpointError(str(error)) from error
     with torch.device("meta"):
         network = VGGish()
     try:

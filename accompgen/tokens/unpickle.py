@@ -66,11 +66,17 @@ def read_torch(path, prefixes: tuple[str, ...] = FAIRSEQ_PREFIXES) -> dict:
             content = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, TypeError, AttributeError) as error:
         named = re.search(r"GLOBAL (\S+)", str(error))  # one of torch's own that torch does not read either, torch.hub.load say
-        reason = f"{path} cannot be read safely: {str(error).splitlines()[0]}"
+        reason = f"{path} cannot be read safely: {_own_words(error)}"
         raise UnsafeFileError(_refusal(path, named[1]) if named else reason) from error
     if not isinstance(content, dict):
         raise UnsafeFileError(f"{path} holds a {type(content).__name__}; expected the dictionary of a checkpoint")
     return content
+
+
+def _own_words(error):
+    """torch advises to load without its protection: that is not passed on."""
+    first = (str(error).splitlines() or [type(error).__name__])[0]
+    return "it is damaged, or holds more than tensors and plain values; fetch it again" if "weights_only" in first else first
 
 
 def _refusal(path, name):

@@ -23,7 +23,8 @@ import numpy as np
 import torch
 
 from accompgen.config import ConfigError, from_dict, to_dict
-from accompgen.tokens.acoustic import AcousticTokenizer, CodecConfig, build_network
+from accompgen.tokens.acoustic import AcousticTokenizer
+from accompgen.tokens.encodec import CodecConfig, build_network
 from accompgen.training.codec_figures import accompaniment_paths, codec_figures, evaluate_codec, read_mono
 from accompgen.training.codec_init import (
     quantize,

@@ -1,12 +1,12 @@
 """How much of the music survives the codec: SI-SDR, chroma and onset correlation of original and round trip."""
 
-import json
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from accompgen import audio
+from accompgen.data.songs import read_manifest
 from accompgen.tokens.acoustic import AcousticTokenizer
 
 RATE = AcousticTokenizer.sample_rate
@@ -14,22 +14,8 @@ CODEBOOKS = {"3kbps": 4, "6kbps": 8}  # with 1024 bins: the coarse codebooks alo
 
 
 def accompaniment_paths(manifest, split: str) -> list[Path]:
-    """Accompaniment files of one split of a manifest (JSONL), in its order.
-
-    Raises ValueError naming a line that is no song.
-    """
-    manifest, paths = Path(manifest), []
-    for number, line in enumerate(manifest.read_text(encoding="utf-8").splitlines(), 1):
-        if not line.strip():
-            continue
-        try:
-            song = json.loads(line)
-            if song["split"] == split:
-                paths.append(manifest.parent / song["accompaniment"])
-        except (ValueError, KeyError) as error:
-            expected = "expected JSON with `accompaniment` and `split`"
-            raise ValueError(f"{manifest}, line {number}: {error!r}; {expected}") from error
-    return paths
+    """Accompaniment files of one split of a manifest, in its order; mixtures have none. Raises ManifestError."""
+    return [song.accompaniment for song in read_manifest(manifest) if song.split == split and song.accompaniment]
 
 
 def read_mono(path) -> np.ndarray:

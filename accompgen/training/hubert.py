@@ -22,6 +22,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from accompgen.config import ConfigError, from_dict, read_toml, to_dict
+from accompgen.data.songs import read_manifest
 from accompgen.tokens import kmeans
 from accompgen.tokens.hubert import SAMPLE_RATE, Hubert, HubertConfig
 from accompgen.training import hubert_targets as targets
@@ -76,9 +77,7 @@ def read_config(path, overrides=()) -> HubertTrainConfig:
     return from_dict(HubertTrainConfig, read_toml(path, overrides), str(path))
 
 
-def train(
-    config: HubertTrainConfig, run_dir, stop_at: int | None = None, pause_after_minutes: float = 0.0
-) -> Path | None:
+def train(config: HubertTrainConfig, run_dir, stop_at: int | None = None, pause_after_minutes: float = 0.0) -> Path | None:
     """Train, or go on with, the run in `run_dir`; returns the tokenizer's component directory run_dir/model.
 
     Args:
@@ -161,17 +160,14 @@ def train(
 
 
 def _songs(manifest, split):
-    """Songs of a split: dicts with absolute paths of vocal, accompaniment and meta."""
-    manifest = Path(manifest)
+    """Songs of a split: dicts with the paths of vocal, accompaniment and meta."""
     try:
-        lines = manifest.read_text(encoding="utf-8").splitlines()
+        songs = [song for song in read_manifest(manifest) if song.split == split and song.vocal and song.meta]
     except OSError as error:
         raise ConfigError(f"cannot read the manifest {manifest}: {error.strerror}") from error
-    songs = [json.loads(line) for line in lines if line.strip()]
-    songs = [song for song in songs if song["split"] == split and song.get("vocal") and song.get("meta")]
     if not songs:
         raise ConfigError(f"{manifest} has no song of the split {split} with vocal, accompaniment and meta")
-    return [{key: manifest.parent / song[key] for key in (*PARTS, "meta")} for song in songs]
+    return [{key: getattr(song, key) for key in (*PARTS, "meta")} for song in songs]
 
 
 def _labelled(song, part, mean, deviation, centres):

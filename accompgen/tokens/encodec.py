@@ -1,0 +1,81 @@
+"""The network of the acoustic tokenizer: transformers.EncodecModel at 24 kHz, mono and causal, with plain weights."""
+
+from dataclasses import dataclass
+
+import torch
+
+from accompgen.config import ConfigError
+
+
+@dataclass(frozen=True)
+class CodecConfig:
+    """Sizes of an EnCodec. The defaults are those of the published 24 kHz model."""
+
+    filters: int = 32  # channels at 24 kHz; doubled at each of the four strides
+    latent: int = 128  # width of the latent and of the codes
+    codebooks: int = 32  # Q; each adds 75 * log2(bins) bit/s: 0.75 kbps with 1024 bins
+    bins: int = 1024  # codes per codebook, a power of 2
+    lstm_layers: int = 2  # 0: no LSTM
+    shortcut: bool = True  # residual blocks have a 1x1 convolution beside them, not the identity
+    pad_mode: str = "reflect"  # what stands before the first sample: reflect | constant (zeros)
+
+    sample_rate = 24000
+    ratios = (8, 5, 4, 2)
+    hop_samples = 320
+
+    def __post_init__(self):
+        for name in ("filters", "latent", "codebooks"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} is {getattr(self, name)}; expected 1 or more")
+        if self.bins < 2 or self.bins & (self.bins - 1):
+            raise ConfigError(f"bins is {self.bins}; expected a power of 2")
+        if self.filters % 2:
+            raise ConfigError(f"filters is {self.filters}; expected an even number, residual blocks halve it")
+        if self.lstm_layers < 0:
+            raise ConfigError(f"lstm_layers is {self.lstm_layers}; expected 0 or more")
+        if self.pad_mode not in ("reflect", "constant"):
+            raise ConfigError(f"pad_mode is {self.pad_mode!r}; expected 'reflect' or 'constant'")
+
+    @property
+    def kbps(self) -> float:
+        """Bit rate of one codebook in kbit/s."""
+        return 0.075 * (self.bins.bit_length() - 1)
+
+
+def build_network(config: CodecConfig) -> torch.nn.Module:
+    """A transformers.EncodecModel of these sizes, freshly initialised, with plain (not weight-normed) convolutions.
+
+    With `lstm_layers = 0` the two LSTM modules, which transformers always builds, are replaced by the identity.
+    """
+    try:
+        from transformers import EncodecConfig, EncodecModel
+    except ImportError as error:
+        raise ImportError(f"EnCodec needs transformers ({error}); pip install transformers") from error
+    from torch.nn.utils import parametrize
+
+    network = EncodecModel(
+        EncodecConfig(
+            target_bandwidths=[(config.codebooks + 1e-3) * config.kbps],  # makes it build that many codebooks
+            sampling_rate=config.sample_rate,
+            num_filters=config.filters,
+            hidden_size=config.latent,
+            upsampling_ratios=list(config.ratios),
+            num_lstm_layers=max(1, config.lstm_layers),
+            codebook_size=config.bins,
+            use_conv_shortcut=config.shortcut,
+            pad_mode=config.pad_mode,
+        )
+    )
+    for module in network.modules():
+        if parametrize.is_parametrized(module):
+            parametrize.remove_parametrizations(module, "weight")
+    if not config.lstm_layers:
+        for half in (network.encoder, network.decoder):
+            half.layers[lstm_index(half)] = torch.nn.Identity()
+    return network
+
+
+def lstm_index(half: torch.nn.Module) -> int:
+    """Where the LSTM (or the identity in its place) stands among the layers of an encoder or a decoder."""
+    is_lstm = (hasattr(layer, "lstm") or isinstance(layer, torch.nn.Identity) for layer in half.layers)
+    return next(index for index, found in enumerate(is_lstm) if found)
