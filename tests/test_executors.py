@@ -19,7 +19,7 @@ from tiny import sing
 
 from accompgen import audio
 from accompgen.cli import main
-from accompgen.data.executors import ExecutorError, run_tasks
+from accompgen.data.executors import WAITING_PER_WORKER, ExecutorError, run_tasks
 from accompgen.data.prepare import prepare
 from accompgen.data.segments import PrepareConfig
 
@@ -51,6 +51,23 @@ def test_processes_of_one_thread_each_do_every_task_once():
     assert sorted((int(name), result[0]) for name, result in found) == [(number, number**2) for number in range(6)]
     assert os.getpid() not in {result[1] for _, result in found}
     assert {result[2] for _, result in found} == {1}
+
+
+def test_tasks_wait_where_they_are_until_a_worker_is_near():
+    """Of a million songs, a few dozen are in the hands of the pool: those that are worked at, and the next ones."""
+
+    class Counted(dict):
+        taken = 0
+
+        def items(self):
+            for item in super().items():
+                Counted.taken += 1
+                yield item
+
+    tasks = Counted({str(number): (number,) for number in range(200)})
+    for done, _ in enumerate(run_tasks(Square(), tasks, workers=2), 1):
+        assert Counted.taken < done + 2 * (1 + WAITING_PER_WORKER)
+    assert done == 200
 
 
 def test_an_error_and_a_killed_worker_end_the_run_by_name():

@@ -9,13 +9,13 @@ again.
 import multiprocessing
 import os
 import threading
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from functools import lru_cache
 
 EXECUTORS = ("local", "ray")
 RETRIES = 5  # how often Ray repeats a task whose worker or machine was lost
-WAITING_PER_WORKER = 4  # tasks handed to Ray beyond those that run, so that a million of them do not sit in memory
+WAITING_PER_WORKER = 4  # tasks handed on beyond those that run, so that a million of them do not sit in memory
 
 
 class ExecutorError(RuntimeError):
@@ -62,10 +62,15 @@ def run_tasks(job, tasks: dict, executor: str = "local", workers: int | None = N
 def _by_processes(job, tasks, workers):
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(min(workers, len(tasks)), spawn, initializer=_start_worker) as pool:
-        futures = {pool.submit(_work, job, task): name for name, task in tasks.items()}
+        limit, left, futures = workers * (1 + WAITING_PER_WORKER), iter(tasks.items()), {}
         try:
-            for future in as_completed(futures):
-                yield futures.pop(future), future.result()
+            while True:
+                while len(futures) < limit and (item := next(left, None)) is not None:
+                    futures[pool.submit(_work, job, item[1])] = item[0]
+                if not futures:
+                    return
+                for done in wait(futures, return_when=FIRST_COMPLETED).done:
+                    yield futures.pop(done), done.result()
         except BrokenProcessPool as error:
             raise ExecutorError(
                 "a worker process died, perhaps for want of memory; what was finished is kept: call again, with fewer workers"
