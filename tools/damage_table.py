@@ -19,7 +19,7 @@ from accompgen.evaluation.report import COLUMNS, show, write_results
 
 SHOWN = (
     "fad", "fad_infinity", "kad", "fad_mix", "apa", "beat_f1", "onset_f1", "tempo_error_percent", "chroma_reference",
-    "chroma_vocal", "chord_tone_share", "key_agreement", "flagged",
+    "chroma_vocal", "chord_tone_share", "key_agreement", "drums", "bass", "chords", "flagged",
 )  # fmt: skip
 
 

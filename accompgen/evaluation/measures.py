@@ -31,16 +31,21 @@ def chord_shares(mono: np.ndarray, plan: Plan, annotation: dict) -> list[float |
     return [harmony.chord_tone_share(window, piece["chords"]) for window, piece in zip(windows, pieces)]
 
 
-def compare(system: dict, vocal: dict, reference: dict, plan: Plan, annotation: dict) -> dict[str, float | None]:
-    """The song's measures: means over its windows, None where no window has one; the key is that of all windows together.
+def compare_windows(system: dict, vocal: dict, reference: dict, plan: Plan, annotation: dict) -> list[dict]:
+    """The measures of each window, None where it has none.
 
-    Beats, tempo and key are taken from the annotation where it has them, else from what is heard in the reference.
+    Beats and tempo are taken from the annotation where it has them, else from what is heard in the reference.
     """
-    rows = [
+    return [
         _compare_window(system, vocal, reference, i, clip_annotation(annotation, i * plan.seconds, (i + 1) * plan.seconds))
         for i in range(plan.count)
     ]
-    scores = {name: _mean([row[name] for row in rows]) for name in rows[0]}
+
+
+def compare(windows: list[dict], system: dict, reference: dict, plan: Plan, annotation: dict) -> dict[str, float | None]:
+    """The song's measures: means over its windows, None where no window has one; the key is that of all windows together,
+    against the annotated one, else the reference's."""
+    scores = {name: mean([row[name] for row in windows]) for name in windows[0]}
     expected_key = annotation.get("key") or _key(reference, plan)
     return scores | {"key_agreement": harmony.key_agreement(_key(system, plan), expected_key)}
 
@@ -64,6 +69,7 @@ def _compare_window(system, vocal, reference, index, annotation):
     }
 
 
-def _mean(values):
+def mean(values) -> float | None:
+    """Of the values that are not None; None where all are."""
     there = [value for value in values if value is not None]
     return float(np.mean(there)) if there else None

@@ -9,7 +9,7 @@ import numpy as np
 
 from accompgen import audio
 from accompgen.evaluation import folders, listen, pictures
-from accompgen.evaluation.report import COLUMNS, SANITY, cell, columns, conditions, show
+from accompgen.evaluation.report import COLUMNS, MINUTE, SANITY, cell, columns, conditions, show
 from accompgen.evaluation.tracks import levelled
 
 EACH = 10  # so many of the worst and so many of the best songs can be heard
@@ -49,7 +49,7 @@ def write_page(results: dict, systems: dict, vocals, out, row: str | None = None
         heard[name] = _song(name, results["songs"][row][name], vocal_files[name], files[name], seconds)
     parts = {
         "TITLE": f"Evaluation of {html.escape(', '.join(systems))}",
-        "TABLE": _table(results, columns(results)) + _sanity(results),
+        "TABLE": _table(results, columns(results)) + _sanity(results) + _minutes(results.get("minutes")),
         "CONDITIONS": _list(conditions(results)),
         "MISSING": _section("What is missing", results["problems"]) + _section("Notes", results["notes"]),
         "ROW": html.escape(row),
@@ -86,6 +86,21 @@ def _cell(result, decimals):
 def _sanity(results):
     shown = columns(results, SANITY)
     return f"<h3>Sanity, means over the files</h3>{_table(results, shown)}" if shown else ""
+
+
+def _minutes(found):
+    if not found:
+        return ""
+    heads = "".join(f"<th>{heading}</th>" for heading, _, _ in MINUTE.values())
+    body = "".join(
+        f"<tr><th>{html.escape(row)}</th><td>{number}</td>"
+        + "".join(f"<td>{show(values[name], decimals)}</td>" for name, (_, decimals, _) in MINUTE.items())
+        + "</tr>"
+        for row, minutes in found.items()
+        for number, values in enumerate(minutes, 1)
+    )
+    table = f"<table><tr><th>row</th><th>minute</th>{heads}</tr>{body}</table>"
+    return f"<h3>Minute by minute, means over the songs of 2 minutes or more</h3><div class=wide>{table}</div>"
 
 
 def _list(lines):

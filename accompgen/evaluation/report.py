@@ -13,14 +13,18 @@ COLUMNS = {
     "tempo_error_percent": ("tempo error %", 2, -1), "tempo_octave_errors": ("octave errors", 2, -1),
     "chroma_reference": ("chroma to reference", 3, 1), "chroma_vocal": ("chroma to vocal", 3, 1),
     "chord_tone_share": ("chord tones", 3, 1), "key_agreement": ("key", 2, 1), "cocola": ("COCOLA", 2, 1),
-    "flagged": ("flagged", 2, -1),
+    "drums": ("drums", 2, 1), "bass": ("bass", 2, 1), "chords": ("chords", 2, 1), "flagged": ("flagged", 2, -1),
 }  # fmt: skip
 SANITY = {
     "silence_share": ("silence", 2, 0), "clipped_share": ("clipped", 4, 0), "loudness_lufs": ("LUFS", 1, 0),
     "dc_offset": ("DC", 4, 0), "length_error_seconds": ("length error s", 2, 0), "repetition": ("repetition", 2, 0),
     "held_share": ("held", 2, 0), "flatness": ("flatness", 3, 0),
 }  # fmt: skip
-
+MINUTE = {
+    name: (COLUMNS | SANITY)[name]
+    for name in ("chord_tone_share", "chroma_vocal", "chroma_reference", "beat_f1", "drums", "bass", "chords", "loudness_lufs",
+                 "flatness", "silence_share", "held_share")
+}  # fmt: skip
 
 FORMAT = "accompgen-evaluation"
 
@@ -75,6 +79,8 @@ def table(results: dict) -> str:
     faults = columns(results, SANITY)
     if faults:
         parts += ["Sanity, means over the files:", _rows(results, faults)]
+    if results.get("minutes"):
+        parts += ["Minute by minute, means over the songs of 2 minutes or more:", _minutes(results["minutes"])]
     parts.append("\n".join(f"- {line}" for line in conditions(results)))
     for title, lines in (("What is missing", results["problems"]), ("Notes", results["notes"])):
         if lines:
@@ -85,11 +91,25 @@ def table(results: dict) -> str:
 def _rows(results, shown):
     arrows = {1: " (high)", -1: " (low)", 0: ""}
     headings = ["row", "songs", *(heading + arrows[good] for heading, _, good in shown.values())]
-    lines = [f"| {' | '.join(headings)} |", "|" + "---|" * len(headings)]
+    lines = markdown_head(headings)
     for name, row in results["rows"].items():
         cells = [cell(row.get(metric), decimals) for metric, (_, decimals, _) in shown.items()]
         lines.append(f"| {' | '.join([name, str(len(results['songs'].get(name, {})) or '-'), *cells])} |")
     return "\n".join(lines)
+
+
+def _minutes(found):
+    lines = markdown_head(["row", "minute", "songs", *(heading for heading, _, _ in MINUTE.values())])
+    for row, minutes in found.items():
+        for number, values in enumerate(minutes, 1):
+            cells = [show(values[name], decimals) for name, (_, decimals, _) in MINUTE.items()]
+            lines.append(f"| {' | '.join([row, str(number), str(values['songs']), *cells])} |")
+    return "\n".join(lines)
+
+
+def markdown_head(headings: list[str]) -> list[str]:
+    """The first two lines of a table in Markdown."""
+    return [f"| {' | '.join(headings)} |", "|" + "---|" * len(headings)]
 
 
 def conditions(results: dict) -> list[str]:
@@ -110,6 +130,8 @@ def conditions(results: dict) -> list[str]:
     if "rhythm" in settings["metrics"]:
         source = f"annotated beats for {data['annotated']} of {data['songs']} songs, else tracked on the reference"
         lines.append(f"beats: tracker {results['tracker']['name']}, {source}; a bare click track scores 1 here")
+    if "band" in settings["metrics"]:
+        lines.append("drums, bass, chords: share of the seconds in which their range is heard; read it beside truth")
     if results.get("cocola"):
         lines.append(f"COCOLA: weights {results['cocola'][:12]}; read it beside truth and shuffled, it has no scale of its own")
     versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items() if version)

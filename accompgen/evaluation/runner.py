@@ -11,13 +11,13 @@ import platform
 from dataclasses import asdict, dataclass
 
 from accompgen import checkpoint
-from accompgen.evaluation import beats, coherence, distances, folders, measures, sanity, sets, tracks
+from accompgen.evaluation import beats, coherence, distances, folders, measures, minutes, sanity, sets, tracks
 from accompgen.evaluation.cache import Cache
 from accompgen.evaluation.embeddings import find_embedding
 from accompgen.evaluation.folders import EvaluationError, Report, plan_windows
 from accompgen.evaluation.report import FORMAT
 
-METRICS = ("fad", "kad", "apa", "rhythm", "harmony", "sanity")
+METRICS = ("fad", "kad", "apa", "rhythm", "harmony", "band", "sanity")
 SILENT_ROW = "every file of this row is silent"
 
 
@@ -68,7 +68,8 @@ def evaluate(
 
     Returns:
         plain values: settings, data, versions, embedding; rows -> metrics (value, low, high, n, songs, ...); songs ->
-        per-song measures of each row; problems and notes, a line each.
+        per-song measures of each row; minutes -> row -> means over songs of 2 minutes or more, minute by minute; problems and
+        notes, a line each.
 
     Raises:
         EvaluationError: nothing to score. checkpoint.CheckpointError: no such embedding. ValueError: a setting out of
@@ -91,10 +92,11 @@ def evaluate(
     entries = _entries(vocals, reference, annotations, settings, cache, report)
     files = {name: _row_files(name, folder, entries, cache, report) for name, folder in systems.items()}
     work = [(row, entry) for row in files for entry in entries if entry.name in files[row]]
-    songs = {row: {} for row in files}
+    songs, long = {row: {} for row in files}, {row: [] for row in files}
     for row, entry in folders.bar(work, progress, "listening"):
         track = files[row][entry.name]
-        songs[row][entry.name] = _score_song(track, entry, settings, listener, cache, report)
+        songs[row][entry.name], by_minute = _score_song(track, entry, settings, listener, cache, report)
+        long[row] += [by_minute] if by_minute else []
         if judge:
             score = tracks.cocola_score(track, entry.vocal, entry.plan, judge, judge_identity, cache)
             songs[row][entry.name]["cocola"] = score
@@ -118,7 +120,8 @@ def evaluate(
                  "annotated": sum(bool(entry.annotation) for entry in entries),
                  "rows": {row: _folder_hash(files[row].values()) for row in files}},
         "versions": _versions(),
-        "rows": rows, "songs": songs, "problems": report.problems, "notes": report.notes,
+        "rows": rows, "songs": songs, "minutes": {row: minutes.means(found) for row, found in long.items() if found},
+        "problems": report.problems, "notes": report.notes,
     }  # fmt: skip
 
 
@@ -213,29 +216,35 @@ def _row_files(row, folder, entries, cache, report):
 
 
 def _score_song(track, entry, settings, listener, cache, report):
-    """All measures of one song of one row."""
-    scores = {}
+    """All measures of one song of one row, and those of its minutes where it is a long one."""
+    scores, plan = {}, entry.plan
     if "sanity" in settings.metrics:
         scores |= tracks.sanity_of(track, entry.vocal.seconds, cache)
         scores["flags"] = sanity.flags(scores)
         scores["flagged"] = float(bool(scores["flags"]))
-    if listener:
-        heard = [
-            tracks.analysis(part, entry.plan, listener, settings.tracker, cache)
-            for part in (track, entry.vocal, entry.reference)
-        ]
-        compared = measures.compare(*heard, entry.plan, entry.annotation)
-        compared["chord_tone_share"] = None
-        if entry.annotation.get("chords"):
-            try:
-                compared["chord_tone_share"] = tracks.chord_tone_share(track, entry.plan, entry.annotation, cache)
-            except ValueError as error:
-                report.problem(f"{entry.name}: {error}")
-        wanted = (measures.RHYTHM if "rhythm" in settings.metrics else ()) + (
-            measures.HARMONY if "harmony" in settings.metrics else ()
-        )
-        scores |= {name: compared[name] for name in wanted}
-    return scores
+    if "band" in settings.metrics:
+        scores |= tracks.band_of(track, cache)
+    if not listener:
+        return scores, None
+    heard = [tracks.analysis(part, plan, listener, settings.tracker, cache) for part in (track, entry.vocal, entry.reference)]
+    windows = measures.compare_windows(*heard, plan, entry.annotation)
+    shares = [None] * plan.count
+    if entry.annotation.get("chords"):
+        try:
+            shares = tracks.chord_shares(track, plan, entry.annotation, cache)
+        except ValueError as error:
+            report.problem(f"{entry.name}: {error}")
+    for window, share in zip(windows, shares):
+        window["chord_tone_share"] = share
+    compared = measures.compare(windows, heard[0], heard[2], plan, entry.annotation)
+    wanted = (measures.RHYTHM if "rhythm" in settings.metrics else ()) + (
+        measures.HARMONY if "harmony" in settings.metrics else ()
+    )
+    scores |= {name: compared[name] for name in wanted}
+    if plan.seconds * plan.count < minutes.LONG_SECONDS:
+        return scores, None
+    sounds = tracks.minutes_of(track, plan.seconds * plan.count, cache)
+    return scores, [a | b for a, b in zip(minutes.of_windows(windows, plan), sounds)]
 
 
 def _means(songs, seed):

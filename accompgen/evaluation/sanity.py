@@ -30,21 +30,29 @@ def check(wav: np.ndarray, rate: int, expected_seconds: float) -> dict[str, floa
         held_share: share of the sounding time in which the spectrum is that of 0.5 and of 1 s ago, up to its level.
         flatness: median spectral flatness of sounding frames; 0.56 for white noise, near 0 for tones. None for silence.
     """
-    mono = audio.resample(audio.to_mono(wav), rate, RATE)
-    power, bands = _spectra(mono)
-    loud = _frame_rms(mono, len(power)) > SILENT_RMS
+    found, bands, loud = _texture(audio.resample(audio.to_mono(wav), rate, RATE))
     loudness, peak = audio.loudness(wav, rate), audio.decibel(audio.peak(wav))
-    return {
-        "silence_share": float(1 - loud.mean()),
+    return found | {
         "clipped_share": clipped_share(wav),
         "loudness_lufs": loudness if np.isfinite(loudness) else None,
         "peak_dbfs": peak if np.isfinite(peak) else None,
         "dc_offset": float(np.abs(wav.mean(axis=1, dtype=np.float64)).max()),
         "length_error_seconds": float(abs(wav.shape[1] / rate - expected_seconds)),
         "repetition": repetition(bands, loud),
-        "held_share": held_share(bands, loud),
-        "flatness": flatness(power[loud]),
     }
+
+
+def texture(mono: np.ndarray) -> dict[str, float | None]:
+    """silence_share, held_share and flatness of sound [T] at 24 kHz, as in `check`."""
+    return _texture(mono)[0]
+
+
+def _texture(mono):
+    power, bands = _spectra(mono)
+    loud = _frame_rms(mono, len(power)) > SILENT_RMS
+    silence = float(1 - loud.mean())
+    found = {"silence_share": silence, "held_share": held_share(bands, loud), "flatness": flatness(power[loud])}
+    return found, bands, loud
 
 
 def flags(measures: dict) -> list[str]:

@@ -7,8 +7,8 @@ import numpy as np
 
 from accompgen import audio
 from accompgen.checkpoint import file_hash
+from accompgen.evaluation import band, coherence, folders, listen, measures, minutes, sanity
 from accompgen.evaluation import cache as caches
-from accompgen.evaluation import coherence, folders, listen, measures, sanity
 
 MIX_LUFS = -23.0  # vocal and accompaniment are brought to this before they are mixed
 
@@ -59,12 +59,21 @@ def analysis(track, plan, tracker, tracker_identity, cache) -> dict[str, np.ndar
     return caches.read(cache.arrays(name, lambda: measures.analyse(track.mono(listen.RATE), plan, tracker)))
 
 
-def chord_tone_share(track, plan, annotation, cache) -> float | None:
-    """Mean of `measures.chord_shares` over the windows that have one."""
+def chord_shares(track, plan, annotation, cache) -> list[float | None]:
+    """`measures.chord_shares` of a track."""
     name = caches.key("chords", track.digest, [plan.seconds, plan.count], annotation["chords"])
-    shares = cache.values(name, lambda: measures.chord_shares(track.mono(listen.RATE), plan, annotation))
-    shares = [share for share in shares if share is not None]
-    return float(np.mean(shares)) if shares else None
+    return cache.values(name, lambda: measures.chord_shares(track.mono(listen.RATE), plan, annotation))
+
+
+def band_of(track, cache) -> dict[str, float]:
+    """`band.presence` of the whole file."""
+    return cache.values(caches.key("band", track.digest, band.LIMITS), lambda: band.presence(track.mono(listen.RATE)))
+
+
+def minutes_of(track, seconds, cache) -> list[dict]:
+    """`minutes.of_sound` of a track."""
+    name = caches.key("minutes", track.digest, seconds, band.LIMITS)
+    return cache.values(name, lambda: minutes.of_sound(track.mono(listen.RATE), seconds))
 
 
 def sanity_of(track, expected_seconds, cache) -> dict:

@@ -1,0 +1,86 @@
+"""Who plays and how it lasts: parts that are there are found, others are not, and a song that dies shows it."""
+
+import numpy as np
+import pytest
+
+from accompgen.evaluation import band, measures, minutes
+from accompgen.evaluation.folders import Plan
+from accompgen.evaluation.listen import RATE
+
+SECONDS = 4
+TIME = np.arange(SECONDS * RATE) / RATE
+RNG = np.random.default_rng(0)
+
+
+def tones(*hertz, level=0.1):
+    return (level * sum(np.sin(2 * np.pi * f * TIME) for f in hertz)).astype(np.float32)
+
+
+def strokes(low, high, fall, level):
+    """Bursts of noise between two frequencies, twice a second, that fall by e in `fall` seconds."""
+    wav = np.zeros(len(TIME), np.float32)
+    spectrum = np.fft.rfft(RNG.normal(size=RATE // 2))
+    hertz = np.fft.rfftfreq(RATE // 2, 1 / RATE)
+    burst = np.fft.irfft(spectrum * ((hertz > low) & (hertz < high))) * np.exp(-np.arange(RATE // 2) / RATE / fall)
+    for start in range(RATE // 8, len(wav) - RATE // 2, RATE // 2):
+        wav[start : start + RATE // 2] += level * burst
+    return wav
+
+
+BASS, CHORD = tones(55, 110), tones(220, 277.2, 329.6, level=0.05)
+HAT, KICK = strokes(5000, 11000, 0.03, 0.3), strokes(40, 90, 0.04, 3.0)
+
+
+@pytest.mark.parametrize(
+    "wav, expected",
+    [
+        (BASS + CHORD + HAT + KICK, (1, 1, 1)),
+        (BASS + CHORD, (0, 1, 1)),
+        (CHORD + HAT, (1, 0, 1)),
+        (BASS + HAT, (1, 1, 0)),
+        (HAT + KICK, (1, 0, 0)),  # a bass drum is no bass
+        (0.1 * RNG.normal(size=len(TIME)), (0, 0, 0)),
+        (0 * TIME, (0, 0, 0)),
+        (1e-4 * (BASS + CHORD + HAT), (0, 0, 0)),  # below -60 dBFS
+    ],
+    ids=["all", "no drums", "no bass", "no chords", "drums alone", "noise", "silence", "too soft"],
+)
+def test_parts_that_sound_are_found(wav, expected):
+    assert tuple(round(value) for value in band.presence(wav).values()) == expected
+    assert all(value in (0, 1) or 0.2 < abs(value - 0.5) for value in band.presence(wav).values())
+
+
+def test_shares_are_those_of_the_seconds_and_not_of_the_level():
+    half = np.where(TIME < SECONDS / 2, BASS + CHORD, CHORD)
+    assert band.presence(half) == {"drums": 0, "bass": 0.5, "chords": 1}
+    assert band.presence(0.1 * half) == band.presence(half)
+    assert band.presence(np.zeros(10)) == {"drums": 0, "bass": 0, "chords": 0}
+
+
+def test_tones_measure_themselves():
+    heard = band.features(tones(100, level=0.5))
+    np.testing.assert_allclose(heard["level"], 0.5 / np.sqrt(2), rtol=1e-3)
+    np.testing.assert_allclose(heard["bass"][1:-1], 0, atol=0.1)  # all of the power
+
+
+def test_a_song_that_dies_shows_it_minute_by_minute():
+    seconds = 150
+    loud = np.tile(BASS + CHORD, -(-seconds * RATE // len(TIME)))[: seconds * RATE]
+    loud[90 * RATE :] = 0
+    found = minutes.of_sound(loud, seconds)
+    assert [row["bass"] for row in found] == [1, 0.5, 0]
+    assert [round(row["silence_share"], 1) for row in found] == [0, 0.5, 1]
+    assert found[0]["loudness_lufs"] > -30 and found[2]["loudness_lufs"] is None
+    assert minutes.count(150) == 3 and minutes.count(149) == 2 and minutes.count(80) == 1 and minutes.count(5) == 1
+    assert minutes.count(140) == 2  # the rest is too short for a minute
+
+
+def test_windows_belong_to_the_minute_in_which_they_begin():
+    windows = [dict.fromkeys(minutes.FROM_WINDOWS, float(i)) for i in range(9)]
+    windows[8]["beat_f1"] = None
+    rows = minutes.of_windows(windows, Plan(20, 9))
+    assert [row["chroma_vocal"] for row in rows] == [1, 4, 7]
+    assert rows[2]["beat_f1"] == 6.5
+    both = minutes.means([rows, rows[:2]])
+    assert [row["songs"] for row in both] == [2, 2, 1] and both[0]["chroma_vocal"] == 1
+    assert measures.mean([None]) is None and minutes.means([]) == []
