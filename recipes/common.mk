@@ -1,55 +1,115 @@
-# Shared by all recipes: the dials, and the way from token shards to a checkpoint and its figures.
-# A recipe sets SONGS (its manifest) and includes this file. Targets are files; every rule is one call of accompgen.
+# Shared by all recipes: the dials, and the way from songs to a checkpoint. Targets are files; every rule is one call of accompgen.
+#
+# A recipe sets SONGS (its manifest) and includes this file, then evaluate.mk. What it may set before: SIZE, CONF, TOKENIZERS, ABOUT.
 
 ROOT      := $(abspath $(dir $(lastword $(MAKEFILE_LIST)))/..)
 VENV      ?= $(ROOT)/.venv
-ACCOMPGEN ?= $(VENV)/bin/accompgen
+PYTHON    ?= $(VENV)/bin/python
+ACCOMPGEN ?= $(PYTHON) -m accompgen
 
-SIZE    ?= pocket#     tiny | pocket: the folder conf/SIZE
-DEVICE  ?= auto#       auto | cpu | cuda
-WORKERS ?= 2#          processes that render and tokenise
-SET     ?=#            more settings for the trainings, as key=value
-WORK    ?= work/$(SIZE)
-CONF    := conf/$(SIZE)
+# where and how much
+SIZE     ?= pocket#  tiny | pocket | base: the folder of configurations
+WORK     ?= work/$(SIZE)
+DEVICE   ?= auto#    auto | cpu | cuda
+SET      ?=#         more settings for the trainings, as key=value
+AUGMENT  ?=#         a TOML file: copies of the training songs, changed (docs/data.md)
+PAUSE    ?=#         minutes after which make stops, everything saved; the same make goes on
+# on what
+EXECUTOR ?= local#   local | ray: who prepares and tokenises
+WORKERS  ?= $(if $(filter ray,$(EXECUTOR)),,2)# processes that do; with ray, all of the cluster
+GPUS     ?= 1#       processes a stage is trained by, on this machine or on each of HOSTFILE's
+HOSTFILE ?=#         deepspeed's: one line a machine, such as "node1 slots=8"
+# published tokenizers, where the size trains none of its own: a name that `accompgen fetch` knows, or a path
+HUBERT   ?= hubert-base
+LAYER    ?= 9
+KMEANS   ?=#         published centres; without them, units are fitted to the training songs
+ENCODEC  ?= encodec-24khz
 
-RUNS       := $(WORK)/hubert $(WORK)/codec $(WORK)/semantic $(WORK)/coarse $(WORK)/fine
-SEMANTIC   := $(WORK)/hubert/model/config.json
-ACOUSTIC   := $(WORK)/codec/model/config.json
+CONF       ?= conf/$(SIZE)
+TOKENIZERS ?= $(if $(wildcard $(CONF)/hubert.toml),own,published)
+UNITS      := $(shell sed -n 's/^semantic_vocab *= *//p' $(CONF)/semantic.toml)
+
+ifeq ($(TOKENIZERS),own)
+SEMANTIC := $(WORK)/hubert/model
+ACOUSTIC := $(WORK)/codec/model
+else
+SEMANTIC := $(WORK)/semantic_tokenizer
+ACOUSTIC := $(WORK)/acoustic_tokenizer
+endif
+TOKENIZED  := $(SEMANTIC)/config.json $(ACOUSTIC)/config.json
 SHARDS     := $(WORK)/shards/index.json
 STAGES     := $(foreach stage,semantic coarse fine,$(WORK)/$(stage)/model/config.json)
 CHECKPOINT := $(WORK)/checkpoint/config.json
 
-.DEFAULT_GOAL := help
+ifneq ($(PAUSE),)
+DEADLINE := $(shell awk "BEGIN { print $$(date +%s) + int(60 * $(PAUSE)) }")
+LEFT      = $$(( $(DEADLINE) - $$(date +%s) ))
+IN_TIME   = @[ $(LEFT) -gt 0 ] || { echo '$(PAUSE) minutes are over: the same make goes on from here' >&2; exit 75; }
+SLICE     = timeout $(LEFT)
+PAUSED    = --pause $$(awk "BEGIN { print $(LEFT) / 60 }")
+endif
+SPREAD    = --executor $(EXECUTOR) $(if $(WORKERS),--workers $(WORKERS))
+ON_DEVICE = $(if $(filter cuda,$(DEVICE)),--device cuda)
+LAUNCH    = $(if $(HOSTFILE),$(VENV)/bin/deepspeed --hostfile '$(HOSTFILE)' --num_gpus $(GPUS) --module accompgen,$(if \
+	$(filter-out 1,$(GPUS)),$(PYTHON) -m torch.distributed.run --standalone --nproc-per-node $(GPUS) -m accompgen,$(ACCOMPGEN)))
+TRAINING  = --run-dir $(WORK)/$* --set device=$(DEVICE) $(TRAIN_SET) $(foreach s,$(SET),--set $(s)) $(PAUSED)
+# a training that was stopped has saved, and has not written model/: make must not go on with the next step
+ENDED     = @[ -f $@ ] && touch $@ || { echo '$(WORK)/$* is not at its end yet: the same make goes on from here' >&2; exit 75; }
+
 .DELETE_ON_ERROR:
-.PHONY: help all songs tokenizers shards stages checkpoint
+.PHONY: help all songs tokenizers shards stages train checkpoint
+.DEFAULT_GOAL := $(if $(CHOSEN),all,help)
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '!seen[$$1]++ {printf "  make %-12s %s\n", $$1, $$2}'
 	@echo
-	@echo '  dials: SIZE=$(SIZE) DEVICE=$(DEVICE) WORKERS=$(WORKERS) WORK=$(WORK)'
+	@echo '  dials: SIZE=$(SIZE) WORK=$(WORK) DEVICE=$(DEVICE) GPUS=$(GPUS) HOSTFILE=$(HOSTFILE) PAUSE=$(PAUSE)'
+	@echo '         EXECUTOR=$(EXECUTOR) WORKERS=$(WORKERS) AUGMENT=$(AUGMENT) SET=$(SET)'
+	@echo '         HUBERT=$(HUBERT) LAYER=$(LAYER) KMEANS=$(KMEANS) ENCODEC=$(ENCODEC)'
 
-all: checkpoint  ## everything, from songs to the checkpoint
+all: checkpoint evaluate  ## everything, from songs to the table of scores
 songs: $(SONGS)  ## the songs and their manifest
-tokenizers: $(SEMANTIC) $(ACOUSTIC)  ## the semantic and the acoustic tokenizer
+tokenizers: $(TOKENIZED)  ## the semantic and the acoustic tokenizer
 shards: $(SHARDS)  ## the songs as tokens
 stages: $(STAGES)  ## the three transformers
+train: stages  ## the same
 checkpoint: $(CHECKPOINT)  ## the exported checkpoint directory
 
-$(WORK)/%/model/config.json: $(CONF)/%.toml
-	$(ACCOMPGEN) train $< --run $(WORK)/$* --set device=$(DEVICE) $(TRAIN_SET) $(foreach s,$(SET),--set $(s))
+# ---- tokenizers: trained here, or published ----
 
-$(SEMANTIC) $(ACOUSTIC): $(SONGS)
-$(SEMANTIC) $(ACOUSTIC): TRAIN_SET = --set manifest=$(SONGS)
-$(STAGES): $(SHARDS)
-$(STAGES): TRAIN_SET = --set shards=$(WORK)/shards --set semantic_tokenizer=$(dir $(SEMANTIC)) --set acoustic_tokenizer=$(dir $(ACOUSTIC))
+$(WORK)/hubert/model/config.json $(WORK)/codec/model/config.json: $(WORK)/%/model/config.json: $(CONF)/%.toml $(SONGS)
+	$(IN_TIME)
+	$(ACCOMPGEN) train $< $(TRAINING)
+	$(ENDED)
 
-$(SHARDS): $(SONGS) $(SEMANTIC) $(ACOUSTIC)
-	$(ACCOMPGEN) tokenize $(SONGS) -o $(@D) --semantic-tokenizer $(dir $(SEMANTIC)) --acoustic-tokenizer $(dir $(ACOUSTIC)) \
-		--workers $(WORKERS)
+$(WORK)/hubert/model/config.json $(WORK)/codec/model/config.json: TRAIN_SET = --set manifest=$(SONGS)
 
-$(CHECKPOINT): $(SEMANTIC) $(ACOUSTIC) $(STAGES)
-	$(ACCOMPGEN) export $(RUNS) -o $(@D) --force $(ABOUT)
+$(WORK)/semantic_tokenizer/config.json: $(if $(KMEANS),,$(SONGS))
+	$(IN_TIME)
+	$(SLICE) $(ACCOMPGEN) adopt hubert '$(HUBERT)' -o $(@D) --layer $(LAYER) $(if $(KMEANS),--kmeans '$(KMEANS)',--songs $(SONGS)) \
+		--units $(UNITS) $(SPREAD) $(ON_DEVICE) --force
+	@touch $@
+
+$(WORK)/acoustic_tokenizer/config.json:
+	$(IN_TIME)
+	$(SLICE) $(ACCOMPGEN) adopt encodec '$(ENCODEC)' -o $(@D) --force
+
+# ---- tokens, stages, checkpoint ----
+
+$(SHARDS): $(SONGS) $(TOKENIZED) $(AUGMENT)
+	$(IN_TIME)
+	$(SLICE) $(ACCOMPGEN) tokenize $(SONGS) -o $(@D) --semantic-tokenizer $(SEMANTIC) --acoustic-tokenizer $(ACOUSTIC) \
+		$(SPREAD) $(ON_DEVICE) $(if $(AUGMENT),--augment '$(AUGMENT)')
+
+$(STAGES): TRAIN_SET = --set shards=$(WORK)/shards --set semantic_tokenizer=$(SEMANTIC)/ --set acoustic_tokenizer=$(ACOUSTIC)/
+$(STAGES): $(WORK)/%/model/config.json: $(CONF)/%.toml $(SHARDS)
+	$(IN_TIME)
+	$(LAUNCH) train $< $(TRAINING)
+	$(ENDED)
+
+$(CHECKPOINT): $(TOKENIZED) $(STAGES)
+	$(ACCOMPGEN) export $(patsubst %/model,%,$(SEMANTIC) $(ACOUSTIC)) $(patsubst %/model/config.json,%,$(STAGES)) -o $(@D) --force $(ABOUT)
 
 .PHONY: figures
 figures: $(CHECKPOINT)  ## the codec's and the stages' figures as a table
-	$(VENV)/bin/python $(ROOT)/tools/figures.py $(dir $(CHECKPOINT)) $(SONGS)
+	$(PYTHON) $(ROOT)/tools/figures.py $(dir $(CHECKPOINT)) $(SONGS)

@@ -7,19 +7,22 @@ import shutil
 import subprocess
 import sys
 
-import evaluation_songs
+import musdb18_like
 import numpy as np
 import pytest
 import tiny
+from musdb18_like import RATE
 
 from accompgen import audio
-
-RATE = 44100
+from accompgen.data.sources import read_sources
 
 
 def load(root, name):
+    """A script of the recipe as a module; scripts import their neighbours by name."""
     path = root / "recipes" / "musdb18" / "local" / f"{name}.py"
-    spec = importlib.util.spec_from_file_location(f"musdb18_{name}", path)
+    if str(path.parent) not in sys.path:
+        sys.path.append(str(path.parent))
+    spec = importlib.util.spec_from_file_location(name, path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -27,18 +30,71 @@ def load(root, name):
 
 @pytest.fixture(scope="module")
 def musdb(tmp_path_factory):
-    """test/<track>/{vocals,drums,bass,other}.wav, stereo at 44.1 kHz; the second track's singer comes in after 2 s."""
+    """{train,test}/<track>/{vocals,drums,bass,other}.wav, stereo at 44.1 kHz, 4 s."""
     data = tmp_path_factory.mktemp("musdb18hq")
-    for number, (name, rest) in enumerate({"A Band - First Song": 0, "B & C - Second": 2}.items()):
-        folder = data / "test" / name
-        folder.mkdir(parents=True)
-        root = evaluation_songs.ROOTS[number]
-        sung = evaluation_songs.voice(root, 4.0, RATE)
-        sung[: rest * RATE] = 0
-        band = 0.3 * evaluation_songs.band(root, 4.0, 0.5, RATE)
-        for stem, wav in {"vocals": sung, "drums": 0.2 * band, "bass": 0.3 * band, "other": 0.5 * band}.items():
-            audio.write(folder / f"{stem}.wav", np.stack([wav, 0.9 * wav]), RATE, "PCM_16")
+    musdb18_like.write_tracks(data / "train", dict.fromkeys(musdb18_like.TRAIN, 0), 4.0)
+    musdb18_like.write_tracks(data / "test", musdb18_like.TEST, 4.0)
     return data
+
+
+def test_the_songs_to_train_on_are_listed(root, musdb, tmp_path, capsys):
+    load(root, "songs").main([str(musdb), "-o", str(tmp_path / "songs.jsonl")])
+    songs = read_sources(tmp_path / "songs.jsonl")
+    assert {song.id: song.split for song in songs} == {
+        "A_Band_-_Second_Song": "train",
+        "Leaf_-_Summerghost": "validation",
+        "Somebody_-_Else_s": "train",
+        "Third_Last": "train",
+    }
+    assert songs[0].vocal == musdb / "train" / "A Band - Second Song" / "vocals.wav"
+    assert [stem.name for stem in songs[0].stems] == ["drums.wav", "bass.wav", "other.wav"]
+    assert all(file.is_file() for song in songs for file in song.files) and "MUSDB18" in songs[0].licence
+    said = capsys.readouterr()
+    assert "4 tracks in train/, stems complete, 2 tracks in test/" in said.out
+    assert "train/ holds 4 tracks, the data set 100: taken as a subset" in said.err
+    assert "lacks 13 of the validation tracks" in said.err and "Young Griffo - Pennies" in said.err
+
+
+def test_a_subset_without_validation_tracks_holds_some_out(root, musdb, tmp_path):
+    shutil.copytree(musdb, tmp_path / "data")
+    shutil.rmtree(tmp_path / "data" / "train" / "Leaf - Summerghost")
+    load(root, "songs").main([str(tmp_path / "data"), "-o", str(tmp_path / "songs.jsonl")])
+    assert [song.split for song in read_sources(tmp_path / "songs.jsonl")] == ["validation", "train", "train"]
+
+
+def test_more_songs_join_the_training_split(root, musdb, tmp_path, capsys):
+    more = tmp_path / "more"
+    for name in ("a.wav", "test/b.wav", "valid/c.wav"):
+        (more / name).parent.mkdir(parents=True, exist_ok=True)
+        audio.write(more / name, np.zeros((1, 8000), np.float32), 8000)
+    (tmp_path / "pairs.jsonl").write_text(
+        '{"vocal": "v.wav", "accompaniment": "a.wav", "id": "pair", "bpm": 90, "tags": ["x"]}'
+    )
+    out = tmp_path / "work" / "songs.jsonl"
+    load(root, "songs").main([str(musdb), "-o", str(out), "--more", str(more), "--more", str(tmp_path / "pairs.jsonl")])
+    songs = {song.id: song for song in read_sources(out)}
+    assert len(songs) == 7 and songs["a"].split == "train" and songs["valid-c"].split == "validation"
+    assert songs["a"].mixture == more / "a.wav" and songs["pair"].vocal == tmp_path / "v.wav"
+    assert (songs["pair"].bpm, songs["pair"].tags, songs["pair"].split) == (9, ("x",), "train")
+    assert f"{more}: 2 more songs; 1 of the split test are left out" in capsys.readouterr().out
+
+
+def test_what_a_folder_lacks_is_named(root, musdb, tmp_path):
+    songs, data = load(root, "songs"), tmp_path / "data"
+    shutil.copytree(musdb, data)
+    (data / "train" / "Third & Last" / "bass.wav").unlink()
+    (data / "train" / "Leaf - Summerghost" / "vocals.wav").unlink()
+    (data / "train" / "Leaf - Summerghost" / "other.wav").unlink()
+    with pytest.raises(SystemExit, match="train/Leaf - Summerghost: vocals.wav, other.wav\n.*train/Third & Last: bass.wav"):
+        songs.main([str(data)])
+    shutil.rmtree(data / "train")
+    with pytest.raises(SystemExit, match="is no MUSDB18: it has no train/ .found: test."):
+        songs.main([str(data)])
+    (data / "train").mkdir()
+    with pytest.raises(SystemExit, match="train is empty: expected folders with vocals.wav"):
+        songs.main([str(data)])
+    with pytest.raises(SystemExit, match="no folder at all"):
+        songs.main([str(tmp_path / "nowhere")])
 
 
 def test_clips_are_cut_where_voice_and_band_sound(root, musdb, tmp_path, capsys):
@@ -71,23 +127,29 @@ def test_fewer_clips_are_drawn_by_the_seed(root, musdb, tmp_path):
 def test_stem_mp4_is_read_stream_by_stream(root, musdb, tmp_path):
     if not shutil.which("ffmpeg"):
         pytest.skip("ffmpeg is not installed")
-    clips = load(root, "clips")
+    songs = load(root, "songs")
+    tracks = sys.modules["tracks"]
     folder = musdb / "test" / "A Band - First Song"
-    parts, _ = clips.read_track(folder)
+    parts, _ = tracks.read_track(folder)
     audio.write(tmp_path / "mixture.wav", parts["mixture"], RATE)
     files = [tmp_path / "mixture.wav", *(folder / f"{stem}.wav" for stem in ("drums", "bass", "other", "vocals"))]
-    target = tmp_path / "test" / "song.stem.mp4"
+    target = tmp_path / "test" / "A song.stem.mp4"
     target.parent.mkdir()
     inputs = [argument for file in files for argument in ("-i", file)]
     maps = [argument for i in range(5) for argument in ("-map", f"{i}:a")]
     subprocess.run(["ffmpeg", "-v", "error", *inputs, *maps, "-c:a", "aac", "-b:a", "192k", target], check=True)
-    assert list(clips.find_tracks(tmp_path)) == ["song"]
-    read, rate = clips.read_track(target)
+    assert list(tracks.find_tracks(tmp_path, "test")) == ["A song"]
+    read, rate = tracks.read_track(target)
     assert rate == RATE
     for part, wav in parts.items():
         length = min(wav.shape[1], read[part].shape[1])
         assert abs(wav.shape[1] - length) < 4096
         assert np.corrcoef(wav[0, :length], read[part][0, :length])[0, 1] > 0.9, part
+    lines = songs.own_songs({"A song": target, "B": folder}, tmp_path / "decoded")  # for training: two files, one gain
+    band, rate = audio.read(lines[0]["accompaniment"])
+    assert rate == RATE and lines[0]["id"] == "A_song" and [line["split"] for line in lines] == ["validation", "train"]
+    gain = np.abs(audio.read(lines[0]["vocal"])[0]).max() / np.abs(read["vocals"]).max()
+    np.testing.assert_allclose(band, gain * read["reference"], atol=2e-4)
 
 
 def test_other_folders_are_refused(root, tmp_path):
@@ -133,17 +195,18 @@ def test_one_command_makes_the_whole_table(root, musdb, tmp_path):
     pytest.importorskip("mir_eval", reason="the evaluation needs mir_eval: pip install 'accompgen[eval]'")
     checkpoint = tiny.make_checkpoint(tmp_path / "checkpoint")
     values = {
-        "DATA": musdb, "CHECKPOINT": checkpoint, "EMBEDDING": checkpoint, "WORK": tmp_path / "work", "PYTHON": sys.executable,
+        "DATA": musdb, "SCORED": checkpoint, "EMBEDDING": checkpoint, "WORK": tmp_path / "work", "PYTHON": sys.executable,
         "SECONDS": "1", "HOP": "1", "SEPARATE": "no", "DEVICE": "cpu", "CACHE": tmp_path / "cache",
     }  # fmt: skip
     command = ["make", "-C", root / "recipes" / "musdb18", "evaluate", *(f"{name}={value}" for name, value in values.items())]
     environment = {**os.environ, "PYTHONPATH": str(root)}
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stdout + done.stderr
-    results = json.loads((tmp_path / "work" / "evaluation" / "results.json").read_text())
+    scores = tmp_path / "work" / "scores" / "checkpoint"
+    results = json.loads((scores / "evaluation" / "results.json").read_text())
     assert list(results["rows"]) == "isolated truth codec shuffled retrieval random silence click noise".split()
     assert results["rows"]["truth"]["fad"]["value"] == pytest.approx(0, abs=1e-6)
     assert results["rows"]["click"]["beat_f1"]["value"] > results["rows"]["noise"]["beat_f1"]["value"]
-    text = (tmp_path / "work" / "table.md").read_text()
+    text = (scores / "table.md").read_text()
     assert "Clips: 1 s every 1 s" in text and "No row of separated vocals" in text and "| isolated | 6 |" in text
-    assert "2604.09054v4" in text and (tmp_path / "work" / "evaluation" / "report.html").is_file()
+    assert "2604.09054v4" in text and (scores / "evaluation" / "report.html").is_file()

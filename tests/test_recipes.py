@@ -1,8 +1,12 @@
-"""The recipes' configurations and rules: every file is one that a verb reads, and `base` is the published size."""
+"""The recipes' configurations and rules: every file is one that a verb reads, `base` is the published size, and make calls
+the verbs in their order, on one process or many, stops in time and goes on. `make recipes` runs them whole.
+"""
 
+import os
 import re
 import shutil
 import subprocess
+import sys
 import tomllib
 
 import pytest
@@ -10,6 +14,7 @@ import pytest
 from accompgen.config import StageConfig, TrainConfig, from_dict, read_toml
 
 STAGES = ("semantic", "coarse", "fine")
+needs_make = pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -34,14 +39,94 @@ def test_the_parts_of_a_size_fit_each_other(root, size):
     assert models[0].coarse_codebooks + models[0].fine_codebooks <= codec.get("codebooks", 32)
 
 
-@pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
-@pytest.mark.parametrize("size", ["tiny", "pocket"])
-def test_make_goes_from_songs_to_a_checkpoint(root, tmp_path, size):
-    folder = root / "recipes" / "synthetic"
-    call = ["make", "--dry-run", f"SIZE={size}", f"WORK={tmp_path}", "DEVICE=cpu", "all"]
-    done = subprocess.run(call, cwd=folder, capture_output=True, text=True, check=True)
-    calls = re.findall(r"accompgen (\w+) (\S+)", done.stdout)
-    assert [verb for verb, _ in calls] == ["synthesize", "train", "train", "tokenize", "train", "train", "train", "export"]
-    configured = [name for verb, name in calls if verb == "train"]
-    assert [name.rpartition("/")[2] for name in configured] == [f"{part}.toml" for part in ("hubert", "codec", *STAGES)]
-    assert all((folder / name).is_file() for name in configured)
+def make(root, recipe, *arguments, status=0):
+    """What make says of a recipe; its exit status must be `status`."""
+    call = ["make", "-C", str(root / "recipes" / recipe), f"PYTHON={sys.executable}", *map(str, arguments)]
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("MAKE") and name != "MFLAGS"}
+    done = subprocess.run(call, capture_output=True, text=True, env={**clean, "PYTHONPATH": str(root)})
+    assert done.returncode == status, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def calls(text):
+    """[(verb, its first argument)] of every call of accompgen."""
+    return re.findall(r"accompgen (\w+) (\S+)", text)
+
+
+FROM_SHARDS = ["tokenize", "train", "train", "train", "export", "generate", "baselines", "evaluate"]
+
+
+@needs_make
+@pytest.mark.parametrize("size", ["tiny", "pocket", "base"])
+def test_make_goes_from_songs_to_a_table(root, tmp_path, size):
+    said = make(root, "synthetic", "--dry-run", f"SIZE={size}", f"WORK={tmp_path}", "DEVICE=cpu")
+    tokenizers = ["adopt", "adopt"] if size == "base" else ["train", "train"]
+    assert [verb for verb, _ in calls(said)] == ["synthesize", *tokenizers, *FROM_SHARDS]
+    configured = [name for verb, name in calls(said) if verb == "train"]
+    parts = STAGES if size == "base" else ("hubert", "codec", *STAGES)
+    assert [name.rpartition("/")[2] for name in configured] == [f"{part}.toml" for part in parts]
+    assert all((root / "recipes" / "synthetic" / name).is_file() for name in configured)
+    if size == "base":
+        assert "adopt hubert 'hubert-base'" in said and "--layer 9" in said and "--units 500" in said
+
+
+@needs_make
+def test_the_musdb18_recipe_trains_on_what_the_dials_name(root, tmp_path):
+    dials = ["SIZE=pocket", "HUBERT=h.pt", "KMEANS=km.bin", "ENCODEC=e.th", "MORE=a b", "SEPARATOR=net", "EXECUTOR=ray"]
+    said = make(root, "musdb18", "--dry-run", "DATA=data", f"WORK={tmp_path}", "SEPARATE=no", "AUGMENT=Makefile", *dials)
+    assert [verb for verb, _ in calls(said)] == ["adopt", "adopt", "prepare", *FROM_SHARDS]
+    assert re.search(r"songs.py 'data' -o \S+ +--more a +--more b", said) and "--separator 'net'" in said
+    assert "adopt hubert 'h.pt'" in said and "--kmeans 'km.bin'" in said and "adopt encodec 'e.th'" in said
+    assert "--executor ray" in said and "--workers" not in said and "--augment 'Makefile'" in said
+    assert f"export {tmp_path}/semantic_tokenizer {tmp_path}/acoustic_tokenizer" in said and "No row of separated" in said
+
+
+@needs_make
+def test_without_a_size_or_data_make_lists_its_targets(root, tmp_path):
+    for recipe in ("synthetic", "musdb18"):
+        said = make(root, recipe, f"WORK={tmp_path}")
+        assert "make evaluate" in said and "GPUS=1" in said and not calls(said)
+    assert "give DATA=folder" in make(root, "musdb18", "songs", f"WORK={tmp_path}", status=2)
+
+
+@needs_make
+def test_stages_are_trained_by_many_processes(root, tmp_path):
+    one = make(root, "synthetic", "--dry-run", "SIZE=tiny", f"WORK={tmp_path}", "train")
+    many = make(root, "synthetic", "--dry-run", "SIZE=tiny", f"WORK={tmp_path}", "train", "GPUS=8")
+    nodes = make(root, "synthetic", "--dry-run", "SIZE=tiny", f"WORK={tmp_path}", "train", "GPUS=8", "HOSTFILE=hosts")
+    assert "torch.distributed" not in one and "deepspeed" not in one and calls(one) == calls(many) == calls(nodes)
+    assert len(re.findall(r"-m torch.distributed.run --standalone --nproc-per-node 8 -m accompgen train conf/tiny/", many)) == 3
+    assert len(re.findall(r"deepspeed --hostfile 'hosts' --num_gpus 8 --module accompgen train conf/tiny/", nodes)) == 3
+
+
+@needs_make
+def test_make_stops_in_time_and_where_a_training_has_not_ended(root, tmp_path):
+    (tmp_path / "songs").mkdir()
+    (tmp_path / "songs" / "manifest.jsonl").write_text("")
+    arguments = ["SIZE=tiny", f"WORK={tmp_path}", "tokenizers", "ACCOMPGEN=echo would"]
+    said = make(root, "synthetic", *arguments, "PAUSE=9", status=2)  # make's own status for any rule that failed
+    assert re.search(r"would train conf/tiny/hubert.toml .*--pause (8\.9|9)", said)
+    assert "hubert is not at its end yet: the same make goes on from here" in said and "codec.toml" not in said
+    assert "0 minutes are over" in make(root, "synthetic", *arguments, "PAUSE=0", status=2)
+    for part in ("hubert", "codec"):  # a training that ends writes model/
+        (tmp_path / part / "model").mkdir(parents=True)
+        (tmp_path / part / "model" / "config.json").write_text("{}")
+    assert "would" not in make(root, "synthetic", *arguments, "PAUSE=9")
+
+
+@needs_make
+def test_a_new_checkpoint_is_played_anew(root, tmp_path):
+    scores, checkpoint = tmp_path / "scores", tmp_path / "checkpoint"
+    for place in (scores / "songs", scores / "isolated", checkpoint):
+        place.mkdir(parents=True)
+    for number, file in enumerate((scores / "songs" / ".done", checkpoint / "config.json", scores / "isolated" / ".done")):
+        file.write_text("{}")
+        os.utime(file, (1000 + number, 1000 + number))
+    (scores / "isolated" / "old.wav").write_text("of an earlier checkpoint")
+    arguments = ["SIZE=tiny", f"SCORED={checkpoint}", f"SCORES={scores}", "SCORE_FROM=elsewhere", "ACCOMPGEN=true"]
+    target = scores / "isolated" / ".done"
+    make(root, "synthetic", *arguments, target)
+    assert (scores / "isolated" / "old.wav").exists()  # up to date
+    os.utime(checkpoint / "config.json", (2000, 2000))
+    said = make(root, "synthetic", *arguments, "--dry-run", target)
+    assert f"rm -r {scores}/isolated" in said and "--skip-existing" in said

@@ -1,26 +1,19 @@
 """MUSDB18 or MUSDB18-HQ -> clips of the test split: vocals/, reference/ (all other stems), mixture/, and clips.json.
 
-HQ: DATA/test/<track>/{vocals,drums,bass,other}.wav, and mixture.wav or else the sum of the stems. MUSDB18:
-DATA/test/<track>.stem.mp4, five streams (mixture, drums, bass, other, vocals), read with ffmpeg. Files are named
-<track>@<start in seconds>.wav: what stands before the @ keeps the clips of a track together. A clip is kept if vocal
-and reference both sound for a share of its time.
+Files are named <track>@<start in seconds>.wav: what stands before the @ keeps the clips of a track together. A clip is kept if
+vocal and reference both sound for a share of its time.
 """
 
 import argparse
 import json
-import re
-import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
+from tracks import DataError, find_tracks, read_track, safe_name
 
 from accompgen import audio
 
-STEMS = ("drums", "bass", "other")
-STREAMS = ("mixture", *STEMS, "vocals")
-MP4_RATE = 44100
 FRAME_SECONDS = 0.05
 
 
@@ -37,7 +30,15 @@ def main(argv=None):
     parser.add_argument("--clips", type=int, default=0, help="at most so many, drawn at random; 0: all (default)")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args(argv)
-    tracks = find_tracks(args.data)
+    try:
+        cut(args)
+    except (DataError, audio.AudioError) as error:
+        sys.exit(str(error))
+
+
+def cut(args):
+    """Find the clips that sound, and write them."""
+    tracks = {safe_name(name): path for name, path in find_tracks(args.data, "test").items()}
     found = []
     for number, (name, path) in enumerate(tracks.items(), 1):
         print(f"\rtrack {number} of {len(tracks)}", end="", file=sys.stderr, flush=True)
@@ -57,68 +58,6 @@ def main(argv=None):
     about = {**values, "tracks": len(tracks), "clips_written": len(names), "names": names}
     audio.write_bytes(args.out / "clips.json", (json.dumps(about, indent=1) + "\n").encode())
     print(f"{len(names)} clips of {args.seconds:g} s from {len({n.split('@')[0] for n in names})} tracks in {args.out}")
-
-
-def find_tracks(data) -> dict[str, Path]:
-    """Name -> folder (HQ) or stem.mp4 of every track of the test split. Exits with a message if there is none."""
-    folder = data / "test" if (data / "test").is_dir() else data
-    tracks = {}
-    for path in sorted(folder.glob("*")):
-        if (path / "vocals.wav").is_file() or path.name.endswith(".stem.mp4"):
-            tracks[re.sub(r"[^\w.-]+", "_", path.name.removesuffix(".stem.mp4"))] = path
-    if not tracks:
-        sys.exit(f"{folder} is no MUSDB18: expected folders with vocals.wav (MUSDB18-HQ) or *.stem.mp4 (MUSDB18) in it")
-    return tracks
-
-
-def read_track(path) -> tuple[dict[str, np.ndarray], int]:
-    """{vocals, reference, mixture: wav [C, T]} and their rate."""
-    stems, rate = read_mp4(path) if path.suffix == ".mp4" else read_folder(path)
-    reference = sum(stems[name] for name in STEMS)
-    mixture = stems.get("mixture", reference + stems["vocals"])
-    return {"vocals": stems["vocals"], "reference": reference, "mixture": mixture}, rate
-
-
-def read_folder(path):
-    stems, rates = {}, set()
-    for name in STREAMS:
-        if name == "mixture" and not (path / "mixture.wav").is_file():
-            continue
-        stems[name], rate = audio.read(path / f"{name}.wav")
-        rates.add(rate)
-    lengths = {wav.shape for wav in stems.values()}
-    if len(rates) > 1 or len(lengths) > 1:
-        raise audio.AudioError(f"{path}: its stems differ in rate {sorted(rates)} or shape {sorted(lengths)}; get it again")
-    return stems, rates.pop()
-
-
-def read_mp4(path):
-    if not shutil.which("ffmpeg"):
-        sys.exit(f"{path}: reading stem.mp4 needs ffmpeg on PATH; install it, or use MUSDB18-HQ, which is wav")
-    stems = {}
-    for index, name in enumerate(STREAMS):
-        command = [
-            "ffmpeg",
-            "-v",
-            "error",
-            "-i",
-            path,
-            "-map",
-            f"0:a:{index}",
-            "-ac",
-            "2",
-            "-ar",
-            str(MP4_RATE),
-            "-f",
-            "f32le",
-            "-",
-        ]
-        done = subprocess.run(command, capture_output=True)
-        if done.returncode:
-            raise audio.AudioError(f"{path}: ffmpeg cannot read stream {index} ({name}): {done.stderr.decode().strip()[:200]}")
-        stems[name] = np.frombuffer(done.stdout, np.float32).reshape(-1, 2).T
-    length = min(wav.shape[1] for wav in stems.values())
-    return {name: wav[:, :length] for name, wav in stems.items()}, MP4_RATE
 
 
 def plan(parts, rate, seconds, hop, level, share) -> list[float]:
