@@ -37,6 +37,12 @@ def colour(values: np.ndarray) -> np.ndarray:
 
 def mel_picture(mono: np.ndarray) -> bytes:
     """Sound [T] at 24 kHz: 96 mel bands from 40 Hz to 11 kHz, 20 ms a pixel, 70 dB below the loudest."""
+    level = 10 * np.log10(mel_power(mono) + 1e-9)
+    return png(colour((level - level.max()) / RANGE_DB + 1))
+
+
+def mel_power(mono: np.ndarray) -> np.ndarray:
+    """Power of sound [T] at 24 kHz in 96 mel bands from 40 Hz to 11 kHz, every 20 ms: [96, frames]."""
     padded = np.pad(mono, FFT // 2)
     frames = np.lib.stride_tricks.sliding_window_view(padded, FFT)[::HOP_SAMPLES]
     power = np.abs(np.fft.rfft(frames * np.hanning(FFT))) ** 2
@@ -46,8 +52,7 @@ def mel_picture(mono: np.ndarray) -> bytes:
     weights = np.minimum((hertz[:, None] - low) / (centre - low), (high - hertz[:, None]) / (high - centre)).clip(0)
     nearest = np.abs(hertz[:, None] - centre).argmin(axis=0)  # low bands are narrower than a bin: each sees at least one
     weights[nearest, np.arange(BANDS)] = np.maximum(weights[nearest, np.arange(BANDS)], 0.5)
-    level = 10 * np.log10(power @ weights + 1e-9)
-    return png(colour((level.T - level.max()) / RANGE_DB + 1))
+    return (power @ weights).T
 
 
 def chroma_picture(mono: np.ndarray) -> bytes:

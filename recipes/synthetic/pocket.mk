@@ -1,0 +1,110 @@
+# Is a checkpoint worth hearing? The figures it must reach, the sweep of its sampling, the examples to hear. The Makefile includes it.
+#
+#   make judge    SIZE=pocket SCORED=pocket CORPUS=path/to/POP909     JUDGE_SONGS=20 for a first look
+#   make sweep    SIZE=pocket SCORED=pocket CORPUS=path/to/POP909
+#   make examples SIZE=pocket SCORED=pocket
+
+JUDGE_SONGS   ?= 67#                   test songs of 30 s: 201 windows of 10 s
+JUDGE_METRICS ?= rhythm harmony band sanity# add fad kad apa for the distances, which cost most
+LONG_SONGS    ?= 2#                    test songs of LONG_SECONDS, measured minute by minute; 0: none
+LONG_SECONDS  ?= 180
+VOICE         ?= $(wildcard $(ROOT)/../shared/data/vocadito/vocadito_1.wav)# a person's singing, beside NAME_notesA1.csv
+VOICE_SEEDS   ?= 0 1 2
+TEST          ?= $(WORK)/test#         the test songs, rendered apart from the training set
+LONG          ?= $(WORK)/long
+JUDGED        ?= $(WORK)/judge/$(notdir $(SCORED))-$(JUDGE_SONGS)
+
+FIRST      := $(TEST)/first-$(JUDGE_SONGS).jsonl
+IN_CORPUS   = --seed $(SEED) --workers $(WORKERS) $(if $(CORPUS),--corpus '$(CORPUS)')
+PLAY_ALL    = --checkpoint '$(SCORED)' --device $(DEVICE) --workers $(WORKERS) $(GENERATE)
+# also weights that are found by their name
+HEARD      := $(WEIGHTS) $(wildcard $(ROOT)/checkpoints/$(SCORED)/config.json)
+JUDGE_ROWS  = --system system=$(JUDGED)/system --system swapped=$(JUDGED)/swapped
+
+$(FIRST):
+	$(ACCOMPGEN) synthesize -o $(@D) --count 0 --validation 0 --test $(JUDGE_SONGS) --seconds 30 $(IN_CORPUS)
+	head -n $(JUDGE_SONGS) $(@D)/manifest.jsonl > $@
+
+$(LONG)/manifest.jsonl:
+	$(ACCOMPGEN) synthesize -o $(@D) --count 0 --validation 0 --test $(LONG_SONGS) --seconds $(LONG_SECONDS) $(IN_CORPUS)
+
+$(JUDGED)/played/.done: $(FIRST) $(HEARD)
+	$(ANEW)
+	$(ACCOMPGEN) generate --manifest $< -o $(@D) --seed $(SEED) $(PLAY_ALL)
+	@touch $@
+
+$(JUDGED)/long/played/.done: $(LONG)/manifest.jsonl $(HEARD)
+	$(ANEW)
+	$(ACCOMPGEN) generate --manifest $< -o $(@D) --seed $(SEED) $(PLAY_ALL)
+	@touch $@
+
+$(JUDGED)/voice/.done: $(HEARD)
+	$(foreach seed,$(VOICE_SEEDS),$(ACCOMPGEN) generate '$(VOICE)' -o $(@D)/$(seed) --seed $(seed) --checkpoint '$(SCORED)' \
+		--device $(DEVICE) --force $(GENERATE) &&) touch $@
+
+$(JUDGED)/rows.done: $(JUDGED)/played/.done
+	$(PYTHON) $(ROOT)/tools/judge.py rows $(TEST)/songs $(<D) -o $(@D) --count $(JUDGE_SONGS) --seed $(SEED)
+	@touch $@
+
+$(JUDGED)/long/rows.done: $(JUDGED)/long/played/.done
+	$(PYTHON) $(ROOT)/tools/judge.py rows $(LONG)/songs $(<D) -o $(@D) --count $(LONG_SONGS) --seed $(SEED)
+	@touch $@
+
+$(JUDGED)/baselines/.done: $(JUDGED)/rows.done
+	$(ANEW)
+	$(ACCOMPGEN) baselines --vocals $(<D)/songs --reference $(<D)/songs --annotations $(<D)/songs -o $(@D) --rows $(ROWS) \
+		--checkpoint '$(SCORED)' --seed $(SEED)
+	@touch $@
+
+$(JUDGED)/evaluation/results.json: $(JUDGED)/baselines/.done
+	$(ACCOMPGEN) evaluate --vocals $(JUDGED)/songs --reference $(JUDGED)/songs --annotations $(JUDGED)/songs -o $(@D) $(JUDGE_ROWS) \
+		$(foreach row,$(ROWS),--system $(row)=$(<D)/$(row)) --metrics $(JUDGE_METRICS) --embedding '$(EMBEDDING)' \
+		--window $(WINDOW) --seed $(SEED) $(if $(CACHE),--cache '$(CACHE)')
+
+$(JUDGED)/long/evaluation/results.json: $(JUDGED)/long/rows.done
+	$(ACCOMPGEN) evaluate --vocals $(<D)/songs --reference $(<D)/songs --annotations $(<D)/songs -o $(@D) --system system=$(<D)/system \
+		--system truth=$(<D)/songs --metrics rhythm harmony band sanity --window $(WINDOW) --seed $(SEED) $(if $(CACHE),--cache '$(CACHE)')
+
+JUDGE_LONG  := $(if $(filter-out 0,$(LONG_SONGS)),$(JUDGED)/long/evaluation/results.json)
+JUDGE_VOICE := $(if $(VOICE),$(JUDGED)/voice/.done)
+
+.PHONY: judge
+judge: $(JUDGED)/evaluation/results.json $(JUDGE_LONG) $(JUDGE_VOICE)  ## the figures that SCORED must reach, beside its goals
+	$(PYTHON) $(ROOT)/tools/judge.py table $(JUDGED) --checkpoint '$(SCORED)' $(if $(JUDGE_LONG),--long $(JUDGED)/long) \
+		$(if $(JUDGE_VOICE),--voice '$(VOICE)' --notes '$(VOICE:.wav=_notesA1.csv)' --played $(VOICE_SEEDS:%=$(JUDGED)/voice/%))
+
+# ---- sampling, chosen on validation songs ----
+
+SWEEP_SONGS   ?= 8
+SWEEP_SECONDS ?= 10
+SWEEP_STAGES  ?= semantic coarse
+SWEEP_OPTIONS ?=#                      such as --values guidance=1,3 temperature=0.8,0.9 --into pocket
+SWEEP_FROM    ?= $(SONGS)#             a manifest with validation songs
+SWEPT         ?= $(WORK)/sweep/$(notdir $(SCORED))
+
+.PHONY: sweep
+sweep: $(SWEEP_FROM) $(HEARD)  ## temperature, top-k and guidance of each stage, on validation songs
+	$(PYTHON) $(ROOT)/tools/sweep.py $< -o $(SWEPT) --checkpoint '$(SCORED)' --songs $(SWEEP_SONGS) --seconds $(SWEEP_SECONDS) \
+		--stages $(SWEEP_STAGES) --seed $(SEED) --workers $(WORKERS) $(SWEEP_OPTIONS)
+
+# ---- examples to hear: composed by rule, so that no melody is anybody's ----
+
+EXAMPLES        ?= 12
+EXAMPLE_SECONDS ?= 16
+EXAMPLE_SEED    ?= 1#                  of the songs: none of them was trained on
+EXAMPLE_SONGS   ?= $(WORK)/examples/songs-$(EXAMPLE_SEED)
+EXAMPLE_PLAYED  := $(WORK)/examples/$(notdir $(SCORED))
+EXAMPLE_PAGE    ?= $(ROOT)/docs/examples
+
+$(EXAMPLE_SONGS)/manifest.jsonl:
+	$(ACCOMPGEN) synthesize -o $(@D) --count 0 --validation 0 --test $(EXAMPLES) --seconds $(EXAMPLE_SECONDS) --seed $(EXAMPLE_SEED) \
+		--workers $(WORKERS)
+
+$(EXAMPLE_PLAYED)/.done: $(EXAMPLE_SONGS)/manifest.jsonl $(HEARD)
+	$(ANEW)
+	$(ACCOMPGEN) generate --manifest $< -o $(@D) --seed $(SEED) $(PLAY_ALL)
+	@touch $@
+
+.PHONY: examples
+examples: $(EXAMPLE_PLAYED)/.done  ## docs/examples: twelve songs to hear
+	$(PYTHON) $(ROOT)/tools/examples.py $(EXAMPLE_SONGS)/songs $(<D) -o $(EXAMPLE_PAGE) --count $(EXAMPLES)

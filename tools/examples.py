@@ -1,0 +1,168 @@
+"""Examples to hear: vocal, accompaniment and mix of some songs as mp3 on one static page, small enough for the repository.
+
+    python tools/examples.py VOCALS PLAYED -o docs/examples [--count 12]
+
+VOCALS: a folder with NAME.vocal.* and NAME.json (what was sung, its licence), such as `songs` of `accompgen synthesize`.
+PLAYED: what `accompgen generate` wrote for them (NAME.accompaniment.*, NAME.json). The folder written holds index.html,
+examples.json (hashes of all files) and the sounds and pictures; what an earlier call left there is removed first.
+"""
+
+import argparse
+import hashlib
+import html
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from accompgen import audio
+from accompgen.evaluation import listen, pictures
+from accompgen.evaluation.folders import EvaluationError, find_songs
+from accompgen.evaluation.tracks import levelled
+
+PARTS = {"vocal": "Vocal", "accompaniment": "Accompaniment", "mix": "Mix"}
+VOICE_LEADS_DB = 3.0
+POOL, SHADES = 3, 24  # pixels of a picture: 60 ms; its colours
+LARGEST_BYTES = 6_000_000
+TEMPLATE = Path(__file__).with_name("examples.html")
+MARK = "examples.json"  # what says that a folder is ours
+
+
+def main(argv=None) -> int:
+    """Make the page; returns the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("vocals", type=Path)
+    parser.add_argument("played", type=Path)
+    parser.add_argument("-o", "--out", type=Path, default=Path("docs/examples"))
+    parser.add_argument("--count", type=int, default=12)
+    args = parser.parse_args(argv)
+    try:
+        print(make_page(args.vocals, args.played, args.out, args.count))
+    except (EvaluationError, audio.AudioError, OSError, ValueError, KeyError) as error:
+        print("examples:", " ".join(str(error).split()), file=sys.stderr)
+        return 1
+    return 0
+
+
+def make_page(vocals, played, out, count: int) -> Path:
+    """Write the page of the first `count` vocals and return its path.
+
+    Raises EvaluationError for a vocal without an accompaniment, examples made with different settings, a folder that holds
+    something else, or more than 6 MB.
+    """
+    sung, bands = find_songs(vocals, "vocal"), find_songs(played, "accompaniment")
+    names = sorted(sung)[:count]
+    missing = [name for name in names if name not in bands]
+    if len(names) < count or missing:
+        raise EvaluationError(f"{count} examples asked for; {vocals} has {len(names)} vocals, {len(missing)} not in {played}")
+    reports = [_read(played / f"{bands[name].stem.removesuffix('.accompaniment')}.json") for name in names]
+    about = [{key: report[key] for key in ("seed", "settings", "checkpoint", "versions")} for report in reports]
+    other = [name for name, found in zip(names, about) if found != about[0]]
+    if other:
+        raise EvaluationError(f"{', '.join(other)}: made with other settings than {names[0]}; generate all of them anew")
+    metas = [_read(vocals / f"{name}.json") for name in names]
+    files, articles = {}, []
+    for number, (name, meta) in enumerate(zip(names, metas), 1):
+        sounds = _sounds(sung[name], bands[name])
+        for part, mono in sounds.items():
+            files[f"{number:02d}-{part}.mp3"] = audio.encode(mono[None], listen.RATE, ".mp3")
+            files[f"{number:02d}-{part}.png"] = picture(mono)
+        articles.append(_article(number, meta, len(sounds["mix"]) / listen.RATE))
+    files["index.html"] = _page(articles, about[0], metas).encode()
+    size = sum(map(len, files.values()))
+    if size > LARGEST_BYTES:
+        raise EvaluationError(f"the page would have {size / 1e6:.1f} MB, more than 6; take fewer or shorter songs")
+    hashes = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
+    files[MARK] = (json.dumps({**about[0], "songs": names, "sha256": hashes}, indent=1) + "\n").encode()
+    _clear(out)
+    audio.write_files({out / name: data for name, data in files.items()})
+    print(f"{len(names)} examples, {size / 1e6:.1f} MB", file=sys.stderr)
+    return out / "index.html"
+
+
+def _clear(out):
+    """Make the folder; remove what an earlier call left. Raises EvaluationError where it holds anything else."""
+    audio.make_folder(out)
+    known = {MARK, *(_read(out / MARK)["sha256"] if (out / MARK).exists() else ())}
+    there = {path.name for path in out.iterdir()}
+    if there - known:
+        raise EvaluationError(f"{out} holds {sorted(there - known)[0]}, which no page of examples has; choose another folder")
+    for name in there:
+        (out / name).unlink()
+
+
+def _sounds(vocal, band):
+    """Vocal, accompaniment and mix, mono at 24 kHz, of one length, each with its peak below -1 dBFS."""
+    sounds = {}
+    for part, path in (("vocal", vocal), ("accompaniment", band)):
+        wav, rate = audio.read(path)
+        sounds[part] = levelled(audio.resample(audio.to_mono(wav), rate, listen.RATE), listen.RATE)
+    length = len(sounds["vocal"])
+    sounds["accompaniment"] = audio.fit(sounds["accompaniment"], length)
+    sounds["mix"] = sounds["vocal"] + sounds["accompaniment"] * np.float32(10 ** (-VOICE_LEADS_DB / 20))
+    loudest = max(audio.peak(mono) for mono in sounds.values())
+    gain = np.float32(min(1.0, 0.9 * audio.PEAK_LIMIT / loudest))  # mp3 does not keep peaks exactly
+    return {part: mono * gain for part, mono in sounds.items()}
+
+
+def picture(mono: np.ndarray) -> bytes:
+    """Mel spectrogram of sound [T] at 24 kHz as a small PNG: 60 ms a pixel, 24 shades."""
+    power = pictures.mel_power(mono)
+    power = power[:, : power.shape[1] // POOL * POOL].reshape(len(power), -1, POOL).mean(axis=2)
+    level = 10 * np.log10(power + 1e-9)
+    shade = np.clip((level - level.max()) / pictures.RANGE_DB + 1, 0, 1)
+    return pictures.png(pictures.colour(np.round(shade * SHADES) / SHADES))
+
+
+def _article(number, meta, seconds):
+    title = meta.get("title") or f"Example {number}"
+    singer = meta.get("singer", {}).get("name")
+    tempo = f"{meta['bpm']:.0f} beats a minute" if "bpm" in meta else None
+    facts = [f"sung by {singer}" if singer else None, meta.get("key"), tempo, meta.get("metre"), f"{seconds:.0f} s"]
+    columns = "".join(
+        f'<div><h3 id="e{number}-{part}">{text}</h3>'
+        f'<audio controls preload="none" src="{number:02d}-{part}.mp3" aria-labelledby="e{number} e{number}-{part}"></audio>'
+        f'<img src="{number:02d}-{part}.png" loading="lazy" alt="Mel spectrogram of the {part} of example {number}"></div>\n'
+        for part, text in PARTS.items()
+    )
+    known = html.escape(", ".join(fact for fact in facts if fact))
+    heading = f'<h2 id="e{number}">{html.escape(title)}</h2>'
+    return f'<article>\n{heading}\n<p>{known}</p>\n<div class="parts">\n{columns}</div>\n</article>'
+
+
+def _page(articles, about, metas):
+    checkpoint = about["checkpoint"]
+    sampling = "; ".join(
+        f"{stage}: " + ", ".join(f"{name.replace('_', '-')} {value:g}" for name, value in about["settings"][stage].items())
+        for stage in ("semantic", "coarse", "fine")
+    )
+    sources = sorted({str(meta.get("source", "unknown")).split(" ")[0] for meta in metas})
+    values = {
+        "Checkpoint": f"{checkpoint['name']}, config.json with sha256 {checkpoint['config_sha256']}",
+        "Seed": about["seed"], "Sampling": sampling,
+        "Commit": _commit(), "Versions": ", ".join(f"{name} {version}" for name, version in about["versions"].items()),
+        "Vocals": f"a synthetic singer (flite voices, WORLD vocoder); melodies: {', '.join(sources)}",
+        "Licence": "; ".join(sorted({meta.get("licence", "unknown") for meta in metas})),
+    }  # fmt: skip
+    listed = "\n".join(f"<dt>{name}</dt><dd>{html.escape(str(value))}</dd>" for name, value in values.items())
+    text = TEMPLATE.read_text(encoding="utf-8")
+    for name, part in {"COUNT": str(len(articles)), "EXAMPLES": "\n".join(articles), "ABOUT": listed}.items():
+        text = text.replace(f"<!--{name}-->", part)
+    return text
+
+
+def _commit():
+    found = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True, check=False
+    )
+    return found.stdout.strip() or "unknown"
+
+
+def _read(path):
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
