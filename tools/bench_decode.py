@@ -9,9 +9,9 @@ import torch
 from bench_peers import TEMPERATURE, TOP_K, Remembered, Ticks, peers
 from bench_report import NOT_MEASURED, Options, is_there, progress, rounds, short, table, wait
 
-from accompgen.config import StageConfig
+from accompgen.checkpoint import find_checkpoint, load_component, read_checkpoint
+from accompgen.config import StageConfig, from_dict
 from accompgen.generation.decode import decode, decoding_dtype, prepare_for_decoding
-from accompgen.generation.pipeline import load
 from accompgen.generation.sampling import Sampling
 from accompgen.layout import frames_covering
 from accompgen.model.stage_lm import StageLM, parameters
@@ -59,7 +59,7 @@ def _size(options, label, size, positions, steps, dtype, bandwidth):
     beside = models[BESIDE_PEERS]
     others = peers(beside.config, beside.layout.target.vocab, 4 * (positions + steps), device)
     for peer in others:
-        peer.network.to(dtype)
+        peer.network.to(dtype if dtype.is_floating_point else torch.bfloat16)  # they have no integer weights
     counts = QUICK_SONGS if options.quick else SONGS
     for songs in counts if dtype == decoding_dtype(device) else (1,):
         progress(f"  {device}, {label['size']}, {label['weights']}, songs: {songs}")
@@ -72,8 +72,12 @@ def _size(options, label, size, positions, steps, dtype, bandwidth):
 
 def _model(checkpoint, stage, size, device, dtype):
     if size is None:
-        return prepare_for_decoding(load(checkpoint, device).stages[stage].model.float(), dtype)
-    return prepare_for_decoding(StageLM(StageConfig(stage, **size)).to(device), dtype)
+        config, tensors = load_component(read_checkpoint(find_checkpoint(checkpoint)).component(stage))
+        model = StageLM(from_dict(StageConfig, config["stage"], f"{checkpoint}: {stage}"))
+        model.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
+    else:
+        model = StageLM(StageConfig(stage, **size))
+    return prepare_for_decoding(model.to(device), dtype)
 
 
 def _in_turn(ours, others, bandwidth, songs, steps, device, repeats):
@@ -160,9 +164,15 @@ class Ours:
         cache = sum(tensor.nbytes for tensor in vars(state.cache).values() if isinstance(tensor, torch.Tensor))
         filled = (self.positions + len(state.places)) / 2 / len(state.places)
         weights = [*model.decoder.parameters(), *model.decoder.buffers()]
-        heads = model.heads.nbytes / self.per_frame
+        heads = sum(weight.nbytes for weight in self._heads()) / self.per_frame
         self.bytes_per_step = sum(weight.nbytes for weight in weights) + heads + cache * filled
-        self.parameters = parameters(model.decoder) + model.heads.numel() // self.per_frame
+        self.parameters = sum(w.numel() for w in weights) + sum(w.numel() for w in self._heads()) // self.per_frame
+
+    def _heads(self):
+        """The weights that logits are made with, of all codebooks: layers of their own where decoding laid them out anew."""
+        layers = getattr(self.model, "step_heads", None) or []
+        laid = [weight for layer in layers for weight in (*layer.parameters(), *layer.buffers())]
+        return laid or [self.model.heads]
 
 
 class Bandwidth:
