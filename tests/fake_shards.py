@@ -8,11 +8,11 @@ from accompgen.data import shards
 VOCAB, BINS, CODEBOOKS = 12, 10, 4
 
 
-def make_shards(directory, songs=8, blocks=50, seed=0, follow=True):
+def make_shards(directory, songs=8, blocks=50, seed=0, follow=True, transposed=False):
     """Write `songs` songs of `blocks` blocks in two shards; every fourth is validation. Returns the directory.
 
     A vocal unit lasts some frames; the semantic unit is a permutation of it and the codes derive from that one (`follow`), or
-    both are drawn by themselves.
+    both are drawn by themselves. `transposed`: validation songs also hold their vocal with every unit replaced by the next.
     """
     directory.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(seed)
@@ -26,6 +26,9 @@ def make_shards(directory, songs=8, blocks=50, seed=0, follow=True):
         made[f"song-{number}"] = {"vocal": vocal, "semantic": semantic, "codes": codes}
         split = "validation" if number % 4 == 3 else "train"
         entries.append({"id": f"song-{number}", "split": split, "blocks": blocks, "licence": "none"})
+        if transposed and split == "validation":
+            made[f"song-{number}"]["vocal_transposed"] = (vocal + 1) % VOCAB
+            entries[-1]["transposed"] = 1.0
     listed = []
     for number, part in enumerate((entries[: songs // 2], entries[songs // 2 :])):
         path = directory / shards.shard_name(number)

@@ -6,7 +6,10 @@ import pytest
 import torch
 
 from accompgen.config import ConfigError, StageConfig, TrainConfig
+from accompgen.model.stage_lm import StageLM
 from accompgen.training import engine
+from accompgen.training.average import make_average
+from accompgen.training.loss import stage_loss
 
 
 def config(**values):
@@ -31,11 +34,44 @@ def test_one_step_is_clipped_adamw_without_decay_of_vectors():
     made.backward(made(torch.tensor([[3.0, 4.0]])).sum() * 10)  # gradients 30, 40 and 10: the norm is clipped to 0.5
     clipped = 0.5 / math.sqrt(30**2 + 40**2 + 10**2)
     assert made.module.weight.grad is not None
-    made.step()
+    assert engine.update(made) == pytest.approx(math.sqrt(30**2 + 40**2 + 10**2))  # the norm before clipping
     # with both betas 0 a step is lr * g / (|g| + eps), whatever the size of g; eps shows the clipping to 1e-8 / (40 * clipped)
     assert clipped < 1
     assert torch.allclose(model.bias, start["bias"] - 0.01, atol=1e-6)
     assert torch.allclose(model.weight, start["weight"] * (1 - 0.01 * 0.1) - 0.01, atol=1e-6)
+
+
+def test_blocks_that_are_computed_again_give_the_same_loss_and_gradients_and_keep_less():
+    pytest.importorskip("deepspeed", reason="training needs the extra `train`")
+    sizes = StageConfig("coarse", width=16, layers=3, heads=2, context_layers=1, dropout=0.2, semantic_vocab=20, bins=10)
+    ids = torch.Generator().manual_seed(0)
+    context = {name: torch.randint(0, 20, (2, 1, 20), generator=ids) for name in ("vocal", "semantic")}
+    target = torch.randint(0, 10, (2, 4, 30), generator=ids)
+    found = {}
+    for again in (False, True):
+        torch.manual_seed(0)
+        settings = TrainConfig(sizes, "shards", device="cpu", activation_checkpointing=again)
+        made = engine.start(StageLM(sizes), settings)
+        calls, kept = [], []
+        for block in made.module.decoder.blocks:
+            block.attention.register_forward_hook(lambda *_, calls=calls: calls.append(1))
+        torch.manual_seed(1)  # dropout: what is computed again must drop the same
+        with torch.autograd.graph.saved_tensors_hooks(lambda x, kept=kept: kept.append(x.numel()) or x, lambda x: x):
+            loss = stage_loss(made(context, target), target).loss
+        assert len(calls) == 3
+        made.backward(loss)
+        assert len(calls) == (6 if again else 3)
+        gradients = {name: p.grad for name, p in made.module.named_parameters()}
+        average = make_average(made.module, 0.9)  # its blocks must be its own
+        average.module.decoder.blocks[0].feed_forward.contract.weight.data.zero_()
+        assert made.module.decoder.blocks[0].feed_forward.contract.weight.abs().sum() > 0
+        with torch.no_grad():
+            assert not torch.equal(average.module.eval()(context, target), made.module.eval()(context, target))
+        found[again] = loss.item(), gradients, sum(kept)
+    assert found[True][0] == found[False][0]
+    for name, gradient in found[False][1].items():
+        assert torch.allclose(found[True][1][name], gradient, atol=1e-7), name
+    assert found[True][2] < 0.5 * found[False][2]
 
 
 def test_a_device_that_is_not_there_is_named(monkeypatch):

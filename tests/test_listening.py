@@ -46,7 +46,32 @@ def test_a_model_that_follows_the_vocal_gains_by_it_and_suffers_when_it_is_late(
     late = held_out.contexts["vocal_late_0.24s"]["vocal"] != held_out.contexts["true"]["vocal"]
     assert result["vocal_late"]["0.24"][0] == pytest.approx(wrong * late.float().mean().item(), abs=1e-3)
     assert set(result["vocal_late"]) == {"0.24", "1", "4"}
-    assert "gain over shuffled +" in listening.describe(result)
+    text = listening.describe(result)
+    assert "gain over shuffled +" in text and "accuracy 1.000" in text and f"per second {gain['per_second'][0]:+.2f}" in text
+
+
+def test_a_vocal_sung_higher_costs_a_model_that_follows_it_where_the_shards_hold_one(tmp_path, held_out):
+    model = StageConfig("semantic", width=16, layers=1, heads=2, **SIZES)
+    settings = TrainConfig(model, "shards", window_seconds=0.8, validation_windows=6)
+    higher = listening.prepare(open_shards(make_shards(tmp_path / "higher", songs=8, blocks=200, transposed=True)), settings)
+    assert torch.equal(higher.contexts["vocal_transposed_1"]["vocal"], (higher.contexts["true"]["vocal"] + 1) % VOCAB)
+    result = listening.validate(follower, "cpu", higher, batch_size=5)
+    wrong = -math.log(0.1 / (VOCAB - 1)) + math.log(0.9)
+    assert result["vocal_transposed"] == {"1": [pytest.approx(wrong, abs=1e-3), 0.0]}  # every frame is another unit
+    assert f"vocal 1 semitones higher +{wrong:.4f}" in listening.describe(result)
+    assert listening.validate(deaf, "cpu", held_out, batch_size=16)["vocal_transposed"] == {}
+
+
+def test_the_windows_of_several_processes_are_put_together_in_their_order(held_out):
+    true, target = held_out.contexts["true"], held_out.target
+    parts = [listening._score(follower, "cpu", true, target, range(rank, 16, 3), 2) for rank in range(3)]
+    assert [len(nats) for nats, _ in parts] == [6, 5, 5]
+    whole = listening._score(follower, "cpu", true, target, range(16), 16)
+    for mine, expected in zip(zip(*parts), whole):
+        assert torch.equal(listening._woven(list(mine)), expected)
+    calls = []
+    result = listening.validate(follower, "cpu", held_out, 5, 0, 1, lambda value: calls.append(value) or [value])
+    assert result == listening.validate(follower, "cpu", held_out, 5) and len(calls) == len(held_out.contexts)
 
 
 def test_a_deaf_model_gains_nothing(held_out):

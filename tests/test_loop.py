@@ -12,7 +12,9 @@ from fake_shards import BINS, VOCAB, make_shards
 
 from accompgen.checkpoint import load_component
 from accompgen.config import ConfigError, StageConfig, TrainConfig
-from accompgen.training import loop, state
+from accompgen.data.shards import open_shards
+from accompgen.model.stage_lm import StageLM
+from accompgen.training import listening, loop, state
 
 pytest.importorskip("deepspeed", reason="training needs the extra `train`")
 SIZES = dict(semantic_vocab=VOCAB, bins=BINS, coarse_codebooks=2, fine_codebooks=2)
@@ -49,6 +51,36 @@ def test_n_plus_m_steps_are_those_of_one_run(shards, tmp_path, values):
     assert all(torch.equal(one[name], other[name]) for name in one)
     assert about["step"] == 6 and about["tokenizers"]["semantic"] == "s" * 64 and about["stage"]["width"] == 16
     assert loop.train(settings, tmp_path / "parts")["step"] == 6  # nothing more to do
+
+
+def test_the_average_of_the_weights_is_what_is_validated_and_kept(shards, tmp_path, monkeypatch):
+    real, seen = loop.deepspeed_engine.update, []
+
+    def noted(engine):
+        norm = real(engine)
+        seen.append({name: p.detach().clone() for name, p in engine.module.named_parameters()})
+        return norm
+
+    monkeypatch.setattr(loop.deepspeed_engine, "update", noted)
+    settings = config(shards, ema_decay=0.3, validate_every=3)
+    loop.train(settings, tmp_path / "run", pause_after_steps=2)
+    loop.train(settings, tmp_path / "run")
+    expected = seen[0]
+    for count, weights in enumerate(seen[1:], 1):
+        keep = min(0.3, (1 + count) / (10 + count))
+        expected = {name: keep * expected[name] + (1 - keep) * weights[name] for name in expected}
+    held_out = listening.prepare(open_shards(shards), settings)
+
+    def cross_entropy(weights):
+        model = StageLM(settings.model).eval()
+        model.load_state_dict(weights)
+        return listening.validate(model.forward, "cpu", held_out, 4)["cross_entropy"]
+
+    for name in ("model", "snapshot"):
+        about, kept = load_component(tmp_path / "run" / name)
+        assert all(torch.allclose(kept[key], expected[key], atol=1e-6) for key in expected)
+        assert about["validation"]["cross_entropy"] == pytest.approx(cross_entropy(kept), abs=1e-6)
+        assert abs(about["validation"]["cross_entropy"] - cross_entropy(seen[-1])) > 1e-4
 
 
 def test_sigterm_saves_and_ends_the_call(shards, tmp_path, monkeypatch):

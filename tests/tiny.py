@@ -21,7 +21,7 @@ def make_checkpoint(directory, seed: int = 0):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         _semantic_tokenizer().save(parts / "semantic_tokenizer")
-        _acoustic_tokenizer().save(parts / "acoustic_tokenizer")
+        make_acoustic_tokenizer().save(parts / "acoustic_tokenizer")
         tokenizers = {kind: component_hash(parts / f"{kind}_tokenizer") for kind in ("semantic", "acoustic")}
         for stage, window_seconds in WINDOW_SECONDS.items():
             model = make_stage(stage)
@@ -39,7 +39,8 @@ def _semantic_tokenizer():
     return SemanticTokenizer(Hubert(sizes), 1, torch.randn(VOCAB, 16))
 
 
-def _acoustic_tokenizer():
+def make_acoustic_tokenizer():
+    """A codec with random weights, drawn from torch's own generator."""
     sizes = CodecConfig(filters=4, latent=8, codebooks=COARSE + FINE, bins=BINS, lstm_layers=0)
     network = build_network(sizes)
     for layer in network.quantizer.layers:

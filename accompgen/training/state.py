@@ -168,11 +168,15 @@ def save_stage(directory: Path, model, config: TrainConfig, shards, step: int, v
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a small file in one go: it has its old content or the new one, whatever happens."""
+    """Write a small file in one go: it has its old content or the new one, whatever happens. Raises TrainingError naming it."""
     temporary = path.with_name(f".{path.name}.part")
-    temporary.write_text(text, encoding="utf-8")
-    _to_disk(temporary)
-    os.replace(temporary, path)
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        _to_disk(temporary)
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise TrainingError(f"cannot write {path}: {error.strerror}; make room and start again") from error
 
 
 def _to_disk(path):
