@@ -17,14 +17,15 @@ from accompgen.training.codec import evaluate_codec
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkpoint", help="a checkpoint's name or directory")
-    parser.add_argument("manifest", type=Path, help="the songs the checkpoint was trained on; their validation split is used")
+    parser.add_argument("manifest", type=Path, help="the songs the checkpoint was trained on")
     parser.add_argument("--songs", type=int, default=50, help="at most so many songs for the codec")
+    parser.add_argument("--split", choices=("validation", "test"), default="validation", help="whose songs the codec is measured on")
     args = parser.parse_args()
     checkpoint = read_checkpoint(find_checkpoint(args.checkpoint))
 
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False).stdout.strip()
     print(f"{checkpoint.path.name} at {commit or 'no commit'}, torch {torch.__version__}, {platform.machine()}\n")
-    evaluate_codec(checkpoint.component("acoustic_tokenizer"), args.manifest, songs=args.songs)
+    evaluate_codec(checkpoint.component("acoustic_tokenizer"), args.manifest, args.split, args.songs)
     columns = ["stage", "steps", "cross-entropy", "bigram", "accuracy"]
     columns += ["gain over shuffled: all", "first second", "changes", "late 1 s costs"]
     print(f"\n| {' | '.join(columns)} |\n{'|---' * len(columns)}|")
