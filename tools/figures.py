@@ -19,7 +19,7 @@ def main():
     parser.add_argument("checkpoint", help="a checkpoint's name or directory")
     parser.add_argument("manifest", type=Path, help="the songs the checkpoint was trained on")
     parser.add_argument("--songs", type=int, default=50, help="at most so many songs for the codec")
-    parser.add_argument("--split", choices=("validation", "test"), default="validation", help="whose songs the codec is measured on")
+    parser.add_argument("--split", choices=("validation", "test"), default="validation", help="of the songs for the codec")
     args = parser.parse_args()
     checkpoint = read_checkpoint(find_checkpoint(args.checkpoint))
 
