@@ -20,6 +20,7 @@ MAY_IMPORT = {
     "config": (),
     "stages": (),
     "audio": (),
+    "device": ("config",),
     "layout": ("stages",),
     "checkpoint": ("config",),
     "tokens": ("config", "audio", "checkpoint"),
@@ -27,19 +28,19 @@ MAY_IMPORT = {
     "generation": ("model", "layout", "stages", "config"),
     "generation.song": ("audio",),  # the finished song and its files, divided from pipeline.py
     "generation.many": ("audio",),  # songs into a folder, as song.py
-    "generation.pipeline": ("model", "layout", "stages", "config", "tokens", "audio", "checkpoint"),
-    "data": ("audio", "tokens", "layout", "stages", "config"),
-    "data.tokenize": ("audio", "tokens", "layout", "stages", "config", "checkpoint"),  # hashes of the tokenizers
+    "generation.pipeline": ("model", "layout", "stages", "config", "tokens", "audio", "checkpoint", "device"),
+    "data": ("audio", "tokens", "layout", "stages", "config", "device"),
+    "data.tokenize": ("audio", "tokens", "layout", "stages", "config", "device", "checkpoint"),  # hashes of the tokenizers
     "data.synthetic": ("audio", "config"),
     "data.synthetic.make": ("audio", "config", "data.songs"),  # writes a manifest
     # batches.py deals in opened shards, so whoever asks it for batches opens them
-    "training": ("model", "layout", "stages", "config", "checkpoint", "data.batches", "data.shards"),
+    "training": ("model", "layout", "stages", "config", "checkpoint", "device", "data.batches", "data.shards"),
     "training.samples": ("model", "config", "generation", "tokens"),  # what a stage generates, as sound for TensorBoard
     "training.export": ("config", "stages", "checkpoint"),
     # tokenizers are trained on songs, before there are shards: these two read the manifest
-    "training.codec": ("config", "checkpoint", "tokens", "audio", "data.songs"),
-    "training.hubert": ("config", "checkpoint", "tokens", "audio", "data.songs"),
-    "evaluation": ("audio", "config", "tokens", "checkpoint"),  # any system can be scored: never model or generation
+    "training.codec": ("config", "checkpoint", "device", "tokens", "audio", "data.songs"),
+    "training.hubert": ("config", "checkpoint", "device", "tokens", "audio", "data.songs"),
+    "evaluation": ("audio", "config", "tokens", "checkpoint", "device"),  # any system can be scored: never model or generation
     "cli": ("verbs",),
     "verbs": ("",),  # everything, inside the function of a verb
     "__main__": ("cli",),

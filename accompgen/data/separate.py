@@ -14,6 +14,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from accompgen import audio
+from accompgen.device import choose_device
 
 DEFAULT_MODEL = "htdemucs"
 CLASSES = {f"demucs.{name.lower()}.{name}" for name in ("Demucs", "HDemucs", "HTDemucs")}
@@ -62,6 +63,7 @@ def load_separator(name: str = DEFAULT_MODEL, device: str = "cpu") -> Separator:
         SeparationError: no such file or name, weights that are not demucs's, or that hold more than numbers.
     """
     _check_demucs()
+    device = choose_device(device)
     path = Path(name)
     if path.is_dir():
         model = _load_bag(path)

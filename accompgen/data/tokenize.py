@@ -21,6 +21,7 @@ from accompgen.data.augment import Augment, Change, apply, draw, seeded, stretch
 from accompgen.data.executors import check_executor, run_tasks
 from accompgen.data.pairs import BLOCKS_PER_SECOND, PairError, read_pair
 from accompgen.data.songs import Song, read_manifest
+from accompgen.device import choose_device
 from accompgen.stages import ACOUSTIC_HZ, SEMANTIC_HZ
 
 NO_CHANGE = Change()
@@ -262,8 +263,9 @@ def _load(job):
     from accompgen.tokens.acoustic import AcousticTokenizer
     from accompgen.tokens.semantic import SemanticTokenizer
 
-    semantic = SemanticTokenizer.load(job.semantic_tokenizer, job.device)
-    acoustic = AcousticTokenizer.load(job.acoustic_tokenizer, job.device)
+    device = choose_device(job.device)
+    semantic = SemanticTokenizer.load(job.semantic_tokenizer, device)
+    acoustic = AcousticTokenizer.load(job.acoustic_tokenizer, device)
     if job.codebooks > acoustic.codebooks:
         raise shards.ShardError(f"{job.codebooks} codebooks asked for; {job.acoustic_tokenizer} has {acoustic.codebooks}")
     return semantic, acoustic

@@ -19,6 +19,7 @@ from accompgen.data.executors import check_executor, run_tasks
 from accompgen.data.pairs import read_pair
 from accompgen.data.songs import Song, read_manifest
 from accompgen.data.tokenize import VOCAL_NOISE
+from accompgen.device import choose_device
 from accompgen.stages import SEMANTIC_HZ
 from accompgen.tokens import kmeans
 from accompgen.tokens.hubert import SAMPLE_RATE
@@ -46,7 +47,7 @@ class Job:
     folder: str
 
     def load(self):
-        return load_hubert(self.hubert).to(self.device)
+        return load_hubert(self.hubert).to(choose_device(self.device))
 
     def work(self, hubert, song: Song) -> None:
         """Write the song's frames [N, D], voice and accompaniment, to its file."""

@@ -118,8 +118,10 @@ def click_track(times, samples: int, rate: int) -> np.ndarray:
 
 def _load_codec(checkpoint, device):
     from accompgen.checkpoint import CheckpointError, find_checkpoint
+    from accompgen.device import choose_device
     from accompgen.tokens.acoustic import AcousticTokenizer
 
+    device = choose_device(device)
     try:
         folder = find_checkpoint(checkpoint) / "acoustic_tokenizer"
         return AcousticTokenizer.load(folder if folder.is_dir() else folder.parent, device)

@@ -11,6 +11,7 @@ import platform
 from dataclasses import asdict, dataclass
 
 from accompgen import checkpoint
+from accompgen.device import choose_device
 from accompgen.evaluation import beats, coherence, distances, folders, measures, minutes, sanity, sets, tracks
 from accompgen.evaluation.cache import Cache
 from accompgen.evaluation.embeddings import find_embedding
@@ -62,7 +63,7 @@ def evaluate(
         window_seconds, windows: a song is scored in windows of this length, at most so many (None: all that fit).
         tracker, tracker_weights: `beats.find_tracker`.
         cocola: COCOLA's checkpoint file; with it, each song's accompaniment is scored against its vocal.
-        device: auto | cpu | cuda.
+        device: auto | cpu | cuda | cuda:N.
         cache: folder for what is worked out of each file; the default is evaluation/ in `checkpoint.cache_directory()`.
         delta: two row names; a row with the second minus the first is added.
 
@@ -83,7 +84,7 @@ def evaluate(
         )
     settings = Settings(tuple(m for m in METRICS if m in metrics), str(embedding), window_seconds, windows, tracker, seed)
     report, cache = Report(), Cache(cache or checkpoint.cache_directory() / "evaluation")
-    device = _device(device)
+    device = choose_device(device)
     listener = beats.find_tracker(tracker, tracker_weights, device) if "rhythm" in metrics or "harmony" in metrics else None
     embedder = find_embedding(embedding, device, batch_size) if {"fad", "kad", "apa"} & set(metrics) else None
 
@@ -123,14 +124,6 @@ def evaluate(
         "rows": rows, "songs": songs, "minutes": {row: minutes.means(found) for row, found in long.items() if found},
         "problems": report.problems, "notes": report.notes,
     }  # fmt: skip
-
-
-def _device(name):
-    import torch
-
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    return name
 
 
 def _versions():

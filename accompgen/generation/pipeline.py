@@ -30,6 +30,7 @@ from accompgen.checkpoint import (
     search_path,
 )
 from accompgen.config import StageConfig, from_dict
+from accompgen.device import choose_device
 from accompgen.generation.cascade import LoadedStage, cascade, make_generator
 from accompgen.generation.decode import decoding_dtype, prepare_for_decoding
 from accompgen.generation.sampling import Sampling
@@ -44,10 +45,6 @@ VOCAL_LUFS = -21.0  # how loud HuBERT hears every vocal: the middle of the train
 BALANCE_LU = -3.0  # accompaniment against vocal: the voice leads
 FADE_SECONDS = 0.02  # at the very end, where the vocal's length cuts the accompaniment off
 VERSIONS_OF = ("accompgen", "torch", "transformers", "numpy", "soundfile", "soxr", "pyloudnorm")
-
-
-class DeviceError(ValueError):
-    """A device that is not there; the message names those that are."""
 
 
 @dataclass(frozen=True)
@@ -178,18 +175,6 @@ def _load_stage(directory, device):
         first = " ".join(str(error).split())[:300]
         raise CheckpointError(f"{directory}: the weights do not fit its config.json or this version ({first})") from error
     return LoadedStage(prepare_for_decoding(model.to(device)), config["window_seconds"])
-
-
-def choose_device(name: str) -> str:
-    """ "auto", "cpu", "cuda" or "cuda:N" -> a device that is there. Raises DeviceError."""
-    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if name == "auto":
-        return "cuda:0" if count else "cpu"
-    there = ["cpu", *(f"cuda:{index}" for index in range(count))]
-    full = "cuda:0" if name == "cuda" else name
-    if full not in there:
-        raise DeviceError(f"no such device: {name!r}; here there are {', '.join(there)} (or auto)")
-    return full
 
 
 def read_vocal(vocal) -> Vocal:

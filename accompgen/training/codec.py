@@ -23,6 +23,7 @@ import numpy as np
 import torch
 
 from accompgen.config import ConfigError, from_dict, to_dict
+from accompgen.device import choose_device
 from accompgen.tokens.acoustic import AcousticTokenizer
 from accompgen.tokens.encodec import CodecConfig, build_network
 from accompgen.training.codec_figures import accompaniment_paths, codec_figures, evaluate_codec, read_mono
@@ -97,8 +98,7 @@ def train_codec(config: CodecTraining, run_dir, pause_after_minutes: float = 0.0
         ConfigError: the manifest has no training or no validation songs, or `run_dir` has another model or seed.
     """
     entered, run_dir = time.monotonic(), Path(run_dir)
-    best_device = "cuda" if torch.cuda.is_available() else "cpu"
-    device = torch.device(best_device if config.device == "auto" else config.device)
+    device = torch.device(choose_device(config.device))
     sounds = list(_read_songs(config, "train", config.songs))
     held_out = [
         wav[: int(config.validation_seconds * 24000)] / np.float32(32767)

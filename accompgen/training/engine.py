@@ -14,6 +14,7 @@ import torch
 from torch.utils.checkpoint import checkpoint
 
 from accompgen.config import ConfigError, TrainConfig
+from accompgen.device import DeviceError, choose_device
 from accompgen.model.transformer import Block
 
 
@@ -101,14 +102,13 @@ def autocast(config: TrainConfig):
 
 
 def pick_device(name: str) -> str:
-    """`cpu` or `cuda` for a configuration's device. Raises ConfigError for one that is not there."""
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if name not in ("cpu", "cuda"):
-        raise ConfigError(f"device is {name!r}; training runs on 'auto', 'cpu' or 'cuda'")
-    if name == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("device is 'cuda', but torch finds no GPU here; set device to 'auto' or 'cpu'")
-    return name
+    """`cpu` or `cuda` for a configuration's device: which GPU follows from the process. Raises DeviceError."""
+    if name.startswith("cuda:"):
+        number = name.partition(":")[2]
+        raise DeviceError(
+            f"device is {name!r}, but each process takes a GPU of its own; set 'cuda' and CUDA_VISIBLE_DEVICES={number}"
+        )
+    return choose_device(name).partition(":")[0]
 
 
 def rank_and_world() -> tuple[int, int]:

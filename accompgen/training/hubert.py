@@ -23,10 +23,10 @@ from torch.nn import functional as F
 
 from accompgen.config import ConfigError, from_dict, read_toml, to_dict
 from accompgen.data.songs import read_manifest
+from accompgen.device import choose_device
 from accompgen.tokens import kmeans
 from accompgen.tokens.hubert import SAMPLE_RATE, Hubert, HubertConfig
 from accompgen.training import hubert_targets as targets
-from accompgen.training.engine import pick_device
 from accompgen.training.hubert_units import PARTS, choose_tokenizer, read_sound, spaced
 
 
@@ -61,7 +61,7 @@ class HubertTrainConfig:
     validate_every: int = 200
     save_every: int = 200
     dtype: str = "float32"  # float32 | bfloat16, of the transformer's arithmetic; the convolutions stay float32
-    device: str = "auto"  # auto | cpu | cuda
+    device: str = "auto"  # auto | cpu | cuda | cuda:N
 
     def __post_init__(self):
         if self.dtype not in ("float32", "bfloat16"):
@@ -90,7 +90,7 @@ def train(config: HubertTrainConfig, run_dir, stop_at: int | None = None, pause_
     entered, run_dir = time.monotonic(), Path(run_dir)
     (run_dir / "last").mkdir(parents=True, exist_ok=True)
     log = _Log(run_dir / "log.jsonl")
-    device = torch.device(pick_device(config.device))
+    device = torch.device(choose_device(config.device))
     songs = {split: _songs(config.manifest, split) for split in ("train", "validation")}
     state = _load_state(run_dir, config)
     if state is None:

@@ -29,7 +29,7 @@ def add_evaluate(verbs):
     parser.add_argument("--delta", nargs=2, metavar=("FIRST", "SECOND"), help="add a row: the second row minus the first")
     parser.add_argument("--listen", metavar="NAME", help="the row whose songs the page plays (default: the first)")
     parser.add_argument("--seed", metavar="N", type=int, default=0, help="of bootstrap, shuffling and samples (default: 0)")
-    parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
     parser.add_argument("--cache", metavar="DIR", type=Path, help="what is worked out of each file (default: the user's cache)")
     parser.add_argument("--quiet", action="store_true", help="no progress on stderr")
     parser.set_defaults(run=run_evaluate, parser=parser)
