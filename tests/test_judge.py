@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import subprocess
 import sys
 
 import evaluation_songs
@@ -126,3 +127,22 @@ def test_rows_pair_compositions_and_never_one_with_itself(judge, tmp_path, capsy
     assert judge.main([*command, "--count", "3"]) == 0 and len(list((tmp_path / "out/system").iterdir())) == 3
     (played / "t0.accompaniment.wav").unlink()
     assert judge.main(command) == 1 and "t0; generate it" in capsys.readouterr().err
+
+
+def test_make_plans_the_whole_judgement(root, tmp_path):
+    command = ["make", "-C", str(root / "recipes" / "synthetic"), "-n", "judge", "examples", "SIZE=pocket", "SCORED=pocket"]
+    dials = [
+        f"WORK={tmp_path}",
+        "JUDGE_SONGS=3",
+        "LONG_SONGS=0",
+        "VOICE=",
+        "EXAMPLES=2",
+        f"SWEEP_FROM={tmp_path / 'songs.jsonl'}",
+    ]
+    (tmp_path / "songs.jsonl").touch()
+    done = subprocess.run([*command, "sweep", *dials], capture_output=True, text=True, check=True)
+    plan = done.stdout.replace("\\\n", " ")
+    steps = ("synthesize", "generate --manifest", "judge.py rows", "baselines --vocals", "evaluate --vocals", "judge.py table")
+    assert [plan.index(step) for step in steps] == sorted(plan.index(step) for step in steps)
+    assert "--test 3 " in plan and "--system swapped=" in plan and "--long" not in plan and "--voice" not in plan
+    assert "examples.py" in plan and "--count 2" in plan and f"sweep.py {tmp_path / 'songs.jsonl'}" in plan
