@@ -14,7 +14,7 @@ from accompgen.training.export import export_checkpoint
 FIGURES = {
     "cross_entropy": 1.5, "bigram": 2.0, "per_codebook": [1.5], "accuracy": [0.5], "windows": 4,
     "gain": {"shuffled": {"all": [0.25, 0.01], "first_second": [0.5, 0.02], "changes": None, "per_second": [1.0, 0.1]}},
-    "vocal_late": {"1": [0.125, 0.01]},
+    "vocal_late": {"1": [0.125, 0.01]}, "vocal_transposed": {"1": [0.375, 0.01]},
 }  # fmt: skip
 
 
@@ -40,7 +40,7 @@ def test_runs_in_any_order_become_a_checkpoint_with_a_card(runs, tmp_path):
     card = (tmp_path / "out" / "README.md").read_text()
     assert card.startswith("# tiny\n") and "**Licence.** Apache-2.0" in card
     assert "| 12 | 0.8 s | 1.500 | 2.000 | 0.2500 +- 0.0100 | 0.5000 +- 0.0200 |" in card
-    assert "1 s: 0.1250 +- 0.0100" in card
+    assert "1 s: 0.1250 +- 0.0100" in card and "costs it 1 higher: 0.3750 +- 0.0100" in card
 
 
 def test_an_unfinished_run_is_refused_unless_asked_for(runs, tmp_path):

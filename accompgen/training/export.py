@@ -147,6 +147,10 @@ def model_card(config: dict, components: dict) -> str:
         if late:
             costs = ", ".join(f"{seconds} s: {_figure(cost)}" for seconds, cost in late.items())
             lines.append(f"A vocal that comes late costs the {name} stage, in nats a token: {costs}.")
+        higher = config["stages"][name]["validation"].get("vocal_transposed")
+        if higher:
+            costs = ", ".join(f"{semitones} higher: {_figure(cost)}" for semitones, cost in higher.items())
+            lines.append(f"A vocal that is sung so many semitones too high costs it {costs}.")
     return "\n".join(lines) + "\n"
 
 

@@ -123,7 +123,7 @@ def train(config: TrainConfig, run_dir, pause_after_steps: int = 0, pause_after_
                 values |= {"learning_rate": rate, "gradient_norm": made.gradient_norm}
                 values |= {"seconds": seconds, "waited": made.waited, "elapsed": spent()}
                 log.step(step, share, {**values, "tokens_per_second": speed, "mfu": speed * utilisation})
-            if step % config.validate_every == 0 and share < 1:
+            if step % config.validate_every == 0 and share < 1 and not stop:  # who was told to stop has little time left
                 validation = measure(["snapshot"])
             if share >= 1 or stop or step % config.save_every == 0:
                 state.save(engine, average, batches, run_dir, step, spent())
