@@ -234,6 +234,8 @@ def test_resumed_training_equals_an_uninterrupted_one(manifest, tmp_path, stop):
     assert (tmp_path / "run" / "snapshot").exists() and not (tmp_path / "run" / "model").exists()  # not at its end
     train_codec(parts, tmp_path / "run")
     assert (tmp_path / "run" / "model").exists()
+    train_codec(parts, tmp_path / "run")  # nothing is left to do
+    assert torch.load(tmp_path / "run" / "last" / "state.pt", weights_only=True)["step"] == 8
     states = [torch.load(tmp_path / run / "last" / "state.pt", weights_only=True) for run in ("run_whole", "run")]
     assert states[0]["step"] == states[1]["step"] == 8
     for name, value in states[0]["network"].items():

@@ -114,7 +114,8 @@ def train_codec(config: CodecTraining, run_dir, pause_after_minutes: float = 0.0
     mels = [mel_filters(window, bands).to(device) for window, bands in zip(MEL_WINDOWS, MEL_BANDS)]
     step, figures = _resume(config, run_dir, network, optimizer, device)
 
-    began, first_step, ended = time.monotonic(), step, False
+    began, first_step = time.monotonic(), step
+    ended = step >= config.steps and (run_dir / "model").exists()  # by an earlier call: it is not trained on
     sums, log = {}, open(run_dir / "log.jsonl", "a", encoding="utf-8")
     while not ended:
         crops_random, generator = step_random(config.seed, step)
