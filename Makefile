@@ -6,6 +6,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 VOCAL  ?= recipes/synthetic/sample/vocal.flac
 OUT    ?= demo
 TESTS  ?= tests
+RECIPE ?= synthetic
 PIP    := $(VENV)/bin/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
 
 .DEFAULT_GOAL := help
@@ -18,6 +19,7 @@ help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 	@echo
 	@echo '  make demo VOCAL=path/to/singing.wav   the same for your own recording (OUT=folder, default demo/)'
+	@echo '  make train SIZE=base GPUS=8           the stages of a recipe (RECIPE=synthetic), by 8 processes'
 	@echo '  make -C recipes/synthetic             how to train everything from scratch'
 
 $(VENV)/bin/python:
@@ -53,6 +55,21 @@ test: $(VENV)/.installed-dev  ## run the tests (TESTS=tests/test_layout.py for s
 .PHONY: bench
 bench: $(VENV)/.installed-dev  ## measure its speed, beside peers (WHAT='decode song training start', QUICK=1); docs/speed.md
 	$(VENV)/bin/python tools/bench.py $(WHAT) $(if $(QUICK),--quick) -o 'bench'
+
+.PHONY: train
+train: $(VENV)/.installed-dev  ## train a recipe's stages: RECIPE=synthetic SIZE=pocket GPUS=1
+	$(MAKE) -C recipes/$(RECIPE) train VENV='$(abspath $(VENV))'
+
+# what a run of the MUSDB18 recipe needs, in small; a path has no spaces here
+LIKE := $(abspath build/musdb18-like)
+
+.PHONY: recipes
+recipes: $(VENV)/.installed-dev  ## both recipes from data to the table of scores, at SIZE=tiny
+	@command -v flite >/dev/null || { echo 'the synthetic recipe needs flite and a soundfont: apt-get install flite fluidr3mono-gm-soundfont' >&2; exit 1; }
+	$(MAKE) -C recipes/synthetic SIZE=tiny VENV='$(abspath $(VENV))'
+	rm -rf $(LIKE) && $(VENV)/bin/python tests/musdb18_like.py $(LIKE)
+	$(MAKE) -C recipes/musdb18 SIZE=tiny VENV='$(abspath $(VENV))' WORK=$(LIKE)/work DATA=$(LIKE)/data MORE=$(LIKE)/more \
+		HUBERT=$(LIKE)/hubert LAYER=2 ENCODEC=$(LIKE)/encodec SEPARATOR=$(LIKE)/separator.safetensors
 
 .PHONY: lint
 lint: $(VENV)/.installed-dev  ## ruff
