@@ -133,15 +133,16 @@ def test_workers_do_not_outlive_a_killed_parent(songs, whole, tmp_path):
     _wait(lambda: list(out.glob("shard-*.safetensors")) or run.poll() is not None)
     workers = Path(f"/proc/{run.pid}/task/{run.pid}/children")
     children = workers.read_text().split() if workers.exists() else []
-    assert run.poll() is None and (children or not workers.exists())
+    ended = run.poll()
     run.kill()
     run.wait()
+    assert ended is None and (children or not workers.exists())
     _wait(lambda: not any(_alive(pid) for pid in children))
     tokenise(songs, out)
     assert contents(out) == whole
 
 
-def _wait(condition, seconds=120):
+def _wait(condition, seconds=600):  # only a busy machine comes near it
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "waited in vain"
@@ -238,7 +239,7 @@ def test_a_cluster_that_loses_a_machine_ends_like_an_uninterrupted_run(cluster, 
     made, machine, victim, attempts = cluster
 
     def lose():
-        _wait(lambda: list(attempts.glob(f"*@{victim}@*")) and list((tmp_path / "out").glob("shard-*")), seconds=300)
+        _wait(lambda: list(attempts.glob(f"*@{victim}@*")) and list((tmp_path / "out").glob("shard-*")))
         made.remove_node(machine, allow_graceful=False)
 
     loser = threading.Thread(target=lose)
