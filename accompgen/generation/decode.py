@@ -8,7 +8,9 @@ import torch
 from accompgen.generation.sampling import Sampling, guide, sample
 from accompgen.layout import deinterleave, interleave
 from accompgen.model.attention import Linear
+from accompgen.model.packed import DecodingNorm, PackedLinear, can_pack
 from accompgen.model.stage_lm import StageLM
+from accompgen.model.transformer import RMSNorm
 
 
 def decoding_dtype(device) -> torch.dtype:
@@ -21,25 +23,34 @@ def decoding_dtype(device) -> torch.dtype:
 def prepare_for_decoding(model: StageLM, dtype: torch.dtype | None = None) -> StageLM:
     """A copy of `model` in eval mode whose decoder reads little memory per step; norms, cache and residual stay float32.
 
-    A step reads every weight once for a few rows. The linear weights become `dtype` (None: `decoding_dtype`) and, in
-    float32, lie transposed in memory: with 2 rows that made a step's products two to three times faster on a CPU.
-    With float32 the results differ from the model's by rounding alone.
+    A step reads every weight once for a few rows. The linear weights become `dtype` (None: `decoding_dtype`). In bfloat16 on
+    a CPU they are packed (model/packed.py); in float32 they lie transposed in memory, which with 2 rows made a step's products
+    two to three times faster. With float32 the results differ from the model's by rounding alone.
     """
     model = copy.deepcopy(model).eval().requires_grad_(False)
     dtype = dtype or decoding_dtype(model.heads.device)
-    for module in model.decoder.modules():
-        if isinstance(module, Linear):
-            module.weight.data = _relaid(module.weight, dtype)
-            if module.bias is not None:
-                module.bias.data = module.bias.to(dtype)
-    model.heads.data = _relaid(model.heads.flatten(0, 1), dtype).unflatten(0, model.heads.shape[:2])  # one, or all, at once
+    pack = dtype == torch.bfloat16 and can_pack(model.heads.device)
+    for parent in list(model.decoder.modules()):
+        for name, layer in parent.named_children():
+            if isinstance(layer, RMSNorm):
+                setattr(parent, name, DecodingNorm(layer.gain))
+            elif isinstance(layer, Linear):
+                setattr(parent, name, PackedLinear(layer.weight, layer.bias) if pack else _relaid(layer, dtype))
+    heads = model.heads.unflatten(0, (-1, model.layout.slots)).flatten(1, 2)  # [heads of a step, W * V, D]
+    model.step_heads = torch.nn.ModuleList(PackedLinear(head) if pack else _relaid(_linear(head), dtype) for head in heads)
     return model
 
 
-def _relaid(weight, dtype):
+def _linear(weight):
+    layer = Linear(weight.shape[1], weight.shape[0], bias=False, device="meta")
+    layer.weight = torch.nn.Parameter(weight, requires_grad=False)
+    return layer
+
+
+def _relaid(layer, dtype):
     if dtype == torch.float32:
-        return weight.transpose(-1, -2).contiguous().transpose(-1, -2)
-    return weight.to(dtype)
+        layer.weight.data = layer.weight.transpose(-1, -2).contiguous().transpose(-1, -2)
+    return layer.to(dtype)
 
 
 @torch.inference_mode()
@@ -84,29 +95,31 @@ def decode(
     tokens[:, :given] = interleave(prompt)
     if given == total:
         return deinterleave(tokens[:, :total], codebooks)
-    chances = torch.stack([torch.rand(total - given, generator=g, dtype=torch.float64) for g in generators]).to(device)
+    slots = layout.slots_of(frames, device)[layout.steps_before(prompt.shape[-1]) :]  # [N, W]
+    drawn = torch.stack([torch.rand(total - given, generator=g, dtype=torch.float64) for g in generators]).to(device)
+    chances = drawn[:, (slots - given).clamp(min=0)].transpose(0, 1).contiguous()  # [N, B, W]
     copies, drop = 1, None
     if sampling.guidance != 1:
         copies, drop = 2, torch.arange(2 * batch, device=device) >= batch
     state, logits = model.start(
         {name: grid.repeat(copies, 1, 1) for name, grid in context.items()}, prompt.repeat(copies, 1, 1), frames, drop
     )
-    first, slots = layout.steps_before(prompt.shape[-1]), layout.slots_of(frames)  # [N, W]
-    for n, step in enumerate(slots.tolist()):
-        if n < first:
-            continue
-        if n > first:
-            logits = model.step(state, tokens[:, slots[n - 1]].repeat(copies, 1))  # [B, W, V]
-        new = [slot for slot, place in enumerate(step) if place >= given]  # neither empty nor given
-        if len(new) < len(step):
-            logits = logits[:, new]
+    known = slots < given  # already given, or empty
+    some_known = known.any(1).tolist()
+    done = layout.steps_before(prompt.shape[-1]) + 1 - layout.steps(frames) + layout.steps_before(frames)
+    ids = None
+    for n, (at, chance) in enumerate(zip(slots % (total + 1), chances)):  # an empty slot, -1, is the last column
+        if n:
+            logits = model.step(state, ids)  # [2 B or B, W, V]
         if copies == 2:
             logits = guide(*logits.chunk(2), sampling.guidance)
-        at = [step[slot] for slot in new]
-        tokens[:, at] = sample(logits, chances[:, [place - given for place in at]], sampling)
-        done = n + 1 - layout.steps(frames) + layout.steps_before(frames)  # steps whose last slot is written
-        if progress and done > 0 and done % layout.steps_before(1) == 0:
-            progress(done // layout.steps_before(1), frames)
+        ids = sample(logits, chance, sampling)  # [B, W]
+        if some_known[n]:
+            ids = torch.where(known[n], tokens[:, at], ids)
+        tokens.index_copy_(1, at, ids)
+        whole = done + n  # steps whose last slot is written
+        if progress and whole > 0 and whole % layout.steps_before(1) == 0:
+            progress(whole // layout.steps_before(1), frames)
     return deinterleave(tokens[:, :total], codebooks)
 
 

@@ -34,7 +34,7 @@ def guide(conditional, null, guidance: float):
 
 
 def candidates(logits, top_k: int, top_p: float):
-    """The tokens that may be drawn: (logits [*, k], ids [*, k] or None where all ids are kept in their own order).
+    """The tokens that may be drawn: (logits [*, k], the likeliest first, and their ids [*, k]; None: all, in their own order).
 
     top_p keeps the fewest tokens, the likeliest first, whose probabilities (of the logits given, after top_k) reach top_p.
     """
@@ -61,7 +61,11 @@ def sample(logits, uniform, sampling: Sampling):
     """
     if sampling.temperature == 0:
         return logits.argmax(-1)
-    values, ids = candidates(logits.double() / sampling.temperature, sampling.top_k, sampling.top_p)
+    if sampling.top_p == 1:  # order does not change with the temperature: find the likeliest in float32, which is quicker
+        values, ids = candidates(logits, sampling.top_k, 1.0)
+        values = values.double() / sampling.temperature
+    else:
+        values, ids = candidates(logits.double() / sampling.temperature, sampling.top_k, sampling.top_p)
     cumulative = values.softmax(-1).cumsum(-1)
     threshold = uniform.to(cumulative).unsqueeze(-1) * cumulative[..., -1:]
     choice = (cumulative <= threshold).sum(-1, keepdim=True).clamp(max=cumulative.shape[-1] - 1)

@@ -67,6 +67,8 @@ class Cache:
         self.keys = torch.zeros(layers, rows, heads, length, head_width, device=device, dtype=dtype)
         self.values = torch.zeros_like(self.keys)
         self.filled = 0  # positions written in every layer
+        self.layers = list(zip(self.keys, self.values))  # views [B, H, length, d], made once
+        self.gains: list = []  # of every layer, Attention.gain_of_directions(), made once
 
     def extend(self, layer: int, keys, values):
         """Write `keys` and `values` [B, H, n, d] behind the filled positions; return all keys and values so far."""
@@ -74,6 +76,13 @@ class Cache:
         self.keys[layer, :, :, self.filled : end] = keys
         self.values[layer, :, :, self.filled : end] = values
         return self.keys[layer, :, :, :end], self.values[layer, :, :, :end]
+
+    def extend_by_one(self, layer: int, key, value):
+        """As `extend` for one position [B, H, d], with as few calls as that can be done in."""
+        keys, values = self.layers[layer]
+        keys.select(2, self.filled).copy_(key)
+        values.select(2, self.filled).copy_(value)
+        return keys.narrow(2, 0, self.filled + 1), values.narrow(2, 0, self.filled + 1)
 
 
 class Linear(nn.Linear):
@@ -110,6 +119,20 @@ class Attention(nn.Module):
             k, v = cache.extend(layer, k, v)
         y = self._attend(q.to(v.dtype), k.to(v.dtype), v, bias.to(v.dtype)[None])  # [B, H, N, d]
         return self.out(y.transpose(1, 2).flatten(2))  # [B, N, H * d] -> [B, N, D]
+
+    def step(self, x, bias, cache: Cache, layer: int):
+        """`forward` for one position more: x [B, D] and bias [1, H, 1, filled + 1] -> [B, D]."""
+        qkv = self.qkv(x).float().view(len(x), 3, self.heads, self.head_width)  # [B, 3, H, d]
+        qk = qkv.narrow(1, 0, 2)
+        length = torch.linalg.vector_norm(qk, dim=-1, keepdim=True).clamp_min_(TINY**0.5)
+        q, k = (qk / length).mul_(cache.gains[layer]).unbind(1)
+        keys, values = cache.extend_by_one(layer, k, qkv.select(1, 2))
+        y = F.scaled_dot_product_attention(q.unsqueeze(2), keys, values, attn_mask=bias)  # [B, H, 1, d]
+        return self.out(y.view(len(x), -1))
+
+    def gain_of_directions(self):
+        """What turns unit vectors of queries and keys into normalised ones [2, H, d]: their rms is 1, their length sqrt(d)."""
+        return self.gain[:, 0, :, 0] * self.head_width**0.5
 
     def _attend(self, q, k, v, bias):
         dropout = self.dropout if self.training else 0.0

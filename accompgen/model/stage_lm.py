@@ -29,10 +29,11 @@ class DecodeState:
     cache: Cache
     places: Places  # of the whole sequence, context included where it is a prefix
     first: int  # position of the target's first step in that sequence
-    heard: torch.Tensor | None  # [B, N, D] encoded context of each step of the target (aligned)
-    rows: torch.Tensor  # [N, W] first row of the embedding table for each slot of the target
-    empty: torch.Tensor  # [N, W] bool, slots without a token
-    bias: torch.Tensor  # [H, n, M] bias of the next n queries, rows bias_start...
+    given: list  # of each step of the target, what is added to the tokens' embeddings [B or 1, D]
+    rows: list  # of each step, the first rows of the embedding table of its slots [W]
+    empty: list  # of each step, which slots have no token, bool [W]; None where all have one
+    sliding: torch.Tensor | None  # [1, H, 1, N] bias of distances N-1..0, where it follows from the distance in the sequence
+    bias: torch.Tensor  # [H, n, M] else: the bias of the next n queries, rows bias_start...
     bias_start: int
 
 
@@ -66,6 +67,7 @@ class StageLM(nn.Module):
         side_by_side = [stream.codebooks for stream in layout.context]
         side_by_side.append(layout.target.codebooks // layout.slots)  # slots of one step need not be told apart
         self.codebook_embedding = nn.Embedding(max(side_by_side), config.width)
+        self.step_heads = None  # made by generation/decode.py: the layers that a step's tokens are read with, one by one
         self.heads = nn.Parameter(torch.empty(layout.target.codebooks, layout.target.vocab, config.width))  # [Q, V, D]
         for weight in (self.token_embedding, self.stream_embedding, self.codebook_embedding):
             nn.init.normal_(weight.weight, std=0.02)
@@ -168,29 +170,63 @@ class StageLM(nn.Module):
         x = block(x, bias, cache)[:, -1]
         slots = self.layout.slots_of(frames, x.device)  # [N, W]
         rows = self.layout.offsets[-1] + slots % self.layout.target.codebooks * self.layout.target.vocab
-        state = DecodeState(cache, places, length - history.shape[1], heard, rows, slots < 0, bias, bias_start=0)
-        return state, self._head(x, length - 1 - state.first)
+        full = (slots >= 0).all(1).tolist()
+        first = length - history.shape[1]
+        state = DecodeState(
+            cache,
+            places,
+            first,
+            list(self._given(places, first, heard)),
+            list(rows),
+            [None if all_there else empty for all_there, empty in zip(full, slots < 0)],
+            self._sliding(places),
+            bias,
+            bias_start=0,
+        )
+        return state, self._head(x, length - 1 - first)
+
+    def _given(self, places, first, heard):
+        """What a step adds to its tokens' embeddings [N, B, D]: where it stands and what it hears; of a prefix [N, 1, D]."""
+        place = self.stream_embedding(places.stream[first:]) + self.codebook_embedding(places.codebook[first:])
+        place = (place * self.loudness)[:, None]
+        return place if heard is None else place + heard.transpose(0, 1)
+
+    def _sliding(self, places):
+        """Bias [1, H, 1, N] of the last query, whose last n values are the n-th query's; None where it has no such order."""
+        positions = self._positions(places)
+        steps = positions.diff()
+        if self.decoder.relative_bias.pairs is not None or bool((steps != steps[:1]).any()):
+            return None
+        return self.decoder.bias(positions, None, len(places) - 1, len(places))[None]
 
     def step(self, state: DecodeState, ids):
-        """Ids [B, W] of the slots chosen last, anything where a slot is empty -> logits [B, W, V] of the next step's."""
+        """The ids of the slots chosen last [B, W], anything where a slot is empty -> logits [B, W, V] of the next step's.
+
+        Where a state has several times as many rows as `ids`, each of those copies receives the same ids.
+        """
         at = state.cache.filled  # position in the sequence
         n = at - state.first  # the step of the target
-        rows = (ids + state.rows[n - 1]).masked_fill(state.empty[n - 1], BOS)  # [B, W]
-        place = self.stream_embedding.weight[-1] + self.codebook_embedding.weight[self._codebook(n)]
-        x = (self.token_embedding(rows).sum(1) + place) * self.loudness
-        if state.heard is not None:
-            x = x + state.heard[:, n]
-        x = self.decoder(x[:, None], self._bias_row(state, at), state.cache)[:, 0]
-        return self._head(x, n)
+        rows = ids + state.rows[n - 1]  # [B, W]
+        if state.empty[n - 1] is not None:
+            rows = rows.masked_fill(state.empty[n - 1], BOS)
+        tokens = self.token_embedding(rows).sum(1)  # [B, D]
+        given = state.given[n]
+        if len(given) == 1:
+            x = torch.add(given, tokens, alpha=self.loudness).repeat(state.cache.keys.shape[1] // len(ids), 1)
+        else:
+            x = torch.add(given.view(-1, *tokens.shape), tokens, alpha=self.loudness).flatten(0, 1)
+        return self._head(self.decoder.step(x, self._bias_row(state, at), state.cache), n)
 
     def _bias_row(self, state, at, block: int = 64):
-        """The bias of the query at position `at` [H, 1, at + 1]; rows are made a block at a time."""
+        """The bias of the query at position `at` [1, H, 1, at + 1]; without `sliding`, rows are made a block at a time."""
+        if state.sliding is not None:
+            return state.sliding[..., -at - 1 :]
         if at >= state.bias_start + state.bias.shape[1]:
             state.bias_start = at
             end = min(at + block, len(state.places))
             state.bias = self.decoder.bias(self._positions(state.places), state.places.stream, at, end)
         row = at - state.bias_start
-        return state.bias[:, row : row + 1, : at + 1]
+        return state.bias[None, :, row : row + 1, : at + 1]
 
     def _codebook(self, n):
         """The codebook of the first slot of step n."""
@@ -199,6 +235,8 @@ class StageLM(nn.Module):
     def _head(self, x, n):
         """Logits [B, W, V] of the slots of step n from x [B, D]."""
         first = self._codebook(n)
+        if self.step_heads is not None:
+            return self.step_heads[first](x).float().unflatten(-1, (self.layout.slots, -1))
         heads = self.heads[first : first + self.layout.slots].flatten(0, 1)  # [W * V, D]
         return nn.functional.linear(x.to(heads.dtype), heads).float().unflatten(-1, (self.layout.slots, -1))
 

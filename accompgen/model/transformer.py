@@ -46,6 +46,11 @@ class Block(nn.Module):
         x = x + self.dropout(self.attention(self.attention_norm(x), bias, cache, layer))
         return x + self.dropout(self.feed_forward(self.feed_forward_norm(x)))
 
+    def step(self, x, bias, cache: Cache, layer: int):
+        """`forward` for one position more, x [B, D], without dropout."""
+        x = x + self.attention.step(self.attention_norm(x), bias, cache, layer)
+        return x + self.feed_forward(self.feed_forward_norm(x))
+
 
 class Transformer(nn.Module):
     """A stack of blocks with one relative bias for all of them and a norm at the end.
@@ -115,4 +120,12 @@ class Transformer(nn.Module):
             x = block(x, bias, cache, layer)
         if cache is not None:
             cache.filled += x.shape[1]
+            cache.gains = [block.attention.gain_of_directions() for block in self.blocks]
+        return self.norm(x)
+
+    def step(self, x, bias, cache: Cache):
+        """`forward` for one position more: x [B, D] and its bias [1, H, 1, filled + 1] -> [B, D]."""
+        for layer, block in enumerate(self.blocks):
+            x = block.step(x, bias, cache, layer)
+        cache.filled += 1
         return self.norm(x)
