@@ -75,7 +75,7 @@ def test_more_songs_join_the_training_split(root, musdb, tmp_path, capsys):
     songs = {song.id: song for song in read_sources(out)}
     assert len(songs) == 7 and songs["a"].split == "train" and songs["valid-c"].split == "validation"
     assert songs["a"].mixture == more / "a.wav" and songs["pair"].vocal == tmp_path / "v.wav"
-    assert (songs["pair"].bpm, songs["pair"].tags, songs["pair"].split) == (9, ("x",), "train")
+    assert (songs["pair"].bpm, songs["pair"].tags, songs["pair"].split) == (90, ("x",), "train")
     assert f"{more}: 2 more songs; 1 of the split test are left out" in capsys.readouterr().out
 
 
