@@ -11,6 +11,8 @@ codes), `model/` integers into logits, `generation/` a vocal into an accompanime
     model = accompgen.load("pocket")
     song = model.accompany("vocal.wav", seed=0)
     song.save("out/")
+    for piece in accompgen.stream("vocal.wav", seed=0):  # the same song, window by window
+        play(piece.accompaniment, piece.rate)
 
 Shapes in comments and docstrings: B batch, C channels, T samples, S semantic frames (50 Hz), F acoustic frames (75 Hz),
 Q codebooks, N sequence, D width, H heads, V vocabulary. Sound is [C, T] with full scale 1.0; codes are [B, Q, F].
@@ -30,3 +32,13 @@ def load(checkpoint="pocket", device: str = "auto"):
 def accompany(vocal, seed: int = 0, checkpoint="pocket", device: str = "auto"):
     """One accompaniment to one vocal (a path, or wav and rate) -> `generation.pipeline.Song`. For several, `load` once."""
     return load(checkpoint, device).accompany(vocal, seed=seed)
+
+
+def stream(vocal, rate: int | None = None, seed: int = 0, checkpoint="pocket", device: str = "auto"):
+    """The accompaniment piece by piece, as it is made -> `generation.stream.Stream`, to be iterated.
+
+    `vocal` is a recording (a path, or wav and rate), or an iterable of sample blocks with their `rate`, such as a microphone's.
+    """
+    from accompgen.generation.stream import Stream
+
+    return Stream(load(checkpoint, device), vocal, seed, rate)

@@ -222,6 +222,22 @@ def resample(wav: np.ndarray, from_rate: int, to_rate: int) -> np.ndarray:
     return result.reshape(*wav.shape[:-1], length)
 
 
+class Resampler:
+    """`resample` of sound [T] that comes in pieces: what it gives, one after the other, is what the whole would give."""
+
+    def __init__(self, from_rate: int, to_rate: int):
+        import soxr
+
+        self.stream = None
+        if from_rate != to_rate:
+            self.stream = soxr.ResampleStream(from_rate, to_rate, 1, dtype="float32", quality="HQ")
+
+    def __call__(self, piece: np.ndarray, last: bool = False) -> np.ndarray:
+        """The next piece [T] -> what is ready of it [T'], which lags some milliseconds; the rest with `last`."""
+        piece = np.asarray(piece, dtype=np.float32)
+        return piece if self.stream is None else self.stream.resample_chunk(piece, last=last)
+
+
 def to_mono(wav: np.ndarray) -> np.ndarray:
     """The mean of the channels: [C, T] -> [T]."""
     return wav.mean(axis=0, dtype=np.float32)

@@ -137,6 +137,7 @@ def test_ctrl_c_ends_with_130_and_leaves_nothing(generate, vocal, tmp_path, monk
     (["generate", "a.wav", "--top-k", "fin=3"], "'fin' is no stage; expected semantic, coarse or fine"),
     (["generate", "a.wav", "--format", "aac"], "invalid choice: 'aac'"),
     (["generate", "a.wav", "--force", "--skip-existing"], "not allowed with"),
+    (["generate", "a.wav", "--stream", "--format", "mp3"], "--stream writes wav of 16 or 24 bits"),
     (["generate", "x/a.wav", "y/a.flac"], "x/a.wav and y/a.flac would write the same files"),
 ])  # fmt: skip
 def test_wrong_usage_exits_with_2(arguments, message, capsys):
@@ -257,3 +258,33 @@ def test_values_for_stages_are_read():
     assert read("0.9") == {"semantic": 0.9, "coarse": 0.9, "fine": 0.9}
     assert read("fine=0.5") == {"fine": 0.5}
     assert read("1, semantic = 0") == {"semantic": 0.0, "coarse": 1.0, "fine": 1.0}
+
+
+def test_streaming_writes_the_same_song_and_lets_it_be_heard_before(generate, vocal, tmp_path, monkeypatch, capsys):
+    from accompgen.generation.song import GrowingWav
+
+    grown, add = [], GrowingWav.add
+
+    def add_and_read(self, piece):
+        add(self, piece)
+        grown.append(audio.read(self.path)[0].shape[1])
+
+    monkeypatch.setattr(GrowingWav, "add", add_and_read)
+    assert generate(vocal, "-o", tmp_path / "whole") == 0
+    capsys.readouterr()
+    assert generate(vocal, "-o", tmp_path / "out", "--stream") == 0
+    captured = capsys.readouterr()
+    assert names(tmp_path / "out") == ["voice.accompaniment.wav", "voice.json", "voice.mix.wav"]
+    assert captured.err.count(" s ready after ") == len(grown) == 2 and grown[0] < grown[1] == 13_230
+    whole, streamed = (audio.read(tmp_path / folder / "voice.mix.wav")[0] for folder in ("whole", "out"))
+    assert np.abs(whole - streamed).max() < 1e-4 and len(captured.out.splitlines()) == 3
+
+
+def test_a_stream_that_is_interrupted_leaves_nothing(generate, vocal, tmp_path, monkeypatch):
+    from accompgen.generation.song import GrowingWav
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(GrowingWav, "add", interrupt)
+    assert generate(vocal, "-o", tmp_path / "out", "--stream") == 130 and names(tmp_path / "out") == []

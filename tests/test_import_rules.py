@@ -28,6 +28,7 @@ MAY_IMPORT = {
     "generation": ("model", "layout", "stages", "config"),
     "generation.song": ("audio",),  # the finished song and its files, divided from pipeline.py
     "generation.many": ("audio",),  # songs into a folder, as song.py
+    "generation.stream": ("audio", "stages"),  # pipeline.py in pieces
     "generation.pipeline": ("model", "layout", "stages", "config", "tokens", "audio", "checkpoint", "device"),
     "data": ("audio", "tokens", "layout", "stages", "config", "device"),
     "data.tokenize": ("audio", "tokens", "layout", "stages", "config", "device", "checkpoint"),  # hashes of the tokenizers
@@ -44,7 +45,7 @@ MAY_IMPORT = {
     "cli": ("verbs",),
     "verbs": ("",),  # everything, inside the function of a verb
     "__main__": ("cli",),
-    "": ("generation.pipeline",),  # accompgen/__init__.py: load() and accompany()
+    "": ("generation.pipeline", "generation.stream"),  # accompgen/__init__.py: load(), accompany() and stream()
 }
 # `training.codec` stands for codec.py and for codec_*.py beside it, the parts it was divided into; `training.hubert` too.
 DIVIDED = ("training.codec", "training.hubert")

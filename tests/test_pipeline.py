@@ -69,14 +69,14 @@ def test_the_same_seed_gives_the_same_song_in_any_order_of_files(model):
 
 def test_how_loud_the_vocal_was_recorded_does_not_change_what_is_heard():
     vocal = sing(0.5)
-    usual, quiet = (pipeline._conditioning(pipeline.read_vocal((wav, 44_100)), 0.01, 0) for wav in (vocal, vocal / 30))
+    usual, quiet = (pipeline.conditioning(pipeline.read_vocal((wav, 44_100)), 0.01, 0) for wav in (vocal, vocal / 30))
     assert torch.allclose(usual, quiet, atol=1e-4)
     assert audio.loudness(usual.numpy(), 16_000) == pytest.approx(pipeline.VOCAL_LUFS, abs=0.5)
 
 
 def test_the_noise_on_the_vocal_is_seeded_and_of_the_sigma_asked_for():
     vocal = pipeline.read_vocal((sing(2.0), 44_100))
-    clean, noisy, again, other = (pipeline._conditioning(vocal, *way) for way in ((0, 0), (0.01, 0), (0.01, 0), (0.01, 1)))
+    clean, noisy, again, other = (pipeline.conditioning(vocal, *way) for way in ((0, 0), (0.01, 0), (0.01, 0), (0.01, 1)))
     assert torch.equal(noisy, again) and not torch.equal(noisy, other)
     assert (noisy - clean).std().item() == pytest.approx(0.01, rel=0.03) and abs((noisy - clean).mean().item()) < 5e-4
     assert clean.shape == (1, 32_000)

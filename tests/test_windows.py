@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from accompgen.generation.windows import Span, blocks, plan
+from accompgen.generation.windows import Span, blocks, next_span, plan
 
 
 def test_plan_by_hand():
@@ -53,3 +53,14 @@ def test_lengths_out_of_range():
     for arguments in ((0, 5, 1), (5, 0, 0), (5, 5, 5), (5, 5, -1)):
         with pytest.raises(ValueError, match="expected song and window"):
             plan(*arguments)
+
+
+@pytest.mark.parametrize("window, prompt", [(8, 4), (7, 6), (5, 0)])
+@pytest.mark.parametrize("song", [1, 5, 8, 9, 30])
+def test_windows_of_a_growing_song_are_those_of_its_plan(song, window, prompt):
+    spans = []
+    for there in range(song + 1):
+        while span := next_span(spans[-1].stop if spans else 0, there, there == song, window, prompt):
+            assert span.stop <= there
+            spans.append(span)
+    assert spans == plan(song, window, prompt)

@@ -9,14 +9,14 @@ else is generated beside or before, and other settings of the fine stage leave t
 
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
 
 from accompgen.generation.decode import decode
 from accompgen.generation.sampling import Sampling
-from accompgen.generation.windows import Span, blocks, frames, plan
+from accompgen.generation.windows import Span, blocks, frames, next_span, plan
 from accompgen.model.stage_lm import StageLM
 from accompgen.stages import STAGES, streams
 
@@ -83,15 +83,20 @@ def cascade(
 
 def _in_turn(name, stage, known, spans, song, sampling, seed, count):
     """Windows one after the other, each beginning with frames of those before it -> [1, Q, frames of the song]."""
-    hz, generator = HZ[name], make_generator(seed, name, 0)
-    target = _empty(stage, known, song)
+    generator, made = make_generator(seed, name, 0), known["vocal"].new_zeros(1, stage.model.layout.target.codebooks, 0)
     for span in spans:
-        context = {stream: known[stream][..., span.frames(HZ[stream])] for stream in STAGES[name].context}
-        prompt = target[..., span.frames(hz)][..., : span.prompt_frames(hz)]
-        length = frames(span.stop - span.start, hz)
-        piece = decode(stage.model, context, length, sampling, [generator], prompt, count.of(name, stage))  # [1, Q, length]
-        target[..., span.added(hz)] = piece[..., span.prompt_frames(hz) :]
-    return target
+        new = _continue(name, stage, known, made, span, sampling, generator, count.of(name, stage))
+        made = torch.cat([made, new], dim=-1)
+    return made
+
+
+def _continue(name, stage, known, made, span, sampling, generator, tick=None):
+    """What a window adds to the frames [1, Q, T] that are `made`, and begins with the last of them: [1, Q, new frames]."""
+    hz = HZ[name]
+    context = {stream: known[stream][..., span.frames(HZ[stream])] for stream in STAGES[name].context}
+    prompt = made[..., span.frames(hz)] if PROMPT_SHARE[name] else None
+    piece = decode(stage.model, context, frames(span.stop - span.start, hz), sampling, [generator], prompt, tick)
+    return piece[..., span.prompt_frames(hz) :].to(made.device)
 
 
 def _in_batches(name, stage, known, spans, song, sampling, seed, count):
@@ -110,6 +115,73 @@ def _in_batches(name, stage, known, spans, song, sampling, seed, count):
         for span, piece in zip(batch, pieces):
             target[0, :, span.added(hz)] = piece[:, span.prompt_frames(hz) :]
     return target
+
+
+@dataclass(frozen=True)
+class TokenPiece:
+    """What a window of the fine stage adds to a song, int64 on the CPU."""
+
+    start: int  # in blocks of 40 ms
+    stop: int
+    semantic: torch.Tensor  # [1, S]
+    codes: torch.Tensor  # [Q, F]
+
+
+def cascade_in_pieces(
+    stages: dict[str, LoadedStage],
+    vocal: Iterable[torch.Tensor],
+    sampling: dict[str, Sampling],
+    seed: int,
+    seconds: dict[str, float],
+) -> Iterator[TokenPiece]:
+    """`cascade` of a vocal that is still coming in: each window as soon as the vocal reaches its end, the last stage first.
+
+    The windows, contexts and random numbers are those of `cascade`, and so are the codes, as far as a row of a batch gives the
+    same logits as alone: fine windows are decoded one by one here, and `cascade` takes eight at once.
+
+    Args:
+        stages, sampling, seed: as in `cascade`.
+        vocal: ids [1, s] at 50 Hz that follow each other, each s even.
+        seconds: what each stage took is added here.
+
+    Yields:
+        TokenPiece, one for each window of the fine stage.
+    """
+    known = {"vocal": None} | {
+        name: torch.zeros(1, stage.model.layout.target.codebooks, 0, dtype=torch.long) for name, stage in stages.items()
+    }
+    generators = {name: make_generator(seed, name, 0) for name in STAGES}
+    fine_windows = 0
+    for ids in _then_none(vocal):
+        if ids is not None:
+            known["vocal"] = ids[None] if known["vocal"] is None else torch.cat([known["vocal"], ids[None]], dim=-1)
+        while found := _possible(stages, known, ids is None):
+            name, span = found
+            started = time.perf_counter()
+            if name == "fine":
+                generators[name], fine_windows = make_generator(seed, name, fine_windows), fine_windows + 1
+            new = _continue(name, stages[name], known, known[name], span, sampling[name], generators[name])
+            known[name] = torch.cat([known[name], new], dim=-1)
+            seconds[name] = seconds.get(name, 0.0) + time.perf_counter() - started
+            if name == "fine":
+                codes = torch.cat([known[part][0, :, span.added(HZ[part])] for part in ("coarse", "fine")])
+                yield TokenPiece(span.new, span.stop, known["semantic"][0, :, span.added(HZ["semantic"])], codes)
+
+
+def _then_none(items):
+    yield from items
+    yield None
+
+
+def _possible(stages, known, finished):
+    """The last stage that can make a window, and that window; None where the vocal must go on first, or nothing is left."""
+    found, there = None, 0 if known["vocal"] is None else known["vocal"].shape[-1] * 25 // HZ["vocal"]
+    for name, stage in stages.items():
+        window, made = blocks(stage.window_seconds), known[name].shape[-1] * 25 // HZ[name]
+        span = next_span(made, there, finished, window, int(window * PROMPT_SHARE[name]))
+        finished, there = finished and made == there, made
+        found = (name, span) if span else found
+    return found
 
 
 def make_generator(seed: int, stage: str, window: int) -> torch.Generator:

@@ -92,18 +92,25 @@ class Accompanist:
             ValueError: a setting out of range.
         """
         check_settings(balance, noise)
-        clock = _Clock()
+        clock = Clock()
         with clock("read"):
             vocal = read_vocal(vocal)
         with clock("vocal_units"):
-            heard = _conditioning(vocal, noise, seed)  # [1, T] at 16 kHz
-            units = self.semantic_tokenizer.encode(heard.to(self.device))  # [1, S]
+            units = self.units(vocal, noise, seed)  # [1, S]
         sampling = {"semantic": semantic, "coarse": coarse, "fine": fine}
         with _bar(vocal.name) if progress else nullcontext() as bar:
             tokens = cascade(self.stages, units, sampling, seed, bar)
         clock.seconds |= tokens.seconds
         with clock("codec"):
             sound = self.acoustic_tokenizer.decode(tokens.codes[None].to(self.device)).cpu().numpy()  # [1, T] at 24 kHz
+        return self.finish(vocal, seed, sampling, balance, noise, tokens, sound, clock)
+
+    def units(self, vocal: Vocal, noise: float, seed: int):
+        """The units of a whole vocal [1, S]; S is even."""
+        return self.semantic_tokenizer.encode(conditioning(vocal, noise, seed).to(self.device))
+
+    def finish(self, vocal, seed, sampling, balance, noise, tokens, sound, clock) -> Song:
+        """The song of tokens and their sound [1, T] at 24 kHz: resampled, mixed, reported."""
         with clock("mix"):
             sound = _like(vocal, sound, self.acoustic_tokenizer.sample_rate)  # [1, T] at the vocal's rate
             accompaniment, mixed, levels = audio.mix(vocal.wav, sound, vocal.rate, balance)
@@ -237,7 +244,7 @@ def describe() -> dict:
     }
 
 
-def _conditioning(vocal, noise, seed):
+def conditioning(vocal, noise, seed):
     """What HuBERT hears [1, T]: mono, 16 kHz, at one loudness, whole blocks of 40 ms, with seeded noise."""
     rate = SemanticTokenizer.sample_rate
     level = 10 ** ((VOCAL_LUFS - audio.loudness(vocal.wav, vocal.rate)) / 20)
@@ -271,7 +278,7 @@ def _bar(name):
         yield show
 
 
-class _Clock:
+class Clock:
     """Seconds of each step by name."""
 
     def __init__(self):
@@ -281,4 +288,4 @@ class _Clock:
     def __call__(self, step):
         start = time.perf_counter()
         yield
-        self.seconds[step] = time.perf_counter() - start
+        self.seconds[step] = self.seconds.get(step, 0.0) + time.perf_counter() - start

@@ -1,6 +1,7 @@
 """A finished song and its three files: the accompaniment, the mix, and a JSON that says how they came about."""
 
 import json
+import wave
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,6 +65,34 @@ class Song:
         audio.make_folder(directory)
         audio.write_files({paths["accompaniment"]: accompaniment, paths["mix"]: mix, paths["report"]: text.encode()})
         return paths
+
+
+class GrowingWav:
+    """A mono wav file of 16 or 24 bits that is whole after every piece, so that it can be played while it grows."""
+
+    def __init__(self, path, rate: int, bit_depth: str = "24"):
+        self.path, self.width = Path(path), int(bit_depth) // 8
+        audio.make_folder(self.path.parent)
+        try:
+            self.file = open(self.path, "wb")  # noqa: SIM115, closed by `close`
+        except OSError as error:
+            raise audio.AudioError(f"cannot write {path}: {error.strerror}; make room or choose another folder") from error
+        self.wave = wave.open(self.file, "wb")
+        self.wave.setparams((1, self.width, rate, 0, "NONE", ""))
+
+    def add(self, piece: np.ndarray) -> None:
+        """Write samples [T] behind the others; they must lie within full scale. Raises audio.AudioError on a full disk."""
+        top = 2 ** (8 * self.width - 1) - 1
+        data = np.round(piece * top).astype("<i4").view(np.uint8).reshape(-1, 4)[:, : self.width].tobytes()
+        try:
+            self.wave.writeframes(data)  # and corrects the header
+            self.file.flush()
+        except OSError as error:
+            raise audio.AudioError(f"cannot write {self.path}: {error.strerror}; make room or choose another folder") from error
+
+    def close(self) -> None:
+        self.wave.close()
+        self.file.close()
 
 
 def output_paths(directory, name: str, format: str, force: bool = False) -> dict[str, Path]:

@@ -67,9 +67,23 @@ def plan(song: int, window: int, prompt: int = 0) -> list[Span]:
     """
     if song < 1 or window < 1 or not 0 <= prompt < window:
         raise ValueError(f"{song=}, {window=}, {prompt=} blocks; expected song and window >= 1 and 0 <= prompt < window")
-    spans = [Span(0, 0, min(window, song))]
-    while spans[-1].stop < song:
-        known = spans[-1].stop
-        stop = min(known - prompt + window, song)
-        spans.append(Span(stop - window, known, stop))
+    spans = []
+    while span := next_span(spans[-1].stop if spans else 0, song, True, window, prompt):
+        spans.append(span)
     return spans
+
+
+def next_span(known: int, there: int, finished: bool, window: int, prompt: int = 0) -> Span | None:
+    """The window that goes on behind `known` blocks, of a song that may still grow; None: it must grow first, or is done.
+
+    Args:
+        there: blocks whose context is there.
+        finished: whether the song ends with them; only then is a window shorter or moved left.
+        window, prompt: as in `plan`.
+    """
+    stop = known - prompt + window if known else window
+    if stop > there:
+        if not finished or known == there:
+            return None
+        stop = there
+    return Span(max(0, stop - window), known, stop)

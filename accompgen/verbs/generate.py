@@ -27,6 +27,7 @@ def add_generate(verbs):
     sound.add_argument("--noise", metavar="SIGMA", type=float, help="on the vocal, before it is read (default: 0.01)")
     sound.add_argument("--format", choices=("wav", "flac", "mp3"), default="wav", help="(default: wav)")
     sound.add_argument("--bit-depth", choices=("16", "24", "32f"), default="24", help="of wav and flac (default: 24)")
+    sound.add_argument("--stream", action="store_true", help="write the accompaniment while it is made, to be played")
     existing = parser.add_mutually_exclusive_group()
     existing.add_argument("--force", action="store_true", help="replace files that exist")
     existing.add_argument("--skip-existing", action="store_true", help="pass over vocals whose files exist")
@@ -42,9 +43,13 @@ def run_generate(args) -> int:
     if bool(args.vocals) == bool(args.manifest):
         args.parser.error("give recordings (VOCAL...), or --manifest with many of them")
     if args.manifest:
+        if args.stream:
+            args.parser.error("--stream takes recordings (VOCAL...), not --manifest")
         return _generate_many(args)
+    if args.stream and (args.format != "wav" or args.bit_depth == "32f"):
+        args.parser.error("--stream writes wav of 16 or 24 bits")
     _refuse_same_names(args.parser, args.vocals)
-    from accompgen.generation import pipeline, song
+    from accompgen.generation import pipeline, song, stream
 
     balance = pipeline.BALANCE_LU if args.balance is None else args.balance
     noise = pipeline.VOCAL_NOISE if args.noise is None else args.noise
@@ -59,12 +64,33 @@ def run_generate(args) -> int:
         song.output_paths(args.out, path.stem, args.format, args.force)
         vocal = pipeline.read_vocal(path)
         song.format_of(vocal.rate, len(vocal.wav), args.format, args.bit_depth)
+        if args.stream:
+            return _stream(args, path, stream.Stream(model, vocal, args.seed, **sampling, balance=balance, noise=noise))
         made = model.accompany(vocal, args.seed, **sampling, balance=balance, noise=noise, progress=not args.quiet)
         paths = made.save(args.out, args.format, args.bit_depth, args.force)
         remark(args, f"{path}: {made.seconds:.1f} s of sound in {made.timings['total']:.1f} s")
         return paths.values()
 
     return for_each(args.vocals, work)
+
+
+def _stream(args, path, pieces):
+    """Write the accompaniment piece by piece; at the end the song's files take its place, or on an error nothing does."""
+    from accompgen.generation import song
+
+    target = song.output_paths(args.out, path.stem, "wav", args.force)["accompaniment"]
+    growing = song.GrowingWav(target, pieces.rate, args.bit_depth)
+    try:
+        for piece in pieces:
+            growing.add(piece.accompaniment[0])
+            remark(args, f"{growing.path}: {piece.start:.2f} to {piece.stop:.2f} s ready after {piece.after:.1f} s")
+        growing.close()
+        paths = pieces.song().save(args.out, "wav", args.bit_depth, force=True)
+    except BaseException:
+        growing.close()
+        growing.path.unlink(missing_ok=True)
+        raise
+    return paths.values()
 
 
 def _generate_many(args):

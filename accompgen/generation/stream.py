@@ -1,0 +1,258 @@
+"""An accompaniment window by window, as it is made: from a recording, or from a voice that is still singing.
+
+What a window needs. The semantic stage hears the vocal of its own window and nothing behind it, the coarse stage the vocal and
+semantic units of its window, the fine stage the coarse codes of its window; the codec looks back alone. So the first sound
+comes when the vocal has reached the end of the first semantic window, and each later piece when it reaches those of its own.
+
+What the vocal's units hear. Of a recording they are those of `Accompanist.accompany`: HuBERT reads all of it, at one loudness.
+So the codes are the same, and so is the sound. Of a vocal that comes in blocks they are made second by second, each from
+`BEHIND_SECONDS` before it to `AHEAD_SECONDS` behind it, as loud as the last `LOUDNESS_SECONDS` make it, with noise of its own.
+Those units differ from a recording's where HuBERT would have heard further, or where the singer has grown louder or softer.
+"""
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from accompgen import audio
+from accompgen.generation import pipeline
+from accompgen.generation.cascade import Tokens, cascade_in_pieces, make_generator
+from accompgen.generation.sampling import Sampling
+from accompgen.stages import STAGES
+
+STEP_SECONDS, AHEAD_SECONDS, BEHIND_SECONDS = 1.0, 0.4, 4.0
+LOUDNESS_SECONDS = 20
+CODEC_FRAMES = 150  # of codes before a piece that the codec hears again: more than its convolutions look back
+RAMP_SECONDS = 0.5  # in which a piece goes from the gain of the piece before to its own
+
+
+@dataclass(frozen=True)
+class Piece:
+    """The accompaniment of one window."""
+
+    start: float  # in seconds, of `semantic` and `codes`; the sound before it lags some milliseconds
+    stop: float
+    accompaniment: np.ndarray  # [1, T] at `rate`; pieces follow each other without gap
+    rate: int
+    semantic: torch.Tensor  # [1, S]
+    codes: torch.Tensor  # [Q, F]
+    after: float  # seconds from the start of the iteration until it was ready
+
+
+class Stream:
+    """Iterate to get Pieces, each as soon as it is made; together as long as the vocal. Once only.
+
+    Each piece is as loud as `balance` asks, as far as vocal and accompaniment are known by then: the gain follows slowly, where
+    a finished song has one gain. Nothing passes -1 dBFS.
+
+    Args:
+        model: pipeline.Accompanist.
+        vocal: a recording as in `Accompanist.accompany`; or an iterable of sample blocks [C, T] or [T] of any length, together
+            0.2 s or more, which is asked for the next one when all that can be made is made.
+        rate: of such blocks in Hz; None with a recording.
+        seed, semantic, coarse, fine, balance, noise: as in `Accompanist.accompany`.
+
+    Raises:
+        audio.AudioError: a vocal that cannot be read or used; of blocks, when they come.
+        ValueError: a setting out of range, or blocks without a rate.
+    """
+
+    def __init__(
+        self,
+        model,
+        vocal,
+        seed: int = 0,
+        rate: int | None = None,
+        *,
+        semantic: Sampling = Sampling(),  # noqa: B008, frozen
+        coarse: Sampling = Sampling(),  # noqa: B008
+        fine: Sampling = Sampling(),  # noqa: B008
+        balance: float = pipeline.BALANCE_LU,
+        noise: float = pipeline.VOCAL_NOISE,
+    ):
+        pipeline.check_settings(balance, noise)
+        recording = isinstance(vocal, (str, Path, tuple, pipeline.Vocal))
+        if recording == (rate is not None):
+            raise ValueError("give either a recording, or blocks of samples and their rate (rate=44100)")
+        self.model, self.seed, self.balance, self.noise = model, seed, balance, noise
+        self.sampling = {"semantic": semantic, "coarse": coarse, "fine": fine}
+        self.clock = pipeline.Clock()
+        self.vocal = self.heard = None
+        if recording:
+            with self.clock("read"):
+                self.vocal = pipeline.read_vocal(vocal)
+            self.rate = self.vocal.rate
+        else:
+            self.heard, self.rate = _Heard(vocal, rate), rate
+        self._begun, self._made = False, []  # of a recording, the (tokens, sound [T] at 24 kHz) of each piece
+
+    def __iter__(self):
+        if self._begun:
+            raise ValueError("this stream was read already; make another one")
+        self._begun = True
+        began, seconds = time.perf_counter(), self.clock.seconds
+        sound, level = _Sound(self.model.acoustic_tokenizer, self.rate), _Level(self.rate, self.balance)
+        for tokens in cascade_in_pieces(self.model.stages, self._units(), self.sampling, self.seed, seconds):
+            last = self._samples is not None and tokens.stop * self.rate >= 25 * self._samples
+            with self.clock("codec"):
+                raw = sound.decode(tokens.codes)
+                wav = sound.resample(raw, self._samples if last else None)
+            if self.vocal is not None:
+                self._made.append((tokens, raw))
+            wav = level(wav, self.vocal.wav if self.vocal else self.heard.recent)
+            stop = self._samples / self.rate if last else tokens.stop / 25
+            yield Piece(tokens.start / 25, stop, wav, self.rate, tokens.semantic, tokens.codes, time.perf_counter() - began)
+        if not last:  # that the vocal was over came to light behind the last piece: its last milliseconds
+            wav = level(sound.resample(raw[:0], self._samples), self.heard.recent)
+            after = time.perf_counter() - began
+            yield Piece(stop, stop, wav, self.rate, tokens.semantic[:, :0], tokens.codes[:, :0], after)
+
+    @property
+    def _samples(self):
+        """Length of the vocal; None while it is not known."""
+        if self.vocal is not None:
+            return self.vocal.wav.shape[1]
+        return self.heard.samples if self.heard.ended else None
+
+    def song(self) -> pipeline.Song:
+        """The finished song, mixed and reported as by `Accompanist.accompany`. ValueError before the end, or of blocks."""
+        if self.vocal is None:
+            raise ValueError("a vocal that came in blocks was not kept, so there is no mix; keep the pieces")
+        parts = [tokens for tokens, _ in self._made]
+        if not parts or parts[-1].stop * self.rate < 25 * self._samples:
+            raise ValueError("the stream has not come to its end; iterate to get its pieces first")
+        tokens = Tokens(
+            torch.cat([part.semantic for part in parts], dim=-1), torch.cat([part.codes for part in parts], dim=-1), {}
+        )
+        sound = np.concatenate([sound for _, sound in self._made])[None]
+        order = ["read", "vocal_units", *STAGES, "codec"]
+        self.clock.seconds = {name: self.clock.seconds[name] for name in order}
+        return self.model.finish(self.vocal, self.seed, self.sampling, self.balance, self.noise, tokens, sound, self.clock)
+
+    def _units(self):
+        """Ids [1, s] of the vocal, as far as it is known."""
+        if self.vocal is not None:
+            with self.clock("vocal_units"):
+                units = self.model.units(self.vocal, self.noise, self.seed)
+            yield units
+            return
+        generator = make_generator(self.seed, "noise", 0)
+        for first, stop in self.heard.steps():
+            with self.clock("vocal_units"):
+                wav, before = self.heard.excerpt(first, stop)  # [1, T] at 16 kHz, blocks of 40 ms before `first`
+                wav = torch.from_numpy(wav)
+                wav = wav + self.noise * torch.randn(wav.shape, generator=generator)
+                ids = self.model.semantic_tokenizer.encode(wav.to(self.model.device))
+            yield ids[:, 2 * before : 2 * (before + stop - first)]
+
+
+class _Heard:
+    """The end of a vocal that comes in blocks."""
+
+    def __init__(self, blocks: Iterable, rate: int):
+        self.blocks, self.rate = self._parts(blocks), rate
+        self.recent = None  # [C, T], the end of what was heard
+        self.samples = 0  # heard in all
+        self.ended = False
+
+    def steps(self):
+        """Yield spans (first, stop) in blocks of 40 ms as soon as they and what lies ahead were heard."""
+        done, step = 0, round(STEP_SECONDS * 25)
+        while not self.ended:
+            self._listen()
+            while (done + step) / 25 + AHEAD_SECONDS <= self.samples / self.rate:
+                yield done, done + step
+                done += step
+        if self.samples < 0.2 * self.rate:
+            raise audio.AudioError(f"the blocks are {self.samples / self.rate:.3f} s long together; at least 0.2 s are needed")
+        stop = -(-self.samples * 25 // self.rate)
+        if stop > done:
+            yield done, stop
+
+    def _listen(self):
+        block = next(self.blocks, None)
+        if block is None:
+            self.ended = True
+            return
+        if self.recent is not None and len(block) != len(self.recent):
+            raise audio.AudioError(f"a block of {len(block)} channels after blocks of {len(self.recent)}; they must be as many")
+        self.samples += block.shape[1]
+        recent = block if self.recent is None else np.concatenate([self.recent, block], axis=1)
+        self.recent = recent[:, -(LOUDNESS_SECONDS + 5) * self.rate :]  # more than a step, its surroundings and a block
+
+    def _parts(self, blocks):
+        """The blocks, checked, as [C, T] of at most a second."""
+        for block in blocks:
+            block = audio.from_array(block, "a block")
+            audio.check_samples(block, self.rate, "a block")
+            for start in range(0, block.shape[1], self.rate):
+                yield block[:, start : start + self.rate]
+
+    def excerpt(self, first, stop):
+        """The vocal around blocks first..stop-1, mono at 16 kHz at one loudness [1, T], and the blocks of it before `first`."""
+        kept = self.samples - self.recent.shape[1]  # samples that were forgotten
+        before = min(first, round(BEHIND_SECONDS * 25), max(0, first - -(-kept * 25 // self.rate)))
+        start = round((first - before) * self.rate / 25) - kept
+        end = round((stop / 25 + AHEAD_SECONDS) * self.rate) - kept
+        wav = audio.resample(audio.to_mono(self.recent[:, max(0, start) : end])[None], self.rate, 16_000)
+        lufs = audio.loudness(self.recent[:, :end][:, -LOUDNESS_SECONDS * self.rate :], self.rate)
+        gain = 10 ** ((pipeline.VOCAL_LUFS - lufs) / 20) if np.isfinite(lufs) else 1.0  # silent so far
+        return audio.fit(wav * np.float32(gain), max(wav.shape[1], (before + stop - first) * 640)), before
+
+
+class _Sound:
+    """Codes that come in pieces -> sound without seams."""
+
+    def __init__(self, tokenizer, rate):
+        self.tokenizer, self.codes = tokenizer, None
+        self.resampler = audio.Resampler(tokenizer.sample_rate, rate)
+        self.fade = round(pipeline.FADE_SECONDS * rate)
+        self.held = np.zeros(0, np.float32)  # the end of what was resampled: if it is the end, it is faded out
+        self.given = 0
+
+    def decode(self, codes):
+        """The sound [T] at 24 kHz of the next codes [Q, F]."""
+        all_codes = codes if self.codes is None else torch.cat([self.codes, codes], dim=-1)
+        wav = self.tokenizer.decode(all_codes[None].to(self.tokenizer.device))[0].cpu().numpy()
+        self.codes = all_codes[:, -CODEC_FRAMES:]
+        return wav[-codes.shape[1] * self.tokenizer.hop_samples :]
+
+    def resample(self, wav, total=None):
+        """Sound [T] at 24 kHz -> what is ready at the vocal's rate [T']; the rest, faded out, if `total` samples are all."""
+        ready = np.concatenate([self.held, self.resampler(wav, last=total is not None)])
+        if total is None:
+            keep = max(0, len(ready) - self.fade)
+            ready, self.held = ready[:keep], ready[keep:]
+        else:
+            ready = audio.fit(ready, max(0, total - self.given))
+            fade = min(len(ready), self.fade)
+            ready[len(ready) - fade :] *= np.linspace(1, 0, fade, dtype=np.float32)
+        self.given += len(ready)
+        return ready
+
+
+class _Level:
+    """The gain of each piece: `balance` between the vocal and the accompaniment so far."""
+
+    def __init__(self, rate, balance):
+        self.rate, self.balance, self.gain = rate, balance, None
+        self.recent = np.zeros((1, 0), np.float32)
+
+    def __call__(self, wav, vocal):
+        """wav [T] and the vocal [C, T] as far as it is known -> wav [1, T] as loud as it should be."""
+        if not len(wav):
+            return wav[None]
+        self.recent = np.concatenate([self.recent, wav[None]], axis=1)[:, -LOUDNESS_SECONDS * self.rate :]
+        spread = np.broadcast_to(self.recent, (min(2, len(vocal)), self.recent.shape[1]))
+        wanted = audio.loudness(vocal, self.rate) + self.balance - audio.loudness(spread, self.rate)
+        before, gain = self.gain, 10 ** (wanted / 20) if np.isfinite(wanted) else self.gain or 1.0
+        self.gain = min(gain, audio.PEAK_LIMIT / max(audio.peak(wav), 1e-9))
+        ramp = np.full(len(wav), self.gain, np.float32)
+        if before is not None:
+            count = min(len(wav), round(RAMP_SECONDS * self.rate))
+            ramp[:count] = np.linspace(before, self.gain, count, dtype=np.float32)
+        return (wav * ramp).clip(-audio.PEAK_LIMIT, audio.PEAK_LIMIT)[None]
