@@ -4,6 +4,7 @@ import functools
 import hashlib
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from tiny import WINDOW_SECONDS, sing
 
 import accompgen
 from accompgen import audio
+from accompgen.checkpoint import CheckpointError
 from accompgen.generation import cascade, pipeline
 from accompgen.generation.sampling import Sampling
 from accompgen.generation.windows import blocks, plan
@@ -206,3 +208,17 @@ def test_the_sung_recording_end_to_end(model, shared):
     song = model.accompany((wav[:, 10 * rate : 13 * rate], rate))
     assert song.accompaniment.shape == (1, 3 * rate) and audio.peak(song.accompaniment) > 1e-3
     assert len(song.semantic.unique()) > 3
+
+
+def test_a_checkpoints_own_sampling_is_the_default(tiny_checkpoint, tmp_path):
+    path = shutil.copytree(tiny_checkpoint, tmp_path / "own")
+    config = json.loads((path / "config.json").read_text())
+    own = {"semantic": {"guidance": 1.0, "top_k": 4}, "fine": {"temperature": 0.5}}
+    (path / "config.json").write_text(json.dumps(config | {"sampling": own}))
+    model = pipeline.load(path, "cpu")
+    settings = model.accompany((sing(0.3, 16_000), 16_000), coarse=Sampling(top_k=5)).report["settings"]
+    assert settings["semantic"] == {"temperature": 0.9, "top_k": 4, "top_p": 1.0, "guidance": 1.0}
+    assert settings["coarse"]["top_k"] == 5 and settings["fine"]["temperature"] == 0.5
+    (path / "config.json").write_text(json.dumps(config | {"sampling": {"fine": {"heat": 1}}}))
+    with pytest.raises(CheckpointError, match="its sampling cannot be used.*heat"):
+        pipeline.load(path, "cpu")

@@ -5,7 +5,7 @@ weights; files made otherwise are replaced only by force.
 """
 
 import json
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from accompgen import audio
@@ -21,9 +21,9 @@ class GenerateJob:
     checkpoint: str = "pocket"
     device: str = "auto"
     seed: int = 0
-    semantic: Sampling = field(default_factory=Sampling)
-    coarse: Sampling = field(default_factory=Sampling)
-    fine: Sampling = field(default_factory=Sampling)
+    semantic: Sampling | None = None  # the checkpoint's own
+    coarse: Sampling | None = None
+    fine: Sampling | None = None
     balance: float = pipeline.BALANCE_LU
     noise: float = pipeline.VOCAL_NOISE
     format: str = "wav"
@@ -69,7 +69,7 @@ class GenerateJob:
             raise ValueError(
                 f"{report} is no report of a song: {error}; choose another folder, or force to replace it"
             ) from error
-        settings = {stage: asdict(getattr(self, stage)) for stage in ("semantic", "coarse", "fine")}
+        settings = {stage: asdict(getattr(self, stage) or own) for stage, own in model.sampling.items()}
         settings |= {"balance_lu": self.balance, "noise": self.noise}
         asked = {"vocal": vocal.sha256, "seed": self.seed, "settings": settings, "checkpoint": model.about}
         was = {"vocal": found.get("vocal", {}).get("sha256")} | {name: found.get(name) for name in list(asked)[1:]}

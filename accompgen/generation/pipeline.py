@@ -6,6 +6,7 @@ vocal -> mono, 16 kHz, one loudness -> + Gaussian noise -> HuBERT units -> seman
 
 import hashlib
 import importlib.metadata
+import json
 import platform
 import sys
 import time
@@ -59,20 +60,24 @@ class Vocal:
 
 
 class Accompanist:
-    """A loaded checkpoint: two tokenizers and three stages on one device."""
+    """A loaded checkpoint: two tokenizers and three stages on one device; `sampling` are its own settings by stage."""
 
-    def __init__(self, semantic_tokenizer, acoustic_tokenizer, stages: dict[str, LoadedStage], about: dict, device: str):
+    def __init__(
+        self, semantic_tokenizer, acoustic_tokenizer, stages: dict[str, LoadedStage], about: dict, device: str,
+        sampling: dict[str, Sampling] | None = None,
+    ):  # fmt: skip
         self.semantic_tokenizer, self.acoustic_tokenizer = semantic_tokenizer, acoustic_tokenizer
         self.stages, self.about, self.device = stages, about, device
+        self.sampling = sampling or {stage: Sampling() for stage in STAGES}
 
     def accompany(
         self,
         vocal,
         seed: int = 0,
         *,
-        semantic: Sampling = Sampling(),  # noqa: B008, frozen
-        coarse: Sampling = Sampling(),  # noqa: B008
-        fine: Sampling = Sampling(),  # noqa: B008
+        semantic: Sampling | None = None,
+        coarse: Sampling | None = None,
+        fine: Sampling | None = None,
         balance: float = BALANCE_LU,
         noise: float = VOCAL_NOISE,
         progress: bool = False,
@@ -82,7 +87,7 @@ class Accompanist:
         Args:
             vocal: path of a recording, a pair (wav [C, T] or [T], rate in Hz), or what `read_vocal` gave.
             seed: any integer.
-            semantic, coarse, fine: temperature, top-k, top-p and guidance of each stage.
+            semantic, coarse, fine: temperature, top-k, top-p and guidance of each stage; None: the checkpoint's own.
             balance: loudness of the accompaniment minus the vocal's, in LU (BS.1770), -40 to 40.
             noise: sigma of the Gaussian noise on the vocal before HuBERT, 0 to 1.
             progress: show a bar with the remaining time on stderr.
@@ -98,6 +103,7 @@ class Accompanist:
         with clock("vocal_units"):
             units = self.units(vocal, noise, seed)  # [1, S]
         sampling = {"semantic": semantic, "coarse": coarse, "fine": fine}
+        sampling = {stage: given or self.sampling[stage] for stage, given in sampling.items()}
         with _bar(vocal.name) if progress else nullcontext() as bar:
             tokens = cascade(self.stages, units, sampling, seed, bar)
         clock.seconds |= tokens.seconds
@@ -163,7 +169,20 @@ def load(checkpoint="pocket", device: str = "auto") -> Accompanist:
         {name: _load_stage(verified.component(name), device) for name in STAGES},
         about,
         device,
+        sampling_of(path),
     )
+
+
+def sampling_of(checkpoint) -> dict[str, Sampling]:
+    """The settings of each stage that a checkpoint (a name or a directory) asks for in its config.json: `sampling`, by stage
+    and name; AccompGen's published values where it says none. Raises CheckpointError for settings that cannot be.
+    """
+    path = find_checkpoint(checkpoint) / "config.json"
+    try:
+        found = json.loads(path.read_text(encoding="utf-8")).get("sampling", {})
+        return {stage: Sampling(**found.get(stage, {})) for stage in STAGES}
+    except (TypeError, ValueError, AttributeError) as error:
+        raise CheckpointError(f"{path}: its sampling cannot be used ({error}); choose it anew by `make sweep`") from error
 
 
 def load_tokenizer(checkpoint, kind: str, device: str = "auto") -> SemanticTokenizer | AcousticTokenizer:

@@ -68,9 +68,9 @@ class Stream:
         seed: int = 0,
         rate: int | None = None,
         *,
-        semantic: Sampling = Sampling(),  # noqa: B008, frozen
-        coarse: Sampling = Sampling(),  # noqa: B008
-        fine: Sampling = Sampling(),  # noqa: B008
+        semantic: Sampling | None = None,
+        coarse: Sampling | None = None,
+        fine: Sampling | None = None,
         balance: float = pipeline.BALANCE_LU,
         noise: float = pipeline.VOCAL_NOISE,
     ):
@@ -79,7 +79,8 @@ class Stream:
         if recording == (rate is not None):
             raise ValueError("give either a recording, or blocks of samples and their rate (rate=44100)")
         self.model, self.seed, self.balance, self.noise = model, seed, balance, noise
-        self.sampling = {"semantic": semantic, "coarse": coarse, "fine": fine}
+        given = {"semantic": semantic, "coarse": coarse, "fine": fine}
+        self.sampling = {stage: settings or model.sampling[stage] for stage, settings in given.items()}
         self.clock = pipeline.Clock()
         self.vocal = self.heard = None
         if recording:

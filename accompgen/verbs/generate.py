@@ -1,6 +1,7 @@
 """Songs and tokens: `generate`, `encode`, `decode`."""
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 from accompgen.verbs.shared import add_executor, add_model, complain, for_each, remark, song_bar
@@ -17,7 +18,10 @@ def add_generate(verbs):
     parser.add_argument("vocals", metavar="VOCAL", nargs="*", type=Path, help="a recording of a voice: wav, flac, ogg or mp3")
     parser.add_argument("-o", "--out", metavar="DIR", type=Path, default=Path("."), help="where to write (default: here)")
     parser.add_argument("--seed", metavar="N", type=int, default=0, help="another seed, another band (default: 0)")
-    each = parser.add_argument_group("sampling", "One value for the three stages, or such as semantic=1.0,coarse=0.9")
+    each = parser.add_argument_group(
+        "sampling",
+        "One value for the three stages, or such as semantic=1.0,coarse=0.9. A checkpoint may have its own defaults.",
+    )
     each.add_argument("--guidance", metavar="X", type=_per_stage(float), default={}, help="1: plain sampling (default: 3.0)")
     each.add_argument("--temperature", metavar="X", type=_per_stage(float), default={}, help="0: likeliest (default: 0.9)")
     each.add_argument("--top-k", metavar="N", type=_per_stage(int), default={}, help="ids to draw from; 0: all (default: 250)")
@@ -54,7 +58,7 @@ def run_generate(args) -> int:
     balance = pipeline.BALANCE_LU if args.balance is None else args.balance
     noise = pipeline.VOCAL_NOISE if args.noise is None else args.noise
     pipeline.check_settings(balance, noise)
-    sampling = {stage: _sampling(args, stage) for stage in STAGES}
+    sampling = _sampling(args)
     model = pipeline.load(args.checkpoint, args.device)
 
     def work(path):
@@ -102,7 +106,7 @@ def _generate_many(args):
     checkpoint = str(Path(args.checkpoint).absolute()) if Path(args.checkpoint).is_dir() else str(args.checkpoint)
     given = {name: getattr(args, name) for name in ("balance", "noise") if getattr(args, name) is not None}
     job = GenerateJob(
-        str(args.out.absolute()), checkpoint, args.device, args.seed, **{stage: _sampling(args, stage) for stage in STAGES},
+        str(args.out.absolute()), checkpoint, args.device, args.seed, **_sampling(args),
         **given, format=args.format, bit_depth=args.bit_depth, force=args.force,
     )  # fmt: skip
     failed = 0
@@ -118,11 +122,15 @@ def _generate_many(args):
     return 1 if failed else 0
 
 
-def _sampling(args, stage):
-    from accompgen.generation.sampling import Sampling
+def _sampling(args):
+    """The settings of each stage: the checkpoint's own, but for those given."""
+    from accompgen.generation.pipeline import sampling_of
 
     given = {name: getattr(args, name) for name in ("temperature", "top_k", "top_p", "guidance")}
-    return Sampling(**{name: values[stage] for name, values in given.items() if stage in values})
+    return {
+        stage: replace(own, **{name: values[stage] for name, values in given.items() if stage in values})
+        for stage, own in sampling_of(args.checkpoint).items()
+    }
 
 
 def _per_stage(kind):
