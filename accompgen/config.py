@@ -85,6 +85,7 @@ class TrainConfig:
     dtype: str = "float32"  # float32 | bfloat16 (of the products; weights, optimiser and loss stay float32)
     zero_stage: int = 0  # shared out among the processes: 0 nothing | 1 optimiser state | 2 and gradients
     activation_checkpointing: bool = False  # compute each block again in the backward pass: less memory, a third more time
+    attention: str = "auto"  # flex: the bias is no matrix (model/flex.py), GPUs alone | plain | auto: flex where it can be
     compile: bool = False  # torch.compile: a minute at the start, then 1.4 times the speed on a CPU; needs a C++ compiler there
     ema_decay: float = 0.0  # such as 0.999: validate and keep a running average of the weights (training/average.py); 0: none
     log_every: int = 10  # steps
@@ -98,6 +99,7 @@ class TrainConfig:
 
     def __post_init__(self):
         _one_of("dtype", self.dtype, ("float32", "bfloat16"))
+        _one_of("attention", self.attention, ("auto", "plain", "flex"))
         for name in ("steps", "batch_size", "accumulation", "log_every", "validate_every", "validation_windows", "save_every"):
             _in_range(name, getattr(self, name), 1, 10**9)
         _in_range("sample_windows", self.sample_windows, 0, self.validation_windows)

@@ -4,8 +4,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from accompgen.config import ConfigError, StageConfig, TrainConfig
 from accompgen.model.attention import RelativeBias
 from accompgen.model.flex import FlexBias
+from accompgen.model.stage_lm import StageLM
 
 ROWS, HEADS, LENGTH, WIDTH = 2, 3, 130, 16
 VARIANTS = [(True, False, 0), (False, True, 0), (True, True, 3)]  # causal, signed, streams
@@ -51,3 +53,35 @@ def test_gradients_are_those_of_the_matrix(causal, signed, streams):
     gradients = [torch.autograd.grad((y * weights).sum(), leaves) for y in results]
     for found, expected in zip(*gradients):
         torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("context", ["aligned", "prefix"])
+@torch.no_grad()
+def test_a_stage_predicts_the_same_with_both(context):
+    torch.manual_seed(0)
+    sizes = dict(width=32, layers=1, heads=2, context_layers=1, positions="time", pattern="delay")
+    sizes |= dict(semantic_vocab=11, bins=13, coarse_codebooks=2, fine_codebooks=1)
+    model = StageLM(StageConfig("coarse", context=context, **sizes)).eval()
+    for parameter in model.parameters():
+        parameter.data += 0.3 * torch.randn_like(parameter)
+    grids = {name: torch.randint(11, (2, 1, 4)) for name in ("vocal", "semantic")}, torch.randint(13, (2, 2, 6))
+    expected = model(*grids)
+    stacks = [stack for stack in (model.encoder, model.decoder) if stack]
+    for stack in stacks:
+        stack.flex = True
+        stack.relative_bias.forward = None  # it would be called for a matrix
+    torch.testing.assert_close(model(*grids), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_training_asks_for_it_where_it_can_be():
+    pytest.importorskip("deepspeed")
+    from accompgen.training.engine import _choose_attention
+
+    model = StageLM(StageConfig("semantic", width=16, layers=1, heads=2, context_layers=1, semantic_vocab=5))
+    config = TrainConfig(model.config, "shards")
+    _choose_attention(model, config, "cuda")
+    assert model.decoder.flex and model.encoder.flex
+    _choose_attention(model, config, "cpu")
+    assert not model.decoder.flex
+    with pytest.raises(ConfigError, match="the device is cpu"):
+        _choose_attention(model, TrainConfig(model.config, "shards", attention="flex"), "cpu")

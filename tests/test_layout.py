@@ -74,7 +74,8 @@ def test_in_the_delay_pattern_a_step_is_one_token_of_every_codebook():
     hide = torch.tensor([[True, False, False, False, True, True]])
     assert layout.history(codes, hide).tolist() == [[[BOS, BOS], [MASK, BOS], [45, 57], [MASK, 58]]]
     places = layout.target_places(3)
-    assert places.tick.tolist() == [0, 2, 4, 6] and places.codebook.tolist() == [0, 0, 0, 0] and places.stream.tolist() == [1] * 4
+    assert places.tick.tolist() == [0, 2, 4, 6]
+    assert places.codebook.tolist() == [0, 0, 0, 0] and places.stream.tolist() == [1, 1, 1, 1]
 
 
 @pytest.mark.parametrize("pattern", ["interleave", "delay"])

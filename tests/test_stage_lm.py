@@ -55,7 +55,7 @@ def tokens(logits):
 
 
 def input_gradients(model, context, target, frame, codebook):
-    """Gradient sizes of the logits of a token at what the steps of the target receive [N, W] and at each context's positions."""
+    """Gradient sizes of the logits of a token at what the target's steps receive [N, W] and at each context's positions."""
     inputs = []
     model.token_embedding.register_forward_hook(lambda module, args, output: inputs.append((args[0], output)))
     logits = model(context, target)

@@ -111,13 +111,17 @@ class Attention(nn.Module):
         self.gain = nn.Parameter(torch.ones(2, 1, heads, 1, head_width))  # of queries and of keys
 
     def forward(self, x, bias, cache: Cache | None = None, layer: int = 0):
-        """x [B, N, D], bias [H, N, M] with -inf where a query may not look -> [B, N, D]; M = N, or filled + N with a cache."""
+        """x [B, N, D], bias [H, N, M] with -inf where a query may not look -> [B, N, D]; M = N, or filled + N with a cache.
+
+        The bias of a whole sequence may be a flex.FlexBias instead.
+        """
         qkv = self.qkv(x).unflatten(-1, (3, self.heads, self.head_width)).permute(2, 0, 3, 1, 4)  # [3, B, H, N, d]
         q, k = F.rms_norm(qkv[:2], (self.head_width,), eps=TINY) * self.gain
         v = qkv[2]
         if cache is not None:
             k, v = cache.extend(layer, k, v)
-        y = self._attend(q.to(v.dtype), k.to(v.dtype), v, bias.to(v.dtype)[None])  # [B, H, N, d]
+        q, k = q.to(v.dtype), k.to(v.dtype)
+        y = self._attend(q, k, v, bias.to(v.dtype)[None]) if isinstance(bias, torch.Tensor) else bias.attend(q, k, v)
         return self.out(y.transpose(1, 2).flatten(2))  # [B, N, H * d] -> [B, N, D]
 
     def step(self, x, bias, cache: Cache, layer: int):

@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from accompgen.model.attention import TINY, Attention, Cache, Linear, RelativeBias
+from accompgen.model.flex import FlexBias
 
 
 class RMSNorm(nn.Module):
@@ -79,6 +80,7 @@ class Transformer(nn.Module):
     ):
         super().__init__()
         self.causal, self.heads = causal, heads
+        self.flex = False  # whether the bias of a whole sequence is left to FlexAttention; training/engine.py says so
         self.head_width = head_width or width // heads
         self.relative_bias = RelativeBias(heads, self.head_width**0.5, buckets, max_distance, signed, streams)
         self.blocks = nn.ModuleList(Block(width, heads, self.head_width, causal, dropout) for _ in range(layers))
@@ -103,8 +105,10 @@ class Transformer(nn.Module):
             streams: LongTensor [N], needed where the bias knows pairs of streams.
 
         Returns:
-            [H, end - start, end].
+            [H, end - start, end]; a FlexBias for a whole sequence where `flex` is set.
         """
+        if self.flex and end is None:
+            return FlexBias(self.relative_bias, positions, streams, self.causal)
         end = len(positions) if end is None else end
         at = slice(start, end)
         pair = (None, None) if streams is None else (streams[at], streams[:end])

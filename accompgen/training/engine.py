@@ -15,7 +15,7 @@ from torch.utils.checkpoint import checkpoint
 
 from accompgen.config import ConfigError, TrainConfig
 from accompgen.device import DeviceError, choose_device
-from accompgen.model.transformer import Block
+from accompgen.model.transformer import Block, Transformer
 
 
 def deepspeed_settings(config: TrainConfig, world: int) -> dict:
@@ -45,6 +45,7 @@ def start(model: torch.nn.Module, config: TrainConfig):
     _init_processes(deepspeed, device)
     if config.activation_checkpointing:
         _recompute_blocks(model)
+    _choose_attention(model, config, device)
     model = model.to(torch.device(device, int(os.environ["LOCAL_RANK"])) if device == "cuda" else device)
     matrices = [p for p in model.parameters() if p.requires_grad and p.ndim >= 2]
     vectors = [p for p in model.parameters() if p.requires_grad and p.ndim < 2]
@@ -141,6 +142,17 @@ def mean_over_ranks(engine, value: torch.Tensor) -> torch.Tensor:
         torch.distributed.all_reduce(value)
         value /= engine.world_size
     return value
+
+
+def _choose_attention(model, config, device):
+    """Leave the bias to FlexAttention on GPUs; it knows no dropout, and on a CPU no backward pass."""
+    possible = device == "cuda" and not config.model.dropout
+    if config.attention == "flex" and not possible:
+        reason = f"model.dropout is {config.model.dropout}" if device == "cuda" else f"the device is {device}"
+        raise ConfigError(f"attention is 'flex', which trains on GPUs and without dropout, but {reason}; set it to 'auto'")
+    for module in model.modules():
+        if isinstance(module, Transformer):
+            module.flex = possible and config.attention != "plain"
 
 
 def _recompute_blocks(model):
