@@ -56,6 +56,10 @@ test: $(VENV)/.installed-dev  ## run the tests (TESTS=tests/test_layout.py for s
 bench: $(VENV)/.installed-dev  ## measure its speed, beside peers (WHAT='decode song training start', QUICK=1); docs/speed.md
 	$(VENV)/bin/python tools/bench.py $(WHAT) $(if $(QUICK),--quick) -o 'bench'
 
+.PHONY: examples
+examples: $(VENV)/.installed-dev  ## docs/examples: twelve songs to hear, by pocket
+	$(MAKE) -C recipes/synthetic examples SIZE=pocket SCORED=pocket VENV='$(abspath $(VENV))'
+
 .PHONY: train
 train: $(VENV)/.installed-dev  ## train a recipe's stages: RECIPE=synthetic SIZE=pocket GPUS=1
 	$(MAKE) -C recipes/$(RECIPE) train VENV='$(abspath $(VENV))'

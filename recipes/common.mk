@@ -99,7 +99,7 @@ $(WORK)/acoustic_tokenizer/config.json:
 $(SHARDS): $(SONGS) $(TOKENIZED) $(AUGMENT)
 	$(IN_TIME)
 	$(SLICE) $(ACCOMPGEN) tokenize $(SONGS) -o $(@D) --semantic-tokenizer $(SEMANTIC) --acoustic-tokenizer $(ACOUSTIC) \
-		$(SPREAD) $(ON_DEVICE) $(if $(AUGMENT),--augment '$(AUGMENT)')
+		--transposed-vocals $(SPREAD) $(ON_DEVICE) $(if $(AUGMENT),--augment '$(AUGMENT)')
 
 $(STAGES): TRAIN_SET = --set shards=$(WORK)/shards --set semantic_tokenizer=$(SEMANTIC)/ --set acoustic_tokenizer=$(ACOUSTIC)/
 $(STAGES): $(WORK)/%/model/config.json: $(CONF)/%.toml $(SHARDS)
