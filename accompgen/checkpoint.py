@@ -162,6 +162,11 @@ def read_checkpoint(directory) -> Checkpoint:
     return Checkpoint(directory, config)
 
 
+def read_info(directory) -> dict:
+    """The config.json of a checkpoint directory, nothing verified. Raises CheckpointError if it cannot be read."""
+    return _read_json(Path(directory) / CONFIG_FILE)
+
+
 def _check_tokenizers(folder, shown):
     """Refuse stages whose remembered tokenizer hashes differ from the tokenizers in `folder`."""
     found = {kind: component_hash(folder / f"{kind}_tokenizer") for kind in ("semantic", "acoustic")}

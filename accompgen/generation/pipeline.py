@@ -6,7 +6,6 @@ vocal -> mono, 16 kHz, one loudness -> + Gaussian noise -> HuBERT units -> seman
 
 import hashlib
 import importlib.metadata
-import json
 import platform
 import sys
 import time
@@ -28,6 +27,7 @@ from accompgen.checkpoint import (
     find_checkpoint,
     load_component,
     read_checkpoint,
+    read_info,
     search_path,
 )
 from accompgen.config import StageConfig, from_dict
@@ -177,12 +177,12 @@ def sampling_of(checkpoint) -> dict[str, Sampling]:
     """The settings of each stage that a checkpoint (a name or a directory) asks for in its config.json: `sampling`, by stage
     and name; AccompGen's published values where it says none. Raises CheckpointError for settings that cannot be.
     """
-    path = find_checkpoint(checkpoint) / "config.json"
+    path = find_checkpoint(checkpoint)
+    found = read_info(path).get("sampling", {})
     try:
-        found = json.loads(path.read_text(encoding="utf-8")).get("sampling", {})
         return {stage: Sampling(**found.get(stage, {})) for stage in STAGES}
     except (TypeError, ValueError, AttributeError) as error:
-        raise CheckpointError(f"{path}: its sampling cannot be used ({error}); choose it anew by `make sweep`") from error
+        raise CheckpointError(f"{path / 'config.json'}: its sampling cannot be used ({error}); choose it anew by `make sweep`") from error
 
 
 def load_tokenizer(checkpoint, kind: str, device: str = "auto") -> SemanticTokenizer | AcousticTokenizer:
