@@ -182,7 +182,7 @@ def sampling_of(checkpoint) -> dict[str, Sampling]:
     try:
         return {stage: Sampling(**found.get(stage, {})) for stage in STAGES}
     except (TypeError, ValueError, AttributeError) as error:
-        raise CheckpointError(f"{path / 'config.json'}: its sampling cannot be used ({error}); choose it anew by `make sweep`") from error
+        raise CheckpointError(f"{path}: the sampling in its config.json cannot be used ({error}); see `make sweep`") from error
 
 
 def load_tokenizer(checkpoint, kind: str, device: str = "auto") -> SemanticTokenizer | AcousticTokenizer:
