@@ -81,4 +81,4 @@ lint: $(VENV)/.installed-dev  ## ruff
 
 .PHONY: clean
 clean:  ## remove the virtual environment and what the tools wrote into the repository
-	rm -rf $(VENV) demo build *.egg-info .pytest_cache .ruff_cache
+	rm -rf $(VENV) demo build bench *.egg-info .pytest_cache .ruff_cache

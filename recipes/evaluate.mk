@@ -16,8 +16,9 @@ ISOLATED  := $(SCORES)/isolated/.done
 SEPARATED := $(if $(SEPARATED_VOCALS),$(SCORES)/separated/.done)
 BASELINES := $(SCORES)/baselines/.done
 RESULTS   := $(SCORES)/evaluation/results.json
-# the checkpoint made here is made first; any other stands already
-WEIGHTS   := $(if $(filter $(patsubst %/,%,$(dir $(CHECKPOINT))),$(SCORED)),$(CHECKPOINT),$(wildcard $(SCORED)/config.json))
+# the checkpoint made here is made first; any other stands already, in its folder or under its name
+WEIGHTS   := $(if $(filter $(patsubst %/,%,$(dir $(CHECKPOINT))),$(SCORED)),$(CHECKPOINT),$(firstword \
+	$(wildcard $(SCORED)/config.json $(ROOT)/checkpoints/$(SCORED)/config.json)))
 # what an earlier checkpoint played is removed; what a stopped call made is kept
 ANEW       = $(if $(wildcard $@),rm -r $(@D))
 PLAY       = -o $(@D) --checkpoint '$(SCORED)' --seed $(SEED) --device $(DEVICE) --skip-existing $(GENERATE)

@@ -161,7 +161,7 @@ def test_each_rank_goes_on_with_its_own_random_numbers(runs, alone):
 
 def test_a_loss_that_is_not_finite_ends_every_process_and_the_windows_are_named(runs):
     texts = [(runs / f"diverges.rank{rank}.error").read_text() for rank in range(2)]
-    assert all(text.startswith("TrainingError: the loss at step ") for text in texts)
+    assert all(text.startswith("TrainingError: the ") for text in texts)
     assert any("the batch was song-" in text for text in texts)
     assert all("the batch was song-" in text or "in another process, which names" in text for text in texts)
     assert not (runs / "diverges" / "last").exists() and not math.isnan(lines(runs / "zero0")[-1]["loss"])

@@ -116,6 +116,33 @@ def test_a_loss_that_is_not_finite_names_the_step_and_keeps_the_last_state(shard
     assert loop.train(settings, tmp_path / "run", pause_after_steps=1)["step"] == 3
 
 
+def test_a_gradient_that_is_not_finite_stops_before_it_is_saved(shards, tmp_path, monkeypatch):
+    settings = config(shards, save_every=1)
+    loop.train(settings, tmp_path / "run", pause_after_steps=2)
+    real = loop.deepspeed_engine.update
+    monkeypatch.setattr(loop.deepspeed_engine, "update", lambda engine: real(engine) * math.inf)
+    with pytest.raises(loop.TrainingError, match=r"the gradient's norm at step 3 is inf; the batch was song-\d at \d"):
+        loop.train(settings, tmp_path / "run")
+    monkeypatch.setattr(loop.deepspeed_engine, "update", real)
+    assert loop.train(settings, tmp_path / "run", pause_after_steps=1)["step"] == 3
+
+
+def test_a_run_that_is_made_longer_has_no_model_until_its_new_end(shards, tmp_path):
+    loop.train(config(shards, steps=2), tmp_path / "run")
+    assert (tmp_path / "run" / "model").exists()
+    loop.train(config(shards, steps=4), tmp_path / "run", pause_after_steps=1)
+    assert not (tmp_path / "run" / "model").exists()
+    loop.train(config(shards, steps=4), tmp_path / "run")
+    assert (tmp_path / "run" / "model").exists()
+
+
+def test_a_run_does_not_go_on_with_other_tokens(shards, tmp_path, monkeypatch):
+    loop.train(config(shards), tmp_path / "run", pause_after_steps=1)
+    monkeypatch.setattr(state, "shards_digest", lambda shards: "other")
+    with pytest.raises(ConfigError, match="was trained on other tokens than .* holds now"):
+        loop.train(config(shards), tmp_path / "run")
+
+
 def test_a_save_that_was_cut_off_leaves_the_state_before(shards, tmp_path, monkeypatch):
     settings = config(shards)
     loop.train(settings, tmp_path / "run", pause_after_steps=2)

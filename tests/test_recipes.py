@@ -100,6 +100,12 @@ def test_stages_are_trained_by_many_processes(root, tmp_path):
 
 
 @needs_make
+def test_on_a_cluster_no_number_of_workers_is_asked_for(root, tmp_path):
+    for target in ("all", "judge", "sweep", "examples"):
+        said = make(root, "synthetic", "--dry-run", "SIZE=tiny", f"WORK={tmp_path}", "EXECUTOR=ray", target)
+        assert "synthesize" in said and "--workers" not in said, target
+
+
 def test_make_stops_in_time_and_where_a_training_has_not_ended(root, tmp_path):
     (tmp_path / "songs").mkdir()
     (tmp_path / "songs" / "manifest.jsonl").write_text("")

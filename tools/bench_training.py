@@ -20,7 +20,7 @@ from accompgen.model.transformer import Transformer
 from accompgen.training.loss import stage_loss
 
 STAGE = "coarse"
-POCKET = dict(width=192, layers=4, heads=4, context_layers=2)  # as the shipped checkpoint
+POCKET = dict(width=192, layers=4, heads=4, context_layers=2)  # of the order of the shipped checkpoint, interleaved
 # name -> (sizes, batch, frames, whether to measure it compiled on a CPU, where compiling takes a minute)
 SIZES = {"2 M": (POCKET, 3, 240, True), "35 M": (dict(width=512, layers=8, heads=8, context_layers=2), 2, 150, False)}
 CUDA_SIZES = {
@@ -44,8 +44,8 @@ def measure(options: Options) -> dict:
             for dtype in (torch.float32, torch.bfloat16):
                 known = dict(device=device, size=name, arithmetic=str(dtype).removeprefix("torch."))
                 progress(f"  {device}, {name}, {known['arithmetic']}")
-                compiled = compiled and dtype == torch.bfloat16  # the type that the recipes train in
-                found = _in_turn(size, batch, frames, compiled, dtype, device, options)
+                both = compiled and dtype == torch.bfloat16  # the type that the recipes train in
+                found = _in_turn(size, batch, frames, both, dtype, device, options)
                 rows += [known | row for row in found[0]]
                 ratios += [known | ratio for ratio in found[1]]
     return {"rows": rows, "ratios": ratios}

@@ -15,6 +15,7 @@ There is no discriminator; one would add its loss beside `reconstruction_loss`.
 import json
 import math
 import os
+import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -116,6 +117,8 @@ def train_codec(config: CodecTraining, run_dir, pause_after_minutes: float = 0.0
 
     began, first_step = time.monotonic(), step
     ended = step >= config.steps and (run_dir / "model").exists()  # by an earlier call: it is not trained on
+    if not ended and (run_dir / "model").exists():  # the run goes on: snapshot/ holds the same weights
+        shutil.rmtree(run_dir / "model")
     sums, log = {}, open(run_dir / "log.jsonl", "a", encoding="utf-8")
     while not ended:
         crops_random, generator = step_random(config.seed, step)

@@ -13,6 +13,7 @@ Under `torchrun` or `deepspeed` every process runs this function; rank 0 alone p
 """
 
 import math
+import shutil
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -100,7 +101,9 @@ def train(config: TrainConfig, run_dir, pause_after_steps: int = 0, pause_after_
                 state.save_stage(run_dir / name, model, config, shards, step, result)
         return result
 
-    share = progress()
+    share = deepspeed_engine.agree(engine, [progress()])[0]
+    if done and share < 1 and rank == 0:  # the run goes on: snapshot/ holds the same weights
+        shutil.rmtree(run_dir / "model")
     with stop_signals() as stopped:
         while share < 1 and not stop:
             rate = learning_rate(config, step, share)
@@ -145,7 +148,7 @@ def learning_rate(config: TrainConfig, step: int, share: float) -> float:
 
 @dataclass
 class _Made:
-    """One optimizer step of this rank: sums over its micro-steps, and the windows of those whose loss was not finite."""
+    """One optimizer step of this rank: sums over its micro-steps, and (what, value, window) of what was not finite."""
 
     loss: torch.Tensor | float = 0.0
     cross_entropy: torch.Tensor | float = 0.0  # [Q]
@@ -163,21 +166,23 @@ def _make_step(engine, batches, config) -> _Made:
         result = _forward(engine, batch)
         value = result.loss.item()
         if not math.isfinite(value):  # go on to the end of the step, where the other ranks hear of it
-            made.broken += [(value, window) for window in batch.windows]
+            made.broken += [("loss", value, window) for window in batch.windows]
         engine.backward(result.loss)
         norm = deepspeed_engine.update(engine)
         made.loss, made.cross_entropy = made.loss + result.loss.detach(), made.cross_entropy + result.cross_entropy
     made.gradient_norm = norm
+    if not math.isfinite(norm) and not made.broken:
+        made.broken = [("gradient's norm", norm, window) for window in batch.windows]
     return made
 
 
 def _what_broke(broken, step, run_dir):
     if not broken:
-        return f"the loss at step {step} is not finite in another process, which names the windows"
-    places = ", ".join(f"{window.song.id} at {window.first_block / 25:.2f} s" for _, window in broken)
+        return f"the loss or the gradient at step {step} is not finite in another process, which names the windows"
+    places = ", ".join(f"{window.song.id} at {window.first_block / 25:.2f} s" for _, _, window in broken)
     return (
-        f"the loss at step {step} is {broken[0][0]}; the batch was {places}. The state in {run_dir / 'last'} is of an earlier "
-        "step: lower learning_rate, or start again with another seed"
+        f"the {broken[0][0]} at step {step} is {broken[0][1]}; the batch was {places}. The state in {run_dir / 'last'} is of "
+        "an earlier step: lower learning_rate, or start again with another seed"
     )
 
 

@@ -4,6 +4,7 @@ The state is a directory last/step-N, whole once last/latest names it: that file
 any moment leaves the state before. The random numbers of every rank are in it.
 """
 
+import hashlib
 import json
 import os
 import shutil
@@ -77,6 +78,7 @@ def save(engine, average, batches, run_dir: Path, step: int, seconds: float) -> 
         "step": step,
         "seconds": seconds,
         "data": batches.state(),
+        "shards": shards_digest(batches.shards),
         "random": deepspeed_engine.gather(engine, random_state()),
         "average": None if average is None else average.state_dict(),
     }
@@ -103,11 +105,18 @@ def save(engine, average, batches, run_dir: Path, step: int, seconds: float) -> 
 
 
 def resume(engine, average, batches, run_dir: Path, seed: int) -> tuple[int, float]:
-    """Restore the newest whole state: (step, seconds of training in the earlier calls); (0, 0.0) without one."""
+    """Restore the newest whole state: (step, seconds of training in the earlier calls); (0, 0.0) without one.
+
+    Raises ConfigError if the shards are not those that the state was trained on.
+    """
     latest = run_dir / "last" / "latest"
     if not latest.exists():
         return 0, 0.0
     state = deepspeed_engine.load(engine, latest.parent / latest.read_text(encoding="utf-8").strip())
+    if state.get("shards", shards_digest(batches.shards)) != shards_digest(batches.shards):
+        raise ConfigError(
+            f"{run_dir} was trained on other tokens than {batches.shards.directory} holds now; use another run directory"
+        )
     batches.load_state(state["data"])
     if average is not None:
         average.load_state_dict(state["average"])
@@ -119,6 +128,11 @@ def resume(engine, average, batches, run_dir: Path, seed: int) -> tuple[int, flo
     else:  # a process that the run did not have before
         torch.manual_seed(random_seed(seed, rank, state["step"]))
     return state["step"], state["seconds"]
+
+
+def shards_digest(shards) -> str:
+    """What tells the tokens of a folder of shards from others: a hash of the hashes in its index."""
+    return hashlib.sha256(json.dumps([shard["sha256"] for shard in shards.index["shards"]]).encode()).hexdigest()
 
 
 def random_seed(seed: int, rank: int, step: int = 0) -> int:

@@ -15,10 +15,10 @@ LONG          ?= $(WORK)/long
 JUDGED        ?= $(WORK)/judge/$(notdir $(SCORED))-$(JUDGE_SONGS)
 
 FIRST      := $(TEST)/first-$(JUDGE_SONGS).jsonl
-IN_CORPUS   = --seed $(SEED) --workers $(WORKERS) $(if $(CORPUS),--corpus '$(CORPUS)')
-PLAY_ALL    = --checkpoint '$(SCORED)' --device $(DEVICE) --workers $(WORKERS) $(GENERATE)
+IN_CORPUS   = --seed $(SEED) $(if $(WORKERS),--workers $(WORKERS)) $(if $(CORPUS),--corpus '$(CORPUS)')
+PLAY_ALL    = --checkpoint '$(SCORED)' --device $(DEVICE) $(if $(WORKERS),--workers $(WORKERS)) $(GENERATE)
 # also weights that are found by their name
-HEARD      := $(WEIGHTS) $(wildcard $(ROOT)/checkpoints/$(SCORED)/config.json)
+HEARD      := $(WEIGHTS)
 JUDGE_ROWS  = --system system=$(JUDGED)/system --system swapped=$(JUDGED)/swapped
 
 $(FIRST):
@@ -85,7 +85,7 @@ SWEPT         ?= $(WORK)/sweep/$(notdir $(SCORED))
 .PHONY: sweep
 sweep: $(SWEEP_FROM) $(HEARD)  ## temperature, top-k and guidance of each stage, on validation songs
 	$(PYTHON) $(ROOT)/tools/sweep.py $< -o $(SWEPT) --checkpoint '$(SCORED)' --songs $(SWEEP_SONGS) --seconds $(SWEEP_SECONDS) \
-		--stages $(SWEEP_STAGES) --seed $(SEED) --workers $(WORKERS) $(SWEEP_OPTIONS)
+		--stages $(SWEEP_STAGES) --seed $(SEED) $(if $(WORKERS),--workers $(WORKERS)) $(SWEEP_OPTIONS)
 
 # ---- examples to hear: composed by rule, so that no melody is anybody's ----
 
@@ -98,7 +98,7 @@ EXAMPLE_PAGE    ?= $(ROOT)/docs/examples
 
 $(EXAMPLE_SONGS)/manifest.jsonl:
 	$(ACCOMPGEN) synthesize -o $(@D) --count 0 --validation 0 --test $(EXAMPLES) --seconds $(EXAMPLE_SECONDS) --seed $(EXAMPLE_SEED) \
-		--workers $(WORKERS)
+		$(if $(WORKERS),--workers $(WORKERS))
 
 $(EXAMPLE_PLAYED)/.done: $(EXAMPLE_SONGS)/manifest.jsonl $(HEARD)
 	$(ANEW)
