@@ -114,6 +114,11 @@ def test_a_full_prompt_comes_back_and_progress_counts_frames(pattern):
     model, seen = build(pattern=pattern), []
     codes = decode(model, vocals(), FRAMES, Sampling(), seeds(1, 2, 3), progress=lambda *done: seen.append(done))
     assert seen == [(frame, FRAMES) for frame in range(1, FRAMES + 1)]
+    for given in (1, 3, FRAMES - 1):
+        seen.clear()
+        prompt = codes[..., :given]
+        decode(model, vocals(), FRAMES, Sampling(), seeds(1, 2, 3), prompt, progress=lambda *done: seen.append(done))
+        assert seen == [(frame, FRAMES) for frame in range(given + 1, FRAMES + 1)]
     assert torch.equal(decode(model, vocals(), FRAMES, Sampling(), seeds(1, 2, 3), prompt=codes), codes)
 
 

@@ -75,7 +75,7 @@ def decode(
         frames: F, frames of the result, prompt included.
         generators: B generators on the CPU.
         prompt: LongTensor [B, Q, Fp], the first Fp frames as given; None: none.
-        progress: called with (frames done, frames) after every frame.
+        progress: called with (frames done, frames) after every frame that was not given.
 
     Returns:
         LongTensor [B, Q, frames].
@@ -119,7 +119,7 @@ def decode(
             ids = torch.where(known[n], tokens[:, at], ids)
         tokens.index_copy_(1, at, ids)
         whole = done + n  # steps whose last slot is written
-        if progress and whole > 0 and whole % layout.steps_before(1) == 0:
+        if progress and whole > layout.steps_before(prompt.shape[-1]) and whole % layout.steps_before(1) == 0:
             progress(whole // layout.steps_before(1), frames)
     return deinterleave(tokens[:, :total], codebooks)
 
