@@ -219,6 +219,7 @@ def test_a_checkpoints_own_sampling_is_the_default(tiny_checkpoint, tmp_path):
     settings = model.accompany((sing(0.3, 16_000), 16_000), coarse=Sampling(top_k=5)).report["settings"]
     assert settings["semantic"] == {"temperature": 0.9, "top_k": 4, "top_p": 1.0, "guidance": 1.0}
     assert settings["coarse"]["top_k"] == 5 and settings["fine"]["temperature"] == 0.5
-    (path / "config.json").write_text(json.dumps(config | {"sampling": {"fine": {"heat": 1}}}))
-    with pytest.raises(CheckpointError, match="its sampling cannot be used.*heat"):
-        pipeline.load(path, "cpu")
+    for wrong, word in (({"fine": {"heat": 1}}, "heat"), ({"semantics": {"top_k": 4}}, "unknown stage 'semantics'")):
+        (path / "config.json").write_text(json.dumps(config | {"sampling": wrong}))
+        with pytest.raises(CheckpointError, match=f"sampling in its config.json cannot be used.*{word}"):
+            pipeline.load(path, "cpu")

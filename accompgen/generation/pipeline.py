@@ -180,6 +180,8 @@ def sampling_of(checkpoint) -> dict[str, Sampling]:
     path = find_checkpoint(checkpoint)
     found = read_info(path).get("sampling", {})
     try:
+        if unknown := set(found) - set(STAGES):
+            raise ValueError(f"unknown stage {sorted(unknown)[0]!r}")
         return {stage: Sampling(**found.get(stage, {})) for stage in STAGES}
     except (TypeError, ValueError, AttributeError) as error:
         raise CheckpointError(f"{path}: the sampling in its config.json cannot be used ({error}); see `make sweep`") from error
