@@ -1,6 +1,7 @@
 """Accompaniments to many vocals: as by single calls, resumable, and one that fails does not stop the others."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -61,6 +62,19 @@ def test_what_is_finished_is_kept_and_what_was_made_otherwise_refused(tiny_check
     assert (tmp_path / "one.json").stat().st_mtime_ns == before
     forced = make(tiny_checkpoint, good, tmp_path, seed=4, force=True)
     assert forced["one"]["made"] and json.loads((tmp_path / "one.json").read_text())["seed"] == 4
+
+
+def test_a_checkpoint_is_its_weights(tiny_checkpoint, vocals, tmp_path):
+    one, path = {"one": vocals["one"]}, shutil.copytree(tiny_checkpoint, tmp_path / "checkpoint")
+    make(path, one, tmp_path / "out")
+    config = json.loads((path / "config.json").read_text()) | {"sampling": {"coarse": {"top_k": 7}}}
+    (path / "config.json").write_text(json.dumps(config))
+    again = make(path, one, tmp_path / "out")["one"]  # with the same explicit settings
+    assert (again["error"], again["made"]) == (None, False)
+    report = json.loads((tmp_path / "out/one.json").read_text())
+    report["checkpoint"]["sha256"]["fine"] = "0" * 64
+    (tmp_path / "out/one.json").write_text(json.dumps(report))
+    assert "made with another checkpoint;" in make(path, one, tmp_path / "out")["one"]["error"]
 
 
 def test_settings_out_of_range_are_named_before_the_work(tmp_path):

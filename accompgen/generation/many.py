@@ -1,7 +1,8 @@
 """One accompaniment for each of many vocals: a job for data/executors.py. A stopped run goes on where it was.
 
 A song is finished if its three files are there and its report says that they were made from the same vocal, seed, settings and
-weights; files made otherwise are replaced only by force.
+weights; files made otherwise are replaced only by force. What else a checkpoint's config.json says, its own settings for one,
+does not count: a report has the settings that were used.
 """
 
 import json
@@ -71,8 +72,9 @@ class GenerateJob:
             ) from error
         settings = {stage: asdict(getattr(self, stage) or own) for stage, own in model.sampling.items()}
         settings |= {"balance_lu": self.balance, "noise": self.noise}
-        asked = {"vocal": vocal.sha256, "seed": self.seed, "settings": settings, "checkpoint": model.about}
-        was = {"vocal": found.get("vocal", {}).get("sha256")} | {name: found.get(name) for name in list(asked)[1:]}
+        asked = {"vocal": vocal.sha256, "seed": self.seed, "settings": settings, "checkpoint": model.about["sha256"]}
+        was = {name: found.get(name) for name in ("seed", "settings")}
+        was |= {name: found.get(name, {}).get("sha256") for name in ("vocal", "checkpoint")}
         other = [name for name in asked if asked[name] != was[name]]
         if other:
             raise ValueError(
