@@ -76,7 +76,7 @@ def test_of_a_recording_the_stream_is_the_song(model, rate):
 
 
 def test_pieces_are_the_songs_sound_but_for_their_gain(model, monkeypatch):
-    monkeypatch.setattr(stream._Level, "__call__", lambda self, wav, vocal: wav[None])
+    monkeypatch.setattr(stream._Level, "__call__", lambda self, wav, *vocal: wav[None])
     vocal = (sing(1.31), 44_100)
     wav = np.concatenate([piece.accompaniment for piece in stream.Stream(model, vocal, seed=1)], axis=1)
     song = model.accompany(vocal, seed=1)
@@ -86,11 +86,20 @@ def test_pieces_are_the_songs_sound_but_for_their_gain(model, monkeypatch):
 
 def test_the_level_follows_the_balance_without_a_jump_and_below_the_limit():
     noise = 0.1 * np.random.default_rng(0).standard_normal((3, RATE)).astype(np.float32)
-    level, vocal = stream._Level(RATE, -6.0), noise[:1]
-    first, second = level(noise[1], vocal), level(noise[2] * 0.25, vocal)
-    assert audio.loudness(first, RATE) - audio.loudness(vocal, RATE) == pytest.approx(-6, abs=0.01)
+    level, lufs = stream._Level(RATE, -6.0), audio.loudness(noise[:1], RATE)
+    first, second = level(noise[1], lufs, 1), level(noise[2] * 0.25, lufs, 1)
+    assert audio.loudness(first, RATE) - lufs == pytest.approx(-6, abs=0.01)
     assert abs(second[0, 0] / (0.25 * noise[2, 0]) - first[0, 0] / noise[1, 0]) < 1e-3
-    assert np.abs(level(noise[1] * 100, vocal)).max() <= audio.PEAK_LIMIT
+    assert np.abs(level(noise[1] * 100, lufs, 1)).max() <= audio.PEAK_LIMIT
+
+
+def test_the_loudness_of_a_recording_is_measured_once(model, monkeypatch):
+    vocal, measured, loudness = pipeline.read_vocal((sing(1.31, channels=2), 44_100)), [], audio.loudness
+    monkeypatch.setattr(audio, "loudness", lambda wav, rate: measured.append(wav) or loudness(wav, rate))
+    pieces = list(stream.Stream(model, vocal))
+    assert len(pieces) == 6 and sum(wav is vocal.wav for wav in measured) == 1
+    parts = [wav.shape for wav in measured if wav is not vocal.wav]
+    assert len(parts) == 6 and {channels for channels, _ in parts} == {2}  # the accompaniment so far, in as many channels
 
 
 def test_a_vocal_in_blocks_is_as_long_and_does_not_depend_on_their_size(model):

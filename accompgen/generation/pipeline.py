@@ -11,6 +11,7 @@ import sys
 import time
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -57,6 +58,11 @@ class Vocal:
     rate: int
     source: str
     sha256: str
+
+    @cached_property
+    def lufs(self) -> float:
+        """Loudness of all of it, measured once."""
+        return audio.loudness(self.wav, self.rate)
 
 
 class Accompanist:
@@ -268,7 +274,7 @@ def describe() -> dict:
 def conditioning(vocal, noise, seed):
     """What HuBERT hears [1, T]: mono, 16 kHz, at one loudness, whole blocks of 40 ms, with seeded noise."""
     rate = SemanticTokenizer.sample_rate
-    level = 10 ** ((VOCAL_LUFS - audio.loudness(vocal.wav, vocal.rate)) / 20)
+    level = 10 ** ((VOCAL_LUFS - vocal.lufs) / 20)
     mono = audio.resample(audio.to_mono(vocal.wav), vocal.rate, rate) * np.float32(level)
     blocks = -(-vocal.wav.shape[1] * 25 // vocal.rate)
     mono = torch.from_numpy(audio.fit(mono, blocks * rate // 25))[None]

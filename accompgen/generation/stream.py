@@ -104,11 +104,11 @@ class Stream:
                 wav = sound.resample(raw, self._samples if last else None)
             if self.vocal is not None:
                 self._made.append((tokens, raw))
-            wav = level(wav, self.vocal.wav if self.vocal else self.heard.recent)
+            wav = level(wav, *self._loudness())
             stop = self._samples / self.rate if last else tokens.stop / 25
             yield Piece(tokens.start / 25, stop, wav, self.rate, tokens.semantic, tokens.codes, time.perf_counter() - began)
         if not last:  # that the vocal was over came to light behind the last piece: its last milliseconds
-            wav = level(sound.resample(raw[:0], self._samples), self.heard.recent)
+            wav = level(sound.resample(raw[:0], self._samples), *self._loudness())
             after = time.perf_counter() - began
             yield Piece(stop, stop, wav, self.rate, tokens.semantic[:, :0], tokens.codes[:, :0], after)
 
@@ -118,6 +118,12 @@ class Stream:
         if self.vocal is not None:
             return self.vocal.wav.shape[1]
         return self.heard.samples if self.heard.ended else None
+
+    def _loudness(self):
+        """Of a recording, or of what was heard of a voice recently: LUFS, and the channels it was measured in."""
+        if self.vocal is not None:
+            return self.vocal.lufs, len(self.vocal.wav)
+        return audio.loudness(self.heard.recent, self.rate), len(self.heard.recent)
 
     def song(self) -> pipeline.Song:
         """The finished song, mixed and reported as by `Accompanist.accompany`. ValueError before the end, or of blocks."""
@@ -243,13 +249,13 @@ class _Level:
         self.rate, self.balance, self.gain = rate, balance, None
         self.recent = np.zeros((1, 0), np.float32)
 
-    def __call__(self, wav, vocal):
-        """wav [T] and the vocal [C, T] as far as it is known -> wav [1, T] as loud as it should be."""
+    def __call__(self, wav, lufs, channels):
+        """wav [T], and the loudness of a vocal of so many channels -> wav [1, T] as loud as it should be."""
         if not len(wav):
             return wav[None]
         self.recent = np.concatenate([self.recent, wav[None]], axis=1)[:, -LOUDNESS_SECONDS * self.rate :]
-        spread = np.broadcast_to(self.recent, (min(2, len(vocal)), self.recent.shape[1]))
-        wanted = audio.loudness(vocal, self.rate) + self.balance - audio.loudness(spread, self.rate)
+        spread = np.broadcast_to(self.recent, (min(2, channels), self.recent.shape[1]))
+        wanted = lufs + self.balance - audio.loudness(spread, self.rate)
         before, gain = self.gain, 10 ** (wanted / 20) if np.isfinite(wanted) else self.gain or 1.0
         self.gain = min(gain, audio.PEAK_LIMIT / max(audio.peak(wav), 1e-9))
         ramp = np.full(len(wav), self.gain, np.float32)
