@@ -1,6 +1,8 @@
 """The command line: what it prints where, its exit status, its options, and that nothing is left half-done."""
 
+import errno
 import importlib
+import io
 import json
 import resource
 import subprocess
@@ -267,7 +269,7 @@ def test_streaming_writes_the_same_song_and_lets_it_be_heard_before(generate, vo
 
     def add_and_read(self, piece):
         add(self, piece)
-        grown.append(audio.read(self.path)[0].shape[1])
+        grown.append(audio.read(tmp_path / "out" / "voice.accompaniment.part.wav")[0].shape[1])
 
     monkeypatch.setattr(GrowingWav, "add", add_and_read)
     assert generate(vocal, "-o", tmp_path / "whole") == 0
@@ -280,11 +282,38 @@ def test_streaming_writes_the_same_song_and_lets_it_be_heard_before(generate, vo
     assert np.abs(whole - streamed).max() < 1e-4 and len(captured.out.splitlines()) == 3
 
 
-def test_a_stream_that_is_interrupted_leaves_nothing(generate, vocal, tmp_path, monkeypatch):
-    from accompgen.generation.song import GrowingWav
+class SmallDisk(io.FileIO):
+    """A file on a disk that is full after a thousand bytes."""
 
-    def interrupt(*_):
-        raise KeyboardInterrupt
+    def write(self, data):
+        if self.tell() + len(data) > 1_000:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return super().write(data)
 
-    monkeypatch.setattr(GrowingWav, "add", interrupt)
-    assert generate(vocal, "-o", tmp_path / "out", "--stream") == 130 and names(tmp_path / "out") == []
+
+@pytest.mark.parametrize("why, status", [("interrupted", 130), ("full disk", 1)])
+def test_a_stream_that_breaks_off_leaves_what_was_there(generate, vocal, tmp_path, monkeypatch, capsys, why, status):
+    from accompgen.generation import song
+
+    add, calls = song.GrowingWav.add, []
+
+    def interrupt(self, piece):
+        add(self, piece)
+        calls.append(piece)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+
+    if why == "interrupted":
+        monkeypatch.setattr(song.GrowingWav, "add", interrupt)
+    else:
+        monkeypatch.setattr(song, "open", lambda path, _: io.BufferedWriter(SmallDisk(path, "w")), raising=False)
+    assert generate(vocal, "-o", tmp_path / "new", "--stream") == status and names(tmp_path / "new") == []
+    if why == "full disk":
+        assert "new/voice.accompaniment.part.wav: No space left on device; make room" in capsys.readouterr().err
+    calls.clear()
+    earlier = {f"voice.{part}": part.encode() for part in ("accompaniment.wav", "json", "mix.wav")}
+    (tmp_path / "old").mkdir()
+    for name, content in earlier.items():
+        (tmp_path / "old" / name).write_bytes(content)
+    assert generate(vocal, "-o", tmp_path / "old", "--stream", "--force") == status
+    assert {path.name: path.read_bytes() for path in (tmp_path / "old").iterdir()} == earlier

@@ -159,7 +159,8 @@ def test_a_growing_file_can_be_read_at_any_time(tmp_path, bit_depth, error):
         growing.add(sound[start:stop])
         found, rate = audio.read(tmp_path / "new" / "a.wav")
         assert rate == 44_100 and found.shape == (1, stop) and np.abs(found[0] - sound[:stop]).max() <= error
-    growing.close()
+    growing.remove()
+    assert list((tmp_path / "new").iterdir()) == []
 
 
 def test_one_call_from_python(tiny_checkpoint, model):

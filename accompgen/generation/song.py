@@ -2,6 +2,7 @@
 
 import json
 import wave
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,13 +69,13 @@ class Song:
 
 
 class GrowingWav:
-    """A mono wav file of 16 or 24 bits that is whole after every piece, so that it can be played while it grows."""
+    """A mono wav file of 16 or 24 bits that is whole after every piece, so that it can be played until it is removed."""
 
     def __init__(self, path, rate: int, bit_depth: str = "24"):
         self.path, self.width = Path(path), int(bit_depth) // 8
         audio.make_folder(self.path.parent)
         try:
-            self.file = open(self.path, "wb")  # noqa: SIM115, closed by `close`
+            self.file = open(self.path, "wb")  # noqa: SIM115, closed by `remove`
         except OSError as error:
             raise audio.AudioError(f"cannot write {path}: {error.strerror}; make room or choose another folder") from error
         self.wave = wave.open(self.file, "wb")
@@ -90,9 +91,12 @@ class GrowingWav:
         except OSError as error:
             raise audio.AudioError(f"cannot write {self.path}: {error.strerror}; make room or choose another folder") from error
 
-    def close(self) -> None:
-        self.wave.close()
-        self.file.close()
+    def remove(self) -> None:
+        """Close the file and remove it, whether or not the disk took all of it."""
+        for part in (self.wave, self.file):
+            with suppress(OSError):  # what could not be written was reported by `add`, and is thrown away here
+                part.close()
+        self.path.unlink(missing_ok=True)
 
 
 def output_paths(directory, name: str, format: str, force: bool = False) -> dict[str, Path]:

@@ -31,7 +31,7 @@ def add_generate(verbs):
     sound.add_argument("--noise", metavar="SIGMA", type=float, help="on the vocal, before it is read (default: 0.01)")
     sound.add_argument("--format", choices=("wav", "flac", "mp3"), default="wav", help="(default: wav)")
     sound.add_argument("--bit-depth", choices=("16", "24", "32f"), default="24", help="of wav and flac (default: 24)")
-    sound.add_argument("--stream", action="store_true", help="write the accompaniment while it is made, to be played")
+    sound.add_argument("--stream", action="store_true", help="to be played while it is made: <name>.accompaniment.part.wav")
     existing = parser.add_mutually_exclusive_group()
     existing.add_argument("--force", action="store_true", help="replace files that exist")
     existing.add_argument("--skip-existing", action="store_true", help="pass over vocals whose files exist")
@@ -79,22 +79,21 @@ def run_generate(args) -> int:
 
 
 def _stream(args, path, pieces):
-    """Write the accompaniment piece by piece; at the end the song's files take its place, or on an error nothing does."""
+    """Write the accompaniment piece by piece to a file of its own, <name>.accompaniment.part.wav, which is removed in the end.
+
+    Then come the song's files; after an error or an interruption those that were there before are as they were.
+    """
     from accompgen.generation import song
 
     target = song.output_paths(args.out, path.stem, "wav", args.force)["accompaniment"]
-    growing = song.GrowingWav(target, pieces.rate, args.bit_depth)
+    growing = song.GrowingWav(target.with_suffix(".part.wav"), pieces.rate, args.bit_depth)
     try:
         for piece in pieces:
             growing.add(piece.accompaniment[0])
             remark(args, f"{growing.path}: {piece.start:.2f} to {piece.stop:.2f} s ready after {piece.after:.1f} s")
-        growing.close()
-        paths = pieces.song().save(args.out, "wav", args.bit_depth, force=True)
-    except BaseException:
-        growing.close()
-        growing.path.unlink(missing_ok=True)
-        raise
-    return paths.values()
+        return pieces.song().save(args.out, "wav", args.bit_depth, args.force).values()
+    finally:
+        growing.remove()
 
 
 def _generate_many(args):
