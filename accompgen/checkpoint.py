@@ -52,8 +52,7 @@ def save_component(directory, config: dict, tensors: dict, force: bool = False) 
     from safetensors.torch import save_file
 
     directory = Path(directory)
-    if force and _filled(directory) and not all((directory / name).is_file() for name in (CONFIG_FILE, WEIGHTS_FILE)):
-        raise CheckpointError(f"{directory} exists and is no component, so it is not replaced; choose another directory")
+    check_component_place(directory, force)
     with _new_directory(directory, force) as folder:
         _write_json(folder / CONFIG_FILE, config)
         try:
@@ -61,6 +60,14 @@ def save_component(directory, config: dict, tensors: dict, force: bool = False) 
             (folder / WEIGHTS_FILE).chmod(0o644)  # safetensors leaves it to the owner alone
         except SafetensorError as error:  # a full disk, for one
             raise CheckpointError(f"cannot write {directory / WEIGHTS_FILE}: {error}") from error
+
+
+def check_component_place(directory, force: bool = False) -> None:
+    """Raise CheckpointError where `save_component` would refuse `directory`: to know it before the work."""
+    directory = Path(directory)
+    _check_absent(directory, force)
+    if _filled(directory) and not all((directory / name).is_file() for name in (CONFIG_FILE, WEIGHTS_FILE)):
+        raise CheckpointError(f"{directory} exists and is no component, so it is not replaced; choose another directory")
 
 
 def load_component(directory) -> tuple[dict, dict]:
@@ -227,8 +234,7 @@ def find_checkpoint(name_or_directory) -> Path:
 def _new_directory(directory, force):
     """A temporary neighbour of `directory` that takes its place when the block ends well, and is removed when it does not."""
     directory = Path(directory)
-    if directory.exists() and not force:
-        raise CheckpointError(f"{directory} exists; choose another directory or force its replacement")
+    _check_absent(directory, force)
     try:
         directory.parent.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
@@ -253,6 +259,11 @@ def _new_directory(directory, force):
         raise CheckpointError(f"cannot write {directory}: {error.strerror or error}") from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _check_absent(directory, force):
+    if directory.exists() and not force:
+        raise CheckpointError(f"{directory} exists; choose another directory or force its replacement")
 
 
 def _filled(directory):

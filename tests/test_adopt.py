@@ -88,6 +88,20 @@ def test_a_stopped_call_goes_on_and_ends_with_the_same_units(hubert, manifest, t
     assert component_hash(tmp_path / "whole") == component_hash(tmp_path / "parts")
 
 
+def test_a_directory_that_exists_is_refused_before_the_work(hubert, manifest, tmp_path, monkeypatch, capsys):
+    def never(*_):
+        raise AssertionError("HuBERT was loaded")
+
+    monkeypatch.setattr(units, "load_hubert", never)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "notes.txt").write_text("mine")
+    call = ["adopt", "hubert", str(hubert), "-o", str(tmp_path / "out"), "--songs", str(manifest), "--workers", "0"]
+    for force, words in (([], "out exists; choose another"), (["--force"], "out exists and is no component")):
+        assert main([*call, "--layer", "1", "--units", "4", *force]) == 1
+        assert words in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["out"] and (tmp_path / "out" / "notes.txt").read_text() == "mine"
+
+
 def test_songs_are_spaced_and_a_tenth_of_their_frames_is_enough():
     songs = [units.Song(str(n), "train", "x", 10.0, "v", "a") for n in range(50)]
     chosen, share = units._choose(songs, 1000)

@@ -102,10 +102,12 @@ def fit_units(
 
     Raises:
         UnitsError: no training songs, too few frames for so many units, frames of other settings.
-        Whatever reading HuBERT or songs raises, and CheckpointError if `directory` exists and `force` is not set.
+        CheckpointError: `directory` exists and `force` is not set, or it is no tokenizer; before the work.
+        Whatever reading HuBERT or songs raises.
     """
     check_executor(executor, workers)
     directory = Path(directory).absolute()
+    SemanticTokenizer.check_place(directory, force)
     frames = FRAMES_PER_UNIT * units if frames is None else frames
     songs, share = _choose([song for song in read_manifest(manifest) if song.split == "train"], frames)
     if not songs:

@@ -56,6 +56,11 @@ class SemanticTokenizer:
         tensors = {f"hubert.{name}": tensor for name, tensor in self.hubert.network.state_dict().items()}
         checkpoint.save_component(directory, settings, {**tensors, "centres": self.centres}, force=force)
 
+    @staticmethod
+    def check_place(directory, force: bool = False) -> None:
+        """Raise CheckpointError where `save` would refuse `directory`: to know it before the work."""
+        checkpoint.check_component_place(directory, force)
+
     @classmethod
     def load(cls, directory, device="cpu") -> "SemanticTokenizer":
         """Read a component directory. Raises CheckpointError if it is incomplete or something else."""
