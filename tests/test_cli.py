@@ -283,10 +283,13 @@ def test_streaming_writes_the_same_song_and_lets_it_be_heard_before(generate, vo
 
 
 class SmallDisk(io.FileIO):
-    """A file on a disk that is full after a thousand bytes."""
+    """A file on a disk that is full after a thousand bytes, and stays so: closing the file fails as well."""
+
+    full = False
 
     def write(self, data):
-        if self.tell() + len(data) > 1_000:
+        self.full = self.full or self.tell() + len(data) > 1_000
+        if self.full:
             raise OSError(errno.ENOSPC, "No space left on device")
         return super().write(data)
 
