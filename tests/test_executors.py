@@ -223,7 +223,7 @@ def test_generate_on_ray_gives_what_one_process_gives(cluster, tiny_checkpoint, 
     (tmp_path / "m.jsonl").write_text("".join(json.dumps(song) + "\n" for song in songs))
     common = ["--manifest", str(tmp_path / "m.jsonl"), "--checkpoint", str(tiny_checkpoint), "--quiet", "--device", "cpu"]
     common += ["--guidance", "1", "--top-k", "4", "--workers"]
-    assert main(["generate", *common, "0", "-o", str(tmp_path / "local")]) == 1
+    assert main(["generate", *common, "1", "-o", str(tmp_path / "local")]) == 1  # one thread, as with Ray
     assert main(["generate", *common, "2", "--executor", "ray", "-o", str(tmp_path / "ray")]) == 1
     captured = capsys.readouterr()
     assert captured.err.count("bad.wav: not sound") == 2
