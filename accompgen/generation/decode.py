@@ -96,7 +96,8 @@ def decode(
     tokens[:, :given] = interleave(prompt)
     if given == total:
         return deinterleave(tokens[:, :total], codebooks)
-    slots = layout.slots_of(frames, device)[layout.steps_before(prompt.shape[-1]) :]  # [N, W]
+    first = layout.steps_before(prompt.shape[-1])
+    slots = layout.slots_of(frames, device)[first:]  # [N, W]
     drawn = torch.stack([torch.rand(total - given, generator=g, dtype=torch.float64) for g in generators]).to(device)
     chances = drawn[:, (slots - given).clamp(min=0)].transpose(0, 1).contiguous()  # [N, B, W]
     copies, drop = 1, None
@@ -107,7 +108,8 @@ def decode(
     )
     known = slots < given  # already given, or empty
     some_known = known.any(1).tolist()
-    done = layout.steps_before(prompt.shape[-1]) + 1 - layout.steps(frames) + layout.steps_before(frames)
+    lag = layout.steps(frames) - layout.steps_before(frames)  # steps from the first slot of a frame to its last
+    steps_a_frame = layout.steps_before(1)
     ids = None
     for n, (at, chance) in enumerate(zip(slots % (total + 1), chances)):  # an empty slot, -1, is the last column
         if n:
@@ -118,9 +120,9 @@ def decode(
         if some_known[n]:
             ids = torch.where(known[n], tokens[:, at], ids)
         tokens.index_copy_(1, at, ids)
-        whole = done + n  # steps whose last slot is written
-        if progress and whole > layout.steps_before(prompt.shape[-1]) and whole % layout.steps_before(1) == 0:
-            progress(whole // layout.steps_before(1), frames)
+        whole = first + n + 1 - lag  # steps whose last slot is written
+        if progress and whole > first and whole % steps_a_frame == 0:
+            progress(whole // steps_a_frame, frames)
     return deinterleave(tokens[:, :total], codebooks)
 
 

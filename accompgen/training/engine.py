@@ -1,7 +1,8 @@
 """TrainConfig -> DeepSpeed engine; the only file that imports deepspeed.
 
 One process needs no launcher. Under `deepspeed` or `torchrun` every process calls the same functions, in the same order; what
-they decide together goes through `agree` and `gather`. Nothing is compiled at the start, with one process or many.
+they decide together goes through `agree` and `gather`. With one process or many,
+nothing is compiled at the start unless `compile` asks for it.
 """
 
 import os
