@@ -82,6 +82,8 @@ class TrainConfig:
     betas: tuple[float, float] = (0.9, 0.95)
     context_dropout: float = 0.1  # probability that a window's whole context is the null token
     history_masking: float = 0.7  # probability that a window hides a random share of its target history
+    history_swapping: float = 0.0  # probability that its target history is another song's over a random span
+    listening_weight: float = 0.0  # of a second loss: the target as the context encoder alone names it; context = aligned
     dtype: str = "float32"  # float32 | bfloat16 (of the products; weights, optimiser and loss stay float32)
     zero_stage: int = 0  # shared out among the processes: 0 nothing | 1 optimiser state | 2 and gradients
     activation_checkpointing: bool = False  # compute each block again in the backward pass: less memory, a third more time
@@ -105,9 +107,14 @@ class TrainConfig:
         _in_range("sample_windows", self.sample_windows, 0, self.validation_windows)
         if self.sample_windows and self.model.stage != "semantic" and not self.acoustic_tokenizer:
             raise ConfigError(f"sample_windows is {self.sample_windows}, but acoustic_tokenizer, which decodes it, is not set")
-        for name in ("warmup_steps", "minutes", "weight_decay", "peak_tflops"):
+        for name in ("warmup_steps", "minutes", "weight_decay", "peak_tflops", "listening_weight"):
             _in_range(name, getattr(self, name), 0, 10**9)
-        for name in ("context_dropout", "history_masking", "final_learning_rate"):
+        if self.listening_weight and self.model.context != "aligned":
+            raise ConfigError(
+                f"listening_weight is {self.listening_weight}, but model.context is {self.model.context!r}, which has no context "
+                "encoder; set it to 0, or the context to 'aligned'"
+            )
+        for name in ("context_dropout", "history_masking", "history_swapping", "final_learning_rate"):
             _in_range(name, getattr(self, name), 0.0, 1.0)
         for name in ("learning_rate", "clip_norm"):
             _in_range(name, getattr(self, name), 1e-12, 1e6)

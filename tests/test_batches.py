@@ -25,7 +25,7 @@ def config(**values):
 
 
 def same(one, other):
-    grids = [[*batch.context.values(), batch.target, batch.drop, batch.hide] for batch in (one, other)]
+    grids = [[*batch.context.values(), batch.target, batch.history, batch.drop, batch.hide] for batch in (one, other)]
     return one.windows == other.windows and all(torch.equal(a, b) for a, b in zip(*grids))
 
 
@@ -93,6 +93,20 @@ def test_masks_have_the_asked_probabilities(store):
     assert abs(hidden.mean() - 0.5) < 0.1 and hidden.std() > 0.2  # spread over 0 to 1, not always one half
     plain = batches.Batches(store, config(context_dropout=0.0, history_masking=0.0)).next()
     assert not plain.drop.any() and not plain.hide.any()
+
+
+def test_a_swapped_history_is_anothers_over_one_span_and_the_target_stays(store):
+    plain, swapped = batches.Batches(store, config()), batches.Batches(store, config(history_swapping=0.5))
+    altered, rows = 0, 0
+    for _ in range(40):
+        one, other = plain.next(), swapped.next()
+        assert torch.equal(one.target, other.target) and torch.equal(one.history, one.target)
+        for target, history in zip(other.target, other.history):
+            frames = (target != history).any(0).nonzero()[:, 0].tolist()
+            altered, rows = altered + bool(frames), rows + 1
+            if frames:  # the fake codes differ from frame to frame, so that a foreign span has hardly an equal frame
+                assert frames[-1] - frames[0] < 1.5 * len(frames) + 3
+    assert 0.3 < altered / rows < 0.6
 
 
 def test_a_late_vocal_is_the_vocal_of_before(store):

@@ -11,10 +11,11 @@ import torch
 from fake_shards import BINS, VOCAB, make_shards
 
 from accompgen.checkpoint import load_component
-from accompgen.config import ConfigError, StageConfig, TrainConfig
+from accompgen.config import ConfigError, StageConfig, TrainConfig, from_dict
 from accompgen.data.shards import open_shards
 from accompgen.model.stage_lm import StageLM
 from accompgen.training import listening, loop, state
+from accompgen.training.loss import stage_loss
 
 pytest.importorskip("deepspeed", reason="training needs the extra `train`")
 SIZES = dict(semantic_vocab=VOCAB, bins=BINS, coarse_codebooks=2, fine_codebooks=2)
@@ -86,11 +87,11 @@ def test_the_average_of_the_weights_is_what_is_validated_and_kept(shards, tmp_pa
 def test_sigterm_saves_and_ends_the_call(shards, tmp_path, monkeypatch):
     real, calls = loop._forward, []
 
-    def kills(engine, batch):
+    def kills(engine, batch, listening_weight):
         calls.append(batch)
         if len(calls) == 2:
             os.kill(os.getpid(), signal.SIGTERM)
-        return real(engine, batch)
+        return real(engine, batch, listening_weight)
 
     monkeypatch.setattr(loop, "_forward", kills)
     before = signal.getsignal(signal.SIGTERM)
@@ -99,6 +100,20 @@ def test_sigterm_saves_and_ends_the_call(shards, tmp_path, monkeypatch):
     assert signal.getsignal(signal.SIGTERM) is before
     loop.train(config(shards), tmp_path / "run", pause_after_steps=1)
     assert [step for step, _ in losses(tmp_path / "run")] == [1, 2, 3]
+
+
+def test_the_context_encoder_alone_learns_to_name_the_target(shards, tmp_path):
+    def named(run, weight):  # cross-entropy of what the encoder says after training
+        loop.train(config(shards, steps=30, learning_rate=1e-2, listening_weight=weight), tmp_path / run)
+        about, kept = load_component(tmp_path / run / "model")
+        model = StageLM(from_dict(StageConfig, about["stage"]))
+        model.load_state_dict(kept)
+        held_out = listening.prepare(open_shards(shards), config(shards))
+        with torch.no_grad():
+            heard = model.eval()(held_out.contexts["true"], held_out.target, listen=True)[1]
+        return stage_loss(heard, held_out.target).loss.item()
+
+    assert named("with", 1.0) < 0.8 * named("without", 0.0)
 
 
 def test_a_loss_that_is_not_finite_names_the_step_and_keeps_the_last_state(shards, tmp_path, monkeypatch):

@@ -165,6 +165,27 @@ def test_hidden_history_is_not_heard_but_still_predicted(stage, context, positio
     assert not same[steps == first + 1].any()
 
 
+@every_variant
+def test_another_history_stands_in_the_targets_place(stage, context, positions, pattern):
+    model = build(stage, context, positions, pattern)
+    (grids, target), (_, other) = ids(model), ids(model, seed=2)
+    with torch.no_grad():
+        assert torch.equal(model(grids, target, history=other), model(grids, other))
+        assert not torch.equal(model(grids, target, history=other), model(grids, target))
+
+
+@pytest.mark.parametrize("pattern", ["interleave", "delay"])
+def test_what_the_context_encoder_says_follows_from_the_context_alone(pattern):
+    model = build("coarse", "aligned", pattern=pattern)
+    (grids, target), (_, other) = ids(model), ids(model, seed=2)
+    with torch.no_grad():
+        logits, heard = model(grids, target, listen=True)
+        assert heard.shape == logits.shape and torch.equal(logits, model(grids, target))
+        assert torch.equal(heard, model(grids, other, listen=True)[1])
+        changed = grids | {"vocal": (grids["vocal"] + 1) % 11}
+        assert not torch.allclose(heard, model(changed, target, listen=True)[1])
+
+
 @pytest.mark.parametrize("context", ["prefix", "aligned"])
 def test_the_order_of_streams_and_codebooks_matters(context):
     model = build("coarse", context)

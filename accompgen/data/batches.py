@@ -26,10 +26,14 @@ class Window:
 
 @dataclass(frozen=True)
 class Batch:
-    """Aligned windows. context: name -> ids [B, Q, T]; target ids [B, Q, F]; drop bool [B]; hide bool [B, F * Q]."""
+    """Aligned windows. context: name -> ids [B, Q, T]; target and history ids [B, Q, F]; drop bool [B]; hide bool [B, F * Q].
+
+    The history is the target, but for spans that are another window's.
+    """
 
     context: dict
     target: torch.Tensor
+    history: torch.Tensor
     drop: torch.Tensor
     hide: torch.Tensor
     windows: list
@@ -64,23 +68,39 @@ class Batches:
         """This rank's next batch; the ranks together take the next `world * batch_size` windows of the plan."""
         size = self.config.batch_size
         places = [self._take() for _ in range(size * self.world)][self.rank * size : (self.rank + 1) * size]
-        windows = [window for window, _ in places]
+        windows = [window for window, _, _ in places]
         context, target = read_windows(self.shards, self.config.model, windows, self.blocks)
-        masks = [self._masks(key, target[0].numel()) for _, key in places]
+        masks = [self._masks(key, target[0].numel()) for _, key, _ in places]
         drop = torch.tensor([dropped for dropped, _ in masks])
         hide = torch.from_numpy(np.stack([hidden for _, hidden in masks]))
-        return Batch(context, target, drop, hide, windows)
+        return Batch(context, target, self._history(target, places), drop, hide, windows)
 
     def _take(self):
+        """The next window of the plan, the key of its masks, and another window of the plan."""
         if self._plan is None:
             self._plan = plan_epoch(self.songs, self.blocks, self.config.seed, self._epoch)
-        window = self._plan[self._position]
-        place = self.songs[window[0]], int(window[1])
+        window = self._window(self._position)
         key = (self.config.seed, self._epoch, self._position, 1)
+        other = self._window(np.random.default_rng((*key[:3], 2)).integers(len(self._plan)))
         self._position += 1
         if self._position == len(self._plan):
             self._epoch, self._position, self._plan = self._epoch + 1, 0, None
-        return Window(*place), key
+        return window, key, other
+
+    def _window(self, position):
+        song, block = self._plan[position]
+        return Window(self.songs[song], int(block))
+
+    def _history(self, target, places):
+        """The target [B, Q, F], in which some rows are another window's over a random span of frames."""
+        history = target.clone()
+        for row, (_, key, other) in enumerate(places):
+            rng = np.random.default_rng((*key[:3], 3))
+            if rng.random() < self.config.history_swapping:
+                first, end = sorted(rng.integers(0, target.shape[-1] + 1, 2))
+                foreign = read_windows(self.shards, self.config.model, [other], self.blocks)[1]
+                history[row, :, first:end] = foreign[0, :, first:end]
+        return history
 
     def _masks(self, key, tokens):
         """Whether a window's context is dropped, and which of its target's tokens are hidden from the history [F * Q]."""

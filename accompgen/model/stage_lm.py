@@ -75,7 +75,7 @@ class StageLM(nn.Module):
         if aligned:  # the encoded frame starts as loud as the embeddings it is added to
             nn.init.constant_(self.encoder.norm.gain, 0.02 * self.loudness)
 
-    def forward(self, context: dict, target, *, drop=None, hide=None):
+    def forward(self, context: dict, target, *, drop=None, hide=None, history=None, listen=False):
         """Teacher forcing: the logits of every token of the target, each from the context and the tokens before it.
 
         Args:
@@ -83,24 +83,33 @@ class StageLM(nn.Module):
             target: LongTensor [B, Q, F].
             drop: bool [B], rows whose whole context is replaced by the null token.
             hide: bool [B, F * Q], tokens of the target (interleaved) that are masked as history; they are still predicted.
+            history: LongTensor [B, Q, F], what stands in the target's place as history; None: the target.
+            listen: give the context encoder's own logits, too; only where the context is aligned.
 
         Returns:
-            logits [B, F, Q, V] in float32.
+            logits [B, F, Q, V] in float32; with `listen` a pair of them, the second as the context alone tells.
 
         Raises:
             ValueError: context streams missing or too short.
         """
-        self.layout.check(context, target.shape[-1])
-        history = self.layout.history(target, hide)  # [B, N, W]
-        x, places, _ = self._inputs(context, history, target.shape[-1], drop)
+        frames = target.shape[-1]
+        self.layout.check(context, frames)
+        received = self.layout.history(target if history is None else history, hide)  # [B, N, W]
+        x, places, _, heard = self._inputs(context, received, frames, drop)
         x = self.decoder(x, self.decoder.bias(self._positions(places), places.stream))
-        x = x[:, -history.shape[1] :][:, self.layout.step_of(target.shape[-1], x.device)]  # [B, F, Q, D]
-        return torch.einsum("bfqd,qvd->bfqv", x.to(self.heads.dtype), self.heads).float()
+        x = x[:, -received.shape[1] :][:, self.layout.step_of(frames, x.device)]  # [B, F, Q, D]
+        logits = torch.einsum("bfqd,qvd->bfqv", x.to(self.heads.dtype), self.heads).float()
+        if not listen:
+            return logits
+        frame = sounding(self.layout.target, frames, self.layout.context[0], x.device)  # [F]
+        heard = heard[:, frame] / (0.02 * self.loudness)  # as loud as the decoder's output
+        return logits, torch.einsum("bfd,qvd->bfqv", heard.to(self.heads.dtype), self.heads).float()
 
     def _inputs(self, context, history, frames, drop):
         """Input embeddings of the decoder's sequence [B, N, D] up to the end of `history`, its places, what each step hears.
 
-        The places reach to the end of `frames` target frames, which may lie beyond the history.
+        The places reach to the end of `frames` target frames, which may lie beyond the history. The last of the four results is
+        the encoded context [B, T, D] at its own frame rate; None in a prefix.
         """
         device, stage = history.device, self.layout
         place = stage.target_places(frames, device)
@@ -108,11 +117,12 @@ class StageLM(nn.Module):
         parts = [self._context_rows(index, context, drop) for index in range(len(stage.context))]
         if self.encoder is None:
             x = torch.cat([*(self._embed(rows, at) for rows, at in parts), x], dim=1)
-            return x, join([*(at for _, at in parts), place]), None
+            return x, join([*(at for _, at in parts), place]), None, None
         frame = (place.tick // stage.target.ticks).clamp(max=frames - 1)  # of the step's first slot [N]
         frame = sounding(stage.target, frames, stage.context[0], device)[frame]  # of the context
-        heard = self._listen(parts)[:, frame]  # [B, N, D]
-        return x + heard[:, : history.shape[1]], place, heard
+        encoded = self._listen(parts)
+        heard = encoded[:, frame]  # [B, N, D]
+        return x + heard[:, : history.shape[1]], place, heard, encoded
 
     def _context_rows(self, index, context, drop):
         """Rows of the embedding table [B, T * Q] and places of a context stream, null where `drop`."""
@@ -163,7 +173,7 @@ class StageLM(nn.Module):
         given = prompt.shape[-1]
         grid = nn.functional.pad(prompt, (0, frames - given))  # what stands behind the prompt is cut off again
         history = self.layout.history(grid)[:, : self.layout.steps_before(given) + 1]  # [B, n, W]
-        x, places, heard = self._inputs(context, history, frames, drop)
+        x, places, heard, _ = self._inputs(context, history, frames, drop)
         length, block = x.shape[1], self.decoder
         cache = Cache(len(block.blocks), len(x), block.heads, len(places), block.head_width, x.device)
         bias = block.bias(self._positions(places), places.stream, 0, length)

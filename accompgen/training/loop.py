@@ -163,11 +163,11 @@ def _make_step(engine, batches, config) -> _Made:
         start = time.monotonic()
         batch = batches.next()
         made.waited += time.monotonic() - start
-        result = _forward(engine, batch)
-        value = result.loss.item()
+        result, loss = _forward(engine, batch, config.listening_weight)
+        value = loss.item()
         if not math.isfinite(value):  # go on to the end of the step, where the other ranks hear of it
             made.broken += [("loss", value, window) for window in batch.windows]
-        engine.backward(result.loss)
+        engine.backward(loss)
         norm = deepspeed_engine.update(engine)
         made.loss, made.cross_entropy = made.loss + result.loss.detach(), made.cross_entropy + result.cross_entropy
     made.gradient_norm = norm
@@ -221,12 +221,18 @@ def _fresh_model(config, shards):
     return model
 
 
-def _forward(engine, batch):
+def _forward(engine, batch, listening_weight):
+    """The stage's Loss on a batch, and the loss to follow: with what the context encoder alone says of the target."""
     device = engine.device
     context = {name: ids.to(device) for name, ids in batch.context.items()}
-    target = batch.target.to(device)
-    logits = engine(context, target, drop=batch.drop.to(device), hide=batch.hide.to(device))  # [B, F, Q, V]
-    return stage_loss(logits, target)
+    target, history = batch.target.to(device), batch.history.to(device)
+    masks = {"drop": batch.drop.to(device), "hide": batch.hide.to(device)}
+    if not listening_weight:
+        result = stage_loss(engine(context, target, history=history, **masks), target)  # logits [B, F, Q, V]
+        return result, result.loss
+    logits, heard = engine(context, target, history=history, **masks, listen=True)
+    result = stage_loss(logits, target)
+    return result, result.loss + listening_weight * stage_loss(heard, target).loss
 
 
 def _validate(engine, model, config, held_out):
