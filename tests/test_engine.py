@@ -41,6 +41,20 @@ def test_one_step_is_clipped_adamw_without_decay_of_vectors():
     assert torch.allclose(model.weight, start["weight"] * (1 - 0.01 * 0.1) - 0.01, atol=1e-6)
 
 
+def test_gains_and_the_relative_bias_do_not_decay():
+    pytest.importorskip("deepspeed", reason="training needs the extra `train`")
+    model = StageLM(StageConfig("semantic", width=16, layers=1, heads=2, context_layers=1, semantic_vocab=20))
+    for parameter in model.parameters():
+        parameter.data.fill_(1.0)
+    made = engine.start(model, config(weight_decay=0.1))
+    engine.set_learning_rate(made, 0.5)
+    made.backward(sum(p.sum() * 0.0 for p in model.parameters()))  # gradients of 0: decay alone moves a weight
+    engine.update(made)
+    kept = {name for name, p in model.named_parameters() if p.min() == 1.0}
+    assert kept == {name for name, _ in model.named_parameters() if name.endswith(("gain", "relative_bias.table", ".bias"))}
+    assert all(p.max() < 0.96 for name, p in model.named_parameters() if name not in kept)
+
+
 def test_blocks_that_are_computed_again_give_the_same_loss_and_gradients_and_keep_less():
     pytest.importorskip("deepspeed", reason="training needs the extra `train`")
     sizes = StageConfig("coarse", width=16, layers=3, heads=2, context_layers=1, dropout=0.2, semantic_vocab=20, bins=10)

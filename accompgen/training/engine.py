@@ -16,6 +16,7 @@ from torch.utils.checkpoint import checkpoint
 
 from accompgen.config import ConfigError, TrainConfig
 from accompgen.device import DeviceError, choose_device
+from accompgen.model.attention import RelativeBias
 from accompgen.model.transformer import Block, Transformer
 
 
@@ -33,7 +34,7 @@ def deepspeed_settings(config: TrainConfig, world: int) -> dict:
 
 
 def start(model: torch.nn.Module, config: TrainConfig):
-    """The DeepSpeed engine of `model`, on this process's device, with AdamW (no weight decay on vectors: norms, biases).
+    """The DeepSpeed engine of `model`, on this process's device, with AdamW (weight decay on products and embeddings alone).
 
     Raises:
         ConfigError: deepspeed is not installed, or the device does not exist.
@@ -48,15 +49,21 @@ def start(model: torch.nn.Module, config: TrainConfig):
         _recompute_blocks(model)
     _choose_attention(model, config, device)
     model = model.to(torch.device(device, int(os.environ["LOCAL_RANK"])) if device == "cuda" else device)
-    matrices = [p for p in model.parameters() if p.requires_grad and p.ndim >= 2]
-    vectors = [p for p in model.parameters() if p.requires_grad and p.ndim < 2]
-    groups = [{"params": matrices, "weight_decay": config.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+    groups = [{"params": group, "weight_decay": decay} for group, decay in zip(_decayed(model), (config.weight_decay, 0.0))]
     optimizer = torch.optim.AdamW([g for g in groups if g["params"]], lr=config.learning_rate, betas=config.betas, fused=True)
     settings = deepspeed_settings(config, torch.distributed.get_world_size())
     engine = deepspeed.initialize(model=model, optimizer=optimizer, config=settings)[0]
     if config.compile:
         engine.module.compile()
     return engine
+
+
+def _decayed(model):
+    """Parameters with and without weight decay: gains of norms, biases and the tables of the relative bias have none."""
+    free = {id(p) for m in model.modules() if isinstance(m, RelativeBias) for p in m.parameters()}
+    learned = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+    free |= {id(p) for name, p in learned if p.ndim < 2 or name.endswith("gain")}
+    return [p for _, p in learned if id(p) not in free], [p for _, p in learned if id(p) in free]
 
 
 def set_learning_rate(engine, rate: float) -> None:
