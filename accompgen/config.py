@@ -111,8 +111,8 @@ class TrainConfig:
             _in_range(name, getattr(self, name), 0, 10**9)
         if self.listening_weight and self.model.context != "aligned":
             raise ConfigError(
-                f"listening_weight is {self.listening_weight}, but model.context is {self.model.context!r}: no encoder reads it; "
-                "set listening_weight to 0, or the context to 'aligned'"
+                f"listening_weight is {self.listening_weight}, but the context is {self.model.context!r} and has no encoder; "
+                "set it to 0, or the context to 'aligned'"
             )
         for name in ("context_dropout", "history_masking", "history_swapping", "final_learning_rate"):
             _in_range(name, getattr(self, name), 0.0, 1.0)
