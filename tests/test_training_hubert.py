@@ -69,7 +69,7 @@ def test_a_run_leaves_a_tokenizer_and_its_figures(run):
     assert tokenizer.vocab == config.units and tokenizer.encode(tone(440)[None]).shape == (1, 50)
     records = [json.loads(line) for line in (folder / "figures/log.jsonl").read_text().splitlines()]
     names = [record["units_of"] for record in records if "units_of" in record]
-    assert names == ["targets (MFCC + chroma)", "layer 1"]
+    assert names == ["targets (MFCC + 2 x chroma)", "layer 1"]
     of_targets = next(record for record in records if "units_of" in record)
     assert of_targets["sung_pitch_class"] > 0.8 and of_targets["chord_root"] > 0.8  # pure tones: chroma tells them
     assert {"masked_loss", "heard_loss", "lr", "realtime"} <= set(next(r for r in records if "lr" in r))
@@ -131,6 +131,15 @@ def test_chroma_names_the_pitch_class():
         assert found.shape == (50, 12) and (found[5:-5].argmax(1) == expected).all()
         torch.testing.assert_close(found[5:-5].norm(dim=1), torch.ones(40))
     assert targets.chroma(torch.zeros(16000)).abs().max() == 0
+
+
+def test_the_weight_of_chroma_in_the_targets(run):
+    mean, deviation = torch.zeros(39), torch.ones(39)
+    low, none, high = (targets.describe(tone(440), mean, deviation, weight) for weight in (2.0, 0.0, 3.0))
+    torch.testing.assert_close(high[10:-10, 39:].norm(dim=1), torch.full((30,), 3.0))
+    assert torch.equal(low[:, :39], none[:, :39]) and none[:, 39:].abs().max() == 0  # MFCC alone
+    with pytest.raises(ConfigError, match="chroma_weight is -1.0"):
+        replace(run[1], chroma_weight=-1.0)
 
 
 def test_mel_bands_and_cosines_against_librosa():

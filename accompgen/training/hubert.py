@@ -37,6 +37,7 @@ class HubertTrainConfig:
     model: HubertConfig
     manifest: str  # JSONL of songs; only those with a vocal and an accompaniment of their own are used
     units: int = 500  # V, of the targets and of the tokenizer
+    chroma_weight: float = 2.0  # of the chroma beside MFCC of unit total variance, in the targets; 0: they are MFCC alone
     seed: int = 0
     steps: int = 2000
     minutes: float = 0.0  # stop learning after this wall time and make the tokenizer of what there is; 0: no limit
@@ -66,6 +67,8 @@ class HubertTrainConfig:
     def __post_init__(self):
         if self.dtype not in ("float32", "bfloat16"):
             raise ConfigError(f"dtype is {self.dtype!r}; expected 'float32' or 'bfloat16'")
+        if not 0 <= self.chroma_weight < math.inf:
+            raise ConfigError(f"chroma_weight is {self.chroma_weight}; expected 0 (targets without chroma) or more")
         if any(not 0 < layer <= self.model.layers for layer in self.probe_layers) or not self.probe_layers:
             raise ConfigError(f"probe_layers {list(self.probe_layers)} must name layers from 1 to {self.model.layers}")
         if self.model.hop_samples != targets.HOP:
@@ -115,7 +118,7 @@ def train(config: HubertTrainConfig, run_dir, stop_at: int | None = None, pause_
 
     @lru_cache(maxsize=config.pool_songs + 2)
     def sound_and_labels(split, index):
-        return [_labelled(songs[split][index], part, mean, deviation, centres) for part in PARTS]
+        return [_labelled(config, songs[split][index], part, mean, deviation, centres) for part in PARTS]
 
     validation = _validation_batch(config, len(songs["validation"]), sound_and_labels)
     begun, shown, recent = time.monotonic() - seconds, time.monotonic(), []
@@ -170,9 +173,9 @@ def _songs(manifest, split):
     return [{key: getattr(song, key) for key in (*PARTS, "meta")} for song in songs]
 
 
-def _labelled(song, part, mean, deviation, centres):
+def _labelled(config, song, part, mean, deviation, centres):
     wav = read_sound(song[part])
-    return wav, kmeans.assign(targets.describe(wav, mean, deviation), centres)
+    return wav, kmeans.assign(targets.describe(wav, mean, deviation, config.chroma_weight), centres)
 
 
 def _cluster_targets(config, songs):
@@ -180,7 +183,7 @@ def _cluster_targets(config, songs):
     wavs = [read_sound(song[part]) for song in spaced(songs, config.cluster_songs) for part in PARTS]
     values = torch.cat([targets.mfcc(wav) for wav in wavs])
     mean, deviation = values.mean(0), values.std(0).clamp_min(1e-3)
-    rows = torch.cat([targets.describe(wav, mean, deviation) for wav in wavs])
+    rows = torch.cat([targets.describe(wav, mean, deviation, config.chroma_weight) for wav in wavs])
     return mean, deviation, kmeans.fit(rows, config.units, seed=config.seed)
 
 

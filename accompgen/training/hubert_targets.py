@@ -13,7 +13,6 @@ from torch.nn import functional as F
 RATE, HOP = 16000, 320
 MFCC_SAMPLES, CHROMA_SAMPLES = 400, 4096
 MFCC_VALUES = 39  # 13 coefficients with first and second derivative
-CHROMA_WEIGHT = 2.0
 LOWEST_HZ, HIGHEST_HZ = 60.0, 2000.0
 
 
@@ -31,10 +30,10 @@ def chroma(wav: torch.Tensor) -> torch.Tensor:
     return bins / bins.norm(dim=1, keepdim=True).clamp_min(1.0)  # 1: a sinus of -60 dBFS
 
 
-def describe(wav: torch.Tensor, mean: torch.Tensor, deviation: torch.Tensor) -> torch.Tensor:
+def describe(wav: torch.Tensor, mean: torch.Tensor, deviation: torch.Tensor, chroma_weight: float) -> torch.Tensor:
     """wav [T] -> [S, 51]: MFCC standardised by `mean` and `deviation` [39], over sqrt(39), beside the weighted chroma."""
     scaled = (mfcc(wav) - mean) / deviation / math.sqrt(MFCC_VALUES)
-    return torch.cat([scaled, CHROMA_WEIGHT * chroma(wav)], dim=1)
+    return torch.cat([scaled, chroma_weight * chroma(wav)], dim=1)
 
 
 def _spectra(wav, window, size):

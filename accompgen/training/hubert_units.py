@@ -42,10 +42,10 @@ def choose_tokenizer(config, hubert: Hubert, songs: dict, described: tuple, log)
     mean, deviation, centres = described
 
     def target_units(wav):
-        return kmeans.assign(targets.describe(wav, mean, deviation), centres)
+        return kmeans.assign(targets.describe(wav, mean, deviation, config.chroma_weight), centres)
 
     units = {part: [target_units(read_sound(song[part])) for song in learned] for part in PARTS}
-    log(**_probe("targets (MFCC + chroma)", target_units, learned, units, held_out, config.units))
+    log(**_probe(f"targets (MFCC + {config.chroma_weight:g} x chroma)", target_units, learned, units, held_out, config.units))
     best, best_score = None, -1.0
     for layer in config.probe_layers:
         tokenizer = SemanticTokenizer(hubert, layer, torch.zeros(config.units, config.model.width))

@@ -1,7 +1,8 @@
-# Is a checkpoint worth hearing? The figures it must reach, the sweep of its sampling, the examples to hear. The Makefile includes it.
+# Is a checkpoint worth hearing? The figures it must reach, the sweep of its sampling, what each choice is worth, the examples to hear. The Makefile includes it.
 #
 #   make judge    SIZE=pocket SCORED=pocket CORPUS=path/to/POP909     JUDGE_SONGS=20 for a first look
 #   make sweep    SIZE=pocket SCORED=pocket CORPUS=path/to/POP909
+#   make ablations SIZE=pocket CORPUS=path/to/POP909
 #   make examples SIZE=pocket SCORED=pocket
 
 JUDGE_SONGS   ?= 67#                   test songs of 30 s: 201 windows of 10 s
@@ -86,6 +87,20 @@ SWEPT         ?= $(WORK)/sweep/$(notdir $(SCORED))
 sweep: $(SWEEP_FROM) $(HEARD)  ## temperature, top-k and guidance of each stage, on validation songs
 	$(PYTHON) $(ROOT)/tools/sweep.py $< -o $(SWEPT) --checkpoint '$(SCORED)' --songs $(SWEEP_SONGS) --seconds $(SWEEP_SECONDS) \
 		--stages $(SWEEP_STAGES) --seed $(SEED) $(if $(WORKERS),--workers $(WORKERS)) $(SWEEP_OPTIONS)
+
+# ---- what each choice is worth, at equal training ----
+
+ABLATED         ?= $(WORK)/ablations
+ABLATION_STEPS  ?= semantic=600 coarse=300 targets=250
+ABLATION_PARTS  ?= semantic coarse targets
+ABLATION_WINDOWS ?= 60#                validation windows that each stage generates
+ABLATION_OPTIONS ?=#                   such as --set semantic.compile=false
+
+.PHONY: ablations
+ablations: $(SONGS) $(SHARDS)  ## variants of the stages and of the semantic tokenizer's targets, one table
+	$(PYTHON) $(ROOT)/tools/ablations.py $(SONGS) $(dir $(SHARDS)) -o $(ABLATED) --conf $(CONF) --semantic-tokenizer $(SEMANTIC)/ \
+		--acoustic-tokenizer $(ACOUSTIC)/ --parts $(ABLATION_PARTS) --steps $(ABLATION_STEPS) --windows $(ABLATION_WINDOWS) \
+		--seed $(SEED) $(ABLATION_OPTIONS)
 
 # ---- examples to hear: composed by rule, so that no melody is anybody's ----
 
