@@ -79,7 +79,8 @@ class TrainConfig:
     final_learning_rate: float = 0.1  # the cosine ends at this fraction of learning_rate
     weight_decay: float = 0.01
     clip_norm: float = 1.0  # of the whole gradient; a large value: no clipping
-    betas: tuple[float, float] = (0.9, 0.95)
+    optimizer: str = "adamw"  # adamw | muon: orthogonalised steps for the matrices of the blocks (training/optimizer.py)
+    betas: tuple[float, float] = (0.9, 0.95)  # of AdamW
     context_dropout: float = 0.1  # probability that a window's whole context is the null token
     history_masking: float = 0.7  # probability that a window hides a random share of its target history
     history_swapping: float = 0.0  # probability that its target history is another song's over a random span
@@ -124,6 +125,9 @@ class TrainConfig:
         if abs(self.window_seconds * 25 - round(self.window_seconds * 25)) > 1e-6:
             raise ConfigError(f"window_seconds is {self.window_seconds!r}; expected a multiple of 0.04")
         _one_of("zero_stage", self.zero_stage, (0, 1, 2))
+        _one_of("optimizer", self.optimizer, ("adamw", "muon"))
+        if self.optimizer == "muon" and self.zero_stage:
+            raise ConfigError(f"optimizer 'muon' needs whole matrices, but zero_stage is {self.zero_stage}; set it to 0")
 
 
 def _one_of(key, value, allowed):

@@ -38,7 +38,7 @@ def losses(run_dir):
     return [(line["step"], line["loss"]) for line in lines if "loss" in line]
 
 
-@pytest.mark.parametrize("values", [{}, {"accumulation": 2, "ema_decay": 0.9, "dtype": "bfloat16"}])
+@pytest.mark.parametrize("values", [{}, {"accumulation": 2, "ema_decay": 0.9, "dtype": "bfloat16"}, {"optimizer": "muon"}])
 def test_n_plus_m_steps_are_those_of_one_run(shards, tmp_path, values):
     settings = config(shards, **values)
     loop.train(settings, tmp_path / "whole")

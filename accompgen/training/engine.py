@@ -16,8 +16,8 @@ from torch.utils.checkpoint import checkpoint
 
 from accompgen.config import ConfigError, TrainConfig
 from accompgen.device import DeviceError, choose_device
-from accompgen.model.attention import RelativeBias
 from accompgen.model.transformer import Block, Transformer
+from accompgen.training.optimizer import MuonAdamW, sorted_parameters
 
 
 def deepspeed_settings(config: TrainConfig, world: int) -> dict:
@@ -34,7 +34,7 @@ def deepspeed_settings(config: TrainConfig, world: int) -> dict:
 
 
 def start(model: torch.nn.Module, config: TrainConfig):
-    """The DeepSpeed engine of `model`, on this process's device, with AdamW (weight decay on products and embeddings alone).
+    """The DeepSpeed engine of `model`, on this process's device. Weight decay acts on products and embeddings alone.
 
     Raises:
         ConfigError: deepspeed is not installed, or the device does not exist.
@@ -49,8 +49,7 @@ def start(model: torch.nn.Module, config: TrainConfig):
         _recompute_blocks(model)
     _choose_attention(model, config, device)
     model = model.to(torch.device(device, int(os.environ["LOCAL_RANK"])) if device == "cuda" else device)
-    groups = [{"params": group, "weight_decay": decay} for group, decay in zip(_decayed(model), (config.weight_decay, 0.0))]
-    optimizer = torch.optim.AdamW([g for g in groups if g["params"]], lr=config.learning_rate, betas=config.betas, fused=True)
+    optimizer = _optimizer(model, config)
     settings = deepspeed_settings(config, torch.distributed.get_world_size())
     engine = deepspeed.initialize(model=model, optimizer=optimizer, config=settings)[0]
     if config.compile:
@@ -58,12 +57,15 @@ def start(model: torch.nn.Module, config: TrainConfig):
     return engine
 
 
-def _decayed(model):
-    """Parameters with and without weight decay: gains of norms, biases and the tables of the relative bias have none."""
-    free = {id(p) for m in model.modules() if isinstance(m, RelativeBias) for p in m.parameters()}
-    learned = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
-    free |= {id(p) for name, p in learned if p.ndim < 2 or name.endswith("gain")}
-    return [p for _, p in learned if id(p) not in free], [p for _, p in learned if id(p) in free]
+def _optimizer(model, config):
+    inner, decaying, still = sorted_parameters(model)
+    if config.optimizer == "adamw":
+        inner, decaying = [], inner + decaying
+    groups = [{"params": decaying, "weight_decay": config.weight_decay}, {"params": still, "weight_decay": 0.0}]
+    groups = [group for group in groups if group["params"]]
+    if config.optimizer == "adamw":
+        return torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas, fused=True)
+    return MuonAdamW(inner, groups, config.learning_rate, config.weight_decay, config.betas)
 
 
 def set_learning_rate(engine, rate: float) -> None:
