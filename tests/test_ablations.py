@@ -110,7 +110,7 @@ def test_differences_are_taken_window_by_window(tool):
     result = {"cross_entropy": 1.0, "vocal_late": {"1": [0.02, 0.01]}}
     result["gain"] = {"shuffled": {"all": [0.03, 0.01], "first_second": [0.05, 0.01]}}
     rows = {}
-    for variant, share in zip(tool.VARIANTS["semantic"], (0.5, 0.4, 0.3, 0.3, 0.3, 0.1)):
+    for variant, share in zip(tool.VARIANTS["semantic"], (0.5, 0.4, 0.1, 0.3, 0.3, 0.3)):
         about = {"processor_minutes": 2.0, "hours": 1.5, "validation": result}
         rows[variant.title] = about | {"share": {"generated": [share, share]}}
     rows["base"]["share"]["truth"] = [0.9, 0.9]
@@ -118,7 +118,7 @@ def test_differences_are_taken_window_by_window(tool):
     assert "1.50 h of sound" in tool.table("semantic", rows)
     assert lines[2][-3:] == ["0.500 +- 0.000", "", ""]
     assert lines[3][-2:] == ["base", "-0.100 +- 0.000"]
-    assert lines[7][0] == "context = prefix" and lines[7][-2:] == ["listening_weight = 0", "-0.300 +- 0.000"]
+    assert lines[4][0] == "context = prefix" and lines[4][-2:] == ["listening_weight = 0", "-0.300 +- 0.000"]
     assert lines[8][0] == "truth" and lines[8][6] == "0.900 +- 0.000"
 
 

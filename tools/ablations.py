@@ -51,11 +51,11 @@ VARIANTS = {
     "semantic": (
         Variant("base"),
         Variant("listening_weight = 0", ("listening_weight=0",)),
-        Variant("history_masking = 0", ("history_masking=0",)),
-        Variant("history_swapping = 0", ("history_swapping=0",)),
-        Variant("positions = time", ("model.positions=time",)),
         # a prefix has no context encoder that a listening_weight could be given to
         Variant("context = prefix", ("model.context=prefix", "listening_weight=0"), "listening_weight = 0"),
+        Variant("history_masking = 0", ("history_masking=0",)),
+        Variant("positions = time", ("model.positions=time",)),
+        Variant("history_swapping = 0", ("history_swapping=0",)),
     ),
     "coarse": (
         Variant("base"),
