@@ -7,6 +7,8 @@ from accompgen.config import StageConfig
 from accompgen.generation.decode import decode, decoding_dtype, prepare_for_decoding
 from accompgen.generation.sampling import Sampling, guide, sample
 from accompgen.layout import deinterleave, interleave
+from accompgen.model.attention import Linear
+from accompgen.model.packed import can_pack
 from accompgen.model.stage_lm import StageLM
 
 FRAMES = 6
@@ -133,14 +135,15 @@ def test_prepared_in_float32_it_decodes_the_same_codes(context, pattern):
     assert all(torch.equal(weight, before[name]) for name, weight in model.state_dict().items())
 
 
-def test_prepared_in_bfloat16_the_logits_stay_close_and_the_cache_exact():
+@pytest.mark.parametrize("dtype, error", [(torch.float16, 0.02), (torch.bfloat16, 0.1)])
+def test_prepared_in_half_precision_the_logits_stay_close_and_the_cache_exact(dtype, error):
     model = build()
-    prepared = prepare_for_decoding(model, torch.bfloat16)
+    prepared = prepare_for_decoding(model, dtype)
     prompt = torch.zeros(3, 3, 2, dtype=torch.long)
     with torch.no_grad():
         for exact, rounded in zip(first_logits(model, prompt), first_logits(prepared, prompt)):
             assert rounded.dtype == torch.float32
-            assert 0 < (exact - rounded).abs().max() < 0.1
+            assert 0 < (exact - rounded).abs().max() < error
     state, _ = prepared.start(vocals(), prompt, FRAMES)
     assert state.cache.keys.dtype == prepared.decoder.norm.gain.dtype == torch.float32
 
@@ -151,9 +154,22 @@ def first_logits(model, prompt):
     return logits, model.step(state, torch.ones(3, 1, dtype=torch.long))
 
 
+@pytest.mark.skipif(not can_pack("cpu"), reason="this processor or this torch cannot unpack float16 for FBGEMM")
+@every_pattern
+@pytest.mark.parametrize("sampling", [Sampling(), Sampling(temperature=0)], ids=["sampled", "greedy"])
+def test_packed_it_decodes_the_codes_of_the_plain_path_with_the_same_rounded_weights(pattern, sampling):
+    model = build(pattern=pattern)
+    packed = prepare_for_decoding(model, torch.float16)
+    for layer in model.decoder.modules():
+        if isinstance(layer, Linear):
+            layer.weight.data = layer.weight.half().float()
+    model.heads.data = model.heads.half().float()
+    assert torch.equal(*(decode(m, vocals(), FRAMES, sampling, seeds(1, 2, 3)) for m in (model, packed)))
+
+
 def test_the_decoding_type_is_a_type_this_machine_has():
     assert decoding_dtype("cuda") == torch.bfloat16
-    assert decoding_dtype("cpu") in (torch.float32, torch.bfloat16)
+    assert decoding_dtype("cpu") == (torch.float16 if can_pack("cpu") else torch.float32)
 
 
 @pytest.mark.parametrize(

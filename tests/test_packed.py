@@ -4,21 +4,27 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from accompgen.model import packed
 from accompgen.model.packed import DecodingNorm, PackedLinear, can_pack
 from accompgen.model.transformer import RMSNorm
 
 
-@pytest.mark.skipif(not can_pack("cpu"), reason="this torch has no oneDNN")
-@pytest.mark.parametrize("rows", [(1,), (2,), (10,), (2, 33)])
+@pytest.mark.skipif(not can_pack("cpu"), reason="this processor or this torch cannot unpack float16 for FBGEMM")
+@pytest.mark.parametrize("shared_from", [0, 10**6], ids=["all-threads", "one-thread"])
 @pytest.mark.parametrize("bias", [False, True])
-def test_a_packed_layer_is_the_plain_one_rounded_to_bfloat16(rows, bias):
+def test_a_packed_layer_is_the_plain_one_with_weights_rounded_to_float16(monkeypatch, shared_from, bias):
+    monkeypatch.setattr(packed, "SHARED_FROM", shared_from)
     generator = torch.Generator().manual_seed(0)
-    weight, x = torch.randn(48, 32, generator=generator), torch.randn(*rows, 32, generator=generator)
+    weight, x = torch.randn(48, 40, generator=generator), torch.randn(10, 3, 40, generator=generator)
     bias = torch.randn(48, generator=generator) if bias else None
-    found = PackedLinear(weight, bias)(x)
-    rounded = [None if part is None else part.bfloat16().float() for part in (x, weight, bias)]
-    assert found.dtype == torch.bfloat16 and found.shape == (*rows, 48)
-    torch.testing.assert_close(found.float(), F.linear(*rounded), rtol=2**-7, atol=2**-7)
+    layer = PackedLinear(weight, bias)
+    found = layer(x)
+    assert found.dtype == torch.float32 and found.shape == (10, 3, 48)
+    torch.testing.assert_close(found, F.linear(x, weight.half().float(), bias), rtol=1e-5, atol=1e-5)
+    assert not torch.allclose(found, F.linear(x, weight, bias), rtol=1e-5, atol=1e-5), "the weights were rounded"
+    assert layer.elements == 48 * 40 and layer.nbytes == 2 * 48 * 40 + (4 * 48 if bias is not None else 0)
+    for rows in (1, 2, 7):
+        assert torch.equal(layer(x[:rows]), found[:rows]), "a row does not depend on how many there are"
 
 
 def test_the_norm_of_decoding_is_the_norm_of_training():

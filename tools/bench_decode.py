@@ -14,6 +14,7 @@ from accompgen.config import StageConfig, from_dict
 from accompgen.generation.decode import decode, decoding_dtype, prepare_for_decoding
 from accompgen.generation.sampling import Sampling
 from accompgen.layout import frames_covering
+from accompgen.model.packed import PackedLinear
 from accompgen.model.stage_lm import StageLM, parameters
 from accompgen.stages import STAGES
 
@@ -44,7 +45,7 @@ def measure(options: Options) -> dict:
             if device == "cuda" and not options.quick:
                 positions, steps = CUDA_LOAD
             for dtype in dict.fromkeys([torch.float32, decoding_dtype(device)]):
-                label = dict(device=device, size=name, weights=str(dtype).removeprefix("torch."))
+                label = dict(device=device, size=name, weights=_name(dtype))
                 found = _size(options, label, size, positions, steps, dtype, bandwidth)
                 rows += found[0]
                 ratios += found[1]
@@ -52,14 +53,15 @@ def measure(options: Options) -> dict:
 
 
 def _size(options, label, size, positions, steps, dtype, bandwidth):
-    """One size in one type of weights: all numbers of songs -> (rows, ratios)."""
+    """One size in one type of weights, ours: all numbers of songs -> (rows, ratios)."""
     device, rows, ratios = label["device"], [], []
     models = {stage: _model(options.checkpoint, stage, size, device, dtype) for stage in STAGES}
     memories = {stage: Remembered(model, "start") for stage, model in models.items()} if device == "cpu" else {}
     beside = models[BESIDE_PEERS]
     others = peers(beside.config, beside.layout.target.vocab, 4 * (positions + steps), device)
+    theirs = dtype if dtype == torch.float32 else torch.bfloat16  # on a CPU they would be much slower in float16
     for peer in others:
-        peer.network.to(dtype if dtype.is_floating_point else torch.bfloat16)  # they have no integer weights
+        peer.network.to(theirs)
     counts = QUICK_SONGS if options.quick else SONGS
     for songs in counts if dtype == decoding_dtype(device) else (1,):
         progress(f"  {device}, {label['size']}, {label['weights']}, songs: {songs}")
@@ -68,6 +70,10 @@ def _size(options, label, size, positions, steps, dtype, bandwidth):
         rows += [label | dict(songs=songs) | row for row in found[0]]
         ratios += [label | dict(songs=songs) | ratio for ratio in found[1]]
     return rows, ratios
+
+
+def _name(dtype):
+    return str(dtype).removeprefix("torch.")
 
 
 def _model(checkpoint, stage, size, device, dtype):
@@ -100,7 +106,8 @@ def _in_turn(ours, others, bandwidth, songs, steps, device, repeats):
         row |= _figures(speeds[system.stage], system.bytes_per_step, limit)
         rows.append(row | dict(sound_per_second=speeds[system.stage].times(system.sound_per_step)))
     for peer in others:
-        row = dict(system=peer.name, parameters=parameters(peer.network) - parameters(peer.unread), positions=positions)
+        row = dict(system=peer.name, weights=_name(next(peer.network.parameters()).dtype), positions=positions)
+        row |= dict(parameters=parameters(peer.network) - parameters(peer.unread))
         rows.append(row | _figures(speeds[peer.name], peer.bytes_per_step(positions + steps / 2, songs), limit))
     best = max(others, key=lambda peer: speeds[peer.name].median).name
     over = {peer.name: peer.name for peer in others} | {f"the best peer, {best}": best}
@@ -163,16 +170,18 @@ class Ours:
         self.positions = state.cache.filled
         cache = sum(tensor.nbytes for tensor in vars(state.cache).values() if isinstance(tensor, torch.Tensor))
         filled = (self.positions + len(state.places)) / 2 / len(state.places)
-        weights = [*model.decoder.parameters(), *model.decoder.buffers()]
-        heads = sum(weight.nbytes for weight in self._heads()) / self.per_frame
-        self.bytes_per_step = sum(weight.nbytes for weight in weights) + heads + cache * filled
-        self.parameters = sum(w.numel() for w in weights) + sum(w.numel() for w in self._heads()) // self.per_frame
+        decoder, heads = _size_of(model.decoder), _size_of(model.step_heads or model.heads)  # heads: of all codebooks
+        self.parameters, weights = (part + head // self.per_frame for part, head in zip(decoder, heads))
+        self.bytes_per_step = weights + cache * filled
 
-    def _heads(self):
-        """The weights that logits are made with, of all codebooks: layers of their own where decoding laid them out anew."""
-        layers = getattr(self.model, "step_heads", None) or []
-        laid = [weight for layer in layers for weight in (*layer.parameters(), *layer.buffers())]
-        return laid or [self.model.heads]
+
+def _size_of(part):
+    """Number of weights of a module or tensor, and their bytes."""
+    if isinstance(part, torch.Tensor):
+        return part.numel(), part.nbytes
+    packed = [layer for layer in part.modules() if isinstance(layer, PackedLinear)]
+    held = [*part.parameters(), *part.buffers(), *packed]
+    return sum(w.elements if w in packed else w.numel() for w in held), sum(weight.nbytes for weight in held)
 
 
 class Bandwidth:

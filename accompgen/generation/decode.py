@@ -14,22 +14,22 @@ from accompgen.model.transformer import RMSNorm
 
 
 def decoding_dtype(device) -> torch.dtype:
-    """Type of the linear weights that decodes fastest: bfloat16 on CUDA and on processors with instructions for it."""
-    has = torch.cpu.get_capabilities() if torch.device(device).type == "cpu" else {}
-    fast = torch.device(device).type == "cuda" or has.get("avx512_bf16") or has.get("amx_bf16")
-    return torch.bfloat16 if fast else torch.float32
+    """Type of the linear weights that decodes fastest: bfloat16 on CUDA, float16 on processors that can unpack it."""
+    if torch.device(device).type == "cuda":
+        return torch.bfloat16
+    return torch.float16 if can_pack(device) else torch.float32
 
 
 def prepare_for_decoding(model: StageLM, dtype: torch.dtype | None = None) -> StageLM:
     """A copy of `model` in eval mode whose decoder reads little memory per step; norms, cache and residual stay float32.
 
-    A step reads every weight once for a few rows. The linear weights become `dtype` (None: `decoding_dtype`). In bfloat16 on
+    A step reads every weight once for a few rows. The linear weights become `dtype` (None: `decoding_dtype`). In float16 on
     a CPU they are packed (model/packed.py); in float32 they lie transposed in memory, which with 2 rows made a step's products
     two to three times faster. With float32 the results differ from the model's by rounding alone.
     """
     model = copy.deepcopy(model).eval().requires_grad_(False)
     dtype = dtype or decoding_dtype(model.heads.device)
-    pack = dtype == torch.bfloat16 and can_pack(model.heads.device)
+    pack = dtype == torch.float16 and can_pack(model.heads.device)
     for parent in list(model.decoder.modules()):
         for name, layer in parent.named_children():
             if isinstance(layer, RMSNorm):

@@ -1,21 +1,24 @@
-"""Layers of a model that only decodes: bfloat16 weights in the order the processor reads them in, norms in three operations."""
+"""Layers of a model that only decodes: float16 weights in the order the processor reads them in, norms in three operations."""
 
 import torch
 from torch import nn
 
 from accompgen.model.attention import TINY
 
+SHARED_FROM = 2**20  # weights of a layer whose product is worth being shared by all threads
+
 
 def can_pack(device) -> bool:
-    """Whether `PackedLinear` works here: on a CPU, in a torch built with oneDNN."""
-    return torch.device(device).type == "cpu" and torch.backends.mkldnn.is_available()
+    """Whether `PackedLinear` works here: on a CPU with AVX2, in a torch built with FBGEMM."""
+    built = "fbgemm" in torch.backends.quantized.supported_engines
+    return torch.device(device).type == "cpu" and built and bool(torch.cpu.get_capabilities().get("avx2"))
 
 
 class PackedLinear(nn.Module):
-    """A linear layer in bfloat16 whose weight oneDNN has laid out once, instead of at every call.
+    """A linear layer whose weight is stored in float16, laid out once for FBGEMM; inputs, sums and results are float32.
 
-    With the few rows of a step, products became 1.5 to 8 times faster than with plain bfloat16 weights, most in wide layers.
-    Sums are kept in float32 and the result is rounded to bfloat16, as in the plain layer.
+    With the few rows of a step that is faster than any other product of torch: docs/speed.md. A row's result does not depend on
+    how many rows there are. Weights beyond float16's largest, 65504, become that.
 
     Args:
         weight: [outputs, inputs].
@@ -24,13 +27,18 @@ class PackedLinear(nn.Module):
 
     def __init__(self, weight, bias=None):
         super().__init__()
-        packed = torch.ops.mkldnn._reorder_linear_weight(weight.detach().to(torch.bfloat16).contiguous())
-        self.weight = nn.Parameter(packed, requires_grad=False)
-        self.bias = None if bias is None else nn.Parameter(bias.detach().to(torch.bfloat16), requires_grad=False)
-        self.product = torch.ops.mkldnn._linear_pointwise.default
+        weight = weight.detach().float().contiguous()
+        bias = None if bias is None else bias.detach().float()
+        self.elements, self.nbytes = weight.numel(), 2 * weight.numel() + (0 if bias is None else bias.nbytes)
+        if weight.numel() < SHARED_FROM:
+            self.product = torch.ops.aten.fbgemm_linear_fp16_weight_fp32_activation.default
+            self.packed = torch.ops.aten.fbgemm_pack_gemm_matrix_fp16(weight), bias
+        else:  # the same product, on all threads; calling it takes longer
+            self.product = torch.ops.quantized.linear_dynamic_fp16.default
+            self.packed = (torch.ops.quantized.linear_prepack_fp16(weight, bias),)
 
     def forward(self, x):
-        return self.product(x.to(torch.bfloat16), self.weight, self.bias, "none", [], "")
+        return self.product(x, *self.packed)
 
 
 class DecodingNorm(nn.Module):
