@@ -2,9 +2,12 @@
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from accompgen.config import StageConfig
+from accompgen.generation import decode as decoding
 from accompgen.generation.decode import decode, decoding_dtype, prepare_for_decoding
+from accompgen.generation.graph import StaticSteps
 from accompgen.generation.sampling import Sampling, guide, sample
 from accompgen.layout import deinterleave, interleave
 from accompgen.model.attention import Linear
@@ -165,6 +168,55 @@ def test_packed_it_decodes_the_codes_of_the_plain_path_with_the_same_rounded_wei
             layer.weight.data = layer.weight.half().float()
     model.heads.data = model.heads.half().float()
     assert torch.equal(*(decode(m, vocals(), FRAMES, sampling, seeds(1, 2, 3)) for m in (model, packed)))
+
+
+@every_context
+@every_pattern
+@pytest.mark.parametrize("guidance", [1.0, 3.0])
+@pytest.mark.parametrize("given", [0, 2])
+@pytest.mark.parametrize("positions", ["index", "time"])
+def test_steps_of_one_shape_give_the_same_codes(monkeypatch, context, pattern, guidance, given, positions):
+    """What a CUDA graph would hold, done step by step."""
+    model, sampling = build(context, positions=positions, pattern=pattern), Sampling(guidance=guidance, top_k=8)
+    prompt = torch.randint(13, (3, 3, given), generator=torch.Generator().manual_seed(2))
+    plain, seen = decode(model, vocals(), FRAMES, sampling, seeds(5, 6, 7), prompt), []
+    monkeypatch.setattr(decoding, "is_static", lambda device: True)
+    monkeypatch.setattr(StageLM, "step", None)
+    static = decode(model, vocals(), FRAMES, sampling, seeds(5, 6, 7), prompt, lambda *done: seen.append(done))
+    assert torch.equal(static, plain)
+    assert seen == [(frame, FRAMES) for frame in range(given + 1, FRAMES + 1)]
+
+
+def test_a_step_of_one_shape_asks_the_device_for_no_number(monkeypatch):
+    """A graph cannot wait for a number, and would keep the one it was captured with: no tensor may become a Python number."""
+    asked = []
+    monkeypatch.setattr(decoding, "is_static", lambda device: True)
+    inside = StaticSteps._step
+
+    def watched(self, phase):
+        with Watch(asked):
+            inside(self, phase)
+
+    monkeypatch.setattr(StaticSteps, "_step", watched)
+    decode(build(pattern="delay"), vocals(), FRAMES, Sampling(top_k=8), seeds(5, 6, 7))
+    names = {str(name) for name, _ in asked}
+    assert "aten.index_copy_.default" in names, "the steps were watched"
+    assert not names & {"aten._local_scalar_dense.default", "aten.nonzero.default", "aten.item.default"}
+    steps = [shapes for name, shapes in asked if str(name) == "aten.embedding.default"]
+    per_step = len(asked) // len(steps)
+    assert asked[:per_step] == asked[-per_step:], "the same operations on the same shapes"
+
+
+class Watch(TorchDispatchMode):
+    """Notes the operations and the shapes of their tensors."""
+
+    def __init__(self, asked):
+        super().__init__()
+        self.asked = asked
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.asked.append((function, [tuple(arg.shape) for arg in args if isinstance(arg, torch.Tensor)]))
+        return function(*args, **kwargs or {})
 
 
 def test_the_decoding_type_is_a_type_this_machine_has():

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import torch
 
+from accompgen.generation.graph import StaticSteps
 from accompgen.generation.sampling import Sampling, guide, sample
 from accompgen.layout import deinterleave, interleave
 from accompgen.model.attention import Linear
@@ -52,6 +53,11 @@ def _relaid(layer, dtype):
     if dtype == torch.float32:
         layer.weight.data = layer.weight.transpose(-1, -2).contiguous().transpose(-1, -2)
     return layer.to(dtype)
+
+
+def is_static(device) -> bool:
+    """Whether steps have one shape, so that a graph can hold them (generation/graph.py)."""
+    return torch.device(device).type == "cuda"
 
 
 @torch.inference_mode()
@@ -107,22 +113,32 @@ def decode(
         {name: grid.repeat(copies, 1, 1) for name, grid in context.items()}, prompt.repeat(copies, 1, 1), frames, drop
     )
     known = slots < given  # already given, or empty
-    some_known = known.any(1).tolist()
+
+    def choose(logits, at, chance, known):
+        if copies == 2:
+            logits = guide(*logits.chunk(2), sampling.guidance)  # [B, W, V]
+        ids = sample(logits, chance, sampling)  # [B, W]
+        if known is not None:
+            ids = torch.where(known, tokens.index_select(1, at), ids)
+        tokens.index_copy_(1, at, ids)
+        return ids
+
     lag = layout.steps(frames) - layout.steps_before(frames)  # steps from the first slot of a frame to its last
     steps_a_frame = layout.steps_before(1)
-    ids = None
-    for n, (at, chance) in enumerate(zip(slots % (total + 1), chances)):  # an empty slot, -1, is the last column
-        if n:
-            logits = model.step(state, ids)  # [2 B or B, W, V]
-        if copies == 2:
-            logits = guide(*logits.chunk(2), sampling.guidance)
-        ids = sample(logits, chance, sampling)  # [B, W]
-        if some_known[n]:
-            ids = torch.where(known[n], tokens[:, at], ids)
-        tokens.index_copy_(1, at, ids)
+    at = slots % (total + 1)  # an empty slot, -1, is the last column
+    some_known = [row if some else None for row, some in zip(known, known.any(1).tolist())]
+    ids = choose(logits, at[0], chances[0], some_known[0])
+    static = StaticSteps(model, state, ids, choose, slots, (at, chances, known)) if is_static(device) else None
+    for n, step in enumerate(zip(at, chances, some_known)):
+        if n and static:
+            static.step(n)
+        elif n:
+            ids = choose(model.step(state, ids), *step)
         whole = first + n + 1 - lag  # steps whose last slot is written
         if progress and whole > first and whole % steps_a_frame == 0:
             progress(whole // steps_a_frame, frames)
+    if static:
+        static.wait()
     return deinterleave(tokens[:, :total], codebooks)
 
 

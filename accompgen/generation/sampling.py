@@ -3,6 +3,8 @@
 import math
 from dataclasses import dataclass
 
+import torch
+
 
 @dataclass(frozen=True)
 class Sampling:
@@ -30,13 +32,14 @@ class Sampling:
 
 def guide(conditional, null, guidance: float):
     """Classifier-free guidance: null + guidance * (conditional - null). Source: arXiv 2207.12598, w = guidance - 1."""
-    return null + guidance * (conditional - null)
+    return torch.lerp(null, conditional, guidance)
 
 
 def candidates(logits, top_k: int, top_p: float):
-    """The tokens that may be drawn: (logits [*, k], the likeliest first, and their ids [*, k]; None: all, in their own order).
+    """The tokens that may be drawn: (logits [*, k] and their ids [*, k]; None: all, in their own order).
 
-    top_p keeps the fewest tokens, the likeliest first, whose probabilities (of the logits given, after top_k) reach top_p.
+    top_k alone finds them without sorting them; with top_p the likeliest come first, and it keeps the fewest of those whose
+    probabilities (of the logits given, after top_k) reach top_p.
     """
     vocab = logits.shape[-1]
     if top_p < 1:
@@ -44,7 +47,7 @@ def candidates(logits, top_k: int, top_p: float):
         before = values.softmax(-1).cumsum(-1) - values.softmax(-1)  # mass of the likelier tokens
         return values.masked_fill(before >= top_p, -math.inf), ids
     if 0 < top_k < vocab:
-        return logits.topk(top_k)
+        return logits.topk(top_k, sorted=False)
     return logits, None
 
 
@@ -63,10 +66,10 @@ def sample(logits, uniform, sampling: Sampling):
         return logits.argmax(-1)
     if sampling.top_p == 1:  # order does not change with the temperature: find the likeliest in float32, which is quicker
         values, ids = candidates(logits, sampling.top_k, 1.0)
-        values = values.double() / sampling.temperature
+        values = values / sampling.temperature
     else:
         values, ids = candidates(logits.double() / sampling.temperature, sampling.top_k, sampling.top_p)
-    cumulative = values.softmax(-1).cumsum(-1)
+    cumulative = values.softmax(-1, dtype=torch.float64).cumsum(-1)
     threshold = uniform.to(cumulative).unsqueeze(-1) * cumulative[..., -1:]
-    choice = (cumulative <= threshold).sum(-1, keepdim=True).clamp(max=cumulative.shape[-1] - 1)
+    choice = torch.searchsorted(cumulative, threshold, right=True).clamp_(max=cumulative.shape[-1] - 1)
     return (choice if ids is None else ids.gather(-1, choice)).squeeze(-1)

@@ -29,7 +29,7 @@ class DecodeState:
     cache: Cache
     places: Places  # of the whole sequence, context included where it is a prefix
     first: int  # position of the target's first step in that sequence
-    given: list  # of each step of the target, what is added to the tokens' embeddings [B or 1, D]
+    given: list  # of each step of the target, what is added to the tokens' embeddings [B, D]
     rows: list  # of each step, the first rows of the embedding table of its slots [W]
     empty: list  # of each step, which slots have no token, bool [W]; None where all have one
     sliding: torch.Tensor | None  # [1, H, 1, N] bias of distances N-1..0, where it follows from the distance in the sequence
@@ -186,14 +186,14 @@ class StageLM(nn.Module):
             cache,
             places,
             first,
-            list(self._given(places, first, heard)),
+            list(self._given(places, first, heard).expand(-1, len(x), -1)),
             list(rows),
             [None if all_there else empty for all_there, empty in zip(full, slots < 0)],
             self._sliding(places),
             bias,
             bias_start=0,
         )
-        return state, self._head(x, length - 1 - first)
+        return state, self.head(x, length - 1 - first)
 
     def _given(self, places, first, heard):
         """What a step adds to its tokens' embeddings [N, B, D]: where it stands and what it hears; of a prefix [N, 1, D]."""
@@ -219,13 +219,18 @@ class StageLM(nn.Module):
         rows = ids + state.rows[n - 1]  # [B, W]
         if state.empty[n - 1] is not None:
             rows = rows.masked_fill(state.empty[n - 1], BOS)
+        x = self.enter(rows, state.given[n])
+        return self.head(self.decoder.step(x, self._bias_row(state, at), state.cache), n)
+
+    def enter(self, rows, given):
+        """Rows of the embedding table [B, W] and what a step adds to them [B', D], B' a multiple of B -> its input [B', D]."""
         tokens = self.token_embedding(rows).sum(1)  # [B, D]
-        given = state.given[n]
-        if len(given) == 1:
-            x = torch.add(given, tokens, alpha=self.loudness).repeat(state.cache.keys.shape[1] // len(ids), 1)
-        else:
-            x = torch.add(given.view(-1, *tokens.shape), tokens, alpha=self.loudness).flatten(0, 1)
-        return self._head(self.decoder.step(x, self._bias_row(state, at), state.cache), n)
+        return torch.add(given.unflatten(0, (-1, len(tokens))), tokens, alpha=self.loudness).flatten(0, 1)
+
+    def all_bias(self, state):
+        """The bias of every query behind the filled positions over all keys [H, n, N], -inf over keys behind it."""
+        places = state.places
+        return self.decoder.bias(self._positions(places), places.stream, state.cache.filled, len(places))
 
     def _bias_row(self, state, at, block: int = 64):
         """The bias of the query at position `at` [1, H, 1, at + 1]; without `sliding`, rows are made a block at a time."""
@@ -238,13 +243,9 @@ class StageLM(nn.Module):
         row = at - state.bias_start
         return state.bias[None, :, row : row + 1, : at + 1]
 
-    def _codebook(self, n):
-        """The codebook of the first slot of step n."""
-        return n % (self.layout.target.codebooks // self.layout.slots)
-
-    def _head(self, x, n):
+    def head(self, x, n):
         """Logits [B, W, V] of the slots of step n from x [B, D]."""
-        first = self._codebook(n)
+        first = n % (self.layout.target.codebooks // self.layout.slots)  # codebook of the first slot
         if self.step_heads is not None:
             return self.step_heads[first](x).float().unflatten(-1, (self.layout.slots, -1))
         heads = self.heads[first : first + self.layout.slots].flatten(0, 1)  # [W * V, D]
