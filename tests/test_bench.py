@@ -164,23 +164,24 @@ def test_training_has_every_row_and_its_numbers_fit(tools, quick):
     rows = {(row["arithmetic"], row["system"]): row for row in measured["rows"]}
     assert list(rows) == [*product(("float32", "bfloat16"), ("accompgen", "x-transformers"))]
     for row in rows.values():
-        speed, peak = row["tokens_per_second"].runs, row["peak_flop_per_second"].runs
-        assert row["utilisation"].runs == pytest.approx([a * row["flop_per_token"] / b for a, b in zip(speed, peak)])
-        assert row["tokens_a_step"] == 2 * 6 * 4
+        speed, peak = row["positions_per_second"].runs, row["peak_flop_per_second"].runs
+        assert row["utilisation"].runs == pytest.approx([a * row["flop_per_position"] / b for a, b in zip(speed, peak)])
+        assert row["positions_a_step"] == 2 * 6 * 4
     for ratio in measured["ratios"]:
-        a, b = (rows[ratio["arithmetic"], name]["tokens_per_second"].runs for name in ("accompgen", "x-transformers"))
+        a, b = (rows[ratio["arithmetic"], name]["positions_per_second"].runs for name in ("accompgen", "x-transformers"))
         assert ratio["ratio"].runs == pytest.approx([x / y for x, y in zip(a, b)])
     assert "x-transformers" in tools["training"].text(measured)
 
 
-def test_model_flop_are_those_that_torch_counts(tools):
+@pytest.mark.parametrize("pattern, positions", [("interleave", 12 * 4), ("delay", 12 + 3)])
+def test_model_flop_are_those_that_torch_counts(tools, pattern, positions):
     part = tools["training"]
-    model = StageLM(StageConfig("coarse", width=32, layers=3, heads=2, context_layers=2))
+    model = StageLM(StageConfig("coarse", width=32, layers=3, heads=2, context_layers=2, pattern=pattern))
     context, target = part._ids(model, batch=2, frames=12)
     with FlopCounterMode(display=False) as counter:
         part.Ours(model, context, target)().backward()
     counts = {str(name): count for name, count in counter.get_flop_counts()["Global"].items()}
-    masked = 3 * 2 * 48 * 6 * 48 * 32  # half of the decoder's attention: torch counts it, the formulas do not need it
+    masked = 3 * 2 * positions * 6 * positions * 32  # half of the decoder's attention: torch counts it, the formulas do not
     assert part.flop(model, 2, 12) + masked == pytest.approx(sum(counts.values()), rel=0.03)
 
 
@@ -215,7 +216,7 @@ def test_results_keep_the_parts_of_other_calls(tools, quick, tmp_path, capsys):
     both = json.loads((tmp_path / "results.json").read_text())
     assert both["start"] == first["training"] and both["training"]["about"]["seed"] == 3
     assert {"cpu", "cores", "threads", "gpu", "torch", "commit", "date"} <= set(both["training"]["about"])
-    figure = both["training"]["rows"][0]["tokens_per_second"]
+    figure = both["training"]["rows"][0]["positions_per_second"]
     assert figure["low"] <= figure["median"] <= figure["high"] and len(figure["runs"]) == 2
     printed, written = capsys.readouterr().out, (tmp_path / "results.md").read_text()
     assert both["training"]["text"] in printed and both["training"]["text"] in written and "## start" in written

@@ -1,9 +1,10 @@
-"""Training: tokens a second of a step (forward, backward, AdamW) and the share of the processor's arithmetic that it uses.
+"""Training: positions a second of a step (forward, backward, AdamW) and the share of the processor's arithmetic that it uses.
 
 Beside our StageLM of the coarse stage stands x-transformers' Decoder of the same width, layers, heads and vocabulary, with the
-same optimiser, type and number of target tokens; ours reads its context on top of them. Model FLOP are those that the
-formulas need, whatever is computed again or masked away: 6 a weight and token in linear layers, and 6 N D a layer and token
-for causal attention (12 N D where nothing is masked). The peak is that of a square matrix product of the same type.
+same optimiser, type and number of positions; ours reads its context on top of them, and where codebooks are delayed it predicts
+one token of each at a position, x-transformers one alone. Model FLOP are those that the formulas need, whatever is computed
+again or masked away: 6 a weight and position in linear layers, and 6 N D a layer and position for causal attention (12 N D
+where nothing is masked). The peak is that of a square matrix product of the same type.
 """
 
 from contextlib import nullcontext
@@ -20,9 +21,9 @@ from accompgen.model.transformer import Transformer
 from accompgen.training.loss import stage_loss
 
 STAGE = "coarse"
-POCKET = dict(width=192, layers=4, heads=4, context_layers=2)  # of the order of the shipped checkpoint, interleaved
+POCKET = dict(width=256, layers=4, heads=4, context_layers=2, pattern="delay")  # the shipped coarse stage
 # name -> (sizes, batch, frames, whether to measure it compiled on a CPU, where compiling takes a minute)
-SIZES = {"2 M": (POCKET, 3, 240, True), "35 M": (dict(width=512, layers=8, heads=8, context_layers=2), 2, 150, False)}
+SIZES = {"pocket": (POCKET, 4, 480, True), "35 M": (dict(width=512, layers=8, heads=8, context_layers=2), 2, 150, False)}
 CUDA_SIZES = {
     "35 M": (dict(width=512, layers=8, heads=8, context_layers=2), 16, 450, True),
     "250 M": (dict(width=1024, layers=15, heads=16, context_layers=2), 8, 450, True),
@@ -37,7 +38,7 @@ def measure(options: Options) -> dict:
     torch.manual_seed(options.seed)
     for device in options.devices:
         if not is_there(device):
-            rows.append(dict(device=device, tokens_per_second=NOT_MEASURED))
+            rows.append(dict(device=device, positions_per_second=NOT_MEASURED))
             continue
         sizes = QUICK_SIZES if options.quick else CUDA_SIZES if device == "cuda" else SIZES
         for name, (size, batch, frames, compiled) in sizes.items():
@@ -61,22 +62,22 @@ def _in_turn(size, batch, frames, compiled, dtype, device, options):
         other = StageLM(config)
         other.compile()
         systems["accompgen, compiled"] = Step(Ours(other, context, target), flop(model, batch, frames), device, dtype)
-    vocab, length = model.layout.target.vocab, target[0].numel()
+    vocab, length = model.layout.target.vocab, model.layout.steps(frames)
     peer = Peer(xtransformers_decoder(config.width, config.layers, config.heads, vocab, length), batch, length, vocab)
     work = stack_flop(config.width, config.layers, batch, length, causal=True) + 6 * batch * length * config.width * vocab
     systems["x-transformers"] = Step(peer, work, device, dtype)
     side = QUICK_PEAK_SIDE if options.quick else CUDA_PEAK_SIDE if device == "cuda" else PEAK_SIDE
     seconds = rounds(systems | {"": Peak(side, device, dtype)}, 2 if options.quick else 3)
-    peak, tokens = seconds.pop(""), batch * length
-    speeds = {name: figure.inverse().times(tokens) for name, figure in seconds.items()}
+    peak, positions = seconds.pop(""), batch * length
+    speeds = {name: figure.inverse().times(positions) for name, figure in seconds.items()}
     rows = [
         dict(
             system=name,
-            tokens_a_step=tokens,
-            tokens_per_second=speed,
-            flop_per_token=systems[name].flop / tokens,
+            positions_a_step=positions,
+            positions_per_second=speed,
+            flop_per_position=systems[name].flop / positions,
             peak_flop_per_second=peak,
-            utilisation=speed.times(systems[name].flop / tokens).over(peak),
+            utilisation=speed.times(systems[name].flop / positions).over(peak),
         )
         for name, speed in speeds.items()
     ]
@@ -120,7 +121,7 @@ class Ours(torch.nn.Module):
 
 
 class Peer(torch.nn.Module):
-    """x-transformers' language model with a batch of as many tokens."""
+    """x-transformers' language model with a batch of as many positions."""
 
     def __init__(self, model, batch: int, length: int, vocab: int):
         super().__init__()
@@ -160,11 +161,11 @@ def _ids(model, batch, frames):
 def flop(model: StageLM, batch: int, frames: int) -> float:
     """Model FLOP of a training step of a stage with an aligned context: decoder, context encoder and heads."""
     layout, width = model.layout, model.config.width
-    tokens = frames * layout.target.codebooks
+    positions, tokens = layout.steps(frames), frames * layout.target.codebooks
     heard = min(frames_covering(layout.target, frames, stream) for stream in layout.context)
     heads = 6 * batch * tokens * width * layout.target.vocab
     encoder = stack_flop(width, model.config.context_layers, batch, heard, causal=False)
-    return stack_flop(width, model.config.layers, batch, tokens, causal=True) + encoder + heads
+    return stack_flop(width, model.config.layers, batch, positions, causal=True) + encoder + heads
 
 
 def stack_flop(width: int, layers: int, batch: int, length: int, causal: bool) -> float:
@@ -178,13 +179,13 @@ def text(measured: dict) -> str:
     """Two tables: systems, and ours over x-transformers."""
     rows = []
     for row in measured["rows"]:
-        if row["tokens_per_second"] == NOT_MEASURED:
+        if row["positions_per_second"] == NOT_MEASURED:
             rows.append([row["device"], *["–"] * 4, NOT_MEASURED, "–", "–"])
             continue
-        names = ("device", "size", "arithmetic", "system", "tokens_a_step", "tokens_per_second")
+        names = ("device", "size", "arithmetic", "system", "positions_a_step", "positions_per_second")
         used = f"{row['utilisation'].median:.0%} of {short(row['peak_flop_per_second'].median / 1e9)}"
-        rows.append([*(row[name] for name in names), short(row["flop_per_token"] / 1e6), used])
-    columns = ["device", "size", "arithmetic", "system", "tokens a step", "tokens / s", "MFLOP a token", "of peak GFLOP / s"]
+        rows.append([*(row[name] for name in names), short(row["flop_per_position"] / 1e6), used])
+    columns = ["device", "size", "arithmetic", "system", "positions", "positions / s", "MFLOP each", "of peak GFLOP / s"]
     names = ("device", "size", "arithmetic", "of", "over", "ratio")
     ratios = [[ratio[name] for name in names] for ratio in measured["ratios"]]
-    return table(columns, rows) + "\n" + table([*names[:3], "tokens / s of", "over", "ratio"], ratios)
+    return table(columns, rows) + "\n" + table([*names[:3], "positions / s of", "over", "ratio"], ratios)

@@ -32,6 +32,8 @@ class PackedLinear(nn.Module):
         self.elements, self.nbytes = weight.numel(), 2 * weight.numel() + (0 if bias is None else bias.nbytes)
         if weight.numel() < SHARED_FROM:
             self.product = torch.ops.aten.fbgemm_linear_fp16_weight_fp32_activation.default
+            if bias is None and "Tensor? bias" not in str(self.product._schema):  # some versions of torch insist on one
+                bias = torch.zeros(len(weight))
             self.packed = torch.ops.aten.fbgemm_pack_gemm_matrix_fp16(weight), bias
         else:  # the same product, on all threads; calling it takes longer
             self.product = torch.ops.quantized.linear_dynamic_fp16.default
