@@ -25,7 +25,16 @@ LEAST = dict(width=32, layers=2, heads=2, context_layers=1)
 def tools(root, monkeypatch):
     """The modules of the benchmark by name, with minute sizes."""
     monkeypatch.syspath_prepend(str(root / "tools"))
-    names = ("bench", "bench_report", "bench_peers", "bench_decode", "bench_song", "bench_training", "bench_start")
+    names = (
+        "bench",
+        "bench_report",
+        "bench_peers",
+        "bench_decode",
+        "bench_song",
+        "bench_training",
+        "bench_start",
+        "bench_summary",
+    )
     modules = {name.removeprefix("bench_"): importlib.import_module(name) for name in names}
     monkeypatch.setattr(modules["decode"], "QUICK_SIZES", {"least": (LEAST, 16, 8)})
     monkeypatch.setattr(modules["decode"], "QUICK_LOAD", (16, 8))
@@ -211,15 +220,55 @@ def test_results_keep_the_parts_of_other_calls(tools, quick, tmp_path, capsys):
     asked = ["--quick", "--checkpoint", quick.checkpoint, "--devices", "cpu", "-o", str(tmp_path)]
     assert tools["bench"].main(["training", *asked]) == 0
     first = json.loads((tmp_path / "results.json").read_text())
-    (tmp_path / "results.json").write_text(json.dumps({"start": first["training"]}))
+    earlier = first["training"] | {
+        "rows": [{"what": "python", "seconds": first["training"]["rows"][0]["positions_per_second"]}]
+    }
+    (tmp_path / "results.json").write_text(json.dumps({"start": earlier}))
     assert tools["bench"].main(["training", "--seed", "3", *asked]) == 0
     both = json.loads((tmp_path / "results.json").read_text())
-    assert both["start"] == first["training"] and both["training"]["about"]["seed"] == 3
+    assert both["start"] == earlier and both["training"]["about"]["seed"] == 3
     assert {"cpu", "cores", "threads", "gpu", "torch", "commit", "date"} <= set(both["training"]["about"])
     figure = both["training"]["rows"][0]["positions_per_second"]
     assert figure["low"] <= figure["median"] <= figure["high"] and len(figure["runs"]) == 2
     printed, written = capsys.readouterr().out, (tmp_path / "results.md").read_text()
+    assert (tmp_path / "summary.md").read_text().count("| training on cpu, least, bfloat16") == 1
     assert both["training"]["text"] in printed and both["training"]["text"] in written and "## start" in written
+
+
+def test_the_summary_sets_goals_beside_the_figures_that_have_one(tools):
+    def figure(median):
+        return {"median": median, "low": median / 2, "high": median * 2}
+
+    about = {"cpu": "a chip", "threads": 2, "torch": "2", "commit": "abc", "date": "2026-11-20T20:00", "quick": False}
+    about["checkpoint"] = "pocket"
+    cell = {"device": "cpu", "size": "35 M", "songs": 1}
+    steps = dict(system="accompgen, coarse", steps_per_second=figure(100), share_of_bandwidth=figure(0.6))
+    decode = [cell | steps | {"weights": "float32"}, cell | steps | {"weights": "float16", "steps_per_second": figure(150)}]
+    best = {"of": "coarse", "over": "the best peer, Llama", "ratio": figure(2.5)}
+    others = [cell | best | {"weights": "float32"}, cell | best | {"weights": "float16", "ratio": figure(3)}]
+    others.append(others[-1] | {"over": "Llama"})
+    songs = [dict(device="cpu", length_seconds=s, real_time_factor=figure(0.4), peak_mb=900.4) for s in (30.0, 240.0)]
+    start = [dict(what=name, seconds=figure(0.25)) for name in ("python, nothing imported", "accompgen --help")]
+    results = {
+        "decode": dict(about=about, rows=[*decode, dict(device="cuda", steps_per_second="not measured")], ratios=others),
+        "song": dict(about=about, rows=[*songs, dict(device="cuda", real_time_factor="not measured")]),
+        "start": dict(about=about | {"commit": "def"}, rows=start),
+    }
+    shown = tools["summary"].summary(results)
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in shown.splitlines() if line.startswith("| ")][1:]
+    coarse = "decoding on cpu, 35 M, one song, float16 weights: "
+    assert cells == [
+        [coarse + "guided steps a second", "–", "150 (75.0–300)"],
+        [coarse + "share of the memory's bandwidth", "at least 60 %", "60.0 % (30.0–120)"],
+        [coarse + "over the best peer, Llama", "at least 2.5", "3.00 (1.50–6.00)"],
+        ["30 s of song on cpu, pocket: real-time factor", "at most 0.5", "0.400 (0.200–0.800)"],
+        ["240 s of song on cpu, pocket: real-time factor", "–", "0.400 (0.200–0.800)"],
+        ["240 s of song on cpu, pocket: peak memory", "at most 2000 MB", "900 MB"],
+        ["decoding on cuda, 250 M, one song: share of the memory's bandwidth", "at least 50 %", "not measured"],
+        ["a song on cuda, base: real-time factor", "at most 0.05", "not measured"],
+        ["accompgen --help", "–", "0.250 s (0.125–0.500)"],
+    ]
+    assert "decode, song: a chip, 2 threads, torch 2, commit abc, 2026-11-20." in shown and "start: a chip" in shown
 
 
 @pytest.mark.parametrize(

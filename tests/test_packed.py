@@ -4,16 +4,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from accompgen.model import packed
 from accompgen.model.packed import DecodingNorm, PackedLinear, can_pack
 from accompgen.model.transformer import RMSNorm
 
 
 @pytest.mark.skipif(not can_pack("cpu"), reason="this processor or this torch cannot unpack float16 for FBGEMM")
-@pytest.mark.parametrize("shared_from", [0, 10**6], ids=["all-threads", "one-thread"])
 @pytest.mark.parametrize("bias", [False, True])
-def test_a_packed_layer_is_the_plain_one_with_weights_rounded_to_float16(monkeypatch, shared_from, bias):
-    monkeypatch.setattr(packed, "SHARED_FROM", shared_from)
+def test_a_packed_layer_is_the_plain_one_with_weights_rounded_to_float16(bias):
     generator = torch.Generator().manual_seed(0)
     weight, x = torch.randn(48, 40, generator=generator), torch.randn(10, 3, 40, generator=generator)
     bias = torch.randn(48, generator=generator) if bias else None

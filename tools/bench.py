@@ -2,7 +2,7 @@
 
     python tools/bench.py [decode] [song] [training] [start] [--quick] [-o bench]
 
-Tables go to stdout; DIR/results.json and DIR/results.md keep the last figures of every part.
+Tables go to stdout; DIR/results.json, results.md and summary.md (what has a goal) keep the last figures of every part.
 """
 
 import argparse
@@ -22,6 +22,7 @@ from bench_report import (
     section,
     write_results,
 )
+from bench_summary import summary
 
 PARTS = ("decode", "song", "training", "start")
 
@@ -61,7 +62,7 @@ def bench(args) -> int:
         known["seconds"] = round(time.perf_counter() - started, 1)
         text = part.text(measured)
         results[name] = {"about": known, **as_json(measured), "text": text}
-        files = write_results(args.out, results)
+        files = write_results(args.out, results, summary(results))
         print(section(name, known, text), flush=True)
     progress(f"written: {', '.join(map(str, files))}")
     return 0

@@ -179,11 +179,12 @@ def read_results(path: Path) -> dict:
     raise BenchError(f"{path} exists and does not hold results of this benchmark; remove it, or give another folder with -o")
 
 
-def write_results(folder: Path, results: dict) -> list[Path]:
-    """Write results.json and results.md, the parts' tables one after the other."""
+def write_results(folder: Path, results: dict, summary: str) -> list[Path]:
+    """Write results.json, results.md (the parts' tables one after the other) and summary.md."""
     folder.mkdir(parents=True, exist_ok=True)
     files = {"results.json": json.dumps(results, indent=1) + "\n"}
     files["results.md"] = "\n".join(section(name, part["about"], part["text"]) for name, part in results.items())
+    files["summary.md"] = summary
     for name, text in files.items():
         (folder / f"{name}.new").write_text(text, encoding="utf-8")
         (folder / f"{name}.new").replace(folder / name)

@@ -5,8 +5,6 @@ from torch import nn
 
 from accompgen.model.attention import TINY
 
-SHARED_FROM = 2**20  # weights of a layer whose product is worth being shared by all threads
-
 
 def can_pack(device) -> bool:
     """Whether `PackedLinear` works here: on a CPU with AVX2, in a torch built with FBGEMM."""
@@ -17,8 +15,8 @@ def can_pack(device) -> bool:
 class PackedLinear(nn.Module):
     """A linear layer whose weight is stored in float16, laid out once for FBGEMM; inputs, sums and results are float32.
 
-    With the few rows of a step that is faster than any other product of torch: docs/speed.md. A row's result does not depend on
-    how many rows there are. Weights beyond float16's largest, 65504, become that.
+    With the few rows of a step that is faster than torch's other products (docs/speed.md), and a row's result does not depend
+    on how many rows there are. Weights beyond float16's largest, 65504, become that.
 
     Args:
         weight: [outputs, inputs].
@@ -30,17 +28,11 @@ class PackedLinear(nn.Module):
         weight = weight.detach().float().contiguous()
         bias = None if bias is None else bias.detach().float()
         self.elements, self.nbytes = weight.numel(), 2 * weight.numel() + (0 if bias is None else bias.nbytes)
-        if weight.numel() < SHARED_FROM:
-            self.product = torch.ops.aten.fbgemm_linear_fp16_weight_fp32_activation.default
-            if bias is None and "Tensor? bias" not in str(self.product._schema):  # some versions of torch insist on one
-                bias = torch.zeros(len(weight))
-            self.packed = torch.ops.aten.fbgemm_pack_gemm_matrix_fp16(weight), bias
-        else:  # the same product, on all threads; calling it takes longer
-            self.product = torch.ops.quantized.linear_dynamic_fp16.default
-            self.packed = (torch.ops.quantized.linear_prepack_fp16(weight, bias),)
+        self.packed = torch.ops.quantized.linear_prepack_fp16(weight, bias)
+        self.product = torch.ops.quantized.linear_dynamic_fp16.default
 
     def forward(self, x):
-        return self.product(x, *self.packed)
+        return self.product(x, self.packed)
 
 
 class DecodingNorm(nn.Module):
