@@ -27,11 +27,12 @@ class StageConfig:
     heads: int = 8  # H; each of width // heads
     context: str = "aligned"  # prefix: [context, target] in one causal sequence | aligned: encoded, summed at the same tick
     context_layers: int = 4  # blocks of the context encoder; only with context = aligned
+    context_pool: int = 1  # context frames that the encoder reads as one: cheaper, and attention is over notes, not frames
     pattern: str = "interleave"  # of the codebooks: interleave (published) | delay: all at once, Q times fewer steps
     positions: str = "index"  # unit of the relative bias: index (steps) | time (ticks of 1/150 s, a bias per stream pair)
     relative_buckets: int = 32
     relative_max_distance: int = 128  # beyond it, distances share the last bucket; in the unit of `positions`
-    dropout: float = 0.0
+    dropout: float = 0.0  # of each block's two branches, in training
     semantic_vocab: int = 500
     bins: int = 1024
     coarse_codebooks: int = 4
@@ -47,6 +48,9 @@ class StageConfig:
         _in_range("width", self.width, 1, 10**6)
         _in_range("layers", self.layers, 1, 1000)
         _in_range("context_layers", self.context_layers, 0, 1000)
+        _in_range("context_pool", self.context_pool, 1, 1000)
+        if self.context_pool > 1 and self.context != "aligned":
+            raise ConfigError(f"context_pool is {self.context_pool}, but context is {self.context!r}; set it to 1")
         _in_range("dropout", self.dropout, 0.0, 0.9)
         for name in ("semantic_vocab", "bins"):
             _in_range(name, getattr(self, name), 2, 10**6)

@@ -165,6 +165,31 @@ def test_hidden_history_is_not_heard_but_still_predicted(stage, context, positio
     assert not same[steps == first + 1].any()
 
 
+@pytest.mark.parametrize("stage, positions, pattern", [("semantic", "index", "interleave"), ("coarse", "time", "delay")])
+def test_a_pooled_context_is_heard_by_all_frames_of_its_pool_and_decodes_as_it_is_trained(stage, positions, pattern):
+    model = build(stage, "aligned", positions, pattern, context_pool=4)  # 6 frames: the second pool is half empty
+    grids, target = ids(model)
+    frames, steps = target.shape[-1], model.layout.steps(target.shape[-1])
+    with torch.no_grad():
+        logits, heard = model(grids, target, listen=True)
+        changed = {name: grid.clone() for name, grid in grids.items()}
+        changed["vocal"][:, :, 5] = (changed["vocal"][:, :, 5] + 1) % 11
+        assert not torch.isclose(heard, model(changed, target, listen=True)[1]).all(-1).any()
+        state, step = model.start(grids, target[:, :, :0], frames)
+        found = [step]
+        for n in range(1, steps):
+            slots = model.layout.slots_of(frames)[n - 1].clamp(min=0)
+            found.append(model.step(state, interleave(target)[:, slots]))
+    at = model.layout.step_of(frames)  # [F, Q]
+    slot = torch.arange(target.shape[1]) if pattern == "delay" else torch.zeros(target.shape[1], dtype=torch.long)
+    assert torch.allclose(torch.stack(found, 1)[:, at, slot.expand_as(at)], logits, atol=1e-4)
+
+
+def test_a_pool_of_frames_needs_an_encoder():
+    with pytest.raises(ConfigError, match="context_pool is 4, but context is 'prefix'"):
+        config(context="prefix", context_pool=4)
+
+
 @every_variant
 def test_another_history_stands_in_the_targets_place(stage, context, positions, pattern):
     model = build(stage, context, positions, pattern)

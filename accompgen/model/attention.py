@@ -100,12 +100,11 @@ class Attention(nn.Module):
         heads: H.
         head_width: d of each head; H * d need not be D.
         causal: whether the bias forbids every later position, so that the work on those can be saved.
-        dropout: of the attention weights, in training.
     """
 
-    def __init__(self, width: int, heads: int, head_width: int, causal: bool, dropout: float = 0.0):
+    def __init__(self, width: int, heads: int, head_width: int, causal: bool):
         super().__init__()
-        self.heads, self.head_width, self.causal, self.dropout = heads, head_width, causal, dropout
+        self.heads, self.head_width, self.causal = heads, head_width, causal
         self.qkv = Linear(width, 3 * heads * head_width, bias=False)
         self.out = Linear(heads * head_width, width, bias=False)
         self.gain = nn.Parameter(torch.ones(2, 1, heads, 1, head_width))  # of queries and of keys
@@ -139,13 +138,12 @@ class Attention(nn.Module):
         return self.gain[:, 0, :, 0] * self.head_width**0.5
 
     def _attend(self, q, k, v, bias):
-        dropout = self.dropout if self.training else 0.0
         n, earlier = q.shape[2], k.shape[2] - q.shape[2]
         if not self.causal or n <= QUERIES_AT_ONCE:
-            return F.scaled_dot_product_attention(q, k, v, attn_mask=bias, dropout_p=dropout)  # logits times d ** -0.5
+            return F.scaled_dot_product_attention(q, k, v, attn_mask=bias)  # logits times d ** -0.5
         parts = []
         for start in range(0, n, QUERIES_AT_ONCE):
             some, end = slice(start, start + QUERIES_AT_ONCE), earlier + start + QUERIES_AT_ONCE
             mask = bias[:, :, some, :end]
-            parts.append(F.scaled_dot_product_attention(q[:, :, some], k[:, :, :end], v[:, :, :end], mask, dropout_p=dropout))
+            parts.append(F.scaled_dot_product_attention(q[:, :, some], k[:, :, :end], v[:, :, :end], mask))
         return torch.cat(parts, dim=2)

@@ -17,7 +17,7 @@ from torch import nn
 
 from accompgen.config import ConfigError, StageConfig
 from accompgen.layout import BOS, NULL, Layout, Places, join, sounding
-from accompgen.model.attention import Cache
+from accompgen.model.attention import Cache, Linear
 from accompgen.model.transformer import Transformer
 from accompgen.stages import streams
 
@@ -55,6 +55,7 @@ class StageLM(nn.Module):
         size = dict(width=config.width, heads=config.heads, dropout=config.dropout)
         size |= dict(buckets=config.relative_buckets, max_distance=config.relative_max_distance)
         self.encoder = Transformer(layers=config.context_layers, causal=False, signed=True, **size) if aligned else None
+        self.pool = Linear(config.context_pool * config.width, config.width, bias=False) if config.context_pool > 1 else None
         # In a prefix the order of the sequence is not the order in time: keys may lie ahead, and streams tell who they are.
         mixed = time and not aligned
         pairs = len(layout.streams) if mixed else 0
@@ -72,6 +73,8 @@ class StageLM(nn.Module):
         for weight in (self.token_embedding, self.stream_embedding, self.codebook_embedding):
             nn.init.normal_(weight.weight, std=0.02)
         nn.init.normal_(self.heads, std=0.02)
+        if self.pool is not None:
+            nn.init.normal_(self.pool.weight, std=self.pool.in_features**-0.5)
         if aligned:  # the encoded frame starts as loud as the embeddings it is added to
             nn.init.constant_(self.encoder.norm.gain, 0.02 * self.loudness)
 
@@ -140,16 +143,29 @@ class StageLM(nn.Module):
         return ((tokens if rows.ndim == 2 else tokens.sum(2)) + place) * self.loudness
 
     def _listen(self, parts):
-        """The context [B, T, D] at its frame rate, T of the shortest stream: each frame's embedding plus its encoding."""
+        """The context [B, T, D] at its frame rate, T of the shortest stream: each frame's embedding plus its encoding.
+
+        With `context_pool` P the encoder reads P frames as one, and all of them receive what it makes of it.
+        """
         frames = min(len(at) // stream.codebooks for stream, (_, at) in zip(self.layout.context, parts))
         x = sum(
             self._embed(rows, at).unflatten(1, (-1, stream.codebooks)).sum(2)[:, :frames]
             for stream, (rows, at) in zip(self.layout.context, parts)
         )
-        places = self.layout.places(0, frames, x.device)
-        step = self.layout.context[0].codebooks
-        positions = places.tick[::step] if self.config.positions == "time" else torch.arange(frames, device=x.device)
-        return x + self.encoder(x, self.encoder.bias(positions))
+        pool = self.config.context_pool
+        read = x if self.pool is None else self._pooled(x, pool)  # [B, ceil(T / P), D]
+        positions = torch.arange(read.shape[1], device=x.device)
+        if self.config.positions == "time":
+            positions = positions * pool * self.layout.context[0].ticks
+        encoded = self.encoder(read, self.encoder.bias(positions))
+        if self.pool is not None:
+            encoded = (read + encoded).repeat_interleave(pool, 1)[:, :frames]
+        return x + encoded
+
+    def _pooled(self, x, pool):
+        """[B, T, D] -> [B, ceil(T / P), D], the last one filled up with silence."""
+        x = nn.functional.pad(x, (0, 0, 0, -x.shape[1] % pool))
+        return self.pool(x.unflatten(1, (-1, pool)).flatten(2)).to(x.dtype)
 
     def _positions(self, places: Places):
         """Positions of the relative bias [N]: ticks, or indices of the sequence."""

@@ -38,7 +38,7 @@ class Block(nn.Module):
     def __init__(self, width: int, heads: int, head_width: int, causal: bool, dropout: float = 0.0):
         super().__init__()
         self.attention_norm = RMSNorm(width)
-        self.attention = Attention(width, heads, head_width, causal, dropout)
+        self.attention = Attention(width, heads, head_width, causal)
         self.feed_forward_norm = RMSNorm(width)
         self.feed_forward = GEGLU(width)
         self.dropout = nn.Dropout(dropout)
@@ -61,7 +61,7 @@ class Transformer(nn.Module):
         causal: whether a position sees itself and earlier ones of the sequence only.
         buckets, max_distance, signed, streams: see attention.RelativeBias.
         head_width: of each head; D / H unless given.
-        dropout: of attention weights and of each branch, in training.
+        dropout: of each branch, in training.
     """
 
     def __init__(

@@ -155,11 +155,10 @@ def mean_over_ranks(engine, value: torch.Tensor) -> torch.Tensor:
 
 
 def _choose_attention(model, config, device):
-    """Leave the bias to FlexAttention on GPUs; it knows no dropout, and on a CPU no backward pass."""
-    possible = device == "cuda" and not config.model.dropout
+    """Leave the bias to FlexAttention on GPUs; on a CPU it has no backward pass."""
+    possible = device == "cuda"
     if config.attention == "flex" and not possible:
-        reason = f"model.dropout is {config.model.dropout}" if device == "cuda" else f"the device is {device}"
-        raise ConfigError(f"attention is 'flex', which trains on GPUs and without dropout, but {reason}; set it to 'auto'")
+        raise ConfigError(f"attention is 'flex', which trains on GPUs alone, but the device is {device}; set it to 'auto'")
     for module in model.modules():
         if isinstance(module, Transformer):
             module.flex = possible and config.attention != "plain"
