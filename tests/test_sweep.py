@@ -13,6 +13,7 @@ from accompgen.generation.sampling import Sampling
 
 pytest.importorskip("librosa", reason="the evaluation needs librosa: pip install 'accompgen[eval]'")
 pytest.importorskip("mir_eval", reason="the evaluation needs mir_eval: pip install 'accompgen[eval]'")
+PUBLISHED = {stage: Sampling() for stage in ("semantic", "coarse", "fine")}
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +50,7 @@ def test_search_climbs_stage_by_stage(tool):
         )
 
     landscape = Landscape(function)
-    best, rows = tool.search(landscape, ["semantic", "coarse"], tool.VALUES)
+    best, rows = tool.search(landscape, ["semantic", "coarse"], tool.VALUES, PUBLISHED)
     assert best["semantic"] == Sampling(temperature=0.7, guidance=5.0)
     assert best["coarse"] == Sampling(top_k=50) and best["fine"] == Sampling()
     assert [tool.label(row[0]) for row in rows if row[3]][-1] == tool.label(best)
@@ -57,8 +58,10 @@ def test_search_climbs_stage_by_stage(tool):
 
 
 def test_search_takes_nothing_that_is_within_its_error(tool):
-    best, _ = tool.search(Landscape(lambda sampling: 0.0), ["semantic"], tool.VALUES)
+    best, _ = tool.search(Landscape(lambda sampling: 0.0), ["semantic"], tool.VALUES, PUBLISHED)
     assert best["semantic"] == Sampling()
+    begun = PUBLISHED | {"semantic": Sampling(guidance=4.0)}  # the checkpoint's own: where the search begins
+    assert tool.search(Landscape(lambda sampling: 0.0), ["semantic"], tool.VALUES, begun)[0] == begun
     mean, error = tool.gain(np.array([1.0, 3.0, 2.0, 2.0]), np.ones(4))
     assert mean == 1 and error == pytest.approx(np.sqrt(2 / 3) / 2)
 

@@ -3,8 +3,9 @@
     python tools/sweep.py MANIFEST -o OUT [--checkpoint pocket] [--songs 8] [--seconds 10] [--into CHECKPOINT]
 
 A setting's score is the mean, over energy on chord tones, beat F1 and chroma to the reference, of the way from shuffled pairs
-(0) to the codec's round trip of the truth (1). Of a stage, all single changes are tried; those that gain more than their
-standard error over songs are taken together and tried again; the best of all stays, and the next stage begins from it.
+(0) to the codec's round trip of the truth (1). The search begins with the checkpoint's own settings. Of a stage, all single
+changes are tried; those that gain more than their standard error over songs are taken together and tried again; the best of
+all stays, and the next stage begins from it.
 The same call goes on where a killed one was. Writes OUT/sweep.md and OUT/sampling.json; --into puts the best settings into
 a checkpoint's config.json, where `accompgen generate` finds them. Test songs are refused.
 """
@@ -116,7 +117,7 @@ def main(argv=None) -> int:
     try:
         values = VALUES if not args.values else dict(parse_values(text) for text in args.values)
         sweep = Sweep(args)
-        best, rows = search(sweep, args.stages, values)
+        best, rows = search(sweep, args.stages, values, pipeline.sampling_of(args.checkpoint))
         text = table(sweep, best, rows)
         audio.write_bytes(args.out / "sweep.md", text.encode())
         audio.write_bytes(args.out / "sampling.json", (json.dumps(as_plain(best), indent=2) + "\n").encode())
@@ -156,9 +157,9 @@ def cut_songs(manifest, folder, count: int, seconds: float) -> list[str]:
     return [song.id for song in songs]
 
 
-def search(sweep, stages, values) -> tuple[dict, list]:
-    """The best settings {stage: Sampling}, and what was tried: (settings, gain, its error, taken)."""
-    best = {stage: Sampling() for stage in STAGES}
+def search(sweep, stages, values, start: dict) -> tuple[dict, list]:
+    """The best settings {stage: Sampling}, from `start` on, and what was tried: (settings, gain, its error, taken)."""
+    best = dict(start)
     rows = [(best, 0.0, 0.0, True)]
     for stage in stages:
         old = asdict(best[stage])
