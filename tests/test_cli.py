@@ -87,12 +87,13 @@ def test_quiet_says_nothing_on_stderr(generate, vocal, tmp_path, capsys):
 
 def test_options_reach_the_song(generate, vocal, tmp_path):
     options = ["--guidance", "2", "--temperature", "semantic=1.1,coarse=0.8", "--top-k", "10,fine=3", "--top-p", "0.9"]
-    options += ["--balance", "-9", "--noise", "0.02", "--format", "flac", "--bit-depth", "16"]
+    options += ["--listening", "semantic=0.5", "--balance", "-9", "--noise", "0.02", "--format", "flac", "--bit-depth", "16"]
     assert generate(vocal, "-o", tmp_path, *options) == 0
     settings = json.loads((tmp_path / "voice.json").read_text())["settings"]
     assert [settings[stage]["temperature"] for stage in ("semantic", "coarse", "fine")] == [1.1, 0.8, 0.9]
     assert [settings[stage]["top_k"] for stage in ("semantic", "coarse", "fine")] == [10, 10, 3]
     assert {settings[stage]["guidance"] for stage in ("semantic", "coarse", "fine")} == {2.0}
+    assert [settings[stage]["listening"] for stage in ("semantic", "coarse")] == [0.5, 0.0]
     assert settings["fine"]["top_p"] == 0.9 and settings["balance_lu"] == -9.0 and settings["noise"] == 0.02
     wav, rate = audio.read(tmp_path / "voice.mix.flac")
     assert (wav.shape, rate) == ((1, 13_230), 44_100)

@@ -1,5 +1,7 @@
 """Decoding against the slow way: the whole sequence again for every token, one row, one condition at a time."""
 
+import dataclasses
+
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -55,6 +57,10 @@ def slowly(model, context, row, sampling, generator, prompt):
         if sampling.guidance != 1:
             null = model(context, grid, drop=torch.tensor([True])).flatten(1, 2)[:, n]
             logits = guide(logits, null, sampling.guidance)
+        if sampling.listening:
+            heard = [model(context, grid, drop=torch.tensor([drop]), listen=True)[1] for drop in (False, True)]
+            told = heard[0].log_softmax(-1) - heard[1].log_softmax(-1)
+            logits = logits + sampling.listening * told.flatten(1, 2)[:, n]
         tokens[:, n] = sample(logits, chances[n - given], sampling)
     return deinterleave(tokens, codebooks)[0]
 
@@ -71,6 +77,22 @@ def test_equals_plain_sampling_of_single_rows(context, pattern, guidance, given)
     assert codes.shape == (3, 3, FRAMES) and torch.equal(codes[..., :given], prompt)
     for row, generator in enumerate(seeds(5, 6, 7)):
         assert torch.equal(codes[row], slowly(model, vocals(), row, sampling, generator, prompt))
+
+
+@every_pattern
+@pytest.mark.parametrize("guidance", [1.0, 3.0])
+def test_what_the_context_alone_tells_is_added(pattern, guidance):
+    model, sampling = build("aligned", pattern=pattern), Sampling(guidance=guidance, top_k=8, listening=2.0)
+    prompt = torch.randint(13, (3, 3, 2), generator=torch.Generator().manual_seed(2))
+    codes = decode(model, vocals(), FRAMES, sampling, seeds(5, 6, 7), prompt)
+    assert not torch.equal(codes, decode(model, vocals(), FRAMES, Sampling(guidance=guidance, top_k=8), seeds(5, 6, 7), prompt))
+    for row, generator in enumerate(seeds(5, 6, 7)):
+        assert torch.equal(codes[row], slowly(model, vocals(), row, sampling, generator, prompt))
+
+
+def test_a_prefix_cannot_be_listened_to():
+    with pytest.raises(ValueError, match="the coarse stage has no context encoder to listen to"):
+        decode(build("prefix"), vocals(), FRAMES, Sampling(listening=1.0), seeds(1, 2, 3))
 
 
 def test_guidance_matters_and_one_leaves_the_null_rows_out(monkeypatch):
@@ -179,12 +201,22 @@ def test_steps_of_one_shape_give_the_same_codes(monkeypatch, context, pattern, g
     """What a CUDA graph would hold, done step by step."""
     model, sampling = build(context, positions=positions, pattern=pattern), Sampling(guidance=guidance, top_k=8)
     prompt = torch.randint(13, (3, 3, given), generator=torch.Generator().manual_seed(2))
+    sampling = dataclasses.replace(sampling, listening=1.0 if context == "aligned" else 0.0)
     plain, seen = decode(model, vocals(), FRAMES, sampling, seeds(5, 6, 7), prompt), []
     monkeypatch.setattr(decoding, "is_static", lambda device: True)
     monkeypatch.setattr(StageLM, "step", None)
     static = decode(model, vocals(), FRAMES, sampling, seeds(5, 6, 7), prompt, lambda *done: seen.append(done))
     assert torch.equal(static, plain)
     assert seen == [(frame, FRAMES) for frame in range(given + 1, FRAMES + 1)]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU: the graphs themselves")
+@every_pattern
+def test_graphs_give_the_codes_of_steps_without_them(monkeypatch, pattern):
+    model, sampling = build(pattern=pattern).cuda(), Sampling(temperature=0)
+    captured = decode(model, vocals(), FRAMES, sampling, seeds(5, 6, 7))
+    monkeypatch.setattr(decoding, "is_static", lambda device: False)
+    assert torch.equal(captured, decode(model, vocals(), FRAMES, sampling, seeds(5, 6, 7)))
 
 
 def test_a_step_of_one_shape_asks_the_device_for_no_number(monkeypatch):

@@ -4,6 +4,7 @@ import copy
 from collections.abc import Callable
 
 import torch
+from torch import nn
 
 from accompgen.generation.graph import StaticSteps
 from accompgen.generation.sampling import Sampling, guide, sample
@@ -38,14 +39,14 @@ def prepare_for_decoding(model: StageLM, dtype: torch.dtype | None = None) -> St
             elif isinstance(layer, Linear):
                 setattr(parent, name, PackedLinear(layer.weight, layer.bias) if pack else _relaid(layer, dtype))
     heads = model.heads.unflatten(0, (-1, model.layout.slots)).flatten(1, 2)  # [heads of a step, W * V, D]
-    model.step_heads = torch.nn.ModuleList(PackedLinear(head) if pack else _relaid(_linear(head), dtype) for head in heads)
+    model.step_heads = nn.ModuleList(PackedLinear(head) if pack else _relaid(_linear(head), dtype) for head in heads)
     model.heads.data = model.heads.to(dtype)
     return model
 
 
 def _linear(weight):
     layer = Linear(weight.shape[1], weight.shape[0], bias=False, device="meta")
-    layer.weight = torch.nn.Parameter(weight, requires_grad=False)
+    layer.weight = nn.Parameter(weight, requires_grad=False)
     return layer
 
 
@@ -72,6 +73,7 @@ def decode(
 ):
     """Sample the target of a stage.
 
+    With `listening`, what the context encoder alone tells of a token is added to the guided logits, at no cost a step.
     With guidance other than 1 the model runs 2 B rows, the second half under the null context; with 1 it runs B.
     Row b draws one number per token from generators[b] and from nothing else, so its codes do not depend on its batch.
 
@@ -113,10 +115,16 @@ def decode(
         {name: grid.repeat(copies, 1, 1) for name, grid in context.items()}, prompt.repeat(copies, 1, 1), frames, drop
     )
     known = slots < given  # already given, or empty
+    told = None
+    if sampling.listening:
+        told = sampling.listening * model.told(context, frames).flatten(1, 2)
+        told = nn.functional.pad(told, (0, 0, 0, 1))  # [B, F * Q + 1, V]
 
     def choose(logits, at, chance, known):
         if copies == 2:
             logits = guide(*logits.chunk(2), sampling.guidance)  # [B, W, V]
+        if told is not None:
+            logits = logits + told.index_select(1, at)
         ids = sample(logits, chance, sampling)  # [B, W]
         if known is not None:
             ids = torch.where(known, tokens.index_select(1, at), ids)

@@ -104,9 +104,13 @@ class StageLM(nn.Module):
         logits = torch.einsum("bfqd,qvd->bfqv", x.to(self.heads.dtype), self.heads).float()
         if not listen:
             return logits
-        frame = sounding(self.layout.target, frames, self.layout.context[0], x.device)  # [F]
-        heard = heard[:, frame] / (0.02 * self.loudness)  # as loud as the decoder's output
-        return logits, torch.einsum("bfd,qvd->bfqv", heard.to(self.heads.dtype), self.heads).float()
+        return logits, self._named(heard, frames)
+
+    def _named(self, encoded, frames):
+        """Logits [B, F, Q, V] of the target as the encoded context [B, T, D] alone tells."""
+        frame = sounding(self.layout.target, frames, self.layout.context[0], encoded.device)  # [F]
+        heard = encoded[:, frame] / (0.02 * self.loudness)  # as loud as the decoder's output
+        return torch.einsum("bfd,qvd->bfqv", heard.to(self.heads.dtype), self.heads).float()
 
     def _inputs(self, context, history, frames, drop):
         """Input embeddings of the decoder's sequence [B, N, D] up to the end of `history`, its places, what each step hears.
@@ -172,6 +176,28 @@ class StageLM(nn.Module):
         return places.tick if self.config.positions == "time" else torch.arange(len(places), device=places.tick.device)
 
     # ---- decoding, used by generation/decode.py ----
+
+    def told(self, context: dict, frames: int):
+        """How much likelier the context encoder alone makes each token than it does without the context, in nats.
+
+        Of use in a stage that was trained with `listening_weight`.
+
+        Returns:
+            [B, F, Q, V].
+
+        Raises:
+            ValueError: the context is a prefix: there is no encoder; or it does not cover `frames` target frames.
+        """
+        if self.encoder is None:
+            raise ValueError(f"the {self.config.stage} stage has no context encoder to listen to (context = 'prefix')")
+        self.layout.check(context, frames)
+        rows = len(next(iter(context.values())))
+        named = []
+        for dropped in (False, True):
+            drop = torch.full((rows,), dropped, device=self.heads.device)
+            parts = [self._context_rows(index, context, drop) for index in range(len(self.layout.context))]
+            named.append(self._named(self._listen(parts), frames).log_softmax(-1))
+        return named[0] - named[1]
 
     def start(self, context: dict, prompt, frames: int, drop=None):
         """Read the context and the first frames of the target at once, and make room for the rest.
