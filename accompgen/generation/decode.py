@@ -40,7 +40,7 @@ def prepare_for_decoding(model: StageLM, dtype: torch.dtype | None = None) -> St
                 setattr(parent, name, PackedLinear(layer.weight, layer.bias) if pack else _relaid(layer, dtype))
     heads = model.heads.unflatten(0, (-1, model.layout.slots)).flatten(1, 2)  # [heads of a step, W * V, D]
     model.step_heads = nn.ModuleList(PackedLinear(head) if pack else _relaid(_linear(head), dtype) for head in heads)
-    model.heads.data = model.heads.to(dtype)
+    model.heads.data = model.heads.float() if pack else model.heads.to(dtype)  # `told` reads them; plain float16 is slow there
     return model
 
 
