@@ -143,7 +143,7 @@ def test_variants_are_trained_once_and_their_figures_stand_in_the_table(tool, co
     assert trained == ["semantic/base", "coarse/base", "coarse/without-the-semantic-stage"]
     text, found = capsys.readouterr().out, json.loads((tmp_path / "ablations.json").read_text())
     assert found["semantic"]["base"]["share"]["truth"] == [1.0] * 4
-    assert found["semantic"]["base"]["hours"] == pytest.approx(3 * 2 * 0.8 / 3600)
+    assert found["semantic"]["base"]["hours"] == pytest.approx(3 * 4 * 0.8 / 3600)
     deaf = found["coarse"]["without the semantic stage"]["validation"]["gain"]
     assert deaf["shuffled_semantic"]["all"] == [0.0, 0.0]  # all units are alike
     assert found["coarse"]["base"]["validation"]["gain"]["shuffled_semantic"]["all"] != [0.0, 0.0]

@@ -31,11 +31,14 @@ from accompgen.data.songs import ManifestError
 
 CONFIGURATION = {"semantic": "semantic.toml", "coarse": "coarse.toml", "targets": "hubert.toml"}
 STEPS = {"semantic": 600, "coarse": 300, "targets": 250}
-OVER_ALL = {  # settings of all variants of a part: the trainings are short, and interleaved codebooks want short windows
-    "semantic": ("warmup_steps=50",),
-    "coarse": ("warmup_steps=50", "window_seconds=3.2"),
+OVER_ALL = {  # settings of all variants of a part: trainings that are short, and a base without what has no row
+    "semantic": (
+        "warmup_steps=50", "batch_size=4", "optimizer=adamw", "learning_rate=1.5e-3", "listening_weight=0.3",
+        "history_swapping=0.25", "model.context_pool=1", "model.dropout=0",
+    ),
+    "coarse": ("warmup_steps=50", "window_seconds=3.2"),  # interleaved codebooks want short windows
     "targets": ("warmup_steps=50", "probe_layers=[3]"),
-}
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
