@@ -32,11 +32,11 @@ def test_tensorboard_shows_what_the_log_says(tmp_path, capfd, monkeypatch):
     )  # fmt: skip
     run_dir, real, calls = tmp_path / "run", loop._forward, []
 
-    def fails(engine, batch):
+    def fails(engine, batch, listening_weight):
         calls.append(batch)
         if len(calls) == 6:
             raise ValueError("a fault after step 5, which was told but not saved")
-        return real(engine, batch)
+        return real(engine, batch, listening_weight)
 
     with monkeypatch.context() as patch:
         patch.setattr(loop, "_forward", fails)

@@ -28,11 +28,11 @@ def main(path):
             Path(f"{run_dir}.rank{os.environ['RANK']}.error").write_text(f"{type(error).__name__}: {error}")
 
 
-def broken(engine, batch, real=loop._forward, calls=[]):  # noqa: B006
+def broken(engine, batch, listening_weight, real=loop._forward, calls=[]):  # noqa: B006
     calls.append(1)
     if len(calls) == 3:
         sys.exit(f"{batch.windows[0].song.shard} was altered")
-    return real(engine, batch)
+    return real(engine, batch, listening_weight)
 
 
 if __name__ == "__main__":
