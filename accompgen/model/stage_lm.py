@@ -121,7 +121,7 @@ class StageLM(nn.Module):
         device, stage = history.device, self.layout
         place = stage.target_places(frames, device)
         x = self._embed(history, place)
-        parts = [self._context_rows(index, context, drop) for index in range(len(stage.context))]
+        parts = self._context_parts(context, drop)
         if self.encoder is None:
             x = torch.cat([*(self._embed(rows, at) for rows, at in parts), x], dim=1)
             return x, join([*(at for _, at in parts), place]), None, None
@@ -131,13 +131,16 @@ class StageLM(nn.Module):
         heard = encoded[:, frame]  # [B, N, D]
         return x + heard[:, : history.shape[1]], place, heard, encoded
 
-    def _context_rows(self, index, context, drop):
-        """Rows of the embedding table [B, T * Q] and places of a context stream, null where `drop`."""
-        grid = context[self.layout.context[index].name]
-        rows = self.layout.table_rows(index, grid)
-        if drop is not None:
-            rows = rows.masked_fill(drop[:, None], NULL)
-        return rows, self.layout.places(index, grid.shape[-1], grid.device)
+    def _context_parts(self, context, drop):
+        """Of each context stream, rows of the embedding table [B, T * Q], null where `drop`, and places."""
+        parts = []
+        for index, stream in enumerate(self.layout.context):
+            grid = context[stream.name]
+            rows = self.layout.table_rows(index, grid)
+            if drop is not None:
+                rows = rows.masked_fill(drop[:, None], NULL)
+            parts.append((rows, self.layout.places(index, grid.shape[-1], grid.device)))
+        return parts
 
     def _embed(self, rows, places: Places):
         """Token + stream + codebook embedding of rows [B, n] or [B, n, W] (summed), the first n of the places -> [B, n, D]."""
@@ -195,8 +198,8 @@ class StageLM(nn.Module):
         named = []
         for dropped in (False, True):
             drop = torch.full((rows,), dropped, device=self.heads.device)
-            parts = [self._context_rows(index, context, drop) for index in range(len(self.layout.context))]
-            named.append(self._named(self._listen(parts), frames).log_softmax(-1))
+            encoded = self._listen(self._context_parts(context, drop))
+            named.append(self._named(encoded, frames).log_softmax(-1))
         return named[0] - named[1]
 
     def start(self, context: dict, prompt, frames: int, drop=None):
