@@ -21,6 +21,8 @@ from accompgen.model.attention import Cache, Linear
 from accompgen.model.transformer import Transformer
 from accompgen.stages import streams
 
+EMBEDDING_STD = 0.02  # of embeddings and heads at the start
+
 
 @dataclass
 class DecodeState:
@@ -71,12 +73,12 @@ class StageLM(nn.Module):
         self.step_heads = None  # made by generation/decode.py: the layers that a step's tokens are read with, one by one
         self.heads = nn.Parameter(torch.empty(layout.target.codebooks, layout.target.vocab, config.width))  # [Q, V, D]
         for weight in (self.token_embedding, self.stream_embedding, self.codebook_embedding):
-            nn.init.normal_(weight.weight, std=0.02)
-        nn.init.normal_(self.heads, std=0.02)
+            nn.init.normal_(weight.weight, std=EMBEDDING_STD)
+        nn.init.normal_(self.heads, std=EMBEDDING_STD)
         if self.pool is not None:
             nn.init.normal_(self.pool.weight, std=self.pool.in_features**-0.5)
         if aligned:  # the encoded frame starts as loud as the embeddings it is added to
-            nn.init.constant_(self.encoder.norm.gain, 0.02 * self.loudness)
+            nn.init.constant_(self.encoder.norm.gain, EMBEDDING_STD * self.loudness)
 
     def forward(self, context: dict, target, *, drop=None, hide=None, history=None, listen=False):
         """Teacher forcing: the logits of every token of the target, each from the context and the tokens before it.
@@ -109,7 +111,7 @@ class StageLM(nn.Module):
     def _named(self, encoded, frames):
         """Logits [B, F, Q, V] of the target as the encoded context [B, T, D] alone tells."""
         frame = sounding(self.layout.target, frames, self.layout.context[0], encoded.device)  # [F]
-        heard = encoded[:, frame] / (0.02 * self.loudness)  # as loud as the decoder's output
+        heard = encoded[:, frame] / (EMBEDDING_STD * self.loudness)  # as loud as the decoder's output
         return torch.einsum("bfd,qvd->bfqv", heard.to(self.heads.dtype), self.heads).float()
 
     def _inputs(self, context, history, frames, drop):
