@@ -38,14 +38,16 @@ class ShardError(ValueError):
 
 @dataclass(frozen=True)
 class Entry:
-    """One song of the shards: its length in blocks of 40 ms, the file it lies in, and by how many semitones its
-    `vocal_transposed` is higher (0: there is none)."""
+    """One song of the shards: its length in blocks of 40 ms, the file it lies in, by how many semitones its
+    `vocal_transposed` is higher (0: there is none), and whether it has `codes`, without which only the semantic stage learns
+    from it."""
 
     id: str
     split: str
     blocks: int
     shard: str
     transposed: float = 0.0
+    codes: bool = True
 
 
 def shard_name(number: int) -> str:
@@ -59,20 +61,22 @@ def write_shard(path, songs: list[dict], tokens: dict[str, dict], plan: str, siz
         path: where; an existing file is replaced.
         songs: per song the entry for the index: {"id", "split", "blocks", ...}.
         tokens: id -> {"vocal" [S], "semantic" [S], "codes" [Q, F]}, integers below 2^15; with "vocal_transposed" [S] for songs
-            whose entry has "transposed".
+            whose entry has "transposed", without "codes" where it says `"codes": False`.
         plan: a digest of what the shard was made from.
         sizes: {"vocab", "bins"}: how many ids the semantic and the acoustic streams have.
 
     Raises:
         ShardError: lengths that are not whole blocks or do not agree, or an id that int16 cannot hold.
     """
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save
 
     tensors = {}
     for song in songs:
         streams = tokens[song["id"]]
         frames = song["blocks"] * SEMANTIC_FRAMES_PER_BLOCK
-        expected = {"vocal": (frames,), "semantic": (frames,), "codes": (len(streams["codes"]), acoustic_frames(frames))}
+        expected = {"vocal": (frames,), "semantic": (frames,)}
+        if song.get("codes", True):
+            expected["codes"] = (len(streams["codes"]), acoustic_frames(frames))
         if song.get("transposed"):
             expected["vocal_transposed"] = (frames,)
         for name, shape in expected.items():
@@ -86,7 +90,8 @@ def write_shard(path, songs: list[dict], tokens: dict[str, dict], plan: str, siz
     about = {"plan": plan, "songs": songs, "sizes": sizes}  # under one key: safetensors stores several in any order
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.part")  # two machines may make the same shard
     try:
-        save_file(tensors, temporary, metadata={HEADER_KEY: json.dumps(about)})
+        # not safetensors' save_file: killed, it leaves a temporary file of a name of its own choice
+        temporary.write_bytes(save(tensors, metadata={HEADER_KEY: json.dumps(about)}))
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -122,7 +127,7 @@ class Shards:
         self.tokenizers = index["tokenizers"]
         self._unchecked = {shard["file"]: shard["sha256"] for shard in index["shards"]}
         self.songs = [
-            Entry(song["id"], song["split"], song["blocks"], shard["file"], song.get("transposed", 0.0))
+            Entry(song["id"], song["split"], song["blocks"], shard["file"], song.get("transposed", 0.0), song.get("codes", True))
             for shard in index["shards"]
             for song in shard["songs"]
         ]
@@ -148,8 +153,8 @@ class Shards:
         return _open_file(self.directory / name)
 
     def read(self, song: Entry, first_block: int = 0, blocks: int | None = None) -> dict[str, np.ndarray]:
-        """The tokens of `blocks` blocks from `first_block` on: `vocal` [S], `semantic` [S], `codes` [Q, F], int16; and
-        `vocal_transposed` [S] where `song.transposed`.
+        """The tokens of `blocks` blocks from `first_block` on: `vocal` [S], `semantic` [S], `codes` [Q, F], int16, where
+        `song.codes`; and `vocal_transposed` [S] where `song.transposed`.
 
         Raises ShardError for a span outside of the song, a shard that was altered or that cannot be read.
         """
@@ -162,8 +167,9 @@ class Shards:
         tokens = {
             "vocal": file.get_slice(f"{song.id}/vocal")[semantic],
             "semantic": file.get_slice(f"{song.id}/semantic")[semantic],
-            "codes": file.get_slice(f"{song.id}/codes")[:, acoustic],
         }
+        if song.codes:
+            tokens["codes"] = file.get_slice(f"{song.id}/codes")[:, acoustic]
         if song.transposed:
             tokens["vocal_transposed"] = file.get_slice(f"{song.id}/vocal_transposed")[semantic]
         return tokens
