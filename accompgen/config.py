@@ -27,7 +27,8 @@ class StageConfig:
     heads: int = 8  # H; each of width // heads
     context: str = "aligned"  # prefix: [context, target] in one causal sequence | aligned: encoded, summed at the same tick
     context_layers: int = 4  # blocks of the context encoder; only with context = aligned
-    context_pool: int = 1  # context frames that the encoder reads as one: cheaper, and attention is over notes, not frames
+    context_width: int = 0  # of a context encoder with embeddings and heads of its own (model/listener.py); 0: D, and shared
+    context_pool: int = 1  # frames that this encoder reads as one: cheaper, and attention is over notes, not frames
     pattern: str = "interleave"  # of the codebooks: interleave (published) | delay: all at once, Q times fewer steps
     positions: str = "index"  # unit of the relative bias: index (steps) | time (ticks of 1/150 s, a bias per stream pair)
     relative_buckets: int = 32
@@ -49,8 +50,15 @@ class StageConfig:
         _in_range("layers", self.layers, 1, 1000)
         _in_range("context_layers", self.context_layers, 0, 1000)
         _in_range("context_pool", self.context_pool, 1, 1000)
-        if self.context_pool > 1 and self.context != "aligned":
-            raise ConfigError(f"context_pool is {self.context_pool}, but context is {self.context!r}; set it to 1")
+        _in_range("context_width", self.context_width, 0, 10**6)
+        if self.context_width and self.context != "aligned":
+            raise ConfigError(f"context_width is {self.context_width}, but context is {self.context!r}; set it to 0")
+        if self.context_width % (self.width // self.heads):
+            raise ConfigError(
+                f"context_width {self.context_width} must be a multiple of width / heads = {self.width // self.heads}"
+            )
+        if self.context_pool > 1 and not self.context_width:
+            raise ConfigError(f"context_pool is {self.context_pool}, but context_width is 0; set it to the encoder's width")
         _in_range("dropout", self.dropout, 0.0, 0.9)
         for name in ("semantic_vocab", "bins"):
             _in_range(name, getattr(self, name), 2, 10**6)
@@ -89,6 +97,7 @@ class TrainConfig:
     history_masking: float = 0.7  # probability that a window hides a random share of its target history
     history_swapping: float = 0.0  # probability that its target history is another song's over a random span
     listening_weight: float = 0.0  # of a second loss: the target as the context encoder alone names it; context = aligned
+    encoder_learns: str = "joint"  # joint: from both losses | apart: from the second | alone: likewise, and the rest rests
     dtype: str = "float32"  # float32 | bfloat16 (of the products; weights, optimiser and loss stay float32)
     zero_stage: int = 0  # shared out among the processes: 0 nothing | 1 optimiser state | 2 and gradients
     activation_checkpointing: bool = False  # compute each block again in the backward pass: less memory, a third more time
@@ -118,6 +127,12 @@ class TrainConfig:
             raise ConfigError(
                 f"listening_weight is {self.listening_weight}, but the context is {self.model.context!r} and has no encoder; "
                 "set it to 0, or the context to 'aligned'"
+            )
+        _one_of("encoder_learns", self.encoder_learns, ("joint", "apart", "alone"))
+        if self.encoder_learns != "joint" and not (self.model.context_width and self.listening_weight):
+            raise ConfigError(
+                f"encoder_learns is {self.encoder_learns!r}, which needs an encoder of its own (model.context_width is "
+                f"{self.model.context_width}) and its loss (listening_weight is {self.listening_weight}); set both"
             )
         for name in ("context_dropout", "history_masking", "history_swapping", "final_learning_rate"):
             _in_range(name, getattr(self, name), 0.0, 1.0)

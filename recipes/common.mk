@@ -12,7 +12,6 @@ SIZE     ?= pocket#  tiny | pocket | base: the folder of configurations
 WORK     ?= work/$(SIZE)
 DEVICE   ?= auto#    auto | cpu | cuda
 SET      ?=#         more settings for the trainings, as key=value
-AUGMENT  ?=#         a TOML file: copies of the training songs, changed (docs/data.md)
 PAUSE    ?=#         minutes after which make stops, everything saved; the same make goes on
 # on what
 EXECUTOR ?= local#   local | ray: who prepares and tokenises
@@ -26,6 +25,7 @@ KMEANS   ?=#         published centres; without them, units are fitted to the tr
 ENCODEC  ?= encodec-24khz
 
 CONF       ?= conf/$(SIZE)
+AUGMENT    ?= $(wildcard $(CONF)/augment.toml)# copies of the training songs, changed (docs/data.md)
 TOKENIZERS ?= $(if $(wildcard $(CONF)/hubert.toml),own,published)
 UNITS      := $(shell sed -n 's/^semantic_vocab *= *//p' $(CONF)/semantic.toml)
 
@@ -38,6 +38,8 @@ ACOUSTIC := $(WORK)/acoustic_tokenizer
 endif
 TOKENIZED  := $(SEMANTIC)/config.json $(ACOUSTIC)/config.json
 SHARDS     := $(WORK)/shards/index.json
+# the semantic stage's context encoder by itself, before the stage, where a size has one of its own
+LISTENER   := $(if $(wildcard $(CONF)/listener.toml),$(WORK)/listener/model/config.json)
 STAGES     := $(foreach stage,semantic coarse fine,$(WORK)/$(stage)/model/config.json)
 CHECKPOINT := $(WORK)/checkpoint/config.json
 
@@ -101,8 +103,10 @@ $(SHARDS): $(SONGS) $(TOKENIZED) $(AUGMENT)
 	$(SLICE) $(ACCOMPGEN) tokenize $(SONGS) -o $(@D) --semantic-tokenizer $(SEMANTIC) --acoustic-tokenizer $(ACOUSTIC) \
 		--transposed-vocals $(SPREAD) $(ON_DEVICE) $(if $(AUGMENT),--augment '$(AUGMENT)')
 
-$(STAGES): TRAIN_SET = --set shards=$(WORK)/shards --set semantic_tokenizer=$(SEMANTIC)/ --set acoustic_tokenizer=$(ACOUSTIC)/
-$(STAGES): $(WORK)/%/model/config.json: $(CONF)/%.toml $(SHARDS)
+$(STAGES) $(LISTENER): TRAIN_SET = --set shards=$(WORK)/shards --set semantic_tokenizer=$(SEMANTIC)/ \
+	--set acoustic_tokenizer=$(ACOUSTIC)/ $(if $(LISTENER),$(if $(filter semantic,$*),--set start_from=$(WORK)/listener/model))
+$(WORK)/semantic/model/config.json: $(LISTENER)
+$(STAGES) $(LISTENER): $(WORK)/%/model/config.json: $(CONF)/%.toml $(SHARDS)
 	$(IN_TIME)
 	$(LAUNCH) train $< $(TRAINING)
 	$(ENDED)

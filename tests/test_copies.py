@@ -1,5 +1,7 @@
 """Augmented copies in token shards."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +10,7 @@ from counting import Counter, CountingJob, make_songs
 from accompgen import audio
 from accompgen.data import shards, tokenize
 from accompgen.data.augment import Augment
+from accompgen.data.batches import training_songs
 from accompgen.data.songs import read_manifest, write_manifest
 
 real = Counter.encode
@@ -122,3 +125,16 @@ def test_the_command_line_reads_the_values_of_an_augmentation(songs, tmp_path, c
     (tmp_path / "b.toml").write_text("copys = 3\n")
     assert main([*command, str(tmp_path / "b.toml")]) == 1
     assert "b.toml: unknown key 'copys'" in capsys.readouterr().err
+
+
+def test_copies_without_codes_are_for_the_semantic_stage_alone(songs, tmp_path):
+    without = dataclasses.replace(AUGMENT, codes=False)
+    tokenize.tokenize_manifest(*songs, tmp_path / "out", workers=0, augment=without)
+    tokenize.tokenize_manifest(*songs, tmp_path / "with", workers=0, augment=AUGMENT)
+    (store, tokens, _), (other, whole, _) = read(tmp_path / "out"), read(tmp_path / "with")
+    assert list(tokens) == list(whole) and all(song.codes for song in other.songs)
+    for song in store.songs:
+        assert song.codes == ("+" not in song.id) == ("codes" in tokens[song.id])
+        assert all(np.array_equal(tokens[song.id][name], whole[song.id][name]) for name in ("vocal", "semantic"))
+    assert {song.id for song in training_songs(store, "semantic")} > {song.id for song in training_songs(store, "coarse")}
+    assert not any("+" in song.id for song in training_songs(store, "fine")) and training_songs(store, "fine")

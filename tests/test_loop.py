@@ -12,6 +12,7 @@ from fake_shards import BINS, VOCAB, make_shards
 
 from accompgen.checkpoint import load_component
 from accompgen.config import ConfigError, StageConfig, TrainConfig, from_dict
+from accompgen.data.batches import Batches
 from accompgen.data.shards import open_shards
 from accompgen.model.stage_lm import StageLM
 from accompgen.training import listening, loop, state
@@ -196,3 +197,31 @@ def test_it_learns_the_songs_and_listens_to_them(shards, tmp_path):
     gain, error = result["gain"]["shuffled"]["all"]
     assert gain > 5 * error and gain > 0.2
     assert result["gain"]["shuffled_semantic"]["all"][0] > result["gain"]["shuffled_vocal"]["all"][0]
+
+
+def test_a_listener_is_trained_by_itself_and_then_apart_from_the_decoder(shards, tmp_path):
+    model = StageConfig(
+        "semantic", width=16, layers=1, heads=2, context_layers=1, context_width=24, context_pool=3, dropout=0.0, **SIZES
+    )
+    settings = dataclasses.replace(config(shards, listening_weight=0.5, steps=40), model=model)
+    alone = loop.train(dataclasses.replace(settings, encoder_learns="alone"), tmp_path / "alone")
+    torch.manual_seed(settings.seed)
+    start = StageLM(model).state_dict()
+    _, tensors = load_component(tmp_path / "alone" / "model")
+    moved = {name for name in start if not torch.equal(start[name], tensors[name])}
+    assert moved and all(name.startswith("listener.") for name in moved)
+    assert alone["validation"]["gain"]["shuffled"]["all"][0] > 0  # of what the encoder alone names
+
+    settings = dataclasses.replace(settings, encoder_learns="apart", start_from=str(tmp_path / "alone" / "model"))
+    loop.train(settings, tmp_path / "apart")
+    _, tensors = load_component(tmp_path / "apart" / "model")
+    assert not torch.equal(tensors["heard.weight"], start["heard.weight"])
+    # the decoder's loss does not reach the listener: without the other one it would stay as it is
+    lm = StageLM(model)
+    loop._share_out(lm, "apart")
+    batch = Batches(open_shards(shards), settings).next()
+    stage_loss(lm(batch.context, batch.target), batch.target).loss.backward()
+    assert lm.heard.weight.grad.abs().sum() > 0
+    assert all(parameter.grad is None for parameter in lm.listener.parameters())
+    with pytest.raises(ConfigError, match="encoder_learns is 'alone', which needs an encoder of its own"):
+        dataclasses.replace(config(shards), encoder_learns="alone")

@@ -17,6 +17,13 @@ STAGES = ("semantic", "coarse", "fine")
 needs_make = pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
 
 
+@pytest.mark.parametrize("size", ["tiny", "pocket"])
+def test_the_listener_is_trained_for_the_stage_that_goes_on_with_it(root, size):
+    folder = root / "recipes" / "synthetic" / "conf" / size
+    alone, stage = (from_dict(TrainConfig, read_toml(folder / f"{name}.toml"), name) for name in ("listener", "semantic"))
+    assert alone.model == stage.model and alone.encoder_learns == "alone" and stage.encoder_learns == "apart"
+
+
 @pytest.mark.parametrize("stage", STAGES)
 @pytest.mark.parametrize("size", ["tiny", "pocket", "base"])
 def test_the_stages_of_a_size_are_configurations(root, size, stage):
@@ -54,6 +61,7 @@ def calls(text):
 
 
 FROM_SHARDS = ["tokenize", "train", "train", "train", "export", "generate", "baselines", "evaluate"]
+LISTENING_FIRST = ["tokenize", "train", *FROM_SHARDS[1:]]
 
 
 @needs_make
@@ -61,9 +69,12 @@ FROM_SHARDS = ["tokenize", "train", "train", "train", "export", "generate", "bas
 def test_make_goes_from_songs_to_a_table(root, tmp_path, size):
     said = make(root, "synthetic", "--dry-run", f"SIZE={size}", f"WORK={tmp_path}", "DEVICE=cpu")
     tokenizers = ["adopt", "adopt"] if size == "base" else ["train", "train"]
-    assert [verb for verb, _ in calls(said)] == ["synthesize", *tokenizers, *FROM_SHARDS]
+    assert [verb for verb, _ in calls(said)] == [
+        "synthesize", *tokenizers, *(FROM_SHARDS if size == "base" else LISTENING_FIRST)
+    ]  # fmt: skip
     configured = [name for verb, name in calls(said) if verb == "train"]
-    parts = STAGES if size == "base" else ("hubert", "codec", *STAGES)
+    parts = STAGES if size == "base" else ("hubert", "codec", "listener", *STAGES)
+    assert ("--set start_from=" in said) == (size != "base") and ("--augment" in said) == (size != "base")
     assert [name.rpartition("/")[2] for name in configured] == [f"{part}.toml" for part in parts]
     assert all((root / "recipes" / "synthetic" / name).is_file() for name in configured)
     if size == "base":
@@ -74,7 +85,7 @@ def test_make_goes_from_songs_to_a_table(root, tmp_path, size):
 def test_the_musdb18_recipe_trains_on_what_the_dials_name(root, tmp_path):
     dials = ["SIZE=pocket", "HUBERT=h.pt", "KMEANS=km.bin", "ENCODEC=e.th", "MORE=a b", "SEPARATOR=net", "EXECUTOR=ray"]
     said = make(root, "musdb18", "--dry-run", "DATA=data", f"WORK={tmp_path}", "SEPARATE=no", "AUGMENT=Makefile", *dials)
-    assert [verb for verb, _ in calls(said)] == ["adopt", "adopt", "prepare", *FROM_SHARDS]
+    assert [verb for verb, _ in calls(said)] == ["adopt", "adopt", "prepare", *LISTENING_FIRST]
     assert re.search(r"songs.py 'data' -o \S+ +--more a +--more b", said) and "--separator 'net'" in said
     assert "adopt hubert 'h.pt'" in said and "--kmeans 'km.bin'" in said and "adopt encodec 'e.th'" in said
     assert "--executor ray" in said and "--workers" not in said and "--augment 'Makefile'" in said
@@ -95,8 +106,8 @@ def test_stages_are_trained_by_many_processes(root, tmp_path):
     many = make(root, "synthetic", "--dry-run", "SIZE=tiny", f"WORK={tmp_path}", "train", "GPUS=8")
     nodes = make(root, "synthetic", "--dry-run", "SIZE=tiny", f"WORK={tmp_path}", "train", "GPUS=8", "HOSTFILE=hosts")
     assert "torch.distributed" not in one and "deepspeed" not in one and calls(one) == calls(many) == calls(nodes)
-    assert len(re.findall(r"-m torch.distributed.run --standalone --nproc-per-node 8 -m accompgen train conf/tiny/", many)) == 3
-    assert len(re.findall(r"deepspeed --hostfile 'hosts' --num_gpus 8 --module accompgen train conf/tiny/", nodes)) == 3
+    assert len(re.findall(r"-m torch.distributed.run --standalone --nproc-per-node 8 -m accompgen train conf/tiny/", many)) == 4
+    assert len(re.findall(r"deepspeed --hostfile 'hosts' --num_gpus 8 --module accompgen train conf/tiny/", nodes)) == 4
 
 
 @needs_make

@@ -167,7 +167,9 @@ def test_hidden_history_is_not_heard_but_still_predicted(stage, context, positio
 
 @pytest.mark.parametrize("stage, positions, pattern", [("semantic", "index", "interleave"), ("coarse", "time", "delay")])
 def test_a_pooled_context_is_heard_by_all_frames_of_its_pool_and_decodes_as_it_is_trained(stage, positions, pattern):
-    model = build(stage, "aligned", positions, pattern, context_pool=4)  # 6 frames: the second pool is half empty
+    model = build(
+        stage, "aligned", positions, pattern, context_pool=4, context_width=24
+    )  # 6 frames: the second pool is half empty
     grids, target = ids(model)
     frames, steps = target.shape[-1], model.layout.steps(target.shape[-1])
     with torch.no_grad():
@@ -186,8 +188,10 @@ def test_a_pooled_context_is_heard_by_all_frames_of_its_pool_and_decodes_as_it_i
 
 
 def test_a_pool_of_frames_needs_an_encoder():
-    with pytest.raises(ConfigError, match="context_pool is 4, but context is 'prefix'"):
-        config(context="prefix", context_pool=4)
+    with pytest.raises(ConfigError, match="context_pool is 4, but context_width is 0"):
+        config(context="aligned", context_pool=4)
+    with pytest.raises(ConfigError, match="context_width is 24, but context is 'prefix'"):
+        config(context="prefix", context_width=24)
 
 
 @every_variant

@@ -86,14 +86,34 @@ def test_a_stage_goes_on_with_the_weights_of_a_trained_one(tmp_path):
     torch.manual_seed(2)
     after = StageLM(before.config)
     assert not torch.equal(after.heads, before.heads)
-    start_weights(after, directory, hashes)
+    assert start_weights(after, directory, hashes)
     assert all(torch.equal(value, before.state_dict()[name]) for name, value in after.state_dict().items())
+
+
+def test_a_context_encoder_of_other_sizes_begins_anew(tmp_path):
+    before = model("semantic")
+    directory, hashes = trained(tmp_path / "stage", before)
+    after = model("semantic", context_width=32, context_pool=2)
+    fresh = {name: value.clone() for name, value in after.state_dict().items()}
+    assert not start_weights(after, directory, hashes)
+    for name, value in after.state_dict().items():
+        source = fresh if name.startswith(("listener.", "heard.")) else before.state_dict()
+        assert torch.equal(value, source[name]), name
+
+
+def test_a_listener_starts_from_the_vectors_too(tokenizers):
+    lm = model("semantic", context_width=32)
+    before = lm.listener.heads.clone(), lm.listener.embedding.weight.clone()
+    start_embeddings(lm, tokenizers)
+    assert not torch.equal(lm.listener.heads, before[0])
+    assert torch.equal(lm.listener.embedding.weight[:3], before[1][:3]) and lm.listener.embedding.weight.shape[0] == 3 + UNITS
+    assert not torch.equal(lm.listener.embedding.weight[3:], before[1][3:])
 
 
 def test_weights_that_do_not_fit_are_refused(tmp_path, tokenizers):
     directory, hashes = trained(tmp_path / "stage", model("semantic"))
-    with pytest.raises(CheckpointError, match="has context_layers = 1, the model to train 2"):
-        start_weights(model("semantic", context_layers=2), directory, hashes)
+    with pytest.raises(CheckpointError, match="has pattern = .interleave., the model to train .delay."):
+        start_weights(model("semantic", pattern="delay"), directory, hashes)
     with pytest.raises(CheckpointError, match="tokens of another semantic tokenizer"):
         start_weights(model("semantic"), directory, {"semantic": "other", "acoustic": "a"})
     with pytest.raises(CheckpointError, match="is no trained stage"):

@@ -11,6 +11,7 @@
     tape_semitones = [-3, 3]      # together, in whole semitones: a song in another key, in tune, without a vocoder's traces
     gain_probability = 0.5        # each by itself
     gain_decibel = [-6.0, 3.0]
+    codes = true                  # false: copies without EnCodec codes, for the semantic stage alone, at a third of the work
 
 What is drawn follows from (seed, song, copy) alone.
 """
@@ -41,6 +42,7 @@ class Augment:
     tape_semitones: tuple[int, int] = (-3, 3)
     gain_probability: float = 0.5
     gain_decibel: tuple[float, float] = (-6.0, 3.0)
+    codes: bool = True
 
     def __post_init__(self):
         if not 1 <= self.copies <= 1000:

@@ -46,7 +46,7 @@ class Batches:
         check_sizes(shards, config.model)
         self.shards, self.config, self.rank, self.world = shards, config, rank, world
         self.blocks = window_blocks(config.window_seconds)
-        songs = [song for song in shards.songs if song.split == "train"]
+        songs = training_songs(shards, config.model.stage)
         self.songs = [song for song in songs if song.blocks >= self.blocks]
         self.left_out = len(songs) - len(self.songs)  # songs shorter than a window
         if not self.songs:
@@ -110,6 +110,11 @@ class Batches:
         return dropped, rng.random(tokens) < share
 
 
+def training_songs(shards: Shards, stage: str) -> list[Entry]:
+    """The songs of the training split that a stage can learn from: only the semantic stage needs no codes."""
+    return [song for song in shards.songs if song.split == "train" and (song.codes or stage == "semantic")]
+
+
 def plan_epoch(songs: list[Entry], blocks: int, seed: int, epoch: int) -> np.ndarray:
     """The windows of an epoch in their order: [windows, 2] of song number and first block.
 
@@ -165,13 +170,11 @@ def read_windows(
 
 def _streams(shards, window, blocks, model):
     tokens = shards.read(window.song, window.first_block, blocks)
-    coarse, fine = model.coarse_codebooks, model.fine_codebooks
-    return {
-        "vocal": tokens["vocal"][None],  # [1, S]
-        "semantic": tokens["semantic"][None],
-        "coarse": tokens["codes"][:coarse],  # [Q, F]
-        "fine": tokens["codes"][coarse : coarse + fine],
-    }
+    streams = {"vocal": tokens["vocal"][None], "semantic": tokens["semantic"][None]}  # [1, S]
+    if window.song.codes:
+        coarse, fine = model.coarse_codebooks, model.fine_codebooks
+        streams |= {"coarse": tokens["codes"][:coarse], "fine": tokens["codes"][coarse : coarse + fine]}  # [Q, F]
+    return streams
 
 
 def _delayed_vocal(shards, window, blocks, delay_blocks):

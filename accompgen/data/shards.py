@@ -127,7 +127,10 @@ class Shards:
         self.tokenizers = index["tokenizers"]
         self._unchecked = {shard["file"]: shard["sha256"] for shard in index["shards"]}
         self.songs = [
-            Entry(song["id"], song["split"], song["blocks"], shard["file"], song.get("transposed", 0.0), song.get("codes", True))
+            Entry(
+                **{key: song[key] for key in ("id", "split", "blocks", "transposed", "codes") if key in song},
+                shard=shard["file"],
+            )
             for shard in index["shards"]
             for song in shard["songs"]
         ]

@@ -171,8 +171,9 @@ def tokenize_song(
     change: Change = NO_CHANGE,
     transposed: float = 0.0,
 ) -> tuple[int, dict]:
-    """The tokens of one song: its number of 40 ms blocks and {"vocal" [S], "semantic" [S], "codes" [Q, F]} as int arrays; and
-    "vocal_transposed" [S], the vocal `transposed` semitones higher under the same noise, unless that is 0.
+    """The tokens of one song: its number of 40 ms blocks and {"vocal" [S], "semantic" [S], "codes" [Q, F]} as int arrays, no
+    "codes" without codebooks; and "vocal_transposed" [S], the vocal `transposed` semitones higher under the same noise, unless
+    that is 0.
 
     The noise depends on the seed, the song's id and the copy alone, so that neither the order nor the number of processes
     changes it. `change` is what was drawn for the copy.
@@ -188,8 +189,9 @@ def tokenize_song(
         tokens = {
             "vocal": semantic.encode(vocal + noise)[0],  # [S]
             "semantic": semantic.encode(band)[0],
-            "codes": acoustic.encode(wide, codebooks)[0],  # [Q, F]
         }
+        if codebooks:
+            tokens["codes"] = acoustic.encode(wide, codebooks)[0]  # [Q, F]
         if transposed:
             higher = torch.from_numpy(stretch(waves[0], transposed, 1.0, semantic.sample_rate))[None]
             tokens["vocal_transposed"] = semantic.encode(higher + noise)[0]
@@ -275,14 +277,16 @@ def _make_shard(path, songs, job, semantic, acoustic):
     entries, tokens = [], {}
     for song in songs:
         for copy in range(1 + job.copies(song)):
-            name, change, about = song.id, NO_CHANGE, {}
+            name, change, about, codebooks = song.id, NO_CHANGE, {}, job.codebooks
             if copy:
                 name, change = f"{song.id}+{copy}", draw(job.augment, job.seed, song.id, copy, song.separated)
                 about = {"song": song.id, "copy": copy, "changes": change.values()}
+                if not job.augment.codes:
+                    about["codes"], codebooks = False, 0
             transposed = SEMITONES if job.transposed_vocals and song.split == "validation" else 0.0
             if transposed:
                 about = {"transposed": transposed}
-            made = tokenize_song(song, semantic, acoustic, job.codebooks, job.vocal_noise, job.seed, copy, change, transposed)
+            made = tokenize_song(song, semantic, acoustic, codebooks, job.vocal_noise, job.seed, copy, change, transposed)
             blocks, tokens[name] = made
             entries.append({"id": name, "split": song.split, "blocks": blocks, "licence": song.licence, **about})
     about = {"vocab": semantic.vocab, "bins": acoustic.bins}

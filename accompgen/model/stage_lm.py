@@ -18,10 +18,9 @@ from torch import nn
 from accompgen.config import ConfigError, StageConfig
 from accompgen.layout import BOS, NULL, Layout, Places, join, sounding
 from accompgen.model.attention import Cache, Linear
+from accompgen.model.listener import EMBEDDING_STD, Listener
 from accompgen.model.transformer import Transformer
 from accompgen.stages import streams
-
-EMBEDDING_STD = 0.02  # of embeddings and heads at the start
 
 
 @dataclass
@@ -56,8 +55,11 @@ class StageLM(nn.Module):
             raise ConfigError(f"context = 'aligned' needs context streams of one rate; {config.stage} has several")
         size = dict(width=config.width, heads=config.heads, dropout=config.dropout)
         size |= dict(buckets=config.relative_buckets, max_distance=config.relative_max_distance)
-        self.encoder = Transformer(layers=config.context_layers, causal=False, signed=True, **size) if aligned else None
-        self.pool = Linear(config.context_pool * config.width, config.width, bias=False) if config.context_pool > 1 else None
+        shared = aligned and not config.context_width
+        self.encoder = Transformer(layers=config.context_layers, causal=False, signed=True, **size) if shared else None
+        self.listener = Listener(config, layout) if config.context_width else None
+        self.heard = Linear(config.context_width, config.width, bias=False) if config.context_width else None
+        self.apart = False  # in training: the listener learns nothing from what the decoder makes of it
         # In a prefix the order of the sequence is not the order in time: keys may lie ahead, and streams tell who they are.
         mixed = time and not aligned
         pairs = len(layout.streams) if mixed else 0
@@ -75,9 +77,9 @@ class StageLM(nn.Module):
         for weight in (self.token_embedding, self.stream_embedding, self.codebook_embedding):
             nn.init.normal_(weight.weight, std=EMBEDDING_STD)
         nn.init.normal_(self.heads, std=EMBEDDING_STD)
-        if self.pool is not None:
-            nn.init.normal_(self.pool.weight, std=self.pool.in_features**-0.5)
-        if aligned:  # the encoded frame starts as loud as the embeddings it is added to
+        if self.heard is not None:
+            nn.init.normal_(self.heard.weight, std=EMBEDDING_STD)
+        if shared:  # the encoded frame starts as loud as the embeddings it is added to
             nn.init.constant_(self.encoder.norm.gain, EMBEDDING_STD * self.loudness)
 
     def forward(self, context: dict, target, *, drop=None, hide=None, history=None, listen=False):
@@ -89,16 +91,19 @@ class StageLM(nn.Module):
             drop: bool [B], rows whose whole context is replaced by the null token.
             hide: bool [B, F * Q], tokens of the target (interleaved) that are masked as history; they are still predicted.
             history: LongTensor [B, Q, F], what stands in the target's place as history; None: the target.
-            listen: give the context encoder's own logits, too; only where the context is aligned.
+            listen: give the context encoder's own logits, too; only where the context is aligned. "alone": give them alone,
+                as no decoder is needed for.
 
         Returns:
-            logits [B, F, Q, V] in float32; with `listen` a pair of them, the second as the context alone tells.
+            logits [B, F, Q, V] in float32; with `listen` True a pair of them, the second as the context alone tells.
 
         Raises:
             ValueError: context streams missing or too short.
         """
         frames = target.shape[-1]
         self.layout.check(context, frames)
+        if listen == "alone":
+            return self._named(self._listen(self._context_parts(context, drop)), frames)
         received = self.layout.history(target if history is None else history, hide)  # [B, N, W]
         x, places, _, heard = self._inputs(context, received, frames, drop)
         x = self.decoder(x, self.decoder.bias(self._positions(places), places.stream))
@@ -109,28 +114,30 @@ class StageLM(nn.Module):
         return logits, self._named(heard, frames)
 
     def _named(self, encoded, frames):
-        """Logits [B, F, Q, V] of the target as the encoded context [B, T, D] alone tells."""
+        """Logits [B, F, Q, V] of the target as the encoded context [B, T, D], or D' of a listener, alone tells."""
         frame = sounding(self.layout.target, frames, self.layout.context[0], encoded.device)  # [F]
-        heard = encoded[:, frame] / (EMBEDDING_STD * self.loudness)  # as loud as the decoder's output
-        return torch.einsum("bfd,qvd->bfqv", heard.to(self.heads.dtype), self.heads).float()
+        heads = self.heads if self.listener is None else self.listener.heads
+        loudness = EMBEDDING_STD * self.loudness if self.listener is None else 1.0  # over that of a decoder's output
+        return torch.einsum("bfd,qvd->bfqv", (encoded[:, frame] / loudness).to(heads.dtype), heads).float()
 
     def _inputs(self, context, history, frames, drop):
         """Input embeddings of the decoder's sequence [B, N, D] up to the end of `history`, its places, what each step hears.
 
         The places reach to the end of `frames` target frames, which may lie beyond the history. The last of the four results is
-        the encoded context [B, T, D] at its own frame rate; None in a prefix.
+        the encoded context [B, T, D], or D' of a listener, at its own frame rate; None in a prefix.
         """
         device, stage = history.device, self.layout
         place = stage.target_places(frames, device)
         x = self._embed(history, place)
         parts = self._context_parts(context, drop)
-        if self.encoder is None:
+        if self.config.context == "prefix":
             x = torch.cat([*(self._embed(rows, at) for rows, at in parts), x], dim=1)
             return x, join([*(at for _, at in parts), place]), None, None
         frame = (place.tick // stage.target.ticks).clamp(max=frames - 1)  # of the step's first slot [N]
         frame = sounding(stage.target, frames, stage.context[0], device)[frame]  # of the context
         encoded = self._listen(parts)
-        heard = encoded[:, frame]  # [B, N, D]
+        heard = encoded if self.listener is None else self._handed_on(encoded, parts)
+        heard = heard[:, frame]  # [B, N, D]
         return x + heard[:, : history.shape[1]], place, heard, encoded
 
     def _context_parts(self, context, drop):
@@ -152,29 +159,27 @@ class StageLM(nn.Module):
         return ((tokens if rows.ndim == 2 else tokens.sum(2)) + place) * self.loudness
 
     def _listen(self, parts):
-        """The context [B, T, D] at its frame rate, T of the shortest stream: each frame's embedding plus its encoding.
+        """The encoded context at its frame rate, T of the shortest stream: a listener's [B, T, D'], or each frame's embedding
+        plus its encoding [B, T, D]."""
+        if self.listener is not None:
+            return self.listener([rows for rows, _ in parts])
+        x = self._frames(parts)
+        positions = torch.arange(x.shape[1], device=x.device)
+        if self.config.positions == "time":
+            positions = positions * self.layout.context[0].ticks
+        return x + self.encoder(x, self.encoder.bias(positions))
 
-        With `context_pool` P the encoder reads P frames as one, and all of them receive what it makes of it.
-        """
+    def _handed_on(self, encoded, parts):
+        """What the decoder receives from a listener's frames [B, T, D']: the frames' own embeddings and that [B, T, D]."""
+        return self._frames(parts) + self.heard(encoded.detach() if self.apart else encoded)
+
+    def _frames(self, parts):
+        """Embeddings of the context's frames [B, T, D], summed over streams and codebooks, T of the shortest stream."""
         frames = min(len(at) // stream.codebooks for stream, (_, at) in zip(self.layout.context, parts))
-        x = sum(
+        return sum(
             self._embed(rows, at).unflatten(1, (-1, stream.codebooks)).sum(2)[:, :frames]
             for stream, (rows, at) in zip(self.layout.context, parts)
         )
-        pool = self.config.context_pool
-        read = x if self.pool is None else self._pooled(x, pool)  # [B, ceil(T / P), D]
-        positions = torch.arange(read.shape[1], device=x.device)
-        if self.config.positions == "time":
-            positions = positions * pool * self.layout.context[0].ticks
-        encoded = self.encoder(read, self.encoder.bias(positions))
-        if self.pool is not None:
-            encoded = (read + encoded).repeat_interleave(pool, 1)[:, :frames]
-        return x + encoded
-
-    def _pooled(self, x, pool):
-        """[B, T, D] -> [B, ceil(T / P), D], the last one filled up with silence."""
-        x = nn.functional.pad(x, (0, 0, 0, -x.shape[1] % pool))
-        return self.pool(x.unflatten(1, (-1, pool)).flatten(2)).to(x.dtype)
 
     def _positions(self, places: Places):
         """Positions of the relative bias [N]: ticks, or indices of the sequence."""
@@ -193,7 +198,7 @@ class StageLM(nn.Module):
         Raises:
             ValueError: the context is a prefix: there is no encoder; or it does not cover `frames` target frames.
         """
-        if self.encoder is None:
+        if self.config.context == "prefix":
             raise ValueError(f"the {self.config.stage} stage has no context encoder to listen to (context = 'prefix')")
         self.layout.check(context, frames)
         rows = len(next(iter(context.values())))

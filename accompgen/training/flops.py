@@ -21,7 +21,8 @@ def window_flops(model: StageLM, context: dict, target: torch.Tensor) -> float:
     Args:
         context, target: one window or more, as `model.forward` takes them; the first is run once to see each stack's N.
     """
-    stacks = {stack: 0 for stack in (model.encoder, model.decoder) if stack is not None}
+    encoder = model.listener.encoder if model.listener else model.encoder
+    stacks = {stack: 0 for stack in (encoder, model.decoder) if stack is not None}
 
     def note(stack, inputs):
         stacks[stack] = inputs[0].shape[1]

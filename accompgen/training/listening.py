@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from accompgen.config import TrainConfig
-from accompgen.data.batches import held_out_windows, read_windows, window_blocks
+from accompgen.data.batches import held_out_windows, read_windows, training_songs, window_blocks
 from accompgen.data.shards import Shards
 from accompgen.stages import STAGES, streams
 from accompgen.training.loss import token_cross_entropy
@@ -67,8 +67,8 @@ def bigram_cross_entropy(shards: Shards, model, target: torch.Tensor, vocab: int
     of PRIOR_STRENGTHS on `target` itself, in the bigram's favour. The first frame of a window gets p(b).
     """
     songs, hours = [], 0.0
-    for song in shards.songs:
-        if song.split == "train" and hours < BIGRAM_HOURS:
+    for song in training_songs(shards, model.stage):
+        if hours < BIGRAM_HOURS:
             songs.append(song)
             hours += song.blocks / 25 / 3600
     counts = np.zeros((target.shape[1], vocab * vocab), dtype=np.int64)

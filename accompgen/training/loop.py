@@ -14,6 +14,7 @@ Under `torchrun` or `deepspeed` every process runs this function; rank 0 alone p
 
 import math
 import shutil
+import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -68,7 +69,9 @@ def train(config: TrainConfig, run_dir, pause_after_steps: int = 0, pause_after_
     state.claim(run_dir, config, rank, world)
     shards = open_shards(config.shards)
     torch.manual_seed(config.seed)
-    engine = deepspeed_engine.start(_fresh_model(config, shards), config)
+    model = _fresh_model(config, shards)
+    _share_out(model, config.encoder_learns)
+    engine = deepspeed_engine.start(model, config)
     if rank:
         torch.manual_seed(state.random_seed(config.seed, rank))
     batches = Batches(shards, config, rank, world)
@@ -163,7 +166,7 @@ def _make_step(engine, batches, config) -> _Made:
         start = time.monotonic()
         batch = batches.next()
         made.waited += time.monotonic() - start
-        result, loss = _forward(engine, batch, config.listening_weight)
+        result, loss = _forward(engine, batch, config)
         value = loss.item()
         if not math.isfinite(value):  # go on to the end of the step, where the other ranks hear of it
             made.broken += [("loss", value, window) for window in batch.windows]
@@ -205,28 +208,42 @@ def _utilisation(engine, config, held_out, tokens):
 def _fresh_model(config, shards):
     """The model at its start: a trained one's weights, or embeddings from the tokenizers, where the configuration says so."""
     model = StageLM(config.model)
-    if config.start_from:
-        start_weights(model, config.start_from, shards.tokenizers)
-        return model
+    _start_from_tokenizers(model, config, shards)
+    if config.start_from and not start_weights(model, config.start_from, shards.tokenizers):
+        print(f"{config.start_from} has a context encoder of other sizes: that of this run begins anew", file=sys.stderr)
+    return model
+
+
+def _start_from_tokenizers(model, config, shards):
     given = {"semantic": config.semantic_tokenizer, "acoustic": config.acoustic_tokenizer}
     needed = {kind: given[kind] for kind in TOKENIZERS_OF[config.model.stage]}
     if not any(needed.values()):
-        return model
+        return
     for kind, directory in needed.items():
         if not directory:
             raise ConfigError(f"the {config.model.stage} stage starts from {', '.join(needed)}; {kind}_tokenizer is not set")
         if component_hash(directory) != shards.tokenizers[kind]:
             raise ConfigError(f"{config.shards} was made with another {kind} tokenizer than {directory}; give that one")
     start_embeddings(model, needed)
-    return model
 
 
-def _forward(engine, batch, listening_weight):
+def _share_out(model, encoder_learns):
+    """Who learns from what: see TrainConfig.encoder_learns."""
+    model.apart = encoder_learns == "apart"
+    if encoder_learns == "alone":
+        model.requires_grad_(False)
+        model.listener.requires_grad_(True)
+
+
+def _forward(engine, batch, config):
     """The stage's Loss on a batch, and the loss to follow: with what the context encoder alone says of the target."""
-    device = engine.device
+    device, listening_weight = engine.device, config.listening_weight
     context = {name: ids.to(device) for name, ids in batch.context.items()}
     target, history = batch.target.to(device), batch.history.to(device)
     masks = {"drop": batch.drop.to(device), "hide": batch.hide.to(device)}
+    if config.encoder_learns == "alone":
+        result = stage_loss(engine(context, target, drop=masks["drop"], listen="alone"), target)
+        return result, listening_weight * result.loss
     if not listening_weight:
         result = stage_loss(engine(context, target, history=history, **masks), target)  # logits [B, F, Q, V]
         return result, result.loss
@@ -239,8 +256,8 @@ def _validate(engine, model, config, held_out):
     """The figures of `model`, each rank measuring its share of the windows."""
 
     def run(context, target):
-        with deepspeed_engine.autocast(config):
-            return model.forward(context, target)  # not the compiled call: other shapes would be compiled anew
+        with deepspeed_engine.autocast(config):  # not the compiled call: other shapes would be compiled anew
+            return model.forward(context, target, listen="alone" if config.encoder_learns == "alone" else False)
 
     def gather(value):
         return deepspeed_engine.gather(engine, value)

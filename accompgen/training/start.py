@@ -9,8 +9,11 @@ import torch
 
 from accompgen.checkpoint import TOKENIZERS_OF, CheckpointError, load_component
 from accompgen.config import StageConfig, from_dict, to_dict
+from accompgen.model.listener import EMBEDDING_STD
 from accompgen.model.stage_lm import StageLM
 
+ENCODER_SIZES = ("context_layers", "context_width", "context_pool")
+ENCODER_PARTS = ("encoder.", "listener.", "heard.")
 NOISE_SHARE = 0.5  # of the random start that stays, so that equal vectors can part
 
 
@@ -34,33 +37,49 @@ def start_embeddings(model: StageLM, tokenizers: dict[str, str]) -> None:
         grids["coarse"], grids["fine"] = codes[:coarse], codes[coarse : coarse + model.config.fine_codebooks]
     with torch.no_grad():
         for stream, offset in zip(model.layout.streams, model.layout.offsets):
-            vectors = _fit(grids[stream.name], stream, model.config.width)  # [Q, V, D]
-            rows = model.token_embedding.weight[offset : offset + stream.codebooks * stream.vocab]
-            rows.mul_(NOISE_SHARE).add_(vectors.flatten(0, 1), alpha=0.02)
-        model.heads.mul_(NOISE_SHARE).add_(vectors, alpha=0.02)  # the last stream is the target
+            rows = slice(offset, offset + stream.codebooks * stream.vocab)
+            _start(model.token_embedding.weight[rows], grids[stream.name], stream)
+            if model.listener is not None and stream is not model.layout.target:
+                _start(model.listener.embedding.weight[rows], grids[stream.name], stream)
+        for heads in [model.heads] if model.listener is None else [model.heads, model.listener.heads]:
+            _start(heads, grids[model.layout.target.name], model.layout.target)
 
 
-def start_weights(model: StageLM, directory: str, tokenizers: dict[str, str]) -> None:
-    """Give `model` the weights of a trained stage.
+def start_weights(model: StageLM, directory: str, tokenizers: dict[str, str]) -> bool:
+    """Give `model` the weights of a trained stage; but for its context encoder, where that has other sizes.
 
     Args:
         directory: component directory of the stage: `model/` or `snapshot/` of a run, or a stage of a checkpoint.
         tokenizers: hashes of those that made the tokens to train on, "semantic" and "acoustic".
 
+    Returns:
+        whether the context encoder has its weights, too, and does not begin anew.
+
     Raises:
-        CheckpointError: no such component, another model, or tokens that mean something else.
+        CheckpointError: no such component, another decoder, or tokens that mean something else.
     """
     config, tensors = load_component(directory)
     if not isinstance(config.get("stage"), dict):
         raise CheckpointError(f"{directory} is no trained stage; give the directory model/ of a run or a stage of a checkpoint")
     found, expected = to_dict(from_dict(StageConfig, config["stage"], directory)), to_dict(model.config)
+    whole = all(found[key] == expected[key] for key in ENCODER_SIZES)
     for key, value in expected.items():
-        if found[key] != value:
+        if found[key] != value and key not in (*ENCODER_SIZES, "dropout"):
             raise CheckpointError(f"{directory} has {key} = {found[key]!r}, the model to train {value!r}; make them equal")
     for kind in TOKENIZERS_OF[model.config.stage]:
         if config["tokenizers"][kind] != tokenizers[kind]:
             raise CheckpointError(f"{directory} was trained on tokens of another {kind} tokenizer than these shards hold")
+    if not whole:
+        tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith(ENCODER_PARTS)}
+        tensors |= {name: tensor for name, tensor in model.state_dict().items() if name.startswith(ENCODER_PARTS)}
     model.load_state_dict(tensors)
+    return whole
+
+
+def _start(weight, grid, stream):
+    """Set random weights [Q * V, D] or [Q, V, D] to the vectors [Q, V, d] of a stream, in place."""
+    vectors = _fit(grid, stream, weight.shape[-1])  # [Q, V, D]
+    weight.mul_(NOISE_SHARE).add_(vectors.reshape(weight.shape), alpha=EMBEDDING_STD)
 
 
 def _fit(grid, stream, width):

@@ -14,6 +14,7 @@ import torch
 
 from accompgen.checkpoint import TOKENIZERS_OF, CheckpointError, component_hash, save_component
 from accompgen.config import ConfigError, TrainConfig, from_dict, to_dict
+from accompgen.data.batches import training_songs
 from accompgen.training import engine as deepspeed_engine
 from accompgen.training.stops import TrainingError
 
@@ -172,7 +173,7 @@ def save_stage(directory: Path, model, config: TrainConfig, shards, step: int, v
         "seed": config.seed,
         "started_from": component_hash(config.start_from) if config.start_from else None,
         "training": {key: value for key, value in to_dict(config).items() if key not in NOT_TRAINING},
-        "training_hours": round(sum(s.blocks for s in shards.songs if s.split == "train") / 25 / 3600, 2),
+        "training_hours": round(sum(s.blocks for s in training_songs(shards, config.model.stage)) / 25 / 3600, 2),
         "validation": validation,
     }
     try:
