@@ -146,3 +146,13 @@ def test_make_plans_the_whole_judgement(root, tmp_path):
     assert [plan.index(step) for step in steps] == sorted(plan.index(step) for step in steps)
     assert "--test 3 " in plan and "--system swapped=" in plan and "--long" not in plan and "--voice" not in plan
     assert "examples.py" in plan and "--count 2" in plan and f"sweep.py {tmp_path / 'songs.jsonl'}" in plan
+
+
+def test_mixtures_are_the_sum_of_both_parts(judge, tmp_path):
+    time = np.arange(4800) / 24000
+    parts = {"vocal": np.sin(2 * np.pi * 440 * time), "accompaniment": np.sin(2 * np.pi * 220 * time)}
+    for part, wave in parts.items():
+        audio.write(tmp_path / f"a@b.{part}.wav", (0.3 * wave[None]).astype(np.float32), 24000)
+    assert judge.main(["mixtures", str(tmp_path), "-o", str(tmp_path / "out")]) == 0
+    mixture, rate = audio.read(tmp_path / "out" / "a@b.wav")
+    assert rate == 24000 and np.allclose(mixture[0], 0.3 * (parts["vocal"] + parts["accompaniment"]), atol=1e-3)

@@ -4,6 +4,8 @@ python tools/judge.py rows SONGS PLAYED -o DIR [--count N] [--seed N]
     DIR/songs: links COMPOSITION@SONG.vocal, .accompaniment and .json to the first N test songs, so that intervals are over
     compositions and a shuffled pair is never of one composition; DIR/system: the checkpoint's accompaniments; DIR/swapped:
     to each song the one that the checkpoint played to another song's vocal. Links to files of earlier calls are removed.
+python tools/judge.py mixtures SONGS -o DIR
+    DIR/NAME.wav: vocal and accompaniment of each song of a folder added up, to be separated again
 python tools/judge.py table DIR --checkpoint NAME [--long DIR] [--voice WAV --notes CSV --played DIR...]
     the figures against their goals, to stdout and DIR/judge.md
 """
@@ -23,7 +25,7 @@ from accompgen.evaluation.report import markdown_head
 
 
 def main(argv=None) -> int:
-    """Run one of the two commands; returns the exit status."""
+    """Run one of the three commands; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True)
     rows = commands.add_parser("rows")
@@ -33,6 +35,10 @@ def main(argv=None) -> int:
     rows.add_argument("--count", type=int, help="the first so many songs by name")
     rows.add_argument("--seed", type=int, default=0)
     rows.set_defaults(run=link_rows)
+    mixtures = commands.add_parser("mixtures")
+    mixtures.add_argument("songs", type=Path)
+    mixtures.add_argument("-o", "--out", type=Path, required=True)
+    mixtures.set_defaults(run=write_mixtures)
     table = commands.add_parser("table")
     table.add_argument("out", type=Path)
     table.add_argument("--checkpoint", default="pocket")
@@ -80,6 +86,18 @@ def link_rows(args):
     for link, path in links.items():
         (args.out / link).symlink_to(path.resolve())
     print(f"{len(names)} songs of {len({long.split('@')[0] for long in full})} compositions")
+
+
+def write_mixtures(args):
+    """Add vocal and accompaniment up; where the sum would clip, it is lowered as a whole."""
+    vocals, bands = find_songs(args.songs, "vocal"), find_songs(args.songs, "accompaniment")
+    audio.make_folder(args.out)
+    for name in sorted(set(vocals) & set(bands)):
+        (vocal, rate), (band, other) = audio.read(vocals[name]), audio.read(bands[name])
+        band = audio.fit(audio.resample(audio.to_mono(band), other, rate), vocal.shape[1])
+        mixture = audio.to_mono(vocal) + band
+        mixture *= min(1.0, audio.PEAK_LIMIT / max(audio.peak(mixture), 1e-9))
+        audio.write(args.out / f"{name}.wav", mixture[None], rate, "PCM_16")
 
 
 def _composition(path):

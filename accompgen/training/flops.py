@@ -11,7 +11,7 @@ MEASURED_SECONDS = 0.2
 MATRIX = {"cpu": 768, "cuda": 8192}  # side of the square matrices whose product tells what a device can do
 
 
-def window_flops(model: StageLM, context: dict, target: torch.Tensor) -> float:
+def window_flops(model: StageLM, context: dict, target: torch.Tensor, listen=False) -> float:
     """FLOPs of one training step over one window, forward and backward.
 
     6 P N for P weights in the products of a stack of blocks and N positions, 12 L H d N^2 for the attention of its L blocks of
@@ -19,7 +19,7 @@ def window_flops(model: StageLM, context: dict, target: torch.Tensor) -> float:
     token). As there, causal attention counts in full, recomputed activations and look-ups in tables not at all.
 
     Args:
-        context, target: one window or more, as `model.forward` takes them; the first is run once to see each stack's N.
+        context, target, listen: as `model.forward` takes them; the first window is run once to see each stack's N.
     """
     encoder = model.listener.encoder if model.listener else model.encoder
     stacks = {stack: 0 for stack in (encoder, model.decoder) if stack is not None}
@@ -31,11 +31,13 @@ def window_flops(model: StageLM, context: dict, target: torch.Tensor) -> float:
     training, device = model.training, model.heads.device
     model.eval()
     with torch.no_grad():
-        model.forward({name: ids[:1].to(device) for name, ids in context.items()}, target[:1].to(device))
+        model.forward({name: ids[:1].to(device) for name, ids in context.items()}, target[:1].to(device), listen=listen)
     model.train(training)
     for hook in hooks:
         hook.remove()
-    flops = 6 * target[0].numel() * model.heads.shape[1] * model.heads.shape[2]
+    heads = [] if listen == "alone" else [model.heads]
+    heads += [model.heads if model.listener is None else model.listener.heads] if listen else []
+    flops = sum(6 * target[0].numel() * head.shape[1] * head.shape[2] for head in heads)
     for stack, positions in stacks.items():
         weights = sum(module.weight.numel() for module in stack.modules() if isinstance(module, nn.Linear))
         flops += 6 * weights * positions + 12 * len(stack.blocks) * stack.heads * stack.head_width * positions**2

@@ -200,7 +200,8 @@ def _utilisation(engine, config, held_out, tokens):
     """Model FLOP utilisation at one target token a second, all ranks together."""
     if engine.global_rank:
         return 0.0  # rank 0 tells it
-    per_token = window_flops(engine.module, held_out.contexts["true"], held_out.target) / held_out.target[0].numel()
+    listen = "alone" if config.encoder_learns == "alone" else bool(config.listening_weight)
+    per_token = window_flops(engine.module, held_out.contexts["true"], held_out.target, listen) / held_out.target[0].numel()
     peak = config.peak_tflops * 1e12 or measured_peak(engine.device, config.dtype)
     return per_token / engine.world_size / peak
 

@@ -9,6 +9,7 @@ JUDGE_SONGS   ?= 67#                   test songs of 30 s: 201 windows of 10 s
 JUDGE_METRICS ?= rhythm harmony band sanity# add fad kad apa for the distances, which cost most
 LONG_SONGS    ?= 2#                    test songs of LONG_SECONDS, measured minute by minute; 0: none
 LONG_SECONDS  ?= 180
+SEPARATOR     ?= $(wildcard $(WORK)/separator.safetensors)# demucs weights (a file, a folder, a name on the hub): a row of separated vocals; `make separator`
 VOICE         ?= $(wildcard $(ROOT)/../shared/data/vocadito/vocadito_1.wav)# a person's singing, beside NAME_notesA1.csv
 VOICE_SEEDS   ?= 0 1 2
 TEST          ?= $(WORK)/test#         the test songs, rendered apart from the training set
@@ -20,7 +21,7 @@ IN_CORPUS   = --seed $(SEED) $(if $(WORKERS),--workers $(WORKERS)) $(if $(CORPUS
 PLAY_ALL    = --checkpoint '$(SCORED)' --device $(DEVICE) $(if $(WORKERS),--workers $(WORKERS)) $(GENERATE)
 # also weights that are found by their name
 HEARD      := $(WEIGHTS)
-JUDGE_ROWS  = --system system=$(JUDGED)/system --system swapped=$(JUDGED)/swapped
+JUDGE_ROWS  = --system system=$(JUDGED)/system $(if $(SEPARATOR),--system separated=$(JUDGED)/separated) --system swapped=$(JUDGED)/swapped
 
 $(FIRST):
 	$(ACCOMPGEN) synthesize -o $(@D) --count 0 --validation 0 --test $(JUDGE_SONGS) --seconds 30 $(IN_CORPUS)
@@ -47,6 +48,25 @@ $(JUDGED)/rows.done: $(JUDGED)/played/.done
 	$(PYTHON) $(ROOT)/tools/judge.py rows $(TEST)/songs $(<D) -o $(@D) --count $(JUDGE_SONGS) --seed $(SEED)
 	@touch $@
 
+# the same songs as a listener has them: the voice out of a mixture, with what separation leaves of the band in it
+$(JUDGED)/mixtures/.done: $(JUDGED)/rows.done
+	$(PYTHON) $(ROOT)/tools/judge.py mixtures $(<D)/songs -o $(@D)
+	@touch $@
+
+$(JUDGED)/separated-vocals/.done: $(JUDGED)/mixtures/.done $(wildcard $(SEPARATOR))
+	$(ANEW)
+	$(PYTHON) $(ROOT)/tools/separate.py $(<D) -o $(@D) --model '$(SEPARATOR)'
+	@touch $@
+
+$(JUDGED)/separated/.done: $(JUDGED)/separated-vocals/.done $(HEARD)
+	$(ANEW)
+	$(ACCOMPGEN) generate $(<D)/*.wav -o $(@D) --seed $(SEED) $(PLAY_ALL)
+	@touch $@
+
+.PHONY: separator
+separator: $(SONGS)  ## a small demucs for these songs, for the row of separated vocals
+	$(PYTHON) $(ROOT)/tools/train_separator.py $< -o $(WORK)/separator.safetensors --seed $(SEED)
+
 $(JUDGED)/long/rows.done: $(JUDGED)/long/played/.done
 	$(PYTHON) $(ROOT)/tools/judge.py rows $(LONG)/songs $(<D) -o $(@D) --count $(LONG_SONGS) --seed $(SEED)
 	@touch $@
@@ -57,9 +77,10 @@ $(JUDGED)/baselines/.done: $(JUDGED)/rows.done
 		--checkpoint '$(SCORED)' --seed $(SEED)
 	@touch $@
 
-$(JUDGED)/evaluation/results.json: $(JUDGED)/baselines/.done
+$(JUDGED)/evaluation/results.json: $(JUDGED)/baselines/.done $(if $(SEPARATOR),$(JUDGED)/separated/.done)
 	$(ACCOMPGEN) evaluate --vocals $(JUDGED)/songs --reference $(JUDGED)/songs --annotations $(JUDGED)/songs -o $(@D) $(JUDGE_ROWS) \
 		$(foreach row,$(ROWS),--system $(row)=$(<D)/$(row)) --metrics $(JUDGE_METRICS) --embedding '$(EMBEDDING)' \
+		$(if $(SEPARATOR),--delta system separated) \
 		--window $(WINDOW) --seed $(SEED) $(if $(CACHE),--cache '$(CACHE)')
 
 $(JUDGED)/long/evaluation/results.json: $(JUDGED)/long/rows.done
