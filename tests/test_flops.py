@@ -16,10 +16,14 @@ from accompgen.training.flops import measured_peak, window_flops
         {"stage": "semantic", "context": "prefix"},
         {"stage": "coarse", "context": "aligned"},
         {"stage": "fine", "context": "aligned", "pattern": "delay"},
+        {"stage": "semantic", "context": "aligned", "context_width": 24, "context_pool": 5, "listen": True},
+        {"stage": "semantic", "context": "aligned", "context_width": 24, "context_pool": 5, "listen": "alone"},
     ],
 )
 def test_training_takes_three_times_the_products_of_a_forward_pass(values):
     torch.manual_seed(0)
+    values = dict(values)
+    listen = values.pop("listen", False)
     sizes = dict(width=16, layers=2, heads=2, context_layers=1, semantic_vocab=20, bins=10)
     model = StageLM(StageConfig(**sizes, **values))
     shapes = {"vocal": (2, 1, 20), "semantic": (2, 1, 20), "coarse": (2, 4, 30), "fine": (2, 4, 30)}
@@ -28,8 +32,8 @@ def test_training_takes_three_times_the_products_of_a_forward_pass(values):
     target = grids[model.layout.target.name]
     one = {name: ids[:1] for name, ids in context.items()}
     with FlopCounterMode(display=False) as counted, sdpa_kernel(SDPBackend.MATH), torch.no_grad():
-        model(one, target[:1])
-    assert window_flops(model, context, target) == pytest.approx(3 * counted.get_total_flops(), rel=0.02)
+        model(one, target[:1], listen=listen)
+    assert window_flops(model, context, target, listen) == pytest.approx(3 * counted.get_total_flops(), rel=0.02)
     assert model.training  # as it was
 
 

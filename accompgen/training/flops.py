@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from accompgen.model.stage_lm import StageLM
+from accompgen.model.transformer import Transformer
 
 MEASURED_SECONDS = 0.2
 MATRIX = {"cpu": 768, "cuda": 8192}  # side of the square matrices whose product tells what a device can do
@@ -21,13 +22,18 @@ def window_flops(model: StageLM, context: dict, target: torch.Tensor, listen=Fal
     Args:
         context, target, listen: as `model.forward` takes them; the first window is run once to see each stack's N.
     """
-    encoder = model.listener.encoder if model.listener else model.encoder
-    stacks = {stack: 0 for stack in (encoder, model.decoder) if stack is not None}
+    flops = 0
 
-    def note(stack, inputs):
-        stacks[stack] = inputs[0].shape[1]
+    def product(layer, inputs):
+        nonlocal flops
+        flops += 6 * layer.weight.numel() * inputs[0].numel() // inputs[0].shape[-1]
 
-    hooks = [stack.register_forward_pre_hook(note) for stack in stacks]
+    def attention(stack, inputs):
+        nonlocal flops
+        flops += 12 * len(stack.blocks) * stack.heads * stack.head_width * inputs[0].shape[1] ** 2
+
+    kinds = ((nn.Linear, product), (Transformer, attention))
+    hooks = [m.register_forward_pre_hook(note) for kind, note in kinds for m in model.modules() if isinstance(m, kind)]
     training, device = model.training, model.heads.device
     model.eval()
     with torch.no_grad():
@@ -37,11 +43,7 @@ def window_flops(model: StageLM, context: dict, target: torch.Tensor, listen=Fal
         hook.remove()
     heads = [] if listen == "alone" else [model.heads]
     heads += [model.heads if model.listener is None else model.listener.heads] if listen else []
-    flops = sum(6 * target[0].numel() * head.shape[1] * head.shape[2] for head in heads)
-    for stack, positions in stacks.items():
-        weights = sum(module.weight.numel() for module in stack.modules() if isinstance(module, nn.Linear))
-        flops += 6 * weights * positions + 12 * len(stack.blocks) * stack.heads * stack.head_width * positions**2
-    return float(flops)
+    return float(flops + sum(6 * target[0].numel() * head.shape[1] * head.shape[2] for head in heads))
 
 
 def measured_peak(device: torch.device, dtype: str) -> float:

@@ -4,16 +4,15 @@ import torch
 
 from accompgen.model.attention import Linear, RelativeBias
 
-
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # of the quintic, Jordan et al. 2024; five rounds bring singular values to about 1
 ROUNDS = 5
 
 
 def orthogonal(matrix: torch.Tensor) -> torch.Tensor:
-    """Roughly the orthogonal matrix nearest to a matrix [A, B]: singular values between 0.7 and 1.2. Source: Jordan et al. 2024.
+    """Roughly the orthogonal matrix nearest to a matrix [A, B]: its singular values are between 0.7 and 1.2.
 
-    Computed in bfloat16 on GPUs and in float32 elsewhere: processors without bfloat16 products emulate them, which made a step
-    of a small stage take 5 s instead of 0.5 s.
+    Source: Jordan et al. 2024. Computed in bfloat16 on GPUs and in float32 elsewhere: processors without bfloat16 products
+    emulate them, which made a step of a small stage take 5 s instead of 1 s.
     """
     a, b, c = NEWTON_SCHULZ
     x = matrix.bfloat16() if matrix.is_cuda else matrix.float()
@@ -26,9 +25,9 @@ def orthogonal(matrix: torch.Tensor) -> torch.Tensor:
 
 
 class Muon(torch.optim.Optimizer):
-    """Muon (Jordan et al. 2024): the step of a matrix is its momentum, made orthogonal, so that it is as long in rare directions
-    as in common ones. Steps have the RMS of AdamW's (Liu et al. 2025, arXiv 2502.16982), so that both take the same `lr`.
+    """Muon (Jordan et al. 2024): a matrix moves along its momentum made orthogonal, as far in rare directions as in common.
 
+    Steps have the RMS of AdamW's (Liu et al. 2025, arXiv 2502.16982), so that both take the same `lr`.
     Written out since torch's computes in bfloat16 alone (see `orthogonal`).
     """
 
