@@ -74,7 +74,7 @@ def root_shares(shards, known, windows):
     A unit names the root over which it was counted most often in LOOKUP_SONGS training songs; None where no chord sounds.
     """
     counts = np.zeros((shards.index["semantic_vocab"], 12))
-    for song in [song for song in shards.songs if song.split == "train"][:LOOKUP_SONGS]:
+    for song in [song for song in shards.songs if song.split == "train" and song.id in known][:LOOKUP_SONGS]:  # no copies
         units = shards.read(song)["semantic"]
         roots = chord_roots(known[song.id], len(units)).numpy()
         np.add.at(counts, (units[roots != NONE], roots[roots != NONE]), 1)
