@@ -37,7 +37,7 @@ def test_convolution_chunks_change_nothing(shared, file, monkeypatch):
     hubert = load_hubert(shared / "golden" / file)
     wav = noise(7.3) * torch.linspace(0.1, 3, int(16000 * 7.3))  # grows: no chunk has the whole's statistics
     whole, chunked = whole_and_chunked(hubert, wav, 2, monkeypatch, CONV_SECONDS=1)
-    torch.testing.assert_close(chunked, whole, atol=2e-5, rtol=0)
+    torch.testing.assert_close(chunked, whole, atol=2e-5, rtol=1e-5)  # rounding, which processors do differently
 
 
 @pytest.mark.parametrize("layer", (1, 3))

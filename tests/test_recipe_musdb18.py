@@ -18,8 +18,9 @@ from accompgen.data.sources import read_sources
 
 
 def load(root, name):
-    """A script of the recipe as a module; scripts import their neighbours by name."""
-    path = root / "recipes" / "musdb18" / "local" / f"{name}.py"
+    """A script of the recipe, or of tools/, as a module; scripts import their neighbours by name."""
+    folder = root / "tools" if name == "separate" else root / "recipes" / "musdb18" / "local"
+    path = folder / f"{name}.py"
     if str(path.parent) not in sys.path:
         sys.path.append(str(path.parent))
     spec = importlib.util.spec_from_file_location(name, path)

@@ -2,7 +2,7 @@
 
 python tools/train_separator.py MANIFEST -o separator.safetensors [--minutes 12] [--seed 0]
 
-A spectrogram HDemucs of 1.1 M values (one channel, 24 kHz) learns the voice in mixtures of the training songs: voice and band
+A spectrogram HDemucs of one channel at 24 kHz learns the voice in mixtures of the training songs: voice and band
 of any two songs, each up to 6 dB louder or softer. It ends after `--minutes` of training and prints how much nearer the voice
 is than the mixture, on validation songs. Good for these songs and for no others.
 """
@@ -24,10 +24,10 @@ from accompgen.data.songs import ManifestError, read_manifest
 RATE = 24000
 SOURCES = ["accompaniment", "vocals"]
 SIZES = dict(
-    audio_channels=1, channels=24, growth=1.5, nfft=1024, hybrid=False, depth=5, dconv_mode=0, norm_starts=9, samplerate=RATE,
+    audio_channels=1, channels=16, growth=1.5, nfft=1024, hybrid=False, depth=4, dconv_mode=0, norm_starts=9, samplerate=RATE,
     segment=10,
 )  # fmt: skip
-CROP_SECONDS, BATCH, LEARNING_RATE, CLIP_NORM = 4.0, 4, 2e-3, 1.0
+CROP_SECONDS, BATCH, LEARNING_RATE, CLIP_NORM = 4.0, 4, 5e-3, 1.0
 GAIN_DECIBEL = 6.0
 STEPS_PER_PAIR = 4  # batches made of the same songs, each with other crops
 
