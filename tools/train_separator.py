@@ -10,7 +10,6 @@ is than the mixture, on validation songs. Good for these songs and for no others
 import argparse
 import json
 import math
-import os
 import sys
 import time
 from pathlib import Path
@@ -20,8 +19,8 @@ import torch
 
 from accompgen import audio
 from accompgen.data.songs import ManifestError, read_manifest
+from accompgen.training.codec_figures import RATE, read_mono, si_sdr
 
-RATE = 24000
 SOURCES = ["accompaniment", "vocals"]
 SIZES = dict(
     audio_channels=1, channels=16, growth=1.5, nfft=1024, hybrid=False, depth=4, dconv_mode=0, norm_starts=9, samplerate=RATE,
@@ -66,7 +65,10 @@ def train(model, songs, minutes: float, seed: int) -> None:
     began, step, shown = time.monotonic(), 0, math.nan
     while (share := (time.monotonic() - began) / (60 * minutes)) < 1:
         if step % STEPS_PER_PAIR == 0:
-            waves = [(mono(songs[a].vocal), mono(songs[b].accompaniment)) for a, b in rng.integers(len(songs), size=(BATCH, 2))]
+            waves = [
+                (read_mono(songs[a].vocal), read_mono(songs[b].accompaniment))
+                for a, b in rng.integers(len(songs), size=(BATCH, 2))
+            ]
         voice, band = (torch.from_numpy(np.stack(parts)) for parts in zip(*(crop(*pair, rng) for pair in waves)))  # [B, T]
         mixture = voice + band
         scale = mixture.std(1, keepdim=True) + 1e-8
@@ -86,12 +88,6 @@ def train(model, songs, minutes: float, seed: int) -> None:
             raise ValueError(f"the loss at step {step} is not finite; start again with another --seed")
 
 
-def mono(path) -> np.ndarray:
-    """A file [T] at RATE."""
-    wav, rate = audio.read(path)
-    return audio.resample(audio.to_mono(wav), rate, RATE)
-
-
 def crop(voice, band, rng) -> list[np.ndarray]:
     """A place of its own of each, at a level of its own."""
     length, parts = round(CROP_SECONDS * RATE), []
@@ -105,15 +101,9 @@ def gain(model, song) -> float:
     """SI-SDR of the separated voice minus that of the mixture, in decibel."""
     from accompgen.data.separate import Separator
 
-    voice, band = mono(song.vocal), mono(song.accompaniment)
+    voice, band = read_mono(song.vocal), read_mono(song.accompaniment)
     found, _ = Separator(model).split((voice + band)[None], RATE)
-    return si_sdr(found[0], voice) - si_sdr(voice + band, voice)
-
-
-def si_sdr(guess, true) -> float:
-    """Scale-invariant signal-to-distortion ratio in decibel. Source: Le Roux et al., arXiv 1811.02508, equation 1."""
-    part = np.dot(guess, true) / np.dot(true, true) * true
-    return float(10 * np.log10(np.sum(part**2) / np.sum((guess - part) ** 2)))
+    return si_sdr(voice, found[0]) - si_sdr(voice, voice + band)
 
 
 def write(model, path: Path) -> None:
@@ -122,7 +112,7 @@ def write(model, path: Path) -> None:
 
     state = {name: tensor.detach().contiguous() for name, tensor in model.state_dict().items()}
     about = {"klass": "demucs.hdemucs.HDemucs", "args": json.dumps([SOURCES]), "kwargs": json.dumps(SIZES)}
-    os.makedirs(path.parent, exist_ok=True)
+    audio.make_folder(path.parent)
     audio.write_bytes(path, save(state, metadata=about))
 
 

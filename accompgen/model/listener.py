@@ -16,6 +16,12 @@ from accompgen.model.transformer import RMSNorm, Transformer
 EMBEDDING_STD = 0.02  # of embeddings and heads at the start
 
 
+def frame_sums(embedded: list, codebooks: list):
+    """Embeddings of interleaved streams, each [B, T * Q, D], their Qs -> summed at each frame [B, T, D], T of the shortest."""
+    frames = min(x.shape[1] // q for x, q in zip(embedded, codebooks))
+    return sum(x.unflatten(1, (-1, q)).sum(2)[:, :frames] for x, q in zip(embedded, codebooks))
+
+
 class Listener(nn.Module):
     """Context ids -> a vector and the target's logits for every frame of the context.
 
@@ -45,11 +51,8 @@ class Listener(nn.Module):
 
     def forward(self, rows: list):
         """Rows of the embedding table of each context stream [B, T * Q], interleaved -> [B, T, D'], T of the shortest one."""
-        frames = min(ids.shape[1] // codebooks for ids, codebooks in zip(rows, self.codebooks))
-        x = sum(
-            self.embedding(ids).unflatten(1, (-1, codebooks)).sum(2)[:, :frames] for ids, codebooks in zip(rows, self.codebooks)
-        )
-        x = x * self.loudness
+        x = frame_sums([self.embedding(ids) for ids in rows], self.codebooks) * self.loudness
+        frames = x.shape[1]
         filled = nn.functional.pad(x, (0, 0, 0, -frames % self.frames_a_pool))  # the last pool ends in silence
         pooled = self.pool(filled.unflatten(1, (-1, self.frames_a_pool)).flatten(2)).to(x.dtype)  # [B, ceil(T / P), D']
         positions = self.ticks * torch.arange(pooled.shape[1], device=x.device)

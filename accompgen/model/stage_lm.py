@@ -18,7 +18,7 @@ from torch import nn
 from accompgen.config import ConfigError, StageConfig
 from accompgen.layout import BOS, NULL, Layout, Places, join, sounding
 from accompgen.model.attention import Cache, Linear
-from accompgen.model.listener import EMBEDDING_STD, Listener
+from accompgen.model.listener import EMBEDDING_STD, Listener, frame_sums
 from accompgen.model.transformer import Transformer
 from accompgen.stages import streams
 
@@ -175,11 +175,7 @@ class StageLM(nn.Module):
 
     def _frames(self, parts):
         """Embeddings of the context's frames [B, T, D], summed over streams and codebooks, T of the shortest stream."""
-        frames = min(len(at) // stream.codebooks for stream, (_, at) in zip(self.layout.context, parts))
-        return sum(
-            self._embed(rows, at).unflatten(1, (-1, stream.codebooks)).sum(2)[:, :frames]
-            for stream, (rows, at) in zip(self.layout.context, parts)
-        )
+        return frame_sums([self._embed(*part) for part in parts], [stream.codebooks for stream in self.layout.context])
 
     def _positions(self, places: Places):
         """Positions of the relative bias [N]: ticks, or indices of the sequence."""

@@ -200,8 +200,8 @@ def _utilisation(engine, config, held_out, tokens):
     """Model FLOP utilisation at one target token a second, all ranks together."""
     if engine.global_rank:
         return 0.0  # rank 0 tells it
-    listen = "alone" if config.encoder_learns == "alone" else bool(config.listening_weight)
-    per_token = window_flops(engine.module, held_out.contexts["true"], held_out.target, listen) / held_out.target[0].numel()
+    flops = window_flops(engine.module, held_out.contexts["true"], held_out.target, _listen(config))
+    per_token = flops / held_out.target[0].numel()
     peak = config.peak_tflops * 1e12 or measured_peak(engine.device, config.dtype)
     return per_token / engine.world_size / peak
 
@@ -236,21 +236,24 @@ def _share_out(model, encoder_learns):
         model.listener.requires_grad_(True)
 
 
+def _listen(config):
+    """What StageLM.forward is asked to give of the context encoder's own logits in a training step."""
+    return "alone" if config.encoder_learns == "alone" else bool(config.listening_weight)
+
+
 def _forward(engine, batch, config):
     """The stage's Loss on a batch, and the loss to follow: with what the context encoder alone says of the target."""
-    device, listening_weight = engine.device, config.listening_weight
+    device, listen = engine.device, _listen(config)
     context = {name: ids.to(device) for name, ids in batch.context.items()}
     target, history = batch.target.to(device), batch.history.to(device)
     masks = {"drop": batch.drop.to(device), "hide": batch.hide.to(device)}
-    if config.encoder_learns == "alone":
-        result = stage_loss(engine(context, target, drop=masks["drop"], listen="alone"), target)
-        return result, listening_weight * result.loss
-    if not listening_weight:
-        result = stage_loss(engine(context, target, history=history, **masks), target)  # logits [B, F, Q, V]
-        return result, result.loss
-    logits, heard = engine(context, target, history=history, **masks, listen=True)
-    result = stage_loss(logits, target)
-    return result, result.loss + listening_weight * stage_loss(heard, target).loss
+    made = engine(context, target, history=history, **masks, listen=listen)  # logits [B, F, Q, V], or two of them
+    if listen is True:
+        logits, heard = made
+        result = stage_loss(logits, target)
+        return result, result.loss + config.listening_weight * stage_loss(heard, target).loss
+    result = stage_loss(made, target)
+    return result, config.listening_weight * result.loss if listen == "alone" else result.loss
 
 
 def _validate(engine, model, config, held_out):
