@@ -25,6 +25,7 @@ class StageConfig:
     width: int = 512  # D
     layers: int = 12  # decoder blocks
     heads: int = 8  # H; each of width // heads
+    kv_heads: int = 0  # of the decoder's keys and values, each shared by H / kv_heads heads of queries; 0: H. A smaller cache
     context: str = "aligned"  # prefix: [context, target] in one causal sequence | aligned: encoded, summed at the same tick
     context_layers: int = 4  # blocks of the context encoder; only with context = aligned
     context_width: int = 0  # of a context encoder with embeddings and heads of its own (model/listener.py); 0: D, and shared
@@ -46,6 +47,8 @@ class StageConfig:
         _one_of("positions", self.positions, ("index", "time"))
         if self.heads < 1 or self.width % self.heads:
             raise ConfigError(f"width {self.width} must be a multiple of heads {self.heads}")
+        if self.kv_heads < 0 or self.kv_heads and self.heads % self.kv_heads:
+            raise ConfigError(f"kv_heads is {self.kv_heads}; expected 0 (as many as heads) or a divisor of heads {self.heads}")
         _in_range("width", self.width, 1, 10**6)
         _in_range("layers", self.layers, 1, 1000)
         _in_range("context_layers", self.context_layers, 0, 1000)

@@ -47,9 +47,9 @@ def test_bias_equals_a_double_loop_over_positions_and_streams():
     assert not torch.allclose(found, found.transpose(1, 2))  # pairs are ordered, and so is time
 
 
-def attention(width=12, heads=3, head_width=4):
+def attention(width=12, heads=3, head_width=4, kv_heads=3):
     torch.manual_seed(1)
-    layer = Attention(width, heads, head_width, causal=True).eval()
+    layer = Attention(width, heads, kv_heads, head_width, causal=True).eval()
     for parameter in layer.parameters():
         torch.nn.init.normal_(parameter)
     return layer
@@ -71,6 +71,18 @@ def test_attention_equals_its_formula_position_by_position():
                     logits.append(q @ k / 2 + bias[head, i, j])  # d = 4: sqrt(d) = 2
                 heads.append(torch.stack(logits).softmax(0) @ value[row, : i + 1, head])
             torch.testing.assert_close(found[row, i], layer.out(torch.cat(heads)), rtol=1e-4, atol=1e-4)
+
+
+def test_grouped_queries_share_the_keys_and_values_of_their_group():
+    grouped, plain, x = attention(heads=6, kv_heads=2), attention(heads=6, kv_heads=6), torch.randn(2, 5, 12)
+    q, k, v = grouped.qkv.weight.data.unflatten(0, (-1, 4)).split((6, 2, 2))  # [heads, d, D]
+    gains = grouped.gain.data.split((6, 2))
+    k, v, gain = (rows[[0, 0, 0, 1, 1, 1]] for rows in (k, v, gains[1]))  # the first three heads of queries ask the first
+    plain.qkv.weight.data = torch.cat([q, k, v]).flatten(0, 1)
+    plain.gain.data = torch.stack([gains[0], gain])[:, None]
+    plain.out.weight.data = grouped.out.weight.data
+    bias = torch.randn(6, 5, 5).masked_fill(torch.ones(5, 5).triu(1).bool(), -math.inf)
+    torch.testing.assert_close(grouped(x, bias), plain(x, bias), rtol=1e-5, atol=1e-5)
 
 
 def test_logits_do_not_grow_with_the_projections():

@@ -19,11 +19,13 @@ from accompgen.model.stage_lm import StageLM
 FRAMES = 6
 every_context = pytest.mark.parametrize("context", ["prefix", "aligned"])
 every_pattern = pytest.mark.parametrize("pattern", ["interleave", "delay"])
+plain_and_grouped = pytest.mark.parametrize("kv_heads", [0, 2], ids=["plain", "grouped"])
 
 
-def build(context="aligned", stage="coarse", positions="index", pattern="interleave"):
+def build(context="aligned", stage="coarse", positions="index", pattern="interleave", kv_heads=0):
     torch.manual_seed(0)
-    sizes = dict(width=16, layers=2, heads=2, context_layers=1, relative_buckets=8, relative_max_distance=20)
+    sizes = dict(width=16, layers=2, heads=4, context_layers=1, relative_buckets=8, relative_max_distance=20)
+    sizes |= dict(kv_heads=kv_heads)
     vocabularies = dict(semantic_vocab=11, bins=13, coarse_codebooks=3, fine_codebooks=2)
     config = StageConfig(stage, context=context, positions=positions, pattern=pattern, **sizes, **vocabularies)
     model = StageLM(config).eval()
@@ -69,9 +71,10 @@ def slowly(model, context, row, sampling, generator, prompt):
 @every_pattern
 @pytest.mark.parametrize("guidance", [1.0, 3.0])
 @pytest.mark.parametrize("given", [0, 2])
-def test_equals_plain_sampling_of_single_rows(context, pattern, guidance, given):
+@plain_and_grouped
+def test_equals_plain_sampling_of_single_rows(context, pattern, guidance, given, kv_heads):
     """Guidance 1 is plain sampling; under guidance the batch of two is two passes."""
-    model, sampling = build(context, pattern=pattern), Sampling(guidance=guidance, top_k=8)
+    model, sampling = build(context, pattern=pattern, kv_heads=kv_heads), Sampling(guidance=guidance, top_k=8)
     prompt = torch.randint(13, (3, 3, given), generator=torch.Generator().manual_seed(2))
     codes = decode(model, vocals(), FRAMES, sampling, seeds(5, 6, 7), prompt)
     assert codes.shape == (3, 3, FRAMES) and torch.equal(codes[..., :given], prompt)
@@ -182,8 +185,9 @@ def first_logits(model, prompt):
 @pytest.mark.skipif(not can_pack("cpu"), reason="this processor or this torch cannot unpack float16 for FBGEMM")
 @every_pattern
 @pytest.mark.parametrize("sampling", [Sampling(), Sampling(temperature=0)], ids=["sampled", "greedy"])
-def test_packed_it_decodes_the_codes_of_the_plain_path_with_the_same_rounded_weights(pattern, sampling):
-    model = build(pattern=pattern)
+@plain_and_grouped
+def test_packed_it_decodes_the_codes_of_the_plain_path_with_the_same_rounded_weights(pattern, sampling, kv_heads):
+    model = build(pattern=pattern, kv_heads=kv_heads)
     packed = prepare_for_decoding(model, torch.float16)
     for layer in model.decoder.modules():
         if isinstance(layer, Linear):
@@ -197,9 +201,11 @@ def test_packed_it_decodes_the_codes_of_the_plain_path_with_the_same_rounded_wei
 @pytest.mark.parametrize("guidance", [1.0, 3.0])
 @pytest.mark.parametrize("given", [0, 2])
 @pytest.mark.parametrize("positions", ["index", "time"])
-def test_steps_of_one_shape_give_the_same_codes(monkeypatch, context, pattern, guidance, given, positions):
+@plain_and_grouped
+def test_steps_of_one_shape_give_the_same_codes(monkeypatch, context, pattern, guidance, given, positions, kv_heads):
     """What a CUDA graph would hold, done step by step."""
-    model, sampling = build(context, positions=positions, pattern=pattern), Sampling(guidance=guidance, top_k=8)
+    model = build(context, positions=positions, pattern=pattern, kv_heads=kv_heads)
+    sampling = Sampling(guidance=guidance, top_k=8)
     prompt = torch.randint(13, (3, 3, given), generator=torch.Generator().manual_seed(2))
     sampling = dataclasses.replace(sampling, listening=1.0 if context == "aligned" else 0.0)
     plain, seen = decode(model, vocals(), FRAMES, sampling, seeds(5, 6, 7), prompt), []

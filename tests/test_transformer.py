@@ -11,16 +11,22 @@ from accompgen.model.attention import Cache
 from accompgen.model.transformer import GEGLU, RMSNorm, Transformer
 
 
-def from_xtransformers(theirs, layers, head_width):
-    """The key map. They store norm gains as an offset from 1, and scale unit vectors where we scale vectors of rms 1."""
-    ours = {"norm.gain": theirs["final_norm.g"] + 1, "relative_bias.table": theirs["rel_pos.relative_attention_bias.weight"]}
+def from_xtransformers(theirs, layers, head_width, kv_heads):
+    """The key map. They store norm gains as an offset from 1, and scale unit vectors where we scale vectors of rms 1. Their
+    heads h, h + H', ... share a head of keys, ours are neighbours."""
+    table = theirs["rel_pos.relative_attention_bias.weight"]
+    order = torch.arange(table.shape[1]).unflatten(0, (-1, kv_heads)).T.flatten()
+    ours = {"norm.gain": theirs["final_norm.g"] + 1, "relative_bias.table": table[:, order]}
     for layer in range(layers):
         block, attend, feed = f"blocks.{layer}", f"layers.{2 * layer}", f"layers.{2 * layer + 1}"
         ours[f"{block}.attention_norm.gain"] = theirs[f"{attend}.0.0.g"] + 1
-        ours[f"{block}.attention.qkv.weight"] = torch.cat([theirs[f"{attend}.1.to_{name}.weight"] for name in "qkv"])
-        scales = [theirs[f"{attend}.1.qk_norm_{name}_scale"] for name in "qk"]
-        ours[f"{block}.attention.gain"] = torch.stack(scales)[:, None] / head_width**0.5
-        ours[f"{block}.attention.out.weight"] = theirs[f"{attend}.1.to_out.weight"]
+        q, k, v = (theirs[f"{attend}.1.to_{name}.weight"] for name in "qkv")
+        ours[f"{block}.attention.qkv.weight"] = torch.cat([q.unflatten(0, (-1, head_width))[order].flatten(0, 1), k, v])
+        scales = [theirs[f"{attend}.1.qk_norm_q_scale"][order], theirs[f"{attend}.1.qk_norm_k_scale"]]
+        alike = scales[0].shape == scales[1].shape
+        ours[f"{block}.attention.gain"] = (torch.stack(scales)[:, None] if alike else torch.cat(scales)) / head_width**0.5
+        out = theirs[f"{attend}.1.to_out.weight"]
+        ours[f"{block}.attention.out.weight"] = out.unflatten(1, (-1, head_width))[:, order].flatten(1)
         ours[f"{block}.feed_forward_norm.gain"] = theirs[f"{feed}.0.0.g"] + 1
         for name, index in (("expand", "0.proj"), ("contract", "2")):
             for kind in ("weight", "bias"):
@@ -28,9 +34,9 @@ def from_xtransformers(theirs, layers, head_width):
     return ours
 
 
-def decoder(theirs, head_width, layers=2):
-    model = Transformer(width=32, layers=layers, heads=4, causal=True, head_width=head_width).eval()
-    model.to(theirs["final_norm.g"].dtype).load_state_dict(from_xtransformers(theirs, layers, head_width))
+def decoder(theirs, head_width, layers=2, kv_heads=4):
+    model = Transformer(width=32, layers=layers, heads=4, kv_heads=kv_heads, causal=True, head_width=head_width).eval()
+    model.to(theirs["final_norm.g"].dtype).load_state_dict(from_xtransformers(theirs, layers, head_width, kv_heads))
     return model
 
 
@@ -53,17 +59,18 @@ def test_equals_the_stored_outputs_of_xtransformers(shared, name, head_width):
         close(double(x.double(), double.bias(positions)), torch.tensor(golden["y_float64"]), 1e-10)
 
 
-def test_equals_the_installed_xtransformers():
+@pytest.mark.parametrize("kv_heads", [4, 2, 1])
+def test_equals_the_installed_xtransformers(kv_heads):
     reason = "x-transformers is not installed (extra `reference`)"
     xtransformers = pytest.importorskip("x_transformers", reason=reason)
     torch.manual_seed(3)
     peer = xtransformers.Decoder(
-        dim=32, depth=3, heads=4, attn_dim_head=8, attn_qk_norm=True, attn_qk_norm_dim_scale=True,
+        dim=32, depth=3, heads=4, attn_kv_heads=kv_heads, attn_dim_head=8, attn_qk_norm=True, attn_qk_norm_dim_scale=True,
         use_rmsnorm=True, ff_glu=True, rel_pos_bias=True,
     ).eval()  # fmt: skip
     for parameter in peer.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
-    model, x = decoder(peer.state_dict(), head_width=8, layers=3), torch.randn(2, 200, 32)
+    model, x = decoder(peer.state_dict(), head_width=8, layers=3, kv_heads=kv_heads), torch.randn(2, 200, 32)
     with torch.no_grad():
         close(model(x, model.bias(torch.arange(200))), peer(x), 2e-5)
 

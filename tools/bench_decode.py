@@ -21,6 +21,7 @@ from accompgen.stages import STAGES
 # Sizes of a stage with random weights, the positions in its cache and the steps that are timed on a CPU.
 SIZES = {
     "35 M": (dict(width=512, layers=8, heads=8, context_layers=1), 448, 24),
+    "35 M, grouped": (dict(width=512, layers=8, heads=8, kv_heads=2, context_layers=1), 448, 24),
     "250 M": (dict(width=1024, layers=15, heads=16, context_layers=1), 32, 8),
 }
 QUICK_SIZES = {"1 M": (dict(width=128, layers=5, heads=2, context_layers=1), 32, 8)}

@@ -1,8 +1,9 @@
 """Other people's decoding loops, as their users call them: x-transformers, Hugging Face's Llama and MusicGen's decoder.
 
-A peer has the width, layers, heads and vocabulary of the stage it stands beside. All have the same number of weights in their
-blocks, 16 D^2 a layer: x-transformers and Llama a gated feed-forward of inner width 4 D, MusicGen a plain one of 4 D and
-attention to a text. The rows are the two of guidance; MusicGen alone combines them, the others sample from both.
+A peer has the width, layers, heads and vocabulary of the stage it stands beside; x-transformers and Llama group their queries
+where it does, MusicGen cannot. All have the same number of weights in their blocks, 16 D^2 a layer without groups:
+x-transformers and Llama a gated feed-forward of inner width 4 D, MusicGen a plain one of 4 D and attention to a text. The rows
+are the two of guidance; MusicGen alone combines them, the others sample from both.
 """
 
 import copy
@@ -90,29 +91,30 @@ def peers(config: StageConfig, vocab: int, positions: int, device: str) -> list[
     makers = {"x-transformers": _xtransformers, "Llama": _llama, "MusicGen": _musicgen}
     built = []
     for name, make in makers.items():
-        network, generate, unread = make(config.width, config.layers, config.heads, vocab, positions, device)
+        kv_heads = config.heads if name == "MusicGen" else config.kv_heads or config.heads
+        network, generate, unread = make(config.width, config.layers, config.heads, kv_heads, vocab, positions, device)
         network.eval().requires_grad_(False).to(device)
         if device == "cpu":
             generate = _remembering(generate, Remembered(network, "forward"), network)
-        built.append(Peer(name, network, generate, unread, 2 * config.layers * config.width))
+        built.append(Peer(name, network, generate, unread, 2 * config.layers * config.width * kv_heads // config.heads))
     return built
 
 
-def xtransformers_decoder(width, layers, heads, vocab, positions):
+def xtransformers_decoder(width, layers, heads, kv_heads, vocab, positions):
     """x-transformers' language model of blocks like ours: QK-norm, T5 bias, GEGLU, RMSNorm."""
     try:
         from x_transformers import Decoder, TransformerWrapper
     except ImportError as error:
         raise ImportError("the peers need x-transformers: pip install 'accompgen[reference]'") from error
     blocks = Decoder(
-        dim=width, depth=layers, heads=heads, attn_dim_head=width // heads, attn_qk_norm=True, attn_qk_norm_dim_scale=True,
-        rel_pos_bias=True, ff_glu=True, use_rmsnorm=True,
+        dim=width, depth=layers, heads=heads, attn_kv_heads=kv_heads, attn_dim_head=width // heads, attn_qk_norm=True,
+        attn_qk_norm_dim_scale=True, rel_pos_bias=True, ff_glu=True, use_rmsnorm=True,
     )  # fmt: skip
     return TransformerWrapper(num_tokens=vocab, max_seq_len=positions, attn_layers=blocks, use_abs_pos_emb=False)
 
 
-def _xtransformers(width, layers, heads, vocab, positions, device):
-    network = xtransformers_decoder(width, layers, heads, vocab, positions)
+def _xtransformers(width, layers, heads, kv_heads, vocab, positions, device):
+    network = xtransformers_decoder(width, layers, heads, kv_heads, vocab, positions)
     from x_transformers import AutoregressiveWrapper
     from x_transformers.autoregressive_wrapper import top_k
 
@@ -128,10 +130,11 @@ def _xtransformers(width, layers, heads, vocab, positions, device):
     return network, generate, network.token_emb
 
 
-def _llama(width, layers, heads, vocab, positions, device):
+def _llama(width, layers, heads, kv_heads, vocab, positions, device):
     from transformers import LlamaConfig, LlamaForCausalLM
 
     sizes = dict(hidden_size=width, num_hidden_layers=layers, num_attention_heads=heads, intermediate_size=4 * width)
+    sizes |= dict(num_key_value_heads=kv_heads)
     ends = dict(bos_token_id=None, eos_token_id=None, pad_token_id=None)
     network = LlamaForCausalLM(LlamaConfig(vocab_size=vocab, max_position_embeddings=positions, **sizes, **ends))
 
@@ -142,7 +145,7 @@ def _llama(width, layers, heads, vocab, positions, device):
     return network, generate, network.model.embed_tokens
 
 
-def _musicgen(width, layers, heads, vocab, positions, device):
+def _musicgen(width, layers, heads, _, vocab, positions, device):
     from transformers import MusicgenDecoderConfig, MusicgenForCausalLM
 
     sizes = dict(hidden_size=width, num_hidden_layers=layers, num_attention_heads=heads, ffn_dim=4 * width, num_codebooks=4)

@@ -63,7 +63,9 @@ def _in_turn(size, batch, frames, compiled, dtype, device, options):
         other.compile()
         systems["accompgen, compiled"] = Step(Ours(other, context, target), flop(model, batch, frames), device, dtype)
     vocab, length = model.layout.target.vocab, model.layout.steps(frames)
-    peer = Peer(xtransformers_decoder(config.width, config.layers, config.heads, vocab, length), batch, length, vocab)
+    peer = Peer(
+        xtransformers_decoder(config.width, config.layers, config.heads, config.heads, vocab, length), batch, length, vocab
+    )
     work = stack_flop(config.width, config.layers, batch, length, causal=True) + 6 * batch * length * config.width * vocab
     systems["x-transformers"] = Step(peer, work, device, dtype)
     side = QUICK_PEAK_SIDE if options.quick else CUDA_PEAK_SIDE if device == "cuda" else PEAK_SIDE

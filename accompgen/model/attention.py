@@ -1,4 +1,4 @@
-"""Causal or bidirectional attention with QK-norm, a T5 relative bias and a key-value cache allocated once.
+"""Causal or bidirectional attention with QK-norm, a T5 relative bias, grouped queries and a key-value cache allocated once.
 
 Choices: queries and keys are RMS-normalised per head with a learned gain (logits stay bounded whatever the weights do); the
 bias is the only thing that knows of positions, one table for all layers of a stack; no biases in the projections. The formulas
@@ -61,24 +61,24 @@ class RelativeBias(nn.Module):
 
 
 class Cache:
-    """Keys and values of all layers for up to `length` positions, allocated once: two tensors [L, B, H, length, d]."""
+    """Keys and values of all layers for up to `length` positions, allocated once: two tensors [L, B, H', length, d]."""
 
     def __init__(self, layers: int, rows: int, heads: int, length: int, head_width: int, device=None, dtype=torch.float32):
         self.keys = torch.zeros(layers, rows, heads, length, head_width, device=device, dtype=dtype)
         self.values = torch.zeros_like(self.keys)
         self.filled = 0  # positions written in every layer
-        self.layers = list(zip(self.keys, self.values))  # views [B, H, length, d], made once
+        self.layers = list(zip(self.keys, self.values))  # views [B, H', length, d], made once
         self.gains: list = []  # of every layer, Attention.gain_of_directions(), made once
 
     def extend(self, layer: int, keys, values):
-        """Write `keys` and `values` [B, H, n, d] behind the filled positions; return all keys and values so far."""
+        """Write `keys` and `values` [B, H', n, d] behind the filled positions; return all keys and values so far."""
         end = self.filled + keys.shape[2]
         self.keys[layer, :, :, self.filled : end] = keys
         self.values[layer, :, :, self.filled : end] = values
         return self.keys[layer, :, :, :end], self.values[layer, :, :, :end]
 
     def extend_by_one(self, layer: int, key, value):
-        """As `extend` for one position [B, H, d], with as few calls as that can be done in."""
+        """As `extend` for one position [B, H', d], with as few calls as that can be done in."""
         keys, values = self.layers[layer]
         keys.select(2, self.filled).copy_(key)
         values.select(2, self.filled).copy_(value)
@@ -97,45 +97,53 @@ class Attention(nn.Module):
 
     Args:
         width: D.
-        heads: H.
+        heads: H, of queries.
+        kv_heads: H', of keys and values: each answers H / H' neighbouring heads of queries (grouped-query attention, Ainslie et
+            al. 2023, arXiv 2305.13245).
         head_width: d of each head; H * d need not be D.
         causal: whether the bias forbids every later position, so that the work on those can be saved.
     """
 
-    def __init__(self, width: int, heads: int, head_width: int, causal: bool):
+    def __init__(self, width: int, heads: int, kv_heads: int, head_width: int, causal: bool):
         super().__init__()
-        self.heads, self.head_width, self.causal = heads, head_width, causal
-        self.qkv = Linear(width, 3 * heads * head_width, bias=False)
+        self.heads, self.kv_heads, self.head_width, self.causal = heads, kv_heads, head_width, causal
+        self.qkv = Linear(width, (heads + 2 * kv_heads) * head_width, bias=False)
         self.out = Linear(heads * head_width, width, bias=False)
-        self.gain = nn.Parameter(torch.ones(2, 1, heads, 1, head_width))  # of queries and of keys
+        both = (2, 1, heads, 1) if kv_heads == heads else (heads + kv_heads, 1)
+        self.gain = nn.Parameter(torch.ones(*both, head_width))  # of queries, then of keys
 
     def forward(self, x, bias, cache: Cache | None = None, layer: int = 0):
         """x [B, N, D], bias [H, N, M] with -inf where a query may not look -> [B, N, D]; M = N, or filled + N with a cache.
 
         The bias of a whole sequence may be a flex.FlexBias instead.
         """
-        qkv = self.qkv(x).unflatten(-1, (3, self.heads, self.head_width)).permute(2, 0, 3, 1, 4)  # [3, B, H, N, d]
-        q, k = F.rms_norm(qkv[:2], (self.head_width,), eps=TINY) * self.gain
-        v = qkv[2]
+        qkv = self.qkv(x).unflatten(-1, (-1, self.head_width)).transpose(1, 2)  # [B, H + 2 H', N, d]
+        qk, v = qkv.split((self.heads + self.kv_heads, self.kv_heads), dim=1)
+        qk = F.rms_norm(qk, (self.head_width,), eps=TINY) * self.gain.flatten(0, -3)
+        q, k = qk.split((self.heads, self.kv_heads), dim=1)
         if cache is not None:
             k, v = cache.extend(layer, k, v)
         q, k = q.to(v.dtype), k.to(v.dtype)
+        if self.kv_heads < self.heads:
+            k, v = (grid.repeat_interleave(self.heads // self.kv_heads, dim=1) for grid in (k, v))
         y = self._attend(q, k, v, bias.to(v.dtype)[None]) if isinstance(bias, torch.Tensor) else bias.attend(q, k, v)
         return self.out(y.transpose(1, 2).flatten(2))  # [B, N, H * d] -> [B, N, D]
 
     def step(self, x, bias, cache: Cache, layer: int):
-        """`forward` for one position more: x [B, D] and bias [1, H, 1, filled + 1] -> [B, D]."""
-        qkv = self.qkv(x).float().view(len(x), 3, self.heads, self.head_width)  # [B, 3, H, d]
-        qk = qkv.narrow(1, 0, 2)
+        """`forward` for one position more: x [B, D] and the bias by groups [1, H', H / H', filled + 1] -> [B, D]."""
+        heads, kv_heads = self.heads, self.kv_heads
+        qkv = self.qkv(x).float().view(len(x), -1, self.head_width)  # [B, H + 2 H', d]
+        qk = qkv.narrow(1, 0, heads + kv_heads)
         length = torch.linalg.vector_norm(qk, dim=-1, keepdim=True).clamp_min_(TINY**0.5)
-        q, k = (qk / length).mul_(cache.gains[layer]).unbind(1)
-        keys, values = cache.extend_by_one(layer, k, qkv.select(1, 2))
-        y = F.scaled_dot_product_attention(q.unsqueeze(2), keys, values, attn_mask=bias)  # [B, H, 1, d]
-        return self.out(y.view(len(x), -1))
+        qk = (qk / length).mul_(cache.gains[layer])
+        keys, values = cache.extend_by_one(layer, qk.narrow(1, heads, kv_heads), qkv.narrow(1, heads + kv_heads, kv_heads))
+        q = qk.narrow(1, 0, heads).unflatten(1, (kv_heads, -1))  # queries of a group: rows that read the same keys once
+        y = F.scaled_dot_product_attention(q, keys, values, attn_mask=bias)  # [B, H', H / H', d]
+        return self.out(y.reshape(len(x), -1))
 
     def gain_of_directions(self):
-        """What turns unit vectors of queries and keys into normalised ones [2, H, d]: their rms is 1, their length sqrt(d)."""
-        return self.gain[:, 0, :, 0] * self.head_width**0.5
+        """What makes unit vectors of queries and keys normalised ones [H + H', d]: their rms is 1, their length sqrt(d)."""
+        return self.gain.flatten(0, -2) * self.head_width**0.5
 
     def _attend(self, q, k, v, bias):
         n, earlier = q.shape[2], k.shape[2] - q.shape[2]

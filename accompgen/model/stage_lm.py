@@ -63,7 +63,9 @@ class StageLM(nn.Module):
         # In a prefix the order of the sequence is not the order in time: keys may lie ahead, and streams tell who they are.
         mixed = time and not aligned
         pairs = len(layout.streams) if mixed else 0
-        self.decoder = Transformer(layers=config.layers, causal=True, signed=mixed, streams=pairs, **size)
+        self.decoder = Transformer(
+            layers=config.layers, kv_heads=config.kv_heads, causal=True, signed=mixed, streams=pairs, **size
+        )
         # Embeddings enter the residual stream sqrt(D) times as large as they are stored. At 0.02 the biases of the first blocks
         # outgrow them within a hundred steps of Adam, and all positions look alike; the encoder said the same in every frame.
         self.loudness = config.width**0.5
@@ -223,7 +225,7 @@ class StageLM(nn.Module):
         history = self.layout.history(grid)[:, : self.layout.steps_before(given) + 1]  # [B, n, W]
         x, places, heard, _ = self._inputs(context, history, frames, drop)
         length, block = x.shape[1], self.decoder
-        cache = Cache(len(block.blocks), len(x), block.heads, len(places), block.head_width, x.device)
+        cache = Cache(len(block.blocks), len(x), block.kv_heads, len(places), block.head_width, x.device)
         bias = block.bias(self._positions(places), places.stream, 0, length)
         x = block(x, bias, cache)[:, -1]
         slots = self.layout.slots_of(frames, x.device)  # [N, W]

@@ -35,10 +35,10 @@ class GEGLU(nn.Module):
 class Block(nn.Module):
     """x + attention(norm(x)), then x + feed_forward(norm(x))."""
 
-    def __init__(self, width: int, heads: int, head_width: int, causal: bool, dropout: float = 0.0):
+    def __init__(self, width: int, heads: int, kv_heads: int, head_width: int, causal: bool, dropout: float = 0.0):
         super().__init__()
         self.attention_norm = RMSNorm(width)
-        self.attention = Attention(width, heads, head_width, causal)
+        self.attention = Attention(width, heads, kv_heads, head_width, causal)
         self.feed_forward_norm = RMSNorm(width)
         self.feed_forward = GEGLU(width)
         self.dropout = nn.Dropout(dropout)
@@ -60,6 +60,7 @@ class Transformer(nn.Module):
         width, layers, heads: D, L, H.
         causal: whether a position sees itself and earlier ones of the sequence only.
         buckets, max_distance, signed, streams: see attention.RelativeBias.
+        kv_heads: H', see attention.Attention; H unless given.
         head_width: of each head; D / H unless given.
         dropout: of each branch, in training.
     """
@@ -75,15 +76,16 @@ class Transformer(nn.Module):
         max_distance: int = 128,
         signed: bool = False,
         streams: int = 0,
+        kv_heads: int | None = None,
         head_width: int | None = None,
         dropout: float = 0.0,
     ):
         super().__init__()
         self.causal, self.heads = causal, heads
         self.flex = False  # whether the bias of a whole sequence is left to FlexAttention; training/engine.py says so
-        self.head_width = head_width or width // heads
+        self.kv_heads, self.head_width = kv_heads or heads, head_width or width // heads
         self.relative_bias = RelativeBias(heads, self.head_width**0.5, buckets, max_distance, signed, streams)
-        self.blocks = nn.ModuleList(Block(width, heads, self.head_width, causal, dropout) for _ in range(layers))
+        self.blocks = nn.ModuleList(Block(width, heads, self.kv_heads, self.head_width, causal, dropout) for _ in range(layers))
         self.norm = RMSNorm(width)
         self.initialise()
 
@@ -129,6 +131,8 @@ class Transformer(nn.Module):
 
     def step(self, x, bias, cache: Cache):
         """`forward` for one position more: x [B, D] and its bias [1, H, 1, filled + 1] -> [B, D]."""
+        if self.kv_heads < self.heads:
+            bias = bias.unflatten(1, (self.kv_heads, -1)).squeeze(3)  # [1, H', H / H', filled + 1]
         for layer, block in enumerate(self.blocks):
             x = block.step(x, bias, cache, layer)
         cache.filled += 1
