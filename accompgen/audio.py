@@ -46,6 +46,19 @@ def read(path) -> tuple[np.ndarray, int]:
     return wav, rate
 
 
+def seconds(path) -> float:
+    """How long a sound file says it is. Raises AudioError for one that cannot be opened."""
+    import soundfile
+
+    path = Path(path)
+    _check_readable(path)
+    try:
+        info = soundfile.info(path)
+    except soundfile.SoundFileError as error:
+        raise AudioError(f"{path}: not sound, or damaged; give a wav, flac, ogg or mp3 file, or convert it to one") from error
+    return info.frames / info.samplerate
+
+
 def decode(data: bytes) -> np.ndarray:
     """The samples [C, T] of a whole audio file in memory, the reverse of `encode`."""
     return _decode(io.BytesIO(data), "sound")[0]

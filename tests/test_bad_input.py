@@ -64,7 +64,7 @@ FILES = {
 
 @pytest.mark.parametrize("kind", FILES)
 def test_a_bad_file_is_named_and_the_next_one_is_done(kind, model, tiny_checkpoint, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(pipeline, "load", lambda *_: model)
+    monkeypatch.setattr(pipeline, "load", lambda *_, **__: model)
     make, message = FILES[kind]
     bad, good = tmp_path / "bad.wav", tmp_path / "good.wav"
     make(bad)

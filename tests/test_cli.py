@@ -28,7 +28,7 @@ def model(tiny_checkpoint):
 @pytest.fixture
 def generate(model, tiny_checkpoint, monkeypatch):
     """`accompgen generate` with the tiny checkpoint, loaded once for all tests."""
-    monkeypatch.setattr(pipeline, "load", lambda *_: model)
+    monkeypatch.setattr(pipeline, "load", lambda *_, **__: model)
     return lambda *arguments: main(["generate", "--checkpoint", str(tiny_checkpoint), *map(str, arguments)])
 
 

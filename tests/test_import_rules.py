@@ -22,15 +22,18 @@ MAY_IMPORT = {
     "audio": (),
     "device": ("config",),
     "layout": ("stages",),
+    "worker": (),
     "checkpoint": ("config",),
     "tokens": ("config", "audio", "checkpoint"),
     "model": ("config", "stages", "layout"),  # integers, never tokens
     "generation": ("model", "layout", "stages", "config"),
+    "generation.load": ("checkpoint", "model", "stages", "config"),
+    "generation.beside": ("checkpoint", "stages", "worker"),  # a second process, which loads stages of its own
     "generation.song": ("audio",),  # the finished song and its files, divided from pipeline.py
     "generation.many": ("audio",),  # songs into a folder, as song.py
     "generation.stream": ("audio", "stages"),  # pipeline.py in pieces
     "generation.pipeline": ("model", "layout", "stages", "config", "tokens", "audio", "checkpoint", "device"),
-    "data": ("audio", "tokens", "layout", "stages", "config", "device"),
+    "data": ("audio", "tokens", "layout", "stages", "config", "device", "worker"),
     "data.tokenize": ("audio", "tokens", "layout", "stages", "config", "device", "checkpoint"),  # hashes of the tokenizers
     "data.synthetic": ("audio", "config"),
     "data.synthetic.make": ("audio", "config", "data.songs"),  # writes a manifest

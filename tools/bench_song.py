@@ -1,6 +1,7 @@
 """Songs from end to end: seconds to make a second of sound, where they go, peak memory, and how both grow with the length.
 
 Every length is made by a process of its own, so that its peak memory is its own: this file run with the arguments as JSON.
+Long songs have two (generation/beside.py); the seconds of a step are then those in which the first one did it or waited for it.
 """
 
 import json
@@ -13,7 +14,7 @@ from pathlib import Path
 from bench_report import NOT_MEASURED, ROOT, BenchError, Figure, Options, is_there, progress, short, table
 
 VOCAL = ROOT / "recipes" / "synthetic" / "sample" / "vocal.flac"  # repeated to the length wanted
-LENGTHS = {10.0: 3, 30.0: 2, 240.0: 1}  # seconds -> times that the song is made
+LENGTHS = {10.0: 3, 30.0: 2, 60.0: 1, 240.0: 1}  # seconds -> times that the song is made
 QUICK_LENGTHS = {1.2: 2, 2.4: 1}
 STEPS = {"HuBERT": ("vocal_units",), "semantic": ("semantic",), "coarse": ("coarse",), "fine": ("fine",)}
 STEPS |= {"codec": ("codec",), "audio": ("read", "mix")}  # the steps of a song's report
@@ -51,7 +52,7 @@ def _row(made):
     steps = {name: Figure(tuple(sum(song[part] for part in parts) for song in songs)) for name, parts in STEPS.items()}
     total = Figure(tuple(song["total"] for song in songs))
     row = dict(length_seconds=length, real_time_factor=total.times(1 / length), seconds=steps | {"total": total})
-    return row | {name: made[name] for name in ("peak_mb", "loaded_mb", "load_seconds", "gpu_peak_mb")}
+    return row | {name: made[name] for name in ("peak_mb", "loaded_mb", "load_seconds", "gpu_peak_mb", "processes")}
 
 
 def _growth(shorter, longer):
@@ -67,13 +68,14 @@ def text(measured: dict) -> str:
     lines = []
     for row in measured["rows"]:
         if row["real_time_factor"] == NOT_MEASURED:
-            lines.append([row["device"], "–", NOT_MEASURED, *["–"] * (len(STEPS) + 3)])
+            lines.append([row["device"], "–", "–", NOT_MEASURED, *["–"] * (len(STEPS) + 3)])
             continue
         steps = [short(row["seconds"][name].median) for name in STEPS]
         memory = f"{row['peak_mb']:.0f}" + (f" + {row['gpu_peak_mb']:.0f} GPU" if row["gpu_peak_mb"] else "")
-        known = [row["device"], f"{row['length_seconds']:g} s", row["real_time_factor"]]
+        known = [row["device"], f"{row['length_seconds']:g} s", row["processes"], row["real_time_factor"]]
         lines.append([*known, *steps, row["seconds"]["total"], short(row["load_seconds"]), memory])
-    columns = ["device", "length", "real-time factor", *(f"{name}, s" for name in STEPS), "total, s", "load, s", "peak MB"]
+    columns = ["device", "length", "processes", "real-time factor", *(f"{name}, s" for name in STEPS)]
+    columns += ["total, s", "load, s", "peak MB"]
     grown = [
         f"{grow['device']}, from {grow['from_seconds']:g} to {grow['to_seconds']:g} s: every further second of sound takes "
         f"{short(grow['seconds_per_second'])} s, every further minute {short(grow['mb_per_minute'])} MB."
@@ -90,18 +92,20 @@ def main(asked: dict) -> dict:
     if asked["threads"]:
         torch.set_num_threads(asked["threads"])
     from accompgen import audio
-    from accompgen.generation.pipeline import load
+    from accompgen.generation.pipeline import LONG_SECONDS, load
 
     wav, rate = audio.read(VOCAL)
     samples = round(asked["seconds"] * rate)
     started = time.perf_counter()
-    model = load(asked["checkpoint"], asked["device"])
+    long = asked["seconds"] >= LONG_SECONDS
+    model = load(asked["checkpoint"], asked["device"], helper=long)  # as `accompgen generate` does
     found = dict(seconds=samples / rate, load_seconds=time.perf_counter() - started, loaded_mb=_peak_mb())
     model.accompany((wav[:, rate : 2 * rate], rate))  # libraries that are loaded when first used: see bench_start.py
     wav = np.tile(wav, -(-samples // wav.shape[1]))[:, :samples]
     found["songs"] = [model.accompany((wav, rate), seed=asked["seed"]).timings for _ in range(asked["repeats"])]
     gpu = torch.cuda.max_memory_allocated() / MB if asked["device"] == "cuda" else 0
-    return found | dict(peak_mb=_peak_mb(), gpu_peak_mb=gpu)
+    peak = _peak_mb() + (model.helper.pool.submit(_peak_mb).result() if model.helper else 0)
+    return found | dict(peak_mb=peak, gpu_peak_mb=gpu, processes=2 if model.helper else 1)
 
 
 def _peak_mb():

@@ -7,11 +7,11 @@ again.
 """
 
 import multiprocessing
-import os
-import threading
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from functools import lru_cache
+
+from accompgen.worker import start_worker
 
 EXECUTORS = ("local", "ray")
 RETRIES = 5  # how often Ray repeats a task whose worker or machine was lost
@@ -61,7 +61,7 @@ def run_tasks(job, tasks: dict, executor: str = "local", workers: int | None = N
 
 def _by_processes(job, tasks, workers):
     spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(workers, len(tasks)), spawn, initializer=_start_worker) as pool:
+    with ProcessPoolExecutor(min(workers, len(tasks)), spawn, initializer=start_worker) as pool:
         limit, left, futures = workers * (1 + WAITING_PER_WORKER), iter(tasks.items()), {}
         try:
             while True:
@@ -77,20 +77,6 @@ def _by_processes(job, tasks, workers):
             ) from error
         finally:
             pool.shutdown(cancel_futures=True)
-
-
-def _start_worker():
-    """One thread of arithmetic, and no life without the process that asked for it (it may have been killed)."""
-    import torch
-
-    torch.set_num_threads(1)
-    parent = multiprocessing.parent_process()
-
-    def follow():
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=follow, daemon=True).start()
 
 
 def _work(job, task):

@@ -66,17 +66,27 @@ def cascade(
     Raises:
         ValueError: a vocal of another shape, or without whole blocks.
     """
-    if vocal.ndim != 2 or len(vocal) != 1 or vocal.shape[1] < 2 or vocal.shape[1] % 2:
-        raise ValueError(f"vocal ids of shape {tuple(vocal.shape)}; expected [1, S] with S even and at least 2")
+    check_vocal(vocal)
     song = vocal.shape[1] // 2  # blocks
-    plans = {name: _plan(name, stages[name], song) for name in STAGES}
-    count = _Counter(sum(_ids(stages[name], plans[name], name) for name in STAGES), progress)
+    plans = {name: windows_of(name, stages[name], song) for name in STAGES}
+    count = Counter(sum(_ids(stages[name], plans[name], name) for name in STAGES), progress)
     known, seconds = {"vocal": vocal[None]}, {}  # name -> [1, Q, T]
     for name, stage in STAGES.items():
         started = time.perf_counter()
         run = _in_turn if PROMPT_SHARE[name] else _in_batches
         known[stage.target] = run(name, stages[name], known, plans[name], song, sampling[name], seed, count)
         seconds[name] = time.perf_counter() - started
+    return tokens_of(known, seconds)
+
+
+def check_vocal(vocal) -> None:
+    """Raise ValueError unless vocal ids are [1, S] with S even and at least 2."""
+    if vocal.ndim != 2 or len(vocal) != 1 or vocal.shape[1] < 2 or vocal.shape[1] % 2:
+        raise ValueError(f"vocal ids of shape {tuple(vocal.shape)}; expected [1, S] with S even and at least 2")
+
+
+def tokens_of(known: dict, seconds: dict[str, float]) -> Tokens:
+    """The Tokens of finished streams, each [1, Q, T]."""
     codes = torch.cat([known["coarse"], known["fine"]], dim=1)[0]  # [Q, F]
     return Tokens(known["semantic"][0].cpu(), codes.cpu(), seconds)
 
@@ -85,18 +95,23 @@ def _in_turn(name, stage, known, spans, song, sampling, seed, count):
     """Windows one after the other, each beginning with frames of those before it -> [1, Q, frames of the song]."""
     generator, made = make_generator(seed, name, 0), known["vocal"].new_zeros(1, stage.model.layout.target.codebooks, 0)
     for span in spans:
-        new = _continue(name, stage, known, made, span, sampling, generator, count.of(name, stage))
+        new = continued(name, stage, known, made, span, sampling, generator, count.of(name, stage))
         made = torch.cat([made, new], dim=-1)
     return made
 
 
-def _continue(name, stage, known, made, span, sampling, generator, tick=None):
+def continued(name, stage, known, made, span, sampling, generator, tick=None):
     """What a window adds to the frames [1, Q, T] that are `made`, and begins with the last of them: [1, Q, new frames]."""
     hz = HZ[name]
-    context = {stream: known[stream][..., span.frames(HZ[stream])] for stream in STAGES[name].context}
-    prompt = made[..., span.frames(hz)] if PROMPT_SHARE[name] else None
+    context, prompt = inputs(name, known, made, span)
     piece = decode(stage.model, context, frames(span.stop - span.start, hz), sampling, [generator], prompt, tick)
     return piece[..., span.prompt_frames(hz) :].to(made.device)
+
+
+def inputs(name, known, made, span):
+    """A window's context, stream -> [1, Q, T], and the frames of `made` that it begins with, None where none are asked for."""
+    context = {stream: known[stream][..., span.frames(HZ[stream])] for stream in STAGES[name].context}
+    return context, made[..., span.frames(HZ[name])] if PROMPT_SHARE[name] else None
 
 
 def _in_batches(name, stage, known, spans, song, sampling, seed, count):
@@ -160,7 +175,7 @@ def cascade_in_pieces(
             started = time.perf_counter()
             if name == "fine":
                 generators[name], fine_windows = make_generator(seed, name, fine_windows), fine_windows + 1
-            new = _continue(name, stages[name], known, known[name], span, sampling[name], generators[name])
+            new = continued(name, stages[name], known, known[name], span, sampling[name], generators[name])
             known[name] = torch.cat([known[name], new], dim=-1)
             seconds[name] = seconds.get(name, 0.0) + time.perf_counter() - started
             if name == "fine":
@@ -190,7 +205,8 @@ def make_generator(seed: int, stage: str, window: int) -> torch.Generator:
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
 
 
-def _plan(name, stage, song) -> list[Span]:
+def windows_of(name, stage, song) -> list[Span]:
+    """The windows of a stage over a song of so many blocks."""
     window = blocks(stage.window_seconds)
     return plan(song, window, int(window * PROMPT_SHARE[name]))
 
@@ -198,10 +214,11 @@ def _plan(name, stage, song) -> list[Span]:
 def _ids(stage, spans, name):
     """Ids that a stage decodes one after the other; a batch of windows counts once."""
     rows = 1 if PROMPT_SHARE[name] else FINE_BATCH
-    return sum(_new_ids(stage, span, name) for span in spans[::rows])
+    return sum(new_ids(stage, span, name) for span in spans[::rows])
 
 
-def _new_ids(stage, span, name):
+def new_ids(stage, span, name) -> int:
+    """Ids that a stage decodes in a window."""
     new = span.new if PROMPT_SHARE[name] else span.start  # windows without prompts are decoded whole
     return frames(span.stop - new, HZ[name]) * stage.model.layout.target.codebooks
 
@@ -211,19 +228,18 @@ def _empty(stage, known, song):
     return known["vocal"].new_zeros(1, target.codebooks, frames(song, target.hz))  # [1, Q, T]
 
 
-class _Counter:
+class Counter:
     """Adds up the ids that the stages have decoded, for the progress display."""
 
     def __init__(self, total: int, report: Progress | None):
         self.done, self.total, self.report = 0, total, report
 
-    def of(self, name, stage):
-        """What `decode` calls after every frame of a window of this stage; None if nobody listens."""
-        if self.report is None:
-            return None
-
-        def add(done_frames, window_frames):
-            self.done += stage.model.layout.target.codebooks
+    def add(self, name: str, ids: int) -> None:
+        """So many more of a stage."""
+        self.done += ids
+        if self.report:
             self.report(name, self.done, self.total)
 
-        return add
+    def of(self, name, stage):
+        """What `decode` calls after every frame of a window of this stage; None if nobody listens."""
+        return self.report and (lambda done, frames: self.add(name, stage.model.layout.target.codebooks))

@@ -26,18 +26,17 @@ from accompgen.checkpoint import (
     component_hash,
     file_hash,
     find_checkpoint,
-    load_component,
     read_checkpoint,
     read_info,
     search_path,
 )
-from accompgen.config import StageConfig, from_dict
 from accompgen.device import choose_device
+from accompgen.generation.beside import Helper, cascade_beside
 from accompgen.generation.cascade import LoadedStage, cascade, make_generator
-from accompgen.generation.decode import decoding_dtype, prepare_for_decoding
+from accompgen.generation.decode import decoding_dtype
+from accompgen.generation.load import load_stages
 from accompgen.generation.sampling import Sampling
 from accompgen.generation.song import Song
-from accompgen.model.stage_lm import StageLM
 from accompgen.stages import STAGES
 from accompgen.tokens.acoustic import AcousticTokenizer
 from accompgen.tokens.semantic import SemanticTokenizer
@@ -45,6 +44,7 @@ from accompgen.tokens.semantic import SemanticTokenizer
 VOCAL_NOISE = 0.01  # sigma of the noise on the waveform before HuBERT, as in AccompGen's inference script
 VOCAL_LUFS = -21.0  # how loud HuBERT hears every vocal: the middle of the training songs. The mix has the vocal as it came
 BALANCE_LU = -3.0  # accompaniment against vocal: the voice leads
+LONG_SECONDS = 60.0  # vocals from this length on are worth a second process, which takes some seconds to start
 FADE_SECONDS = 0.02  # at the very end, where the vocal's length cuts the accompaniment off
 VERSIONS_OF = ("accompgen", "torch", "transformers", "numpy", "soundfile", "soxr", "pyloudnorm")
 
@@ -59,6 +59,11 @@ class Vocal:
     source: str
     sha256: str
 
+    @property
+    def seconds(self) -> float:
+        """How long it is."""
+        return self.wav.shape[1] / self.rate
+
     @cached_property
     def lufs(self) -> float:
         """Loudness of all of it, measured once."""
@@ -66,15 +71,17 @@ class Vocal:
 
 
 class Accompanist:
-    """A loaded checkpoint: two tokenizers and three stages on one device; `sampling` are its own settings by stage."""
+    """A loaded checkpoint: two tokenizers and three stages on one device; `sampling` are its own settings by stage; `helper` is
+    a second process for vocals of LONG_SECONDS or more."""
 
     def __init__(
         self, semantic_tokenizer, acoustic_tokenizer, stages: dict[str, LoadedStage], about: dict, device: str,
-        sampling: dict[str, Sampling] | None = None,
+        sampling: dict[str, Sampling] | None = None, helper: Helper | None = None,
     ):  # fmt: skip
         self.semantic_tokenizer, self.acoustic_tokenizer = semantic_tokenizer, acoustic_tokenizer
         self.stages, self.about, self.device = stages, about, device
         self.sampling = sampling or {stage: Sampling() for stage in STAGES}
+        self.helper = helper
 
     def accompany(
         self,
@@ -111,7 +118,10 @@ class Accompanist:
         sampling = {"semantic": semantic, "coarse": coarse, "fine": fine}
         sampling = {stage: given or self.sampling[stage] for stage, given in sampling.items()}
         with _bar(vocal.name) if progress else nullcontext() as bar:
-            tokens = cascade(self.stages, units, sampling, seed, bar)
+            if self.helper and vocal.seconds >= LONG_SECONDS:
+                tokens = cascade_beside(self.stages, units, sampling, seed, self.helper, bar)
+            else:
+                tokens = cascade(self.stages, units, sampling, seed, bar)
         clock.seconds |= tokens.seconds
         with clock("codec"):
             sound = self.acoustic_tokenizer.decode(tokens.codes[None].to(self.device)).cpu().numpy()  # [1, T] at 24 kHz
@@ -131,7 +141,7 @@ class Accompanist:
         return Song(vocal.name, vocal.rate, accompaniment, mixed, tokens.semantic, tokens.codes, report)
 
     def _report(self, vocal, seed, settings, levels, seconds):
-        total, length = sum(seconds.values()), vocal.wav.shape[1] / vocal.rate
+        total, length = sum(seconds.values()), vocal.seconds
         return {
             "vocal": {
                 "file": vocal.source,
@@ -153,11 +163,13 @@ class Accompanist:
         }
 
 
-def load(checkpoint="pocket", device: str = "auto") -> Accompanist:
+def load(checkpoint="pocket", device: str = "auto", helper: bool = False) -> Accompanist:
     """Load a checkpoint by its name or its directory.
 
     Args:
         device: auto (a GPU if there is one), cpu, cuda or cuda:N.
+        helper: long vocals get a second process (generation/beside.py), where the device is a CPU of which torch may use two
+            threads or more. A script that asks for it must begin its work under `if __name__ == "__main__":`.
 
     Raises:
         CheckpointError: no such checkpoint, or one that is incomplete, altered, of another format, or whose stages were trained
@@ -168,14 +180,16 @@ def load(checkpoint="pocket", device: str = "auto") -> Accompanist:
     path = find_checkpoint(checkpoint)
     verified = read_checkpoint(path)
     hashes = {name: component_hash(verified.component(name)) for name in COMPONENTS}
+    second = Helper(path) if helper and device == "cpu" and torch.get_num_threads() > 1 else None
     about = {"name": path.resolve().name, "config_sha256": file_hash(path / "config.json"), "sha256": hashes}
     return Accompanist(
         SemanticTokenizer.load(verified.component("semantic_tokenizer"), device),
         AcousticTokenizer.load(verified.component("acoustic_tokenizer"), device),
-        {name: _load_stage(verified.component(name), device) for name in STAGES},
+        load_stages(verified, device),
         about,
         device,
         sampling_of(path),
+        second,
     )
 
 
@@ -198,17 +212,6 @@ def load_tokenizer(checkpoint, kind: str, device: str = "auto") -> SemanticToken
     device = choose_device(device)
     directory = read_checkpoint(find_checkpoint(checkpoint)).component(f"{kind}_tokenizer")
     return (SemanticTokenizer if kind == "semantic" else AcousticTokenizer).load(directory, device)
-
-
-def _load_stage(directory, device):
-    config, tensors = load_component(directory)
-    model = StageLM(from_dict(StageConfig, config["stage"], f"{directory}/config.json: stage"))
-    try:
-        model.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
-    except RuntimeError as error:
-        first = " ".join(str(error).split())[:300]
-        raise CheckpointError(f"{directory}: the weights do not fit its config.json or this version ({first})") from error
-    return LoadedStage(prepare_for_decoding(model.to(device)), config["window_seconds"])
 
 
 def read_vocal(vocal) -> Vocal:

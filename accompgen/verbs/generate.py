@@ -1,6 +1,7 @@
 """Songs and tokens: `generate`, `encode`, `decode`."""
 
 import argparse
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -63,7 +64,7 @@ def run_generate(args) -> int:
     noise = pipeline.VOCAL_NOISE if args.noise is None else args.noise
     pipeline.check_settings(balance, noise)
     sampling = _sampling(args)
-    model = pipeline.load(args.checkpoint, args.device)
+    model = pipeline.load(args.checkpoint, args.device, helper=not args.stream and any(map(_is_long, args.vocals)))
 
     def work(path):
         if args.skip_existing and song.has_outputs(args.out, path.stem, args.format):
@@ -80,6 +81,16 @@ def run_generate(args) -> int:
         return paths.values()
 
     return for_each(args.vocals, work)
+
+
+def _is_long(path):
+    """Whether a recording is long enough for a second process; one that cannot be read is complained of later."""
+    from accompgen import audio
+    from accompgen.generation.pipeline import LONG_SECONDS
+
+    with suppress(audio.AudioError):
+        return audio.seconds(path) >= LONG_SECONDS
+    return False
 
 
 def _stream(args, path, pieces):
