@@ -23,7 +23,9 @@ def load(checkpoint="pocket", device: str = "auto", helper: bool = False):
     """Load a checkpoint by name or directory -> `generation.pipeline.Accompanist`, whose `accompany` makes songs.
 
     With `helper`, on a CPU, songs of a minute or more are made by two processes; a script that asks for it must begin its work
-    under `if __name__ == "__main__":`. Raises CheckpointError for weights that cannot be used, DeviceError for a device that is not there.
+    under `if __name__ == "__main__":`.
+
+    Raises CheckpointError for weights that cannot be used, DeviceError for a device that is not there.
     """
     from accompgen.generation import pipeline  # here, so that `import accompgen` and `accompgen --help` are instant
 
