@@ -89,8 +89,17 @@ def load_component(directory) -> tuple[dict, dict]:
         raise CheckpointError(f"{weights} is not a readable safetensors file: {error}") from error
 
 
+def tokens_hash(directory) -> str:
+    """What shards and stages remember of a tokenizer: its component_hash, or that of the one whose tokens it gives.
+
+    A codec whose decoder alone was trained further gives the codes of the one that it started from, and names it in its
+    config.json: `codes_of`.
+    """
+    return _read_json(Path(directory) / CONFIG_FILE).get("codes_of") or component_hash(directory)
+
+
 def component_hash(directory) -> str:
-    """sha256 over a component's two files: the identity that shards and stages remember of their tokenizers."""
+    """sha256 over a component's two files: the identity of its weights."""
     digest = hashlib.sha256()
     for name in (CONFIG_FILE, WEIGHTS_FILE):
         digest.update(file_hash(Path(directory) / name).encode())
@@ -176,7 +185,7 @@ def read_info(directory) -> dict:
 
 def _check_tokenizers(folder, shown):
     """Refuse stages whose remembered tokenizer hashes differ from the tokenizers in `folder`."""
-    found = {kind: component_hash(folder / f"{kind}_tokenizer") for kind in ("semantic", "acoustic")}
+    found = {kind: tokens_hash(folder / f"{kind}_tokenizer") for kind in ("semantic", "acoustic")}
     for stage in STAGE_COMPONENTS:
         trained_on = _read_json(folder / stage / CONFIG_FILE).get("tokenizers", {})
         for kind in TOKENIZERS_OF[stage]:

@@ -31,7 +31,7 @@ UNITS      := $(shell sed -n 's/^semantic_vocab *= *//p' $(CONF)/semantic.toml)
 
 ifeq ($(TOKENIZERS),own)
 SEMANTIC := $(WORK)/hubert/model
-ACOUSTIC := $(WORK)/codec/model
+ACOUSTIC := $(WORK)/$(if $(wildcard $(CONF)/decoder.toml),decoder,codec)/model
 else
 SEMANTIC := $(WORK)/semantic_tokenizer
 ACOUSTIC := $(WORK)/acoustic_tokenizer
@@ -79,12 +79,15 @@ checkpoint: $(CHECKPOINT)  ## the exported checkpoint directory
 
 # ---- tokenizers: trained here, or published ----
 
-$(WORK)/hubert/model/config.json $(WORK)/codec/model/config.json: $(WORK)/%/model/config.json: $(CONF)/%.toml $(SONGS)
+OWN := $(foreach part,hubert codec decoder,$(WORK)/$(part)/model/config.json)
+$(OWN): $(WORK)/%/model/config.json: $(CONF)/%.toml $(SONGS)
 	$(IN_TIME)
 	$(ACCOMPGEN) train $< $(TRAINING)
 	$(ENDED)
 
-$(WORK)/hubert/model/config.json $(WORK)/codec/model/config.json: TRAIN_SET = --set manifest=$(SONGS)
+$(OWN): TRAIN_SET = --set manifest=$(SONGS) $(if $(filter decoder,$*),--set start_from=$(WORK)/codec/model)
+# the codec's decoder goes on by itself, where a size asks for it
+$(WORK)/decoder/model/config.json: $(WORK)/codec/model/config.json
 
 $(WORK)/semantic_tokenizer/config.json: $(if $(KMEANS),,$(SONGS))
 	$(IN_TIME)

@@ -68,15 +68,19 @@ LISTENING_FIRST = ["tokenize", "train", *FROM_SHARDS[1:]]
 @pytest.mark.parametrize("size", ["tiny", "pocket", "base"])
 def test_make_goes_from_songs_to_a_table(root, tmp_path, size):
     said = make(root, "synthetic", "--dry-run", f"SIZE={size}", f"WORK={tmp_path}", "DEVICE=cpu")
-    tokenizers = ["adopt", "adopt"] if size == "base" else ["train", "train"]
+    own = {"tiny": ("hubert", "codec"), "pocket": ("hubert", "codec", "decoder"), "base": ()}[size]
+    tokenizers = ["train"] * len(own) or ["adopt", "adopt"]
     assert [verb for verb, _ in calls(said)] == [
         "synthesize", *tokenizers, *(FROM_SHARDS if size == "base" else LISTENING_FIRST)
     ]  # fmt: skip
     configured = [name for verb, name in calls(said) if verb == "train"]
-    parts = STAGES if size == "base" else ("hubert", "codec", "listener", *STAGES)
+    parts = (*own, *(() if size == "base" else ("listener",)), *STAGES)
     assert ("--set start_from=" in said) == (size != "base") and ("--augment" in said) == (size != "base")
     assert [name.rpartition("/")[2] for name in configured] == [f"{part}.toml" for part in parts]
     assert all((root / "recipes" / "synthetic" / name).is_file() for name in configured)
+    codec = f"{tmp_path}/decoder/model" if size == "pocket" else f"{tmp_path}/codec/model"
+    assert size == "base" or f"--acoustic-tokenizer {codec} " in said
+    assert f"--set start_from={tmp_path}/codec/model" in said or size != "pocket"
     if size == "base":
         assert "adopt hubert 'hubert-base'" in said and "--layer 9" in said and "--units 500" in said
 

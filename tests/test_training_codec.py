@@ -2,12 +2,14 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 from accompgen import audio
+from accompgen.checkpoint import component_hash, tokens_hash
 from accompgen.config import ConfigError, from_dict, read_toml
 from accompgen.tokens.acoustic import AcousticTokenizer
 from accompgen.tokens.encodec import CodecConfig, build_network
@@ -18,6 +20,7 @@ from accompgen.training.codec import (
     evaluate_codec,
     learning_rate,
     log_mel,
+    log_octaves,
     mel_filters,
     mel_weight,
     quantize_crops,
@@ -28,6 +31,7 @@ from accompgen.training.codec import (
 from accompgen.training.codec_figures import chroma, chroma_correlation, correlation, onset_envelope, perplexity, si_sdr
 from accompgen.training.codec_optimizer import CodecOptimizer, orthogonalized
 
+PARTS = ("wave", "mel", "flux", "octaves")
 TINY = CodecConfig(filters=2, latent=8, codebooks=4, bins=16, lstm_layers=0, shortcut=False, pad_mode="constant")
 
 
@@ -155,6 +159,27 @@ def test_dropped_codebooks_are_not_heard():
     assert counts.count(4) > 12 and counts.count(2) > 5 and set(counts) == {1, 2, 3, 4}
 
 
+def test_the_decoder_alone_goes_on_and_the_codes_stay(manifest, tmp_path):
+    train_codec(tiny_training(manifest), tmp_path / "first")
+    first = AcousticTokenizer.load(tmp_path / "first" / "model")
+    more = dict(
+        start_from=str(tmp_path / "first" / "model"), flux_weight=0.5, octave_weight=0.5, mel_floor=1e-4, wave_weight=0.5
+    )
+    train_codec(tiny_training(manifest, seed=1, **more), tmp_path / "second")
+    second = AcousticTokenizer.load(tmp_path / "second" / "model")
+    wav = torch.from_numpy(tone(330) + tone(880))[None]
+    assert torch.equal(first.encode(wav), second.encode(wav))
+    assert not torch.equal(first.decode(first.encode(wav)), second.decode(first.encode(wav)))
+    identity = tokens_hash(tmp_path / "first" / "model")
+    assert second.config.codes_of == identity == tokens_hash(tmp_path / "second" / "model")
+    assert component_hash(tmp_path / "second" / "model") != identity == component_hash(tmp_path / "first" / "model")
+    third = tiny_training(manifest, start_from=str(tmp_path / "second" / "model"))
+    train_codec(third, tmp_path / "third")
+    assert tokens_hash(tmp_path / "third" / "model") == identity, "the first of the line gives the name"
+    with pytest.raises(ConfigError, match="'filters': 2.* this configuration .*'filters': 4"):
+        train_codec(replace(third, model=replace(TINY, filters=4)), tmp_path / "other")
+
+
 def test_schedules():
     config = tiny_training("m", steps=1000, wave_steps=100, mel_ramp_steps=200, learning_rate=1e-3, decay_share=0.5)
     assert learning_rate(config, 0) == pytest.approx(5e-4)
@@ -167,10 +192,16 @@ def test_schedules():
 def test_losses_of_known_sounds():
     wav = torch.from_numpy(np.stack([tone(440, 1), tone(1000, 1)]))
     mels = [mel_filters(window, bands) for window, bands in zip((512, 1024, 2048, 4096), (40, 64, 80, 96), strict=True)]
-    assert [float(part) for part in reconstruction_loss(wav, wav, mels)] == [0, 0]
-    wave, mel = reconstruction_loss(wav, torch.zeros_like(wav), mels)
-    assert float(wave) == pytest.approx(2)
-    assert float(mel) > 0.1
+    assert {name: float(part) for name, part in reconstruction_loss(wav, wav, mels).items()} == dict.fromkeys(PARTS, 0)
+    silent = reconstruction_loss(wav, torch.zeros_like(wav), mels)
+    assert float(silent["wave"]) == pytest.approx(2)
+    assert float(silent["mel"]) > 0.1
+    half = reconstruction_loss(wav, 0.5 * wav, mels)
+    assert float(half["flux"]) < 0.02 < 0.3 < float(half["octaves"]), "a constant gain is no onset"
+    assert log_octaves(wav).mean(-1).argmax(1).tolist() == [2, 4]  # 250 to 500 Hz, 1000 to 2000 Hz
+    noisy = wav + 2e-4 * torch.randn(wav.shape, generator=torch.Generator().manual_seed(0))
+    errors = [float(reconstruction_loss(wav, noisy, mels, floor)["mel"]) for floor in (1e-3, 1e-5)]
+    assert errors[0] < 0.3 * errors[1], "a lower floor hears quieter bands"
     peaks = log_mel(wav, 4096, mels[3]).mean(-1).argmax(1)  # [B]: the band of each tone
     top = mels[3][peaks].argmax(1) * 24000 / 4096
     np.testing.assert_allclose(top.numpy(), [440, 1000], rtol=0.08)
@@ -263,7 +294,7 @@ def test_manifest_without_songs_of_a_split_is_refused(tmp_path):
         train_codec(tiny_training(tmp_path / "manifest.jsonl"), tmp_path / "run")
 
 
-@pytest.mark.parametrize("name", ["pocket/codec.toml", "tiny/codec.toml"])
+@pytest.mark.parametrize("name", ["pocket/codec.toml", "pocket/decoder.toml", "tiny/codec.toml"])
 def test_recipes_are_valid(root, name):
     config = from_dict(CodecTraining, read_toml(root / "recipes" / "synthetic" / "conf" / name))
     assert config.model.codebooks == 8

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from accompgen import audio
-from accompgen.checkpoint import component_hash
+from accompgen.checkpoint import tokens_hash
 from accompgen.config import to_dict
 from accompgen.data import shards
 from accompgen.data.augment import Augment, Change, apply, draw, seeded, stretch
@@ -114,7 +114,7 @@ def tokenize_manifest(
     places = (manifest, semantic_tokenizer, acoustic_tokenizer, directory)
     manifest, semantic_tokenizer, acoustic_tokenizer, directory = (Path(place).absolute() for place in places)
     check_executor(executor, workers)
-    hashes = component_hash(semantic_tokenizer), component_hash(acoustic_tokenizer)
+    hashes = tokens_hash(semantic_tokenizer), tokens_hash(acoustic_tokenizer)
     job = Job(
         str(semantic_tokenizer), str(acoustic_tokenizer), *hashes, codebooks, vocal_noise, seed, device, augment,
         transposed_vocals,

@@ -18,6 +18,7 @@ class CodecConfig:
     lstm_layers: int = 2  # 0: no LSTM
     shortcut: bool = True  # residual blocks have a 1x1 convolution beside them, not the identity
     pad_mode: str = "reflect"  # what stands before the first sample: reflect | constant (zeros)
+    codes_of: str = ""  # hash of the codec whose encoder and codebooks these are, where the decoder alone was trained further
 
     sample_rate = 24000
     ratios = (8, 5, 4, 2)

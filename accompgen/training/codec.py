@@ -8,6 +8,9 @@ The course of a training, each part because leaving it out failed:
 3. then the encoder stands still: k-means codebooks on its latents, refined by EMA, and the decoder learns to hear them,
    with a random number of codebooks per crop, so that the first four alone can be decoded.
 
+With `start_from` there is but the third part, without k-means and EMA: encoder and codebooks of a trained codec stay, and with
+them the codes it gives, so that shards and stages made with it can go on with the new decoder.
+
 All randomness of a step comes from (seed, step): a resumed training draws what an uninterrupted one would have drawn.
 There is no discriminator; one would add its loss beside `reconstruction_loss`.
 """
@@ -17,12 +20,13 @@ import math
 import os
 import shutil
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from accompgen.checkpoint import tokens_hash
 from accompgen.config import ConfigError, from_dict, to_dict
 from accompgen.device import choose_device
 from accompgen.tokens.acoustic import AcousticTokenizer
@@ -50,6 +54,7 @@ class CodecTraining:
 
     manifest: str
     model: CodecConfig
+    start_from: str = ""  # directory of a codec of these sizes, whose decoder alone goes on
     seed: int = 0
     steps: int = 1600
     minutes: float = 0.0  # wall time of this call; 0: no limit
@@ -64,6 +69,10 @@ class CodecTraining:
     plain_steps: int = 1000  # without quantiser; after them the encoder is frozen
     mel_ramp_steps: int = 600  # after wave_steps: the mel weight goes from mel_weight[0] to mel_weight[1]
     mel_weight: tuple[float, float] = (0.5, 0.8)
+    mel_floor: float = 1e-3  # magnitudes below it count as it does; 1e-3 is about -60 dB of full scale
+    wave_weight: float = 1.0
+    flux_weight: float = 0.0  # of how log mels change from frame to frame: onsets
+    octave_weight: float = 0.0  # of the octaves' energy in tenths of a second: what is hard to predict must not be left out
     gain_db: tuple[float, float] = (-6.0, 3.0)  # random level of a crop
     songs: int = 0  # read at most so many training songs; 0: all
     dtype: str = "float32"  # of the convolutions: float32 | bfloat16
@@ -110,7 +119,11 @@ def train_codec(config: CodecTraining, run_dir, pause_after_minutes: float = 0.0
         torch.manual_seed(config.seed)
         network = build_network(config.model).to(device)
     tokenizer = AcousticTokenizer(config.model, network)
-    rescale_convolutions(network, draw_crops(config, sounds, step_random(config.seed, 0)[0])[:, None].to(device))
+    if config.start_from:
+        tokenizer = _start_from(config, device)
+        network = tokenizer.network.train()
+    else:
+        rescale_convolutions(network, draw_crops(config, sounds, step_random(config.seed, 0)[0])[:, None].to(device))
     optimizer = CodecOptimizer(network, config.learning_rate)
     mels = [mel_filters(window, bands).to(device) for window, bands in zip(MEL_WINDOWS, MEL_BANDS)]
     step, figures = _resume(config, run_dir, network, optimizer, device)
@@ -122,25 +135,27 @@ def train_codec(config: CodecTraining, run_dir, pause_after_minutes: float = 0.0
     sums, log = {}, open(run_dir / "log.jsonl", "a", encoding="utf-8")
     while not ended:
         crops_random, generator = step_random(config.seed, step)
-        if step == config.plain_steps:
+        plain = step < config.plain_steps and not config.start_from
+        if step == config.plain_steps and not config.start_from:
             start_codebooks(network.quantizer, _latents(config, network, sounds, device), generator)
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(config, step)
         wav = draw_crops(config, sounds, crops_random).to(device)  # [B, T]
 
-        network.encoder.requires_grad_(step < config.plain_steps)
+        network.encoder.requires_grad_(plain)
         with torch.autocast(device.type, torch.bfloat16, enabled=config.dtype == "bfloat16"):
             latent = network.encoder(wav[:, None])
         latent = latent.float()  # [B, D, F]
         heard, replaced = latent, 0
-        if step >= config.plain_steps:
-            heard, replaced = quantize_crops(network.quantizer, latent, crops_random, generator)
+        if not plain:
+            heard, replaced = quantize_crops(network.quantizer, latent, crops_random, None if config.start_from else generator)
         with torch.autocast(device.type, torch.bfloat16, enabled=config.dtype == "bfloat16"):
             back = network.decoder(heard)
         back = back[:, 0, : wav.shape[1]].float()  # [B, T]
 
-        wave, mel = reconstruction_loss(wav, back, mels)
-        loss = wave + mel_weight(config, step) * mel
+        parts = reconstruction_loss(wav, back, mels, config.mel_floor)
+        loss = config.wave_weight * parts["wave"] + mel_weight(config, step) * parts["mel"]
+        loss = loss + config.flux_weight * parts["flux"] + config.octave_weight * parts["octaves"]
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(network.parameters(), config.clip_norm)
@@ -149,8 +164,9 @@ def train_codec(config: CodecTraining, run_dir, pause_after_minutes: float = 0.0
         optimizer.step()
         step += 1
 
-        parts = dict(loss=loss.detach(), wave=wave.detach(), mel=mel.detach())
-        for name, value in (parts | dict(norm=norm, replaced=replaced)).items():
+        for name, value in (dict(loss=loss) | parts).items():
+            sums[name] = sums.get(name, 0.0) + value.item() / config.log_every
+        for name, value in dict(norm=norm, replaced=replaced).items():
             sums[name] = sums.get(name, 0.0) + float(value) / config.log_every
         seconds = time.monotonic() - began
         if step % config.log_every == 0:
@@ -158,7 +174,8 @@ def train_codec(config: CodecTraining, run_dir, pause_after_minutes: float = 0.0
             left = (config.steps - step) * seconds / (step - first_step) / 60
             print(
                 f"step {step}/{config.steps}  loss {sums['loss']:.3f}  wave {sums['wave']:.3f}  mel {sums['mel']:.3f}  "
-                f"norm {sums['norm']:.2f}  replaced {sums['replaced']:.1f}  "
+                f"flux {sums['flux']:.3f}  octaves {sums['octaves']:.3f}  norm {sums['norm']:.2f}  "
+                f"replaced {sums['replaced']:.1f}  "
                 f"lr {learning_rate(config, step):.1e}  {speed:.1f} s/s  {left:.0f} min left",
                 flush=True,
             )
@@ -202,7 +219,7 @@ def draw_crops(config: CodecTraining, sounds: list[np.ndarray], random: np.rando
 
 
 def quantize_crops(quantizer, latent, random, generator):
-    """Quantise [B, D, F] with a random number of codebooks per crop, and let the codebooks learn.
+    """Quantise [B, D, F] with a random number of codebooks per crop, and let the codebooks learn, unless `generator` is None.
 
     Half of the crops hear all codebooks, 3 in 10 the coarse half, the others any number.
 
@@ -221,30 +238,49 @@ def quantize_crops(quantizer, latent, random, generator):
     for index, (layer, chosen) in enumerate(zip(quantizer.layers, codes)):
         heard += layer.codebook.embed[chosen] * (index < counts)[:, None]
     heard = heard.reshape(batch, frames, width).transpose(1, 2)
-    return heard, update_codebooks(quantizer, codes, residuals, generator)
+    return heard, update_codebooks(quantizer, codes, residuals, generator) if generator else 0
 
 
-def reconstruction_loss(wav, back, mels):
-    """Two losses of [B, T] against [B, T]: waveform and multi-scale log mel.
+def reconstruction_loss(wav, back, mels, floor: float = 1e-3) -> dict:
+    """Losses of [B, T] against [B, T], each a scalar.
 
-    The waveform's is L1 + L2, each relative to the crop's own level; the mel's is L1 in nats, averaged over the windows.
+    Returns:
+        wave: L1 + L2, each relative to the crop's own level;
+        mel: L1 of multi-scale log mels in nats, averaged over the windows, magnitudes below `floor` counting as it does;
+        flux: L1 of how they change from frame to frame, likewise;
+        octaves: L1 of the log energy of the octaves from 62.5 Hz on in tenths of a second, in nats.
     """
     level = wav.abs().mean(1).clamp_min(QUIET)
     power = wav.pow(2).mean(1).clamp_min(QUIET**2)
     wave = ((wav - back).abs().mean(1) / level + (wav - back).pow(2).mean(1) / power).mean()
-    mel = wav.new_zeros(())
+    mel, flux = wav.new_zeros(()), wav.new_zeros(())
     for window, filters in zip(MEL_WINDOWS, mels):
-        mel = mel + (log_mel(wav, window, filters) - log_mel(back, window, filters)).abs().mean() / len(mels)
-    return wave, mel
+        error = log_mel(wav, window, filters, floor) - log_mel(back, window, filters, floor)  # [B, bands, frames]
+        mel = mel + error.abs().mean() / len(mels)
+        flux = flux + error.diff(dim=-1).abs().mean() / len(mels)
+    return dict(wave=wave, mel=mel, flux=flux, octaves=(log_octaves(wav) - log_octaves(back)).abs().mean())
 
 
-def log_mel(wav, window, filters):
-    """Log of mel magnitudes [B, bands, frames]; the floor is about -60 dB of full scale."""
+def log_mel(wav, window, filters, floor: float = 1e-3):
+    """Log of mel magnitudes [B, bands, frames], `floor` added to each; 1e-3 is about -60 dB of full scale."""
     hann = torch.hann_window(window, device=wav.device)
+    magnitude = (_power(wav, window, hann) + 1e-9).sqrt() * (2 / hann.sum())
+    return (filters @ magnitude + floor).log()
+
+
+def log_octaves(wav, window: int = 1024):
+    """Log of the energy [B, 8, tenths of a second] of the octaves from 62.5 Hz to 12 kHz, with a floor."""
+    hann = torch.hann_window(window, device=wav.device)
+    power = _power(wav, window, hann) * (2 / hann.sum()) ** 2  # [B, bins, frames]
+    octave = torch.fft.rfftfreq(window, 1 / 24000, device=wav.device).clamp(min=1).div(62.5).log2().floor()
+    octaves = torch.stack([(octave == number).float() for number in range(8)])  # [8, bins]
+    tenth = round(0.1 * 24000 / (window // 4))
+    return (torch.nn.functional.avg_pool1d(octaves @ power, tenth) + 1e-8).log()
+
+
+def _power(wav, window, hann):
     spectrum = torch.stft(wav, window, window // 4, window=hann, center=False, return_complex=True)
-    power = spectrum.real.pow(2) + spectrum.imag.pow(2)
-    magnitude = (power + 1e-9).sqrt() * (2 / hann.sum())
-    return (filters @ magnitude + 1e-3).log()
+    return spectrum.real.pow(2) + spectrum.imag.pow(2)
 
 
 def mel_filters(window: int, bands: int, low: float = 40.0, high: float = 11000.0) -> torch.Tensor:
@@ -268,7 +304,9 @@ def learning_rate(config: CodecTraining, step: int) -> float:
 
 
 def mel_weight(config: CodecTraining, step: int) -> float:
-    """0 in the plain steps, then a ramp between the two values."""
+    """0 in the wave steps, then a ramp between the two values; with `start_from` the second one throughout."""
+    if config.start_from:
+        return config.mel_weight[1]
     if step < config.wave_steps:
         return 0.0
     done = min(1.0, (step - config.wave_steps) / config.mel_ramp_steps)
@@ -284,6 +322,18 @@ def _read_songs(config, split, limit):
         raise ConfigError(f"{config.manifest} has no {split} songs; prepare some first")
     for path in paths[:limit] if limit else paths:
         yield np.round(read_mono(path).clip(-1, 1) * 32767).astype(np.int16)  # 16 bits: nine hours fit in 1.6 GB
+
+
+def _start_from(config, device):
+    """The codec of `start_from`, which names the codes that it gives."""
+    tokenizer = AcousticTokenizer.load(config.start_from, device)
+    found = replace(tokenizer.config, codes_of="")
+    if found != config.model:
+        raise ConfigError(
+            f"{config.start_from} has the sizes {to_dict(found)}; this configuration says {to_dict(config.model)}"
+        )
+    named = replace(found, codes_of=tokens_hash(config.start_from))
+    return AcousticTokenizer(named, tokenizer.network, tokenizer.codebooks)
 
 
 @torch.no_grad()

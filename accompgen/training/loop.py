@@ -21,7 +21,7 @@ from pathlib import Path
 
 import torch
 
-from accompgen.checkpoint import TOKENIZERS_OF, component_hash
+from accompgen.checkpoint import TOKENIZERS_OF, tokens_hash
 from accompgen.config import ConfigError, TrainConfig, from_dict, read_toml
 from accompgen.data.batches import Batches
 from accompgen.data.shards import open_shards
@@ -223,7 +223,7 @@ def _start_from_tokenizers(model, config, shards):
     for kind, directory in needed.items():
         if not directory:
             raise ConfigError(f"the {config.model.stage} stage starts from {', '.join(needed)}; {kind}_tokenizer is not set")
-        if component_hash(directory) != shards.tokenizers[kind]:
+        if tokens_hash(directory) != shards.tokenizers[kind]:
             raise ConfigError(f"{config.shards} was made with another {kind} tokenizer than {directory}; give that one")
     start_embeddings(model, needed)
 
