@@ -23,6 +23,7 @@ from accompgen.training.codec import (
     log_octaves,
     mel_filters,
     mel_weight,
+    onset_envelopes,
     quantize_crops,
     reconstruction_loss,
     step_random,
@@ -31,7 +32,7 @@ from accompgen.training.codec import (
 from accompgen.training.codec_figures import chroma, chroma_correlation, correlation, onset_envelope, perplexity, si_sdr
 from accompgen.training.codec_optimizer import CodecOptimizer, orthogonalized
 
-PARTS = ("wave", "mel", "flux", "octaves")
+PARTS = ("wave", "mel", "flux", "octaves", "onsets")
 TINY = CodecConfig(filters=2, latent=8, codebooks=4, bins=16, lstm_layers=0, shortcut=False, pad_mode="constant")
 
 
@@ -163,7 +164,12 @@ def test_the_decoder_alone_goes_on_and_the_codes_stay(manifest, tmp_path):
     train_codec(tiny_training(manifest), tmp_path / "first")
     first = AcousticTokenizer.load(tmp_path / "first" / "model")
     more = dict(
-        start_from=str(tmp_path / "first" / "model"), flux_weight=0.5, octave_weight=0.5, mel_floor=1e-4, wave_weight=0.5
+        start_from=str(tmp_path / "first" / "model"),
+        flux_weight=0.5,
+        onset_weight=0.5,
+        octave_weight=0.5,
+        mel_floor=1e-4,
+        wave_weight=0.5,
     )
     train_codec(tiny_training(manifest, seed=1, **more), tmp_path / "second")
     second = AcousticTokenizer.load(tmp_path / "second" / "model")
@@ -199,6 +205,11 @@ def test_losses_of_known_sounds():
     half = reconstruction_loss(wav, 0.5 * wav, mels)
     assert float(half["flux"]) < 0.02 < 0.3 < float(half["octaves"]), "a constant gain is no onset"
     assert log_octaves(wav).mean(-1).argmax(1).tolist() == [2, 4]  # 250 to 500 Hz, 1000 to 2000 Hz
+    clicks = torch.zeros(1, 24000)
+    clicks[0, 6000::6000] = 1
+    by_numpy = onset_envelope(clicks[0].numpy())[2:-2]  # there, half a window of the ends is made up
+    torch.testing.assert_close(onset_envelopes(clicks)[0], torch.from_numpy(by_numpy), rtol=1e-3, atol=0.1)
+    assert float(reconstruction_loss(clicks, clicks.roll(2000, 1), mels)["onsets"]) > 1
     noisy = wav + 2e-4 * torch.randn(wav.shape, generator=torch.Generator().manual_seed(0))
     errors = [float(reconstruction_loss(wav, noisy, mels, floor)["mel"]) for floor in (1e-3, 1e-5)]
     assert errors[0] < 0.3 * errors[1], "a lower floor hears quieter bands"

@@ -45,6 +45,7 @@ __all__ = ["CodecTraining", "evaluate_codec", "train_codec"]
 KMEANS_BATCHES = 40
 MEL_WINDOWS = (512, 1024, 2048, 4096)
 MEL_BANDS = (40, 64, 80, 96)
+ONSETS_AT_LEAST = 1.0  # a mean of the onset envelope below it counts as it does; our bands have 2 to 6
 QUIET = 0.02  # crops below this level count less; without a floor, near silence outweighs all music and the loss explodes
 
 
@@ -71,7 +72,8 @@ class CodecTraining:
     mel_weight: tuple[float, float] = (0.5, 0.8)
     mel_floor: float = 1e-3  # magnitudes below it count as it does; 1e-3 is about -60 dB of full scale
     wave_weight: float = 1.0
-    flux_weight: float = 0.0  # of how log mels change from frame to frame: onsets
+    flux_weight: float = 0.0  # of how log mels change from frame to frame
+    onset_weight: float = 0.0  # of the onset envelope
     octave_weight: float = 0.0  # of the octaves' energy in tenths of a second: what is hard to predict must not be left out
     gain_db: tuple[float, float] = (-6.0, 3.0)  # random level of a crop
     songs: int = 0  # read at most so many training songs; 0: all
@@ -156,6 +158,7 @@ def train_codec(config: CodecTraining, run_dir, pause_after_minutes: float = 0.0
         parts = reconstruction_loss(wav, back, mels, config.mel_floor)
         loss = config.wave_weight * parts["wave"] + mel_weight(config, step) * parts["mel"]
         loss = loss + config.flux_weight * parts["flux"] + config.octave_weight * parts["octaves"]
+        loss = loss + config.onset_weight * parts["onsets"]
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(network.parameters(), config.clip_norm)
@@ -174,8 +177,8 @@ def train_codec(config: CodecTraining, run_dir, pause_after_minutes: float = 0.0
             left = (config.steps - step) * seconds / (step - first_step) / 60
             print(
                 f"step {step}/{config.steps}  loss {sums['loss']:.3f}  wave {sums['wave']:.3f}  mel {sums['mel']:.3f}  "
-                f"flux {sums['flux']:.3f}  octaves {sums['octaves']:.3f}  norm {sums['norm']:.2f}  "
-                f"replaced {sums['replaced']:.1f}  "
+                f"flux {sums['flux']:.3f}  octaves {sums['octaves']:.3f}  onsets {sums['onsets']:.3f}  "
+                f"norm {sums['norm']:.2f}  replaced {sums['replaced']:.1f}  "
                 f"lr {learning_rate(config, step):.1e}  {speed:.1f} s/s  {left:.0f} min left",
                 flush=True,
             )
@@ -248,7 +251,8 @@ def reconstruction_loss(wav, back, mels, floor: float = 1e-3) -> dict:
         wave: L1 + L2, each relative to the crop's own level;
         mel: L1 of multi-scale log mels in nats, averaged over the windows, magnitudes below `floor` counting as it does;
         flux: L1 of how they change from frame to frame, likewise;
-        octaves: L1 of the log energy of the octaves from 62.5 Hz on in tenths of a second, in nats.
+        octaves: L1 of the log energy of the octaves from 62.5 Hz on in tenths of a second, in nats;
+        onsets: L1 of the onset envelopes, relative to the mean of the first one's.
     """
     level = wav.abs().mean(1).clamp_min(QUIET)
     power = wav.pow(2).mean(1).clamp_min(QUIET**2)
@@ -258,7 +262,9 @@ def reconstruction_loss(wav, back, mels, floor: float = 1e-3) -> dict:
         error = log_mel(wav, window, filters, floor) - log_mel(back, window, filters, floor)  # [B, bands, frames]
         mel = mel + error.abs().mean() / len(mels)
         flux = flux + error.diff(dim=-1).abs().mean() / len(mels)
-    return dict(wave=wave, mel=mel, flux=flux, octaves=(log_octaves(wav) - log_octaves(back)).abs().mean())
+    envelope, other = onset_envelopes(wav), onset_envelopes(back)
+    onsets = ((envelope - other).abs().mean(1) / envelope.mean(1).clamp_min(ONSETS_AT_LEAST)).mean()
+    return dict(wave=wave, mel=mel, flux=flux, octaves=(log_octaves(wav) - log_octaves(back)).abs().mean(), onsets=onsets)
 
 
 def log_mel(wav, window, filters, floor: float = 1e-3):
@@ -276,6 +282,12 @@ def log_octaves(wav, window: int = 1024):
     octaves = torch.stack([(octave == number).float() for number in range(8)])  # [8, bins]
     tenth = round(0.1 * 24000 / (window // 4))
     return (torch.nn.functional.avg_pool1d(octaves @ power, tenth) + 1e-8).log()
+
+
+def onset_envelopes(wav, window: int = 1024):
+    """Spectral flux [B, frames] as in codec_figures.onset_envelope, of sounds [B, T]."""
+    magnitude = (_power(wav, window, torch.hann_window(window, device=wav.device)) + 1e-9).sqrt()
+    return torch.log1p(100 * magnitude / window).diff(dim=-1).clamp(min=0).sum(1)
 
 
 def _power(wav, window, hann):
