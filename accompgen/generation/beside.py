@@ -55,7 +55,7 @@ class Helper:
 
     def __init__(self, directory):
         self.pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _begin, (str(directory),))
-        self.pool.submit(_decode)  # starts it: it loads while this process does
+        self.pool.submit(int)  # starts it: it loads while this process does
 
     def close(self) -> None:
         """End the process."""
@@ -64,8 +64,8 @@ class Helper:
     def submit(self, name, contexts: dict, length: int, sampling: Sampling, generators: list, prompt) -> Future:
         """Arguments as `decode`'s -> the future of (ids [B, Q, length], states of the generators after it), as arrays."""
         arrays = {stream: ids.numpy() for stream, ids in contexts.items()}
-        states = [generator.get_state().numpy() for generator in generators]
-        return self.pool.submit(_decode, name, arrays, length, sampling, states, None if prompt is None else prompt.numpy())
+        given = None if prompt is None else prompt.numpy()
+        return self.pool.submit(_decode, name, arrays, length, sampling, [_state(g) for g in generators], given)
 
 
 _stages: dict[str, LoadedStage] = {}  # of a helper's own process
@@ -76,17 +76,18 @@ def _begin(directory):
     _stages.update(load_stages(read_checkpoint(directory), "cpu", HELPED))
 
 
-def _decode(name=None, arrays=None, length=0, sampling=None, states=(), prompt=None):
-    if name is None:
-        return None
+def _decode(name, arrays, length, sampling, states, given):
     generators = [torch.Generator() for _ in states]
     for generator, state in zip(generators, states):
         generator.set_state(torch.from_numpy(state))
     context = {stream: torch.from_numpy(ids) for stream, ids in arrays.items()}
-    ids = decode(
-        _stages[name].model, context, length, sampling, generators, None if prompt is None else torch.from_numpy(prompt)
-    )
-    return ids.numpy(), [generator.get_state().numpy() for generator in generators]
+    prompt = None if given is None else torch.from_numpy(given)
+    ids = decode(_stages[name].model, context, length, sampling, generators, prompt)
+    return ids.numpy(), [_state(generator) for generator in generators]
+
+
+def _state(generator):
+    return generator.get_state().numpy()
 
 
 def cascade_beside(
