@@ -7,6 +7,7 @@ Every file is written beside its place and renamed, so that an interruption or a
 import io
 import os
 import tempfile
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -48,15 +49,10 @@ def read(path) -> tuple[np.ndarray, int]:
 
 def seconds(path) -> float:
     """How long a sound file says it is. Raises AudioError for one that cannot be opened."""
-    import soundfile
-
     path = Path(path)
     _check_readable(path)
-    try:
-        info = soundfile.info(path)
-    except soundfile.SoundFileError as error:
-        raise AudioError(f"{path}: not sound, or damaged; give a wav, flac, ogg or mp3 file, or convert it to one") from error
-    return info.frames / info.samplerate
+    with _opened(path, path) as sound:
+        return sound.frames / sound.samplerate
 
 
 def decode(data: bytes) -> np.ndarray:
@@ -66,12 +62,19 @@ def decode(data: bytes) -> np.ndarray:
 
 def _decode(file, where):
     """wav [C, T], rate, and the frames that the header announces."""
+    with _opened(file, where) as sound:
+        wav = sound.read(dtype="float32", always_2d=True)  # [T, C]
+        return np.ascontiguousarray(wav.T), sound.samplerate, sound.frames
+
+
+@contextmanager
+def _opened(file, where):
+    """A soundfile.SoundFile; AudioError for what it cannot open, and for what cannot be read from it."""
     import soundfile
 
     try:
         with soundfile.SoundFile(file) as sound:
-            wav = sound.read(dtype="float32", always_2d=True)  # [T, C]
-            return np.ascontiguousarray(wav.T), sound.samplerate, sound.frames
+            yield sound
     except (soundfile.SoundFileError, RuntimeError, TypeError) as error:
         reason = str(error).rsplit(":", 1)[-1].strip().rstrip(".")
         raise AudioError(

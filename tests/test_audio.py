@@ -202,3 +202,15 @@ def test_vocals_that_cannot_be_used():
     ):
         with pytest.raises(AudioError, match=message):
             audio.check_vocal(wav, 44_100)
+
+
+def test_how_long_a_file_says_it_is(tmp_path):
+    audio.write(tmp_path / "tone.wav", np.zeros((2, 12_000), np.float32), 48_000)
+    assert audio.seconds(tmp_path / "tone.wav") == 0.25
+    (tmp_path / "words.wav").write_text("words")
+    (tmp_path / "voice.raw").write_bytes(bytes(100))  # of which soundfile wants to be told rate and channels
+    for name in ("words.wav", "voice.raw"):
+        with pytest.raises(audio.AudioError, match=f"{name}: not sound, or damaged"):
+            audio.seconds(tmp_path / name)
+    with pytest.raises(audio.AudioError, match="no such file"):
+        audio.seconds(tmp_path / "none.wav")
