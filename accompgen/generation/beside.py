@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import torch
 
-from accompgen.checkpoint import read_checkpoint
+from accompgen.checkpoint import Checkpoint
 from accompgen.generation.cascade import (
     FINE_BATCH,
     HZ,
@@ -35,7 +35,7 @@ from accompgen.generation.cascade import (
 from accompgen.generation.decode import decode
 from accompgen.generation.load import load_stages
 from accompgen.generation.sampling import Sampling
-from accompgen.generation.windows import Span, frames
+from accompgen.generation.windows import Span
 from accompgen.stages import STAGES
 from accompgen.worker import start_worker
 
@@ -50,11 +50,11 @@ class Helper:
     """A process of one thread that holds the semantic and the fine stage of a checkpoint; it ends with this one.
 
     Args:
-        directory: of the checkpoint.
+        checkpoint: verified.
     """
 
-    def __init__(self, directory):
-        self.pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _begin, (str(directory),))
+    def __init__(self, checkpoint: Checkpoint):
+        self.pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _begin, (checkpoint,))
         self.pool.submit(int)  # starts it: it loads while this process does
 
     def close(self) -> None:
@@ -71,9 +71,9 @@ class Helper:
 _stages: dict[str, LoadedStage] = {}  # of a helper's own process
 
 
-def _begin(directory):
+def _begin(checkpoint):
     start_worker()
-    _stages.update(load_stages(read_checkpoint(directory), "cpu", HELPED))
+    _stages.update(load_stages(checkpoint, "cpu", HELPED))
 
 
 def _decode(name, arrays, length, sampling, states, given):
@@ -185,7 +185,7 @@ class _Beside:
         """A window of the coarse stage, in this process; between its frames the helper gets its turns."""
         stage, made = self.stages["coarse"], self.known["coarse"]
 
-        def tick(done, frames):
+        def tick(done, of):
             self.counter.add("coarse", stage.model.layout.target.codebooks)
             self.turn()
 
@@ -193,10 +193,8 @@ class _Beside:
         self.add("coarse", [span], [new])
 
     def give(self, name, spans, generators):
-        windows = [inputs(name, self.known, self.known[name], span) for span in spans]
-        context = {stream: torch.cat([context[stream] for context, _ in windows]) for stream in STAGES[name].context}
-        length = frames(spans[0].stop - spans[0].start, HZ[name])
-        future = self.helper.submit(name, context, length, self.sampling[name], generators, windows[0][1])
+        context, length, prompt = inputs(name, self.known, self.known[name], spans)
+        future = self.helper.submit(name, context, length, self.sampling[name], generators, prompt)
         self.job = _Job(name, spans, generators, future)
 
     def take(self, job):

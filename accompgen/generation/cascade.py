@@ -102,16 +102,20 @@ def _in_turn(name, stage, known, spans, song, sampling, seed, count):
 
 def continued(name, stage, known, made, span, sampling, generator, tick=None):
     """What a window adds to the frames [1, Q, T] that are `made`, and begins with the last of them: [1, Q, new frames]."""
-    hz = HZ[name]
-    context, prompt = inputs(name, known, made, span)
-    piece = decode(stage.model, context, frames(span.stop - span.start, hz), sampling, [generator], prompt, tick)
-    return piece[..., span.prompt_frames(hz) :].to(made.device)
+    context, length, prompt = inputs(name, known, made, [span])
+    piece = decode(stage.model, context, length, sampling, [generator], prompt, tick)
+    return piece[..., span.prompt_frames(HZ[name]) :].to(made.device)
 
 
-def inputs(name, known, made, span):
-    """A window's context, stream -> [1, Q, T], and the frames of `made` that it begins with, None where none are asked for."""
-    context = {stream: known[stream][..., span.frames(HZ[stream])] for stream in STAGES[name].context}
-    return context, made[..., span.frames(HZ[name])] if PROMPT_SHARE[name] else None
+def inputs(name, known, made, spans):
+    """What windows are decoded with, B of one length: their context, stream -> [B, Q, T]; that length in frames; and the frames
+    of `made` that they begin with, None where none are asked for. With a prompt there is one window."""
+    context = {
+        stream: torch.cat([known[stream][..., span.frames(HZ[stream])] for span in spans])  # [B, Q, T]
+        for stream in STAGES[name].context
+    }
+    prompt = made[..., spans[0].frames(HZ[name])] if PROMPT_SHARE[name] else None
+    return context, frames(spans[0].stop - spans[0].start, HZ[name]), prompt
 
 
 def _in_batches(name, stage, known, spans, song, sampling, seed, count):
@@ -120,12 +124,8 @@ def _in_batches(name, stage, known, spans, song, sampling, seed, count):
     target = _empty(stage, known, song)
     for first in range(0, len(spans), FINE_BATCH):
         batch = spans[first : first + FINE_BATCH]
-        context = {
-            stream: torch.cat([known[stream][..., span.frames(HZ[stream])] for span in batch])  # [B, Q, T]
-            for stream in STAGES[name].context
-        }
+        context, length, _ = inputs(name, known, target, batch)
         generators = [make_generator(seed, name, first + row) for row in range(len(batch))]
-        length = frames(batch[0].stop - batch[0].start, hz)
         pieces = decode(stage.model, context, length, sampling, generators, None, count.of(name, stage))  # [B, Q, length]
         for span, piece in zip(batch, pieces):
             target[0, :, span.added(hz)] = piece[:, span.prompt_frames(hz) :]

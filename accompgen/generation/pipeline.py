@@ -180,7 +180,7 @@ def load(checkpoint="pocket", device: str = "auto", helper: bool = False) -> Acc
     path = find_checkpoint(checkpoint)
     verified = read_checkpoint(path)
     hashes = {name: component_hash(verified.component(name)) for name in COMPONENTS}
-    second = Helper(path) if helper and device == "cpu" and torch.get_num_threads() > 1 else None
+    second = Helper(verified) if helper and device == "cpu" and torch.get_num_threads() > 1 else None
     about = {"name": path.resolve().name, "config_sha256": file_hash(path / "config.json"), "sha256": hashes}
     return Accompanist(
         SemanticTokenizer.load(verified.component("semantic_tokenizer"), device),
