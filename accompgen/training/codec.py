@@ -12,7 +12,7 @@ With `start_from` there is but the third part, without k-means and EMA: encoder 
 them the codes it gives, so that shards and stages made with it can go on with the new decoder.
 
 All randomness of a step comes from (seed, step): a resumed training draws what an uninterrupted one would have drawn.
-There is no discriminator; one would add its loss beside `reconstruction_loss`.
+There is no discriminator; one would add its loss beside `codec_losses.reconstruction_losses`.
 """
 
 import json
@@ -38,15 +38,12 @@ from accompgen.training.codec_init import (
     start_codebooks,
     update_codebooks,
 )
+from accompgen.training.codec_losses import MEL_BANDS, MEL_WINDOWS, mel_filters, reconstruction_losses
 from accompgen.training.codec_optimizer import CodecOptimizer
 
 __all__ = ["CodecTraining", "evaluate_codec", "train_codec"]
 
 KMEANS_BATCHES = 40
-MEL_WINDOWS = (512, 1024, 2048, 4096)
-MEL_BANDS = (40, 64, 80, 96)
-ONSETS_AT_LEAST = 1.0  # a mean of the onset envelope below it counts as it does; our bands have 2 to 6
-QUIET = 0.02  # crops below this level count less; without a floor, near silence outweighs all music and the loss explodes
 
 
 @dataclass(frozen=True)
@@ -117,15 +114,9 @@ def train_codec(config: CodecTraining, run_dir, pause_after_minutes: float = 0.0
         for wav in _read_songs(config, "validation", config.validation_songs)
     ]
 
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
-        network = build_network(config.model).to(device)
-    tokenizer = AcousticTokenizer(config.model, network)
-    if config.start_from:
-        tokenizer = _start_from(config, device)
-        network = tokenizer.network.train()
-    else:
-        rescale_convolutions(network, draw_crops(config, sounds, step_random(config.seed, 0)[0])[:, None].to(device))
+    going_on = bool(config.start_from)
+    tokenizer = _start_from(config, device) if going_on else _start_anew(config, sounds, device)
+    network = tokenizer.network.train()
     optimizer = CodecOptimizer(network, config.learning_rate)
     mels = [mel_filters(window, bands).to(device) for window, bands in zip(MEL_WINDOWS, MEL_BANDS)]
     step, figures = _resume(config, run_dir, network, optimizer, device)
@@ -137,8 +128,8 @@ def train_codec(config: CodecTraining, run_dir, pause_after_minutes: float = 0.0
     sums, log = {}, open(run_dir / "log.jsonl", "a", encoding="utf-8")
     while not ended:
         crops_random, generator = step_random(config.seed, step)
-        plain = step < config.plain_steps and not config.start_from
-        if step == config.plain_steps and not config.start_from:
+        plain = step < config.plain_steps and not going_on
+        if step == config.plain_steps and not going_on:
             start_codebooks(network.quantizer, _latents(config, network, sounds, device), generator)
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(config, step)
@@ -150,12 +141,12 @@ def train_codec(config: CodecTraining, run_dir, pause_after_minutes: float = 0.0
         latent = latent.float()  # [B, D, F]
         heard, replaced = latent, 0
         if not plain:
-            heard, replaced = quantize_crops(network.quantizer, latent, crops_random, None if config.start_from else generator)
+            heard, replaced = quantize_crops(network.quantizer, latent, crops_random, None if going_on else generator)
         with torch.autocast(device.type, torch.bfloat16, enabled=config.dtype == "bfloat16"):
             back = network.decoder(heard)
         back = back[:, 0, : wav.shape[1]].float()  # [B, T]
 
-        parts = reconstruction_loss(wav, back, mels, config.mel_floor)
+        parts = reconstruction_losses(wav, back, mels, config.mel_floor)
         loss = config.wave_weight * parts["wave"] + mel_weight(config, step) * parts["mel"]
         loss = loss + config.flux_weight * parts["flux"] + config.octave_weight * parts["octaves"]
         loss = loss + config.onset_weight * parts["onsets"]
@@ -167,9 +158,8 @@ def train_codec(config: CodecTraining, run_dir, pause_after_minutes: float = 0.0
         optimizer.step()
         step += 1
 
-        for name, value in (dict(loss=loss) | parts).items():
-            sums[name] = sums.get(name, 0.0) + value.item() / config.log_every
-        for name, value in dict(norm=norm, replaced=replaced).items():
+        parts = {name: part.detach() for name, part in (dict(loss=loss) | parts).items()}
+        for name, value in (parts | dict(norm=norm, replaced=replaced)).items():
             sums[name] = sums.get(name, 0.0) + float(value) / config.log_every
         seconds = time.monotonic() - began
         if step % config.log_every == 0:
@@ -244,70 +234,6 @@ def quantize_crops(quantizer, latent, random, generator):
     return heard, update_codebooks(quantizer, codes, residuals, generator) if generator else 0
 
 
-def reconstruction_loss(wav, back, mels, floor: float = 1e-3) -> dict:
-    """Losses of [B, T] against [B, T], each a scalar.
-
-    Returns:
-        wave: L1 + L2, each relative to the crop's own level;
-        mel: L1 of multi-scale log mels in nats, averaged over the windows, magnitudes below `floor` counting as it does;
-        flux: L1 of how they change from frame to frame, likewise;
-        octaves: L1 of the log energy of the octaves from 62.5 Hz on in tenths of a second, in nats;
-        onsets: L1 of the onset envelopes, relative to the mean of the first one's.
-    """
-    level = wav.abs().mean(1).clamp_min(QUIET)
-    power = wav.pow(2).mean(1).clamp_min(QUIET**2)
-    wave = ((wav - back).abs().mean(1) / level + (wav - back).pow(2).mean(1) / power).mean()
-    mel, flux = wav.new_zeros(()), wav.new_zeros(())
-    for window, filters in zip(MEL_WINDOWS, mels):
-        error = log_mel(wav, window, filters, floor) - log_mel(back, window, filters, floor)  # [B, bands, frames]
-        mel = mel + error.abs().mean() / len(mels)
-        flux = flux + error.diff(dim=-1).abs().mean() / len(mels)
-    envelope, other = onset_envelopes(wav), onset_envelopes(back)
-    onsets = ((envelope - other).abs().mean(1) / envelope.mean(1).clamp_min(ONSETS_AT_LEAST)).mean()
-    return dict(wave=wave, mel=mel, flux=flux, octaves=(log_octaves(wav) - log_octaves(back)).abs().mean(), onsets=onsets)
-
-
-def log_mel(wav, window, filters, floor: float = 1e-3):
-    """Log of mel magnitudes [B, bands, frames], `floor` added to each; 1e-3 is about -60 dB of full scale."""
-    hann = torch.hann_window(window, device=wav.device)
-    magnitude = (_power(wav, window, hann) + 1e-9).sqrt() * (2 / hann.sum())
-    return (filters @ magnitude + floor).log()
-
-
-def log_octaves(wav, window: int = 1024):
-    """Log of the energy [B, 8, tenths of a second] of the octaves from 62.5 Hz to 12 kHz, with a floor."""
-    hann = torch.hann_window(window, device=wav.device)
-    power = _power(wav, window, hann) * (2 / hann.sum()) ** 2  # [B, bins, frames]
-    octave = torch.fft.rfftfreq(window, 1 / 24000, device=wav.device).clamp(min=1).div(62.5).log2().floor()
-    octaves = torch.stack([(octave == number).float() for number in range(8)])  # [8, bins]
-    tenth = round(0.1 * 24000 / (window // 4))
-    return (torch.nn.functional.avg_pool1d(octaves @ power, tenth) + 1e-8).log()
-
-
-def onset_envelopes(wav, window: int = 1024):
-    """Spectral flux [B, frames] as in codec_figures.onset_envelope, of sounds [B, T]."""
-    magnitude = (_power(wav, window, torch.hann_window(window, device=wav.device)) + 1e-9).sqrt()
-    return torch.log1p(100 * magnitude / window).diff(dim=-1).clamp(min=0).sum(1)
-
-
-def _power(wav, window, hann):
-    spectrum = torch.stft(wav, window, window // 4, window=hann, center=False, return_complex=True)
-    return spectrum.real.pow(2) + spectrum.imag.pow(2)
-
-
-def mel_filters(window: int, bands: int, low: float = 40.0, high: float = 11000.0) -> torch.Tensor:
-    """Triangles [bands, window / 2 + 1] on the mel scale 2595 log10(1 + f / 700), at 24 kHz; no band is empty."""
-    mel = np.linspace(2595 * np.log10(1 + low / 700), 2595 * np.log10(1 + high / 700), bands + 2)
-    edges = 700 * (10 ** (mel / 2595) - 1) * window / 24000  # in bins
-    bins = np.arange(window // 2 + 1)
-    rise = (bins - edges[:-2, None]) / np.maximum(edges[1:-1] - edges[:-2], 1.0)[:, None]
-    fall = (edges[2:, None] - bins) / np.maximum(edges[2:] - edges[1:-1], 1.0)[:, None]
-    filters = np.maximum(np.minimum(rise, fall), 0)
-    nearest = np.round(edges[1:-1]).astype(int)
-    filters[np.arange(bands), nearest] = np.maximum(filters[np.arange(bands), nearest], 0.5)
-    return torch.tensor(filters, dtype=torch.float32)
-
-
 def learning_rate(config: CodecTraining, step: int) -> float:
     """Linear warmup, constant, linear fall over the last `decay_share` of the steps."""
     left = (config.steps - step) / max(1.0, config.decay_share * config.steps)
@@ -334,6 +260,15 @@ def _read_songs(config, split, limit):
         raise ConfigError(f"{config.manifest} has no {split} songs; prepare some first")
     for path in paths[:limit] if limit else paths:
         yield np.round(read_mono(path).clip(-1, 1) * 32767).astype(np.int16)  # 16 bits: nine hours fit in 1.6 GB
+
+
+def _start_anew(config, sounds, device):
+    """A codec with random weights whose convolutions fit the sounds."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        network = build_network(config.model).to(device)
+    rescale_convolutions(network, draw_crops(config, sounds, step_random(config.seed, 0)[0])[:, None].to(device))
+    return AcousticTokenizer(config.model, network)
 
 
 def _start_from(config, device):
