@@ -97,6 +97,7 @@ class TrainConfig:
     optimizer: str = "adamw"  # adamw | muon: orthogonalised steps for the matrices of the blocks (training/optimizer.py)
     betas: tuple[float, float] = (0.9, 0.95)  # of AdamW
     context_dropout: float = 0.1  # probability that a window's whole context is the null token
+    context_masking: float = 0.0  # of the others, at most this share is the null token, in spans of half a second
     history_masking: float = 0.7  # probability that a window hides a random share of its target history
     history_swapping: float = 0.0  # probability that its target history is another song's over a random span
     listening_weight: float = 0.0  # of a second loss: the target as the context encoder alone names it; context = aligned
@@ -139,6 +140,7 @@ class TrainConfig:
             )
         for name in ("context_dropout", "history_masking", "history_swapping", "final_learning_rate"):
             _in_range(name, getattr(self, name), 0.0, 1.0)
+        _in_range("context_masking", self.context_masking, 0.0, 0.99)
         for name in ("learning_rate", "clip_norm"):
             _in_range(name, getattr(self, name), 1e-12, 1e6)
         for name, value in (("ema_decay", self.ema_decay), ("betas[0]", self.betas[0]), ("betas[1]", self.betas[1])):

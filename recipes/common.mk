@@ -115,7 +115,7 @@ $(STAGES) $(LISTENER): $(WORK)/%/model/config.json: $(CONF)/%.toml $(SHARDS)
 	$(ENDED)
 
 $(CHECKPOINT): $(TOKENIZED) $(STAGES)
-	$(ACCOMPGEN) export $(patsubst %/model,%,$(SEMANTIC) $(ACOUSTIC)) $(patsubst %/model/config.json,%,$(STAGES)) -o $(@D) --force $(ABOUT)
+	$(ACCOMPGEN) export $(patsubst %/model,%,$(SEMANTIC) $(ACOUSTIC)) $(patsubst %/model/config.json,%,$(STAGES)) -o $(@D) --songs $(SONGS) --force $(ABOUT)
 
 .PHONY: figures
 figures: $(CHECKPOINT)  ## the codec's and the stages' figures as a table

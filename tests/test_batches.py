@@ -85,7 +85,8 @@ def test_two_ranks_see_what_one_of_twice_the_batch_sees(store):
 def test_masks_have_the_asked_probabilities(store):
     source = batches.Batches(store, config(context_dropout=0.25, history_masking=0.5))
     seen = [source.next() for _ in range(150)]
-    drop = torch.cat([batch.drop for batch in seen]).float()
+    drop = torch.cat([batch.drop for batch in seen]).float()  # [windows, blocks]
+    assert bool(((drop == 0) | (drop == 1)).all()) and torch.equal(drop.amin(1), drop.amax(1))  # of a window all or nothing
     share = torch.cat([batch.hide for batch in seen]).float().mean(1)  # of each window
     assert abs(drop.mean() - 0.25) < 0.08  # 450 draws: 3.9 standard errors
     assert abs((share > 0).float().mean() - 0.5) < 0.1
@@ -93,6 +94,16 @@ def test_masks_have_the_asked_probabilities(store):
     assert abs(hidden.mean() - 0.5) < 0.1 and hidden.std() > 0.2  # spread over 0 to 1, not always one half
     plain = batches.Batches(store, config(context_dropout=0.0, history_masking=0.0)).next()
     assert not plain.drop.any() and not plain.hide.any()
+
+
+def test_spans_of_the_context_are_hidden(store):
+    source = batches.Batches(store, config(context_dropout=0.0, context_masking=0.8))
+    drop = torch.cat([source.next().drop for _ in range(300)]).float()  # [windows, blocks]
+    assert abs(drop.mean() - 0.4) < 0.05  # shares from 0 to .8
+    assert torch.allclose(drop.mean(0), drop.mean().expand(drop.shape[1]), atol=0.08)  # the edges as often as the middle
+    starts = (drop[:, 1:] > drop[:, :-1]).nonzero()
+    ended = [drop[row, first + 1 : first + 1 + batches.SPAN_BLOCKS] for row, first in starts.tolist()]
+    assert ended and all(bool(span.all()) for span in ended)  # none is shorter, but where the window ends
 
 
 def test_a_swapped_history_is_anothers_over_one_span_and_the_target_stays(store):

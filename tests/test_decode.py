@@ -63,6 +63,10 @@ def slowly(model, context, row, sampling, generator, prompt):
             heard = [model(context, grid, drop=torch.tensor([drop]), listen=True)[1] for drop in (False, True)]
             told = heard[0].log_softmax(-1) - heard[1].log_softmax(-1)
             logits = logits + sampling.listening * told.flatten(1, 2)[:, n]
+        if sampling.consonance:
+            likely = model(context, grid, drop=torch.tensor([False]), listen=True)[1].softmax(-1)
+            covariance = model.unit_chroma @ model.unit_chroma.T  # [V, V]
+            logits = logits + sampling.consonance * (likely @ covariance).flatten(1, 2)[:, n]
         tokens[:, n] = sample(logits, chances[n - given], sampling)
     return deinterleave(tokens, codebooks)[0]
 
@@ -84,13 +88,31 @@ def test_equals_plain_sampling_of_single_rows(context, pattern, guidance, given,
 
 @every_pattern
 @pytest.mark.parametrize("guidance", [1.0, 3.0])
-def test_what_the_context_alone_tells_is_added(pattern, guidance):
-    model, sampling = build("aligned", pattern=pattern), Sampling(guidance=guidance, top_k=8, listening=2.0)
+@pytest.mark.parametrize("telling", [{"listening": 2.0}, {"consonance": 3.0}, {"listening": 2.0, "consonance": 3.0}])
+def test_what_the_context_alone_tells_is_added(pattern, guidance, telling):
+    model, sampling = build("aligned", pattern=pattern), Sampling(guidance=guidance, top_k=8, **telling)
+    model.unit_chroma = torch.randn(model.layout.target.vocab, 12, generator=torch.Generator().manual_seed(1))
     prompt = torch.randint(13, (3, 3, 2), generator=torch.Generator().manual_seed(2))
     codes = decode(model, vocals(), FRAMES, sampling, seeds(5, 6, 7), prompt)
     assert not torch.equal(codes, decode(model, vocals(), FRAMES, Sampling(guidance=guidance, top_k=8), seeds(5, 6, 7), prompt))
     for row, generator in enumerate(seeds(5, 6, 7)):
         assert torch.equal(codes[row], slowly(model, vocals(), row, sampling, generator, prompt))
+
+
+def test_consonance_prefers_what_goes_with_what_is_expected():
+    """Three units of one pitch class each: the one that the context makes likely gains most, and the one that shares a class
+    with it more than the one that does not."""
+    model = build("aligned")
+    model.unit_chroma = torch.zeros(model.layout.target.vocab, 12)
+    model.unit_chroma[0, 0] = model.unit_chroma[1, 0] = model.unit_chroma[2, 6] = 1.0
+    model._heard_alone = lambda context, frames, dropped=False: torch.tensor([0.7, 0.2, 0.1] + [0.0] * 10).log()[None, None, None]
+    gain = model.consonance(vocals(), FRAMES)[0, 0, 0]
+    torch.testing.assert_close(gain[:4], torch.tensor([0.9, 0.9, 0.1, 0.0]))
+
+
+def test_consonance_needs_to_know_what_units_sound_like():
+    with pytest.raises(ValueError, match="the coarse stage does not know what its units sound like: export .* with --songs"):
+        decode(build("aligned"), vocals(), FRAMES, Sampling(consonance=1.0), seeds(1, 2, 3))
 
 
 def test_a_prefix_cannot_be_listened_to():

@@ -40,7 +40,8 @@ MAY_IMPORT = {
     # batches.py deals in opened shards, so whoever asks it for batches opens them
     "training": ("model", "layout", "stages", "config", "checkpoint", "device", "data.batches", "data.shards"),
     "training.samples": ("model", "config", "generation", "tokens"),  # what a stage generates, as sound for TensorBoard
-    "training.export": ("config", "stages", "checkpoint"),
+    "training.export": ("config", "stages", "checkpoint", "data.shards"),
+    "training.unit_chroma": ("config", "data.shards", "data.songs"),  # listens to the songs of the shards
     # tokenizers are trained on songs, before there are shards: these two read the manifest
     "training.codec": ("config", "checkpoint", "device", "tokens", "audio", "data.songs"),
     "training.hubert": ("config", "checkpoint", "device", "tokens", "audio", "data.songs"),

@@ -210,6 +210,9 @@ def test_the_sung_recording_end_to_end(model, shared):
     assert len(song.semantic.unique()) > 3
 
 
+TELLING = {"listening": 0.0, "consonance": 0.0}
+
+
 def test_a_checkpoints_own_sampling_is_the_default(tiny_checkpoint, tmp_path):
     path = shutil.copytree(tiny_checkpoint, tmp_path / "own")
     config = json.loads((path / "config.json").read_text())
@@ -217,7 +220,7 @@ def test_a_checkpoints_own_sampling_is_the_default(tiny_checkpoint, tmp_path):
     (path / "config.json").write_text(json.dumps(config | {"sampling": own}))
     model = pipeline.load(path, "cpu")
     settings = model.accompany((sing(0.3, 16_000), 16_000), coarse=Sampling(top_k=5)).report["settings"]
-    assert settings["semantic"] == {"temperature": 0.9, "top_k": 4, "top_p": 1.0, "guidance": 1.0, "listening": 0.0}
+    assert settings["semantic"] == {"temperature": 0.9, "top_k": 4, "top_p": 1.0, "guidance": 1.0, **TELLING}
     assert settings["coarse"]["top_k"] == 5 and settings["fine"]["temperature"] == 0.5
     for wrong, word in (({"fine": {"heat": 1}}, "heat"), ({"semantics": {"top_k": 4}}, "unknown stage 'semantics'")):
         (path / "config.json").write_text(json.dumps(config | {"sampling": wrong}))

@@ -89,6 +89,25 @@ def test_a_delayed_token_knows_the_lower_codebooks_of_its_frame_but_not_the_high
         assert moved.nonzero().flatten().tolist() == hear
 
 
+@pytest.mark.parametrize("context", ["aligned", "prefix"])
+def test_parts_of_a_context_can_be_dropped(context):
+    """All parts dropped: as the whole; a part dropped: what stands there is not heard."""
+    model = build("coarse", context)
+    grids, target = ids(model)
+    blocks = target.shape[-1] // 3
+    drop = torch.zeros(2, blocks, dtype=torch.bool)
+    drop[0] = True
+    drop[1, 1] = True
+    with torch.no_grad():
+        logits = model(grids, target, drop=drop)
+        torch.testing.assert_close(logits[:1], model(grids, target, drop=torch.tensor([True, False]))[:1])
+        other = {name: grid.clone() for name, grid in grids.items()}
+        for grid in other.values():
+            grid[1, :, 2:4] = (grid[1, :, 2:4] + 1) % 5
+        torch.testing.assert_close(logits[1], model(other, target, drop=drop)[1])
+        assert not torch.allclose(logits[1], model(other, target)[1])
+
+
 @every_variant
 def test_cached_logits_equal_uncached(stage, context, positions, pattern):
     model = build(stage, context, positions, pattern)

@@ -5,6 +5,7 @@ import torch
 
 from accompgen.checkpoint import CheckpointError, save_component
 from accompgen.config import StageConfig, to_dict
+from accompgen.model.attention import RelativeBias
 from accompgen.model.stage_lm import StageLM
 from accompgen.training.start import start_embeddings, start_weights
 
@@ -99,6 +100,24 @@ def test_a_context_encoder_of_other_sizes_begins_anew(tmp_path):
     for name, value in after.state_dict().items():
         source = fresh if name.startswith(("listener.", "heard.")) else before.state_dict()
         assert torch.equal(value, source[name]), name
+
+
+@pytest.mark.parametrize("context_width", [0, 32])
+def test_other_buckets_begin_with_what_their_distances_had(tmp_path, context_width):
+    before, after = (
+        model("semantic", context_width=context_width, relative_buckets=buckets, relative_max_distance=reach)
+        for buckets, reach in ((8, 32), (128, 80))
+    )
+    for module in before.modules():
+        if isinstance(module, RelativeBias):
+            torch.nn.init.normal_(module.table)
+    directory, hashes = trained(tmp_path / "stage", before)
+    assert start_weights(after, directory, hashes)
+    at = torch.arange(32)  # of the new buckets each holds one of these distances
+    for stack in ("decoder", "listener.encoder" if context_width else "encoder"):
+        old, new = before.get_submodule(stack).relative_bias, after.get_submodule(stack).relative_bias
+        torch.testing.assert_close(new(at, at), old(at, at))
+    assert torch.equal(after.heads, before.heads)
 
 
 def test_a_listener_starts_from_the_vectors_too(tokenizers):

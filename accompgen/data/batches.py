@@ -16,6 +16,9 @@ from accompgen.data.shards import Entry, Shards
 from accompgen.stages import STAGES
 
 
+SPAN_BLOCKS = 12  # of the context hidden at once: 0.48 s
+
+
 @dataclass(frozen=True)
 class Window:
     """A span of a song, in blocks of 40 ms."""
@@ -26,7 +29,8 @@ class Window:
 
 @dataclass(frozen=True)
 class Batch:
-    """Aligned windows. context: name -> ids [B, Q, T]; target and history ids [B, Q, F]; drop bool [B]; hide bool [B, F * Q].
+    """Aligned windows. context: name -> ids [B, Q, T]; target and history ids [B, Q, F]; drop bool [B, blocks of 40 ms], where
+    the context is not heard; hide bool [B, F * Q].
 
     The history is the target, but for spans that are another window's.
     """
@@ -71,7 +75,7 @@ class Batches:
         windows = [window for window, _, _ in places]
         context, target = read_windows(self.shards, self.config.model, windows, self.blocks)
         masks = [self._masks(key, target[0].numel()) for _, key, _ in places]
-        drop = torch.tensor([dropped for dropped, _ in masks])
+        drop = torch.from_numpy(np.stack([dropped for dropped, _ in masks]))
         hide = torch.from_numpy(np.stack([hidden for _, hidden in masks]))
         return Batch(context, target, self._history(target, places), drop, hide, windows)
 
@@ -103,11 +107,18 @@ class Batches:
         return history
 
     def _masks(self, key, tokens):
-        """Whether a window's context is dropped, and which of its target's tokens are hidden from the history [F * Q]."""
+        """Blocks at which a window's context is dropped, and which of its target's tokens are hidden from the history [F * Q]."""
         rng = np.random.default_rng(key)
         dropped = rng.random() < self.config.context_dropout
         share = rng.random() if rng.random() < self.config.history_masking else 0.0
-        return dropped, rng.random(tokens) < share
+        hidden = rng.random(tokens) < share
+        return dropped | _spans(self.blocks, self.config.context_masking * rng.random(), rng), hidden
+
+
+def _spans(blocks, share, rng):
+    """Bool [blocks]: spans of SPAN_BLOCKS, which may overlap, that on average cover `share` of them."""
+    starts = rng.random(blocks + SPAN_BLOCKS - 1) < 1 - (1 - share) ** (1 / SPAN_BLOCKS)
+    return np.lib.stride_tricks.sliding_window_view(starts, SPAN_BLOCKS).any(axis=1)
 
 
 def training_songs(shards: Shards, stage: str) -> list[Entry]:

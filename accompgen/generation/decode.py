@@ -73,7 +73,8 @@ def decode(
 ):
     """Sample the target of a stage.
 
-    With `listening`, what the context encoder alone tells of a token is added to the guided logits, at no cost a step.
+    With `listening` and `consonance`, what the context encoder alone tells of a token, and how well the token's pitches go with
+    those it expects, is added to the guided logits, at no cost a step.
     With guidance other than 1 the model runs 2 B rows, the second half under the null context; with 1 it runs B.
     Row b draws one number per token from generators[b] and from nothing else, so its codes do not depend on its batch.
 
@@ -116,9 +117,10 @@ def decode(
     )
     known = slots < given  # already given, or empty
     told = None
-    if sampling.listening:
-        told = sampling.listening * model.told(context, frames).flatten(1, 2)
-        told = nn.functional.pad(told, (0, 0, 0, 1))  # [B, F * Q + 1, V]
+    for weight, tell in ((sampling.listening, model.told), (sampling.consonance, model.consonance)):
+        if weight:
+            more = weight * nn.functional.pad(tell(context, frames).flatten(1, 2), (0, 0, 0, 1))  # [B, F * Q + 1, V]
+            told = more if told is None else told + more
 
     def choose(logits, at, chance, known):
         if copies == 2:

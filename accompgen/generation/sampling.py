@@ -19,6 +19,7 @@ class Sampling:
     top_p: float = 1.0  # 1: off
     guidance: float = 3.0  # 1: plain sampling; 0: the context is ignored
     listening: float = 0.0  # weight of what the context encoder alone tells; for stages trained with `listening_weight`
+    consonance: float = 0.0  # weight of how well a unit's pitches go with those that it expects; for semantic stages, likewise
 
     def __post_init__(self):
         if not 0 <= self.temperature < math.inf:
@@ -29,8 +30,9 @@ class Sampling:
             raise ValueError(f"top_p is {self.top_p}; expected more than 0 and at most 1 (off)")
         if not 0 <= self.guidance < math.inf:
             raise ValueError(f"guidance is {self.guidance}; expected 0 or more (1: plain sampling)")
-        if not 0 <= self.listening < math.inf:
-            raise ValueError(f"listening is {self.listening}; expected 0 (off) or more")
+        for name in ("listening", "consonance"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name} is {getattr(self, name)}; expected 0 (off) or more")
 
 
 def guide(conditional, null, guidance: float):

@@ -76,6 +76,7 @@ class StageLM(nn.Module):
         self.codebook_embedding = nn.Embedding(max(side_by_side), config.width)
         self.step_heads = None  # made by generation/decode.py: the layers that a step's tokens are read with, one by one
         self.heads = nn.Parameter(torch.empty(layout.target.codebooks, layout.target.vocab, config.width))  # [Q, V, D]
+        self.register_buffer("unit_chroma", None)  # [V, 12], of a checkpoint's semantic stage: see training/unit_chroma.py
         for weight in (self.token_embedding, self.stream_embedding, self.codebook_embedding):
             nn.init.normal_(weight.weight, std=EMBEDDING_STD)
         nn.init.normal_(self.heads, std=EMBEDDING_STD)
@@ -90,7 +91,7 @@ class StageLM(nn.Module):
         Args:
             context: stream name -> LongTensor [B, Q, T], T long enough to cover the target; what lies beyond is heard too.
             target: LongTensor [B, Q, F].
-            drop: bool [B], rows whose whole context is replaced by the null token.
+            drop: bool [B], rows whose whole context is replaced by the null token; or [B, K], where in K equal parts of it.
             hide: bool [B, F * Q], tokens of the target (interleaved) that are masked as history; they are still predicted.
             history: LongTensor [B, Q, F], what stands in the target's place as history; None: the target.
             listen: give the context encoder's own logits, too; only where the context is aligned. "alone": give them alone,
@@ -114,6 +115,12 @@ class StageLM(nn.Module):
         if not listen:
             return logits
         return logits, self._named(heard, frames)
+
+    def _load_from_state_dict(self, state_dict, prefix, *args):
+        """Weights come with or without what the units sound like."""
+        if self.unit_chroma is None and prefix + "unit_chroma" in state_dict:
+            self.unit_chroma = torch.empty_like(state_dict[prefix + "unit_chroma"], device=self.heads.device)
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
     def _named(self, encoded, frames):
         """Logits [B, F, Q, V] of the target as the encoded context [B, T, D], or D' of a listener, alone tells."""
@@ -143,13 +150,14 @@ class StageLM(nn.Module):
         return x + heard[:, : history.shape[1]], place, heard, encoded
 
     def _context_parts(self, context, drop):
-        """Of each context stream, rows of the embedding table [B, T * Q], null where `drop`, and places."""
+        """Of each context stream, rows of the embedding table [B, T * Q], null where `drop` [B] or [B, K], and places."""
         parts = []
         for index, stream in enumerate(self.layout.context):
             grid = context[stream.name]
             rows = self.layout.table_rows(index, grid)
             if drop is not None:
-                rows = rows.masked_fill(drop[:, None], NULL)
+                parts_dropped = drop.view(len(drop), -1)  # [B, K]
+                rows = rows.masked_fill(parts_dropped.repeat_interleave(rows.shape[1] // parts_dropped.shape[1], dim=1), NULL)
             parts.append((rows, self.layout.places(index, grid.shape[-1], grid.device)))
         return parts
 
@@ -196,16 +204,37 @@ class StageLM(nn.Module):
         Raises:
             ValueError: the context is a prefix: there is no encoder; or it does not cover `frames` target frames.
         """
+        heard, unheard = (self._heard_alone(context, frames, dropped) for dropped in (False, True))
+        return heard - unheard
+
+    def consonance(self, context: dict, frames: int):
+        """How well the pitches of each token go with those that the context encoder alone expects at its time.
+
+        The covariance of the token's chroma with the expected one, over what `training/unit_chroma.py` measured: a choice by
+        it accepts, of several chords that a melody allows, what most of them share. It is minimum Bayes risk decoding (Kumar
+        and Byrne 2004) with the chroma in common as the gain.
+
+        Returns:
+            [B, F, Q, V].
+
+        Raises:
+            ValueError: as `told`, and where the stage does not know what its units sound like.
+        """
+        if self.unit_chroma is None:
+            raise ValueError(
+                f"the {self.config.stage} stage does not know what its units sound like: export the checkpoint with --songs "
+                "(semantic stage), or leave consonance at 0"
+            )
+        expected = self._heard_alone(context, frames).exp() @ self.unit_chroma  # [B, F, Q, 12]
+        return expected @ self.unit_chroma.T
+
+    def _heard_alone(self, context, frames, dropped=False):
+        """Log-probabilities [B, F, Q, V] of the target as the context encoder alone names it, or without its context."""
         if self.config.context == "prefix":
             raise ValueError(f"the {self.config.stage} stage has no context encoder to listen to (context = 'prefix')")
         self.layout.check(context, frames)
-        rows = len(next(iter(context.values())))
-        named = []
-        for dropped in (False, True):
-            drop = torch.full((rows,), dropped, device=self.heads.device)
-            encoded = self._listen(self._context_parts(context, drop))
-            named.append(self._named(encoded, frames).log_softmax(-1))
-        return named[0] - named[1]
+        drop = torch.full((len(next(iter(context.values()))),), dropped, device=self.heads.device)
+        return self._named(self._listen(self._context_parts(context, drop)), frames).log_softmax(-1)
 
     def start(self, context: dict, prompt, frames: int, drop=None):
         """Read the context and the first frames of the target at once, and make room for the rest.

@@ -20,8 +20,9 @@ DTYPES = ("bfloat16", "float16", "float32")
 
 
 def export_checkpoint(
-    runs, directory, about: dict | None = None, dtype: str = "bfloat16", unfinished: bool = False, force: bool = False
-) -> dict:
+    runs, directory, about: dict | None = None, dtype: str = "bfloat16", unfinished: bool = False, force: bool = False,
+    songs=None,
+) -> dict:  # fmt: skip
     """Pack the components of five runs (two tokenizers, three stages) into a checkpoint directory and write its model card.
 
     Args:
@@ -32,6 +33,8 @@ def export_checkpoint(
         dtype: of the stages' weights, one of DTYPES. The tokenizers stay as they are: other values would give other tokens.
         unfinished: take the snapshot of a run that has not ended.
         force: replace `directory` if it is a checkpoint.
+        songs: manifest of the songs of the semantic run's shards, so that the checkpoint knows what its units sound like
+            (`consonance`); None: it does not.
 
     Returns:
         The checkpoint's config.json.
@@ -58,20 +61,32 @@ def export_checkpoint(
         "stages": {name: _stage_summary(_config(components[name])) for name in STAGE_COMPONENTS},
         **(about or {}),
     }
+    more = {"semantic": {"unit_chroma": _unit_chroma(components["semantic"], songs)}} if songs else {}
     with tempfile.TemporaryDirectory() as folder:
-        stored = {name: _as(dtype, components[name], Path(folder) / name) for name in STAGE_COMPONENTS}
+        stored = {name: _as(dtype, components[name], Path(folder) / name, more.get(name, {})) for name in STAGE_COMPONENTS}
         write_checkpoint(directory, components | stored, info | {"dtype": dtype}, force=force)
     config = _config(Path(directory))
     (Path(directory) / CARD_FILE).write_text(model_card(config, components), encoding="utf-8")
     return config
 
 
-def _as(dtype, component, directory):
-    """A copy of a component whose weights have another type."""
+def _unit_chroma(component, songs):
+    """What the units sound like, by the shards that the run of a `model/` or `snapshot/` names."""
+    from accompgen.data.shards import open_shards
+    from accompgen.training.unit_chroma import unit_chroma
+
+    run = component.parent / "config.json"
+    if not run.is_file():
+        raise CheckpointError(f"{component} lies in no run, whose config.json would name its shards; give the run, or no songs")
+    return unit_chroma(open_shards(_config(component.parent)["shards"]), songs)
+
+
+def _as(dtype, component, directory, more):
+    """A copy of a component whose weights have another type, with more tensors."""
     import torch
 
     config, tensors = load_component(component)
-    save_component(directory, config, {name: tensor.to(getattr(torch, dtype)) for name, tensor in tensors.items()})
+    save_component(directory, config, {name: tensor.to(getattr(torch, dtype)) for name, tensor in (tensors | more).items()})
     return directory
 
 

@@ -9,10 +9,12 @@ import torch
 
 from accompgen.checkpoint import TOKENIZERS_OF, CheckpointError, load_component
 from accompgen.config import StageConfig, from_dict, to_dict
+from accompgen.model.attention import RelativeBias, relative_buckets
 from accompgen.model.listener import EMBEDDING_STD
 from accompgen.model.stage_lm import StageLM
 
 ENCODER_SIZES = ("context_layers", "context_width", "context_pool")
+REACH = ("relative_buckets", "relative_max_distance")
 ENCODER_PARTS = ("encoder.", "listener.", "heard.")
 NOISE_SHARE = 0.5  # of the random start that stays, so that equal vectors can part
 
@@ -46,7 +48,8 @@ def start_embeddings(model: StageLM, tokenizers: dict[str, str]) -> None:
 
 
 def start_weights(model: StageLM, directory: str, tokenizers: dict[str, str]) -> bool:
-    """Give `model` the weights of a trained stage; but for its context encoder, where that has other sizes.
+    """Give `model` the weights of a trained stage; but for its context encoder, where that has other sizes. Where the relative
+    bias has other buckets, each begins with what its distances had.
 
     Args:
         directory: component directory of the stage: `model/` or `snapshot/` of a run, or a stage of a checkpoint.
@@ -64,7 +67,7 @@ def start_weights(model: StageLM, directory: str, tokenizers: dict[str, str]) ->
     found, expected = to_dict(from_dict(StageConfig, config["stage"], directory)), to_dict(model.config)
     whole = all(found[key] == expected[key] for key in ENCODER_SIZES)
     for key, value in expected.items():
-        if found[key] != value and key not in (*ENCODER_SIZES, "dropout"):
+        if found[key] != value and key not in (*ENCODER_SIZES, *REACH, "dropout"):
             raise CheckpointError(f"{directory} has {key} = {found[key]!r}, the model to train {value!r}; make them equal")
     for kind in TOKENIZERS_OF[model.config.stage]:
         if config["tokenizers"][kind] != tokenizers[kind]:
@@ -72,8 +75,23 @@ def start_weights(model: StageLM, directory: str, tokenizers: dict[str, str]) ->
     if not whole:
         tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith(ENCODER_PARTS)}
         tensors |= {name: tensor for name, tensor in model.state_dict().items() if name.startswith(ENCODER_PARTS)}
+    for name, module in model.named_modules():
+        if isinstance(module, RelativeBias) and any(found[key] != expected[key] for key in REACH):
+            tensors[f"{name}.table"] = _rebucketed(tensors[f"{name}.table"], found["relative_max_distance"], module)
     model.load_state_dict(tensors)
     return whole
+
+
+def _rebucketed(table, max_distance, bias):
+    """The values [buckets, H] of a relative bias for the buckets of another: of each the mean over its distances, 0 without one."""
+    farthest = max(max_distance, bias.max_distance)
+    distance = torch.arange(-farthest if bias.signed else 0, farthest + 1)
+    before = relative_buckets(distance, len(table), max_distance, bias.signed)
+    after = relative_buckets(distance, len(bias.table), bias.max_distance, bias.signed)
+    total, count = torch.zeros(len(bias.table), table.shape[1]), torch.zeros(len(bias.table), 1)
+    total.index_add_(0, after, table[before].float())
+    count.index_add_(0, after, torch.ones(len(distance), 1))
+    return total / count.clamp_min(1)
 
 
 def _start(weight, grid, stream):

@@ -59,6 +59,9 @@ def add_export(verbs):
     parser.add_argument("-o", "--out", metavar="DIR", type=Path, required=True, help="the checkpoint to write")
     parser.add_argument("--about", metavar="KEY=TEXT", action="append", default=[], help="name, summary, data, licence, limits")
     parser.add_argument("--dtype", choices=("bfloat16", "float16", "float32"), default="bfloat16", help="of the stages")
+    parser.add_argument(
+        "--songs", metavar="MANIFEST", type=Path, help="of the shards: the checkpoint learns what its units sound like (--consonance)"
+    )
     parser.add_argument("--unfinished", action="store_true", help="take the latest snapshot of a run that has not ended")
     parser.add_argument("--force", action="store_true", help="replace the checkpoint if it exists")
     parser.set_defaults(run=run_export, parser=parser)
@@ -71,7 +74,7 @@ def run_export(args) -> int:
     from accompgen.training.export import export_checkpoint
 
     about = dict(text.split("=", 1) for text in args.about)
-    export_checkpoint(args.runs, args.out, about, args.dtype, unfinished=args.unfinished, force=args.force)
+    export_checkpoint(args.runs, args.out, about, args.dtype, unfinished=args.unfinished, force=args.force, songs=args.songs)
     print(args.out)
     return 0
 
