@@ -210,9 +210,9 @@ class StageLM(nn.Module):
     def consonance(self, context: dict, frames: int):
         """How well the pitches of each token go with those that the context encoder alone expects at its time.
 
-        The covariance of the token's chroma with the expected one, over what `training/unit_chroma.py` measured: a choice by
-        it accepts, of several chords that a melody allows, what most of them share. It is minimum Bayes risk decoding (Kumar
-        and Byrne 2004) with the chroma in common as the gain.
+        The covariance of the token's chroma (training/unit_chroma.py) with the expected one: a choice by it accepts, of several
+        chords that a melody allows, what most of them share. It is minimum Bayes risk decoding (Kumar and Byrne 2004) with the
+        chroma in common as the gain; less what of it follows from how tonal a token is, so that drums are not avoided.
 
         Returns:
             [B, F, Q, V].
@@ -225,8 +225,10 @@ class StageLM(nn.Module):
                 f"the {self.config.stage} stage does not know what its units sound like: export the checkpoint with --songs "
                 "(semantic stage), or leave consonance at 0"
             )
-        expected = self._heard_alone(context, frames).exp() @ self.unit_chroma  # [B, F, Q, 12]
-        return expected @ self.unit_chroma.T
+        likely, size = self._heard_alone(context, frames).exp(), self.unit_chroma.norm(dim=1)  # [B, F, Q, V], [V]
+        gain = likely @ self.unit_chroma @ self.unit_chroma.T  # [B, F, Q, V]
+        by_size = (likely * size * gain).sum(-1, keepdim=True) / (likely * size.square()).sum(-1, keepdim=True)
+        return gain - by_size * size
 
     def _heard_alone(self, context, frames, dropped=False):
         """Log-probabilities [B, F, Q, V] of the target as the context encoder alone names it, or without its context."""
