@@ -87,7 +87,8 @@ def test_quiet_says_nothing_on_stderr(generate, vocal, tmp_path, capsys):
 
 def test_options_reach_the_song(generate, vocal, tmp_path):
     options = ["--guidance", "2", "--temperature", "semantic=1.1,coarse=0.8", "--top-k", "10,fine=3", "--top-p", "0.9"]
-    options += ["--listening", "semantic=0.5", "--consonance", "semantic=0", "--balance", "-9", "--noise", "0.02", "--format", "flac", "--bit-depth", "16"]
+    options += ["--listening", "semantic=0.5", "--consonance", "semantic=0", "--balance", "-9", "--noise", "0.02"]
+    options += ["--format", "flac", "--bit-depth", "16"]
     assert generate(vocal, "-o", tmp_path, *options) == 0
     settings = json.loads((tmp_path / "voice.json").read_text())["settings"]
     assert [settings[stage]["temperature"] for stage in ("semantic", "coarse", "fine")] == [1.1, 0.8, 0.9]
@@ -236,7 +237,8 @@ def test_data_verbs_pass_on_what_they_were_given(recorded, tmp_path, capsys):
     assert main("synthesize -o songs --count 3 --validation 1 --test 2 --seconds 8 --seed 4 --workers 1 --quiet".split()) == 0
     assert main("prepare found -o pairs --set segment_seconds=20.0 --separator htdemucs --executor ray --quiet".split()) == 0
     assert main("tokenize m.jsonl -o shards --semantic-tokenizer s --acoustic-tokenizer a --workers 1".split()) == 0
-    assert main(["export", "a", "b", "-o", "checkpoint", "--about", "name=small", "--about", "data=x = y", "--songs", "m", "--force"]) == 0
+    about = ["--about", "name=small", "--about", "data=x = y"]
+    assert main(["export", "a", "b", "-o", "checkpoint", *about, "--songs", "m", "--force"]) == 0
     assert main(["fetch", "hubert-base", "--quiet"]) == 0
     songs, pairs, _, shards, checkpoint, fetched = calls
     assert songs[1] == (Path("songs"), 3, 4) and (songs[2]["validation"], songs[2]["test"], songs[2]["seconds"]) == (1, 2, 8.0)

@@ -15,7 +15,6 @@ from accompgen.data.pairs import BLOCKS_PER_SECOND
 from accompgen.data.shards import Entry, Shards
 from accompgen.stages import STAGES
 
-
 SPAN_BLOCKS = 12  # of the context hidden at once: 0.48 s
 
 
@@ -107,7 +106,7 @@ class Batches:
         return history
 
     def _masks(self, key, tokens):
-        """Blocks at which a window's context is dropped, and which of its target's tokens are hidden from the history [F * Q]."""
+        """Where a window's context is dropped [blocks], and which of its target's tokens are hidden as history [F * Q]."""
         rng = np.random.default_rng(key)
         dropped = rng.random() < self.config.context_dropout
         share = rng.random() if rng.random() < self.config.history_masking else 0.0

@@ -31,7 +31,8 @@ class FlexBias:
         bucket = relative_buckets(every, len(bias.table), far, bias.signed)  # of a distance + far; beyond it nothing changes
         # One look-up a logit: what is looked up lies in shared memory, where a bucket for each logit and its value were too much
         # for an H200. A head's values lie together, which made a pass 1.7 to 2.6 times as fast there.
-        values, pairs, scale = (bias.table[bucket] * bias.scale).T.contiguous(), bias.pairs, bias.scale  # values [H, 2 far + 1]
+        values = (bias.table[bucket] * bias.scale).T.contiguous()  # [H, 2 far + 1]
+        pairs, scale = bias.pairs, bias.scale
         at = positions.int()
 
         def add_bias(logit, row, head, query, key):

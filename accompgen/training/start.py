@@ -83,7 +83,7 @@ def start_weights(model: StageLM, directory: str, tokenizers: dict[str, str]) ->
 
 
 def _rebucketed(table, max_distance, bias):
-    """The values [buckets, H] of a relative bias for the buckets of another: of each the mean over its distances, 0 without one."""
+    """The table [buckets, H] of a relative bias for the buckets of another: means over their distances, 0 without one."""
     farthest = max(max_distance, bias.max_distance)
     distance = torch.arange(-farthest if bias.signed else 0, farthest + 1)
     before = relative_buckets(distance, len(table), max_distance, bias.signed)

@@ -60,8 +60,9 @@ def add_export(verbs):
     parser.add_argument("--about", metavar="KEY=TEXT", action="append", default=[], help="name, summary, data, licence, limits")
     parser.add_argument("--dtype", choices=("bfloat16", "float16", "float32"), default="bfloat16", help="of the stages")
     parser.add_argument(
-        "--songs", metavar="MANIFEST", type=Path, help="of the shards: the checkpoint learns what its units sound like (--consonance)"
-    )
+        "--songs", metavar="MANIFEST", type=Path,
+        help="of the semantic run's shards: the checkpoint learns what its units sound like (generate --consonance)",
+    )  # fmt: skip
     parser.add_argument("--unfinished", action="store_true", help="take the latest snapshot of a run that has not ended")
     parser.add_argument("--force", action="store_true", help="replace the checkpoint if it exists")
     parser.set_defaults(run=run_export, parser=parser)
