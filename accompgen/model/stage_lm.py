@@ -222,12 +222,12 @@ class StageLM(nn.Module):
         """
         if self.unit_chroma is None:
             raise ValueError(
-                f"the {self.config.stage} stage does not know what its units sound like: export the checkpoint with --songs "
-                "(semantic stage), or leave consonance at 0"
+                f"the {self.config.stage} stage does not know what its units sound like; consonance is for semantic stages "
+                "(semantic=16) of checkpoints that were exported with --songs. Leave it at 0 elsewhere"
             )
         likely, size = self._heard_alone(context, frames).exp(), self.unit_chroma.norm(dim=1)  # [B, F, Q, V], [V]
         gain = likely @ self.unit_chroma @ self.unit_chroma.T  # [B, F, Q, V]
-        by_size = (likely * size * gain).sum(-1, keepdim=True) / (likely * size.square()).sum(-1, keepdim=True)
+        by_size = (likely * size * gain).sum(-1, keepdim=True) / (likely * size.square()).sum(-1, keepdim=True).clamp_min(1e-9)
         return gain - by_size * size
 
     def _heard_alone(self, context, frames, dropped=False):

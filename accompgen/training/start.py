@@ -66,18 +66,19 @@ def start_weights(model: StageLM, directory: str, tokenizers: dict[str, str]) ->
         raise CheckpointError(f"{directory} is no trained stage; give the directory model/ of a run or a stage of a checkpoint")
     found, expected = to_dict(from_dict(StageConfig, config["stage"], directory)), to_dict(model.config)
     whole = all(found[key] == expected[key] for key in ENCODER_SIZES)
+    rebucket = any(found[key] != expected[key] for key in REACH)
     for key, value in expected.items():
         if found[key] != value and key not in (*ENCODER_SIZES, *REACH, "dropout"):
             raise CheckpointError(f"{directory} has {key} = {found[key]!r}, the model to train {value!r}; make them equal")
     for kind in TOKENIZERS_OF[model.config.stage]:
         if config["tokenizers"][kind] != tokenizers[kind]:
             raise CheckpointError(f"{directory} was trained on tokens of another {kind} tokenizer than these shards hold")
+    for name, module in model.named_modules():
+        if rebucket and isinstance(module, RelativeBias) and f"{name}.table" in tensors:
+            tensors[f"{name}.table"] = _rebucketed(tensors[f"{name}.table"], found["relative_max_distance"], module)
     if not whole:
         tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith(ENCODER_PARTS)}
         tensors |= {name: tensor for name, tensor in model.state_dict().items() if name.startswith(ENCODER_PARTS)}
-    for name, module in model.named_modules():
-        if isinstance(module, RelativeBias) and any(found[key] != expected[key] for key in REACH):
-            tensors[f"{name}.table"] = _rebucketed(tensors[f"{name}.table"], found["relative_max_distance"], module)
     model.load_state_dict(tensors)
     return whole
 
