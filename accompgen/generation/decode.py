@@ -40,7 +40,7 @@ def prepare_for_decoding(model: StageLM, dtype: torch.dtype | None = None) -> St
                 setattr(parent, name, PackedLinear(layer.weight, layer.bias) if pack else _relaid(layer, dtype))
     heads = model.heads.unflatten(0, (-1, model.layout.slots)).flatten(1, 2)  # [heads of a step, W * V, D]
     model.step_heads = nn.ModuleList(PackedLinear(head) if pack else _relaid(_linear(head), dtype) for head in heads)
-    model.heads.data = model.heads.float() if pack else model.heads.to(dtype)  # `told` reads them; plain float16 is slow there
+    model.heads.data = model.heads.float() if pack else model.heads.to(dtype)  # for `heard_alone`; plain float16 is slow
     return model
 
 
@@ -116,11 +116,7 @@ def decode(
         {name: grid.repeat(copies, 1, 1) for name, grid in context.items()}, prompt.repeat(copies, 1, 1), frames, drop
     )
     known = slots < given  # already given, or empty
-    told = None
-    for weight, tell in ((sampling.listening, model.told), (sampling.consonance, model.consonance)):
-        if weight:
-            more = weight * nn.functional.pad(tell(context, frames).flatten(1, 2), (0, 0, 0, 1))  # [B, F * Q + 1, V]
-            told = more if told is None else told + more
+    told = _told(model, context, frames, sampling)
 
     def choose(logits, at, chance, known):
         if copies == 2:
@@ -150,6 +146,19 @@ def decode(
     if static:
         static.wait()
     return deinterleave(tokens[:, :total], codebooks)
+
+
+def _told(model, context, frames, sampling):
+    """What listening and consonance add to the guided logits of each token [B, F * Q + 1, V]; None without either."""
+    if not (sampling.listening or sampling.consonance):
+        return None
+    heard = model.heard_alone(context, frames)  # [B, F, Q, V]
+    told = torch.zeros_like(heard)
+    if sampling.listening:
+        told += sampling.listening * (heard - model.heard_alone(context, frames, dropped=True))
+    if sampling.consonance:
+        told += sampling.consonance * model.consonance(heard)
+    return nn.functional.pad(told.flatten(1, 2), (0, 0, 0, 1))  # the last row: of empty slots
 
 
 def _check(context, prompt, batch, codebooks, frames):

@@ -193,8 +193,8 @@ class StageLM(nn.Module):
 
     # ---- decoding, used by generation/decode.py ----
 
-    def told(self, context: dict, frames: int):
-        """How much likelier the context encoder alone makes each token than it does without the context, in nats.
+    def heard_alone(self, context: dict, frames: int, dropped: bool = False):
+        """The target as the context encoder alone names it: log-probabilities, or those without the context, `dropped`.
 
         Of use in a stage that was trained with `listening_weight`.
 
@@ -204,39 +204,37 @@ class StageLM(nn.Module):
         Raises:
             ValueError: the context is a prefix: there is no encoder; or it does not cover `frames` target frames.
         """
-        heard, unheard = (self._heard_alone(context, frames, dropped) for dropped in (False, True))
-        return heard - unheard
+        if self.config.context == "prefix":
+            raise ValueError(f"the {self.config.stage} stage has no context encoder to listen to (context = 'prefix')")
+        self.layout.check(context, frames)
+        drop = torch.full((len(next(iter(context.values()))),), dropped, device=self.heads.device)
+        return self._named(self._listen(self._context_parts(context, drop)), frames).log_softmax(-1)
 
-    def consonance(self, context: dict, frames: int):
+    def consonance(self, heard):
         """How well the pitches of each token go with those that the context encoder alone expects at its time.
 
         The covariance of the token's chroma (training/unit_chroma.py) with the expected one: a choice by it accepts, of several
         chords that a melody allows, what most of them share. It is minimum Bayes risk decoding (Kumar and Byrne 2004) with the
         chroma in common as the gain; less what of it follows from how tonal a token is, so that drums are not avoided.
 
+        Args:
+            heard: what `heard_alone` gives [B, F, Q, V].
+
         Returns:
             [B, F, Q, V].
 
         Raises:
-            ValueError: as `told`, and where the stage does not know what its units sound like.
+            ValueError: the stage does not know what its units sound like.
         """
         if self.unit_chroma is None:
             raise ValueError(
                 f"the {self.config.stage} stage does not know what its units sound like; consonance is for semantic stages "
                 "(semantic=16) of checkpoints that were exported with --songs. Leave it at 0 elsewhere"
             )
-        likely, size = self._heard_alone(context, frames).exp(), self.unit_chroma.norm(dim=1)  # [B, F, Q, V], [V]
+        likely, size = heard.exp(), self.unit_chroma.norm(dim=1)  # [B, F, Q, V], [V]
         gain = likely @ self.unit_chroma @ self.unit_chroma.T  # [B, F, Q, V]
         by_size = (likely * size * gain).sum(-1, keepdim=True) / (likely * size.square()).sum(-1, keepdim=True).clamp_min(1e-9)
         return gain - by_size * size
-
-    def _heard_alone(self, context, frames, dropped=False):
-        """Log-probabilities [B, F, Q, V] of the target as the context encoder alone names it, or without its context."""
-        if self.config.context == "prefix":
-            raise ValueError(f"the {self.config.stage} stage has no context encoder to listen to (context = 'prefix')")
-        self.layout.check(context, frames)
-        drop = torch.full((len(next(iter(context.values()))),), dropped, device=self.heads.device)
-        return self._named(self._listen(self._context_parts(context, drop)), frames).log_softmax(-1)
 
     def start(self, context: dict, prompt, frames: int, drop=None):
         """Read the context and the first frames of the target at once, and make room for the rest.
