@@ -4,7 +4,8 @@ A *component* is one network: `config.json` + `model.safetensors`. A *checkpoint
 
     semantic_tokenizer/  acoustic_tokenizer/  semantic/  coarse/  fine/
 
-and a `config.json` of its own: format_version, sha256 of every file, and whatever the export knows (seed, step, data, ...).
+or six (beat_tracker/), and a `config.json` of its own: format_version, sha256 of every file, and whatever the export knows
+(seed, step, data, ...).
 Writes are atomic (a neighbouring temporary directory, then a rename); reads are strict (every file present, every hash equal).
 """
 
@@ -22,8 +23,11 @@ FORMAT_VERSION = 1
 TOKENIZERS = ("semantic_tokenizer", "acoustic_tokenizer")
 STAGE_COMPONENTS = ("semantic", "coarse", "fine")
 COMPONENTS = TOKENIZERS + STAGE_COMPONENTS
-# The tokenizers whose ids a stage reads or writes; it depends on these alone, so that another codec leaves `semantic` valid.
-TOKENIZERS_OF = {"semantic": ("semantic",), "coarse": ("semantic", "acoustic"), "fine": ("acoustic",)}
+OPTIONAL_COMPONENTS = ("beat_tracker",)
+# The tokenizers whose ids a network reads or writes; it depends on these alone, so that another codec leaves `semantic` valid.
+TOKENIZERS_OF = {
+    "semantic": ("semantic",), "coarse": ("semantic", "acoustic"), "fine": ("acoustic",), "beat_tracker": ("semantic",),
+}  # fmt: skip
 CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
 
 
@@ -37,6 +41,11 @@ class Checkpoint:
 
     path: Path
     config: dict
+
+    @property
+    def components(self) -> list[str]:
+        """The names of its networks, optional ones included."""
+        return _listed(self.config.get("sha256", {}))
 
     def component(self, name: str) -> Path:
         return self.path / name
@@ -120,7 +129,7 @@ def write_checkpoint(directory, components: dict, info: dict, force: bool = Fals
 
     Args:
         directory: where to write.
-        components: name -> path of a component directory, for each name of COMPONENTS.
+        components: name -> path of a component directory, for each name of COMPONENTS and any of OPTIONAL_COMPONENTS.
         info: what else config.json shall say (seed, steps, data, licences, ...).
         force: replace `directory` if it is a checkpoint.
 
@@ -129,7 +138,7 @@ def write_checkpoint(directory, components: dict, info: dict, force: bool = Fals
             directory exists without `force` or is something else than a checkpoint.
     """
     directory = Path(directory)
-    if set(components) != set(COMPONENTS):
+    if set(components) - set(OPTIONAL_COMPONENTS) != set(COMPONENTS):
         raise CheckpointError(f"a checkpoint needs the components {', '.join(COMPONENTS)}; got {', '.join(sorted(components))}")
     if force and _filled(directory) and "format_version" not in _read_json(directory / CONFIG_FILE, missing={}):
         raise CheckpointError(f"{directory} exists and is no checkpoint, so it is not replaced; choose another directory")
@@ -141,7 +150,8 @@ def write_checkpoint(directory, components: dict, info: dict, force: bool = Fals
                     raise CheckpointError(f"{Path(source) / file} is missing; the component {name} is not complete")
                 shutil.copyfile(Path(source) / file, folder / name / file)
         _check_tokenizers(folder, directory)
-        files = [f"{name}/{file}" for name in COMPONENTS for file in (CONFIG_FILE, WEIGHTS_FILE)]
+        names = [name for name in (*COMPONENTS, *OPTIONAL_COMPONENTS) if name in components]
+        files = [f"{name}/{file}" for name in names for file in (CONFIG_FILE, WEIGHTS_FILE)]
         hashes = {file: file_hash(folder / file) for file in files}
         version = {"format_version": FORMAT_VERSION}
         _write_json(folder / CONFIG_FILE, version | info | version | {"sha256": hashes})
@@ -162,7 +172,7 @@ def read_checkpoint(directory) -> Checkpoint:
             "Update accompgen, or export the checkpoint again"
         )
     hashes = config.get("sha256", {})
-    for name in COMPONENTS:
+    for name in _listed(hashes):
         for file in (f"{name}/{CONFIG_FILE}", f"{name}/{WEIGHTS_FILE}"):
             if file not in hashes:
                 raise CheckpointError(f"{directory / CONFIG_FILE} lists no sha256 of {file}; export the checkpoint again")
@@ -184,17 +194,25 @@ def read_info(directory) -> dict:
 
 
 def _check_tokenizers(folder, shown):
-    """Refuse stages whose remembered tokenizer hashes differ from the tokenizers in `folder`."""
+    """Refuse networks whose remembered tokenizer hashes differ from the tokenizers in `folder`."""
     found = {kind: tokens_hash(folder / f"{kind}_tokenizer") for kind in ("semantic", "acoustic")}
-    for stage in STAGE_COMPONENTS:
-        trained_on = _read_json(folder / stage / CONFIG_FILE).get("tokenizers", {})
-        for kind in TOKENIZERS_OF[stage]:
+    for name, kinds in TOKENIZERS_OF.items():
+        if name in OPTIONAL_COMPONENTS and not (folder / name).exists():
+            continue
+        trained_on = _read_json(folder / name / CONFIG_FILE).get("tokenizers", {})
+        called = f"{name} stage" if name in STAGE_COMPONENTS else name.replace("_", " ")
+        for kind in kinds:
             if trained_on.get(kind) != found[kind]:
                 raise CheckpointError(
-                    f"{shown}: the {stage} stage was trained on another {kind} tokenizer (hash "
+                    f"{shown}: the {called} was trained on another {kind} tokenizer (hash "
                     f"{str(trained_on.get(kind))[:12]}...) than the one beside it ({found[kind][:12]}...); "
-                    "use the tokenizers of its training, or train the stage again"
+                    "use the tokenizers of its training, or train it again"
                 )
+
+
+def _listed(hashes):
+    """The components that every checkpoint has, and those optional ones of which the hashes name a file."""
+    return [*COMPONENTS, *(name for name in OPTIONAL_COMPONENTS if any(file.startswith(f"{name}/") for file in hashes))]
 
 
 def search_path() -> list[Path]:

@@ -1,6 +1,6 @@
 # Shared by all recipes: the dials, and the way from songs to a checkpoint. Targets are files; every rule is one call of accompgen.
 #
-# A recipe sets SONGS (its manifest) and includes this file, then evaluate.mk. What it may set before: SIZE, CONF, TOKENIZERS, ABOUT.
+# A recipe sets SONGS (its manifest) and includes this file, then evaluate.mk. What it may set before: SIZE, CONF, TOKENIZERS, ABOUT, ANNOTATED.
 
 ROOT      := $(abspath $(dir $(lastword $(MAKEFILE_LIST)))/..)
 VENV      ?= $(ROOT)/.venv
@@ -40,6 +40,8 @@ TOKENIZED  := $(SEMANTIC)/config.json $(ACOUSTIC)/config.json
 SHARDS     := $(WORK)/shards/index.json
 # the semantic stage's context encoder by itself, before the stage, where a size has one of its own
 LISTENER   := $(if $(wildcard $(CONF)/listener.toml),$(WORK)/listener/model/config.json)
+# what `generate --pulse` goes by, where the recipe's songs have annotated beats
+BEATS      := $(if $(ANNOTATED),$(if $(wildcard $(CONF)/beat_tracker.toml),$(WORK)/beat_tracker/model/config.json))
 STAGES     := $(foreach stage,semantic coarse fine,$(WORK)/$(stage)/model/config.json)
 CHECKPOINT := $(WORK)/checkpoint/config.json
 
@@ -114,8 +116,14 @@ $(STAGES) $(LISTENER): $(WORK)/%/model/config.json: $(CONF)/%.toml $(SHARDS)
 	$(LAUNCH) train $< $(TRAINING)
 	$(ENDED)
 
-$(CHECKPOINT): $(TOKENIZED) $(STAGES)
-	$(ACCOMPGEN) export $(patsubst %/model,%,$(SEMANTIC) $(ACOUSTIC)) $(patsubst %/model/config.json,%,$(STAGES)) -o $(@D) --songs $(SONGS) --force $(ABOUT)
+$(BEATS): $(WORK)/%/model/config.json: $(CONF)/%.toml $(SHARDS)
+	$(IN_TIME)
+	$(ACCOMPGEN) train $< $(TRAINING)
+	$(ENDED)
+$(BEATS): TRAIN_SET = --set shards=$(WORK)/shards --set manifest=$(SONGS)
+
+$(CHECKPOINT): $(TOKENIZED) $(STAGES) $(BEATS)
+	$(ACCOMPGEN) export $(patsubst %/model,%,$(SEMANTIC) $(ACOUSTIC)) $(patsubst %/model/config.json,%,$(STAGES) $(BEATS)) -o $(@D) --songs $(SONGS) --force $(ABOUT)
 
 .PHONY: figures
 figures: $(CHECKPOINT)  ## the codec's and the stages' figures as a table

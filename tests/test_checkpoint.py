@@ -52,6 +52,14 @@ def components(tmp_path):
     return make_components(tmp_path / "components")
 
 
+def make_beat_tracker(components, tokenizer=None):
+    """Add the optional sixth component, of the semantic tokenizer there or of another."""
+    about = {"beat_tracker": {}, "tokenizers": {"semantic": component_hash(tokenizer or components["semantic_tokenizer"])}}
+    components["beat_tracker"] = components["semantic"].parent / "beat_tracker"
+    save_component(components["beat_tracker"], about, {"w": torch.ones(2)})
+    return components
+
+
 @pytest.fixture
 def checkpoint(tmp_path, components):
     write_checkpoint(tmp_path / "models" / "tiny", components, {"seed": 7, "step": 30})
@@ -275,7 +283,7 @@ def test_a_tokenizer_exchanged_in_a_checkpoint_with_its_hash_is_refused(tmp_path
     shutil.copytree(other, checkpoint / f"{kind}_tokenizer", dirs_exist_ok=True)
     hashes = json.loads((checkpoint / "config.json").read_text())["sha256"]
     edit(checkpoint, sha256={file: file_hash(checkpoint / file) for file in hashes})
-    with pytest.raises(CheckpointError, match=f"stage was trained on another {kind} tokenizer .*train the stage again"):
+    with pytest.raises(CheckpointError, match=f"stage was trained on another {kind} tokenizer .*train it again"):
         read_checkpoint(checkpoint)
 
 
@@ -382,3 +390,24 @@ def test_the_cache_directory(monkeypatch, tmp_path):
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     assert cache_directory() == tmp_path / "home" / ".cache" / "accompgen"
+
+
+def test_a_beat_tracker_is_optional_and_verified_like_the_others(tmp_path, components, checkpoint):
+    assert "beat_tracker" not in read_checkpoint(checkpoint).components
+    six = tmp_path / "six"
+    write_checkpoint(six, make_beat_tracker(components), {})
+    assert read_checkpoint(six).components == [*COMPONENTS, "beat_tracker"]
+    file = six / "beat_tracker" / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-1] + b"!")
+    with pytest.raises(CheckpointError, match="beat_tracker/model.safetensors was altered"):
+        read_checkpoint(six)
+    file.unlink()
+    with pytest.raises(CheckpointError, match="beat_tracker/model.safetensors is missing"):
+        read_checkpoint(six)
+
+
+def test_a_beat_tracker_of_other_units_is_refused(tmp_path, components):
+    other = make_components(tmp_path / "others", seed=5)["semantic_tokenizer"]
+    with pytest.raises(CheckpointError, match="the beat tracker was trained on another semantic tokenizer"):
+        write_checkpoint(tmp_path / "six", make_beat_tracker(components, other), {})
+    assert not (tmp_path / "six").exists()

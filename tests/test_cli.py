@@ -87,8 +87,8 @@ def test_quiet_says_nothing_on_stderr(generate, vocal, tmp_path, capsys):
 
 def test_options_reach_the_song(generate, vocal, tmp_path):
     options = ["--guidance", "2", "--temperature", "semantic=1.1,coarse=0.8", "--top-k", "10,fine=3", "--top-p", "0.9"]
-    options += ["--listening", "semantic=0.5", "--consonance", "semantic=0", "--balance", "-9", "--noise", "0.02"]
-    options += ["--format", "flac", "--bit-depth", "16"]
+    options += ["--listening", "semantic=0.5", "--consonance", "semantic=0", "--pulse", "0", "--balance", "-9"]
+    options += ["--noise", "0.02", "--format", "flac", "--bit-depth", "16"]
     assert generate(vocal, "-o", tmp_path, *options) == 0
     settings = json.loads((tmp_path / "voice.json").read_text())["settings"]
     assert [settings[stage]["temperature"] for stage in ("semantic", "coarse", "fine")] == [1.1, 0.8, 0.9]

@@ -13,6 +13,7 @@ from accompgen.generation.graph import StaticSteps
 from accompgen.generation.sampling import Sampling, guide, sample
 from accompgen.layout import deinterleave, interleave
 from accompgen.model.attention import Linear
+from accompgen.model.beat_tracker import PHASES, BeatTracker, BeatTrackerConfig
 from accompgen.model.packed import can_pack
 from accompgen.model.stage_lm import StageLM
 
@@ -68,6 +69,8 @@ def slowly(model, context, row, sampling, generator, prompt):
             gain, size = likely @ (model.unit_chroma @ model.unit_chroma.T), model.unit_chroma.norm(dim=1)
             gain = gain - size * ((likely * gain) @ size / (likely @ size**2))[..., None]
             logits = logits + sampling.consonance * gain.flatten(1, 2)[:, n]
+        if sampling.pulse:
+            logits = logits + sampling.pulse * model.beat_tracker.told(context["vocal"][:, 0])[:, n]
         tokens[:, n] = sample(logits, chances[n - given], sampling)
     return deinterleave(tokens, codebooks)[0]
 
@@ -114,6 +117,28 @@ def test_consonance_prefers_what_goes_with_what_is_expected():
 def test_consonance_needs_to_know_what_units_sound_like():
     with pytest.raises(ValueError, match="the coarse stage does not know what its units sound like; .* exported with --songs"):
         decode(build("aligned"), vocals(), FRAMES, Sampling(consonance=1.0), seeds(1, 2, 3))
+
+
+@every_context
+@pytest.mark.parametrize("telling", [{}, {"listening": 0.2}])
+def test_what_goes_with_the_beat_is_added(context, telling):
+    if context == "prefix" and telling:
+        pytest.skip("a prefix has no encoder to listen to")
+    model, sampling = build(context, stage="semantic"), Sampling(guidance=3.0, top_k=8, pulse=9.0, **telling)
+    model.beat_tracker = BeatTracker(BeatTrackerConfig(11, width=8, layers=2)).eval()
+    model.beat_tracker.unit_phases[:] = (2 * torch.randn(11, PHASES, generator=torch.Generator().manual_seed(1))).exp()
+    vocal = {"vocal": torch.randint(11, (3, 1, FRAMES + 2), generator=torch.Generator().manual_seed(2))}
+    prompt = torch.randint(11, (3, 1, 2), generator=torch.Generator().manual_seed(3))
+    codes = decode(model, vocal, FRAMES, sampling, seeds(5, 6, 7), prompt)
+    plain = dataclasses.replace(sampling, pulse=0.0)
+    assert not torch.equal(codes, decode(model, vocal, FRAMES, plain, seeds(5, 6, 7), prompt))
+    for row, generator in enumerate(seeds(5, 6, 7)):
+        assert torch.equal(codes[row], slowly(model, vocal, row, sampling, generator, prompt))
+
+
+def test_there_is_no_pulse_without_a_beat_tracker():
+    with pytest.raises(ValueError, match="the coarse stage has no beat tracker to go by; pulse is for semantic stages"):
+        decode(build(), vocals(), FRAMES, Sampling(pulse=1.0), seeds(1, 2, 3))
 
 
 def test_a_prefix_cannot_be_listened_to():

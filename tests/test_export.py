@@ -6,9 +6,12 @@ import shutil
 import pytest
 import torch
 from fake_shards import BINS, VOCAB, make_shards
+from tiny import VOCAB as VOICE_UNITS
 from tiny import make_checkpoint
 
-from accompgen.checkpoint import CheckpointError, file_hash, load_component, read_checkpoint
+from accompgen.checkpoint import CheckpointError, component_hash, file_hash, load_component, read_checkpoint, save_component
+from accompgen.config import to_dict
+from accompgen.model.beat_tracker import BeatTracker, BeatTrackerConfig
 from accompgen.training.export import export_checkpoint
 
 FIGURES = {
@@ -41,6 +44,27 @@ def test_runs_in_any_order_become_a_checkpoint_with_a_card(runs, tmp_path):
     assert card.startswith("# tiny\n") and "**Licence.** Apache-2.0" in card
     assert "| 12 | 0.8 s | 1.500 | 2.000 | 0.2500 +- 0.0100 | 0.5000 +- 0.0200 |" in card
     assert "1 s: 0.1250 +- 0.0100" in card and "costs it 1 higher: 0.3750 +- 0.0100" in card
+
+
+def test_a_beat_tracker_comes_with_the_others(runs, tmp_path):
+    from accompgen.generation.load import load_stages
+
+    tracker = BeatTracker(BeatTrackerConfig(VOICE_UNITS, width=8, layers=2))
+    about = {
+        "beat_tracker": to_dict(tracker.config), "step": 7, "validation": {"right_phase": 0.625, "songs": 4},
+        "tokenizers": {"semantic": component_hash(tmp_path / "run-semantic_tokenizer" / "model")},
+    }  # fmt: skip
+    save_component(tmp_path / "run-beats" / "model", about, tracker.state_dict())
+    export_checkpoint([*runs, tmp_path / "run-beats"], tmp_path / "out", dtype="float32")
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert (
+        "| beat tracker | 0.00 M | 7 |" in card
+        and "right to an eighth of a beat in 62 % of the frames (4 held-out songs" in card
+    )
+    stages = load_stages(read_checkpoint(tmp_path / "out"), "cpu")
+    found = stages["semantic"].model.beat_tracker
+    assert not found.training and torch.equal(found.enter.weight, tracker.enter.weight)
+    assert stages["coarse"].model.beat_tracker is None
 
 
 def test_an_unfinished_run_is_refused_unless_asked_for(runs, tmp_path):

@@ -42,6 +42,7 @@ MAY_IMPORT = {
     "training.samples": ("model", "config", "generation", "tokens"),  # what a stage generates, as sound for TensorBoard
     "training.export": ("config", "stages", "checkpoint", "data.shards"),
     "training.unit_chroma": ("config", "data.shards", "data.songs"),  # listens to the songs of the shards
+    "training.beat_tracker": ("model", "stages", "config", "checkpoint", "device", "data.shards", "data.songs"),  # their beats
     # tokenizers are trained on songs, before there are shards: these two read the manifest
     "training.codec": ("config", "checkpoint", "device", "tokens", "audio", "data.songs"),
     "training.hubert": ("config", "checkpoint", "device", "tokens", "audio", "data.songs"),

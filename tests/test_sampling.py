@@ -78,7 +78,7 @@ def test_guidance_goes_from_null_through_conditional_and_beyond():
 
 
 def test_published_defaults():
-    assert Sampling() == Sampling(temperature=0.9, top_k=250, top_p=1.0, guidance=3.0, listening=0.0, consonance=0.0)
+    assert Sampling() == Sampling(temperature=0.9, top_k=250, top_p=1.0, guidance=3.0, listening=0.0, consonance=0.0, pulse=0.0)
 
 
 @pytest.mark.parametrize(
@@ -94,6 +94,7 @@ def test_published_defaults():
         ({"guidance": math.inf}, "guidance is inf"),
         ({"listening": -1.0}, "listening is -1.0; expected 0 .off. or more"),
         ({"consonance": -1.0}, "consonance is -1.0; expected 0 .off. or more"),
+        ({"pulse": math.inf}, "pulse is inf; expected 0 .off. or more"),
     ],
 )
 def test_values_out_of_range_are_named(choice, words):

@@ -73,8 +73,8 @@ def decode(
 ):
     """Sample the target of a stage.
 
-    With `listening` and `consonance`, what the context encoder alone tells of a token, and how well the token's pitches go with
-    those it expects, is added to the guided logits, at no cost a step.
+    With `listening`, `consonance` and `pulse`, what the context encoder alone tells of a token, how well the token's pitches go
+    with those it expects, and how well it goes with the voice's beat, is added to the guided logits, at no cost a step.
     With guidance other than 1 the model runs 2 B rows, the second half under the null context; with 1 it runs B.
     Row b draws one number per token from generators[b] and from nothing else, so its codes do not depend on its batch.
 
@@ -149,16 +149,19 @@ def decode(
 
 
 def _told(model, context, frames, sampling):
-    """What listening and consonance add to the guided logits of each token [B, F * Q + 1, V]; None without either."""
-    if not (sampling.listening or sampling.consonance):
+    """What listening, consonance and pulse add to the guided logits of each token [B, F * Q + 1, V]; None without any."""
+    told = []  # [B, F, Q or 1, V] each
+    if sampling.listening or sampling.consonance:
+        heard = model.heard_alone(context, frames)
+        if sampling.listening:
+            told.append(sampling.listening * (heard - model.heard_alone(context, frames, dropped=True)))
+        if sampling.consonance:
+            told.append(sampling.consonance * model.consonance(heard))
+    if sampling.pulse:
+        told.append(sampling.pulse * model.pulse(context, frames))
+    if not told:
         return None
-    heard = model.heard_alone(context, frames)  # [B, F, Q, V]
-    told = torch.zeros_like(heard)
-    if sampling.listening:
-        told += sampling.listening * (heard - model.heard_alone(context, frames, dropped=True))
-    if sampling.consonance:
-        told += sampling.consonance * model.consonance(heard)
-    return nn.functional.pad(told.flatten(1, 2), (0, 0, 0, 1))  # the last row: of empty slots
+    return nn.functional.pad(sum(told).flatten(1, 2), (0, 0, 0, 1))  # the last row: of empty slots
 
 
 def _check(context, prompt, batch, codebooks, frames):

@@ -19,7 +19,6 @@ import torch
 
 from accompgen import audio
 from accompgen.checkpoint import (
-    COMPONENTS,
     CheckpointError,
     available_checkpoints,
     cache_directory,
@@ -179,7 +178,7 @@ def load(checkpoint="pocket", device: str = "auto", helper: bool = False) -> Acc
     device = choose_device(device)
     path = find_checkpoint(checkpoint)
     verified = read_checkpoint(path)
-    hashes = {name: component_hash(verified.component(name)) for name in COMPONENTS}
+    hashes = {name: component_hash(verified.component(name)) for name in verified.components}
     second = Helper(verified) if helper and device == "cpu" and torch.get_num_threads() > 1 else None
     about = {"name": path.resolve().name, "config_sha256": file_hash(path / "config.json"), "sha256": hashes}
     return Accompanist(

@@ -20,6 +20,7 @@ class Sampling:
     guidance: float = 3.0  # 1: plain sampling; 0: the context is ignored
     listening: float = 0.0  # weight of what the context encoder alone tells; for stages trained with `listening_weight`
     consonance: float = 0.0  # weight of how well a unit's pitches go with those that it expects; for semantic stages, likewise
+    pulse: float = 0.0  # weight of how well a unit goes with the voice's beat; for semantic stages beside a beat tracker
 
     def __post_init__(self):
         if not 0 <= self.temperature < math.inf:
@@ -30,7 +31,7 @@ class Sampling:
             raise ValueError(f"top_p is {self.top_p}; expected more than 0 and at most 1 (off)")
         if not 0 <= self.guidance < math.inf:
             raise ValueError(f"guidance is {self.guidance}; expected 0 or more (1: plain sampling)")
-        for name in ("listening", "consonance"):
+        for name in ("listening", "consonance", "pulse"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected 0 (off) or more")
 

@@ -74,6 +74,7 @@ class StageLM(nn.Module):
         side_by_side = [stream.codebooks for stream in layout.context]
         side_by_side.append(layout.target.codebooks // layout.slots)  # slots of one step need not be told apart
         self.codebook_embedding = nn.Embedding(max(side_by_side), config.width)
+        self.beat_tracker = None  # of a checkpoint's semantic stage: model/beat_tracker.py
         self.step_heads = None  # made by generation/decode.py: the layers that a step's tokens are read with, one by one
         self.heads = nn.Parameter(torch.empty(layout.target.codebooks, layout.target.vocab, config.width))  # [Q, V, D]
         self.register_buffer("unit_chroma", None)  # [V, 12], of a checkpoint's semantic stage: see training/unit_chroma.py
@@ -235,6 +236,25 @@ class StageLM(nn.Module):
         gain = likely @ self.unit_chroma @ self.unit_chroma.T  # [B, F, Q, V]
         by_size = (likely * size * gain).sum(-1, keepdim=True) / (likely * size.square()).sum(-1, keepdim=True).clamp_min(1e-9)
         return gain - by_size * size
+
+    def pulse(self, context: dict, frames: int):
+        """How well each token goes with the beat that the voice makes likely, in nats: see BeatTracker.told.
+
+        Args:
+            context: stream name -> LongTensor [B, Q, T], with "vocal", T even, covering `frames` target frames.
+
+        Returns:
+            [B, F, 1, V].
+
+        Raises:
+            ValueError: the stage has no beat tracker.
+        """
+        if self.beat_tracker is None:
+            raise ValueError(
+                f"the {self.config.stage} stage has no beat tracker to go by; pulse is for semantic stages (semantic=1) of "
+                "checkpoints that were exported with one. Leave it at 0 elsewhere"
+            )
+        return self.beat_tracker.told(context["vocal"][:, 0])[:, :frames, None]
 
     def start(self, context: dict, prompt, frames: int, drop=None):
         """Read the context and the first frames of the target at once, and make room for the rest.

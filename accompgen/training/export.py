@@ -6,6 +6,7 @@ from pathlib import Path
 
 from accompgen.checkpoint import (
     COMPONENTS,
+    OPTIONAL_COMPONENTS,
     STAGE_COMPONENTS,
     CheckpointError,
     load_component,
@@ -23,14 +24,16 @@ def export_checkpoint(
     runs, directory, about: dict | None = None, dtype: str = "bfloat16", unfinished: bool = False, force: bool = False,
     songs=None,
 ) -> dict:  # fmt: skip
-    """Pack the components of five runs (two tokenizers, three stages) into a checkpoint directory and write its model card.
+    """Pack the components of five runs (two tokenizers, three stages), or six with a beat tracker, into a checkpoint directory
+    and write its model card.
 
     Args:
         runs: run directories, in any order: each holds `model/` (a stage whose run has not ended: `snapshot/`). A component
             directory itself will do as well.
         directory: the checkpoint to write.
         about: what only the caller knows, such as {"name", "data", "licence", "limits"}; goes to config.json and the card.
-        dtype: of the stages' weights, one of DTYPES. The tokenizers stay as they are: other values would give other tokens.
+        dtype: of the weights of stages and beat tracker, one of DTYPES. The tokenizers stay as they are: other values would
+            give other tokens.
         unfinished: take the snapshot of a run that has not ended.
         force: replace `directory` if it is a checkpoint.
         songs: manifest of the songs of the semantic run's shards, so that the checkpoint knows what its units sound like
@@ -41,7 +44,7 @@ def export_checkpoint(
 
     Raises:
         CheckpointError: a run without a component, two for the same part, a missing part, an unfinished run without
-            `unfinished`, an unknown dtype, or stages trained on other tokenizers than these.
+            `unfinished`, an unknown dtype, or stages or a beat tracker trained on other tokenizers than these.
     """
     if dtype not in DTYPES:
         raise CheckpointError(f"weights cannot be stored as {dtype!r}; choose one of {', '.join(DTYPES)}")
@@ -62,8 +65,9 @@ def export_checkpoint(
         **(about or {}),
     }
     more = {"semantic": {"unit_chroma": _unit_chroma(components["semantic"], songs)}} if songs else {}
+    learned = [name for name in components if name in (*STAGE_COMPONENTS, *OPTIONAL_COMPONENTS)]
     with tempfile.TemporaryDirectory() as folder:
-        stored = {name: _as(dtype, components[name], Path(folder) / name, more.get(name, {})) for name in STAGE_COMPONENTS}
+        stored = {name: _as(dtype, components[name], Path(folder) / name, more.get(name, {})) for name in learned}
         write_checkpoint(directory, components | stored, info | {"dtype": dtype}, force=force)
     config = _config(Path(directory))
     (Path(directory) / CARD_FILE).write_text(model_card(config, components), encoding="utf-8")
@@ -109,11 +113,13 @@ def _part(path):
     name = stage.get("stage") if isinstance(stage, dict) else None
     if name in STAGES:
         return name
+    if "beat_tracker" in config:
+        return "beat_tracker"
     if config.get("kind") == "semantic_tokenizer":
         return config["kind"]
     if config.get("format") == ACOUSTIC_FORMAT:
         return "acoustic_tokenizer"
-    raise CheckpointError(f"{path / 'config.json'} describes neither a tokenizer nor a stage")
+    raise CheckpointError(f"{path / 'config.json'} describes neither a tokenizer, a stage nor a beat tracker")
 
 
 def _config(path):
@@ -140,10 +146,11 @@ def model_card(config: dict, components: dict) -> str:
         "| part | values | steps | windows | cross-entropy | bigram | gain over shuffled context | in the first second |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    for name in COMPONENTS:
+    for name in [*COMPONENTS, *(name for name in OPTIONAL_COMPONENTS if name in components)]:
         size = f"{_values(components[name]) / 1e6:.2f} M"
         if name not in STAGE_COMPONENTS:
-            lines.append(f"| {name.replace('_', ' ')} | {size} | | | | | | |")
+            steps = _config(components[name])["step"] if name == "beat_tracker" else ""
+            lines.append(f"| {name.replace('_', ' ')} | {size} | {steps} | | | | | |")
             continue
         stage = config["stages"][name]
         result, gain = stage["validation"], stage["validation"]["gain"]["shuffled"]
@@ -157,6 +164,12 @@ def model_card(config: dict, components: dict) -> str:
         "earlier), counted on the training songs. Gain: what it costs to give the windows each other's context.",
         "",
     ]
+    if "beat_tracker" in components:
+        found = _config(components["beat_tracker"])["validation"]
+        share = f"{100 * found['right_phase']:.0f} % of the frames"
+        lines.append(
+            f"The beat tracker is right to an eighth of a beat in {share} ({found['songs']} held-out songs, first windows)."
+        )
     for name in STAGE_COMPONENTS:
         late = config["stages"][name]["validation"]["vocal_late"]
         if late:

@@ -35,6 +35,10 @@ def add_generate(verbs):
         "--consonance", metavar="X", type=_per_stage(float), default={},
         help="weight of pitches that go with what the voice makes likely; semantic stage (default: 0)",
     )  # fmt: skip
+    each.add_argument(
+        "--pulse", metavar="X", type=_per_stage(float), default={},
+        help="weight of what belongs where the beat of the voice stands; semantic stage (default: 0)",
+    )  # fmt: skip
     sound = parser.add_argument_group("sound")
     sound.add_argument("--balance", metavar="LU", type=float, help="loudness of accompaniment minus vocal (default: -3)")
     sound.add_argument("--noise", metavar="SIGMA", type=float, help="on the vocal, before it is read (default: 0.01)")
@@ -144,7 +148,8 @@ def _sampling(args):
     """The settings of each stage: the checkpoint's own, but for those given."""
     from accompgen.generation.pipeline import sampling_of
 
-    given = {name: getattr(args, name) for name in ("temperature", "top_k", "top_p", "guidance", "listening", "consonance")}
+    names = ("temperature", "top_k", "top_p", "guidance", "listening", "consonance", "pulse")
+    given = {name: getattr(args, name) for name in names}
     return {
         stage: replace(own, **{name: values[stage] for name, values in given.items() if stage in values})
         for stage, own in sampling_of(args.checkpoint).items()

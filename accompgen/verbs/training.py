@@ -8,7 +8,9 @@ from accompgen.verbs.shared import print_values
 
 def add_train(verbs):
     parser = verbs.add_parser(
-        "train", help="train a tokenizer or a stage", description="A stopped call goes on from what it saved last."
+        "train",
+        help="train a tokenizer, a stage or a beat tracker",
+        description="A stopped call goes on from what it saved last.",
     )
     parser.add_argument("config", metavar="CONFIG.toml", type=Path)
     # torchrun takes a word that begins one of its own options, such as --run, for that one; --run-dir is no such word
@@ -26,10 +28,16 @@ def run_train(args) -> int:
     pause = {"pause_after_minutes": args.pause} if args.pause else {}
     run_dir = args.run_dir or Path("runs") / args.config.stem
     values = read_toml(args.config, args.set)
-    if "shards" in values or "stage" in values.get("model", {}):
+    if "manifest" not in values and ("shards" in values or "stage" in values.get("model", {})):
         return _train_stage(args, run_dir, pause)
     if int(os.environ.get("WORLD_SIZE", 1)) > 1:
-        args.parser.error(f"{args.config} trains a tokenizer, in one process; start it without torchrun or deepspeed")
+        args.parser.error(f"{args.config} trains no stage, so in one process; start it without torchrun or deepspeed")
+    if "shards" in values:
+        from accompgen.training import beat_tracker
+
+        print_values(beat_tracker.train(beat_tracker.read_config(args.config, args.set), run_dir, **pause))
+        print(run_dir)
+        return 0
     if "units" in values or "segment_seconds" in values:
         from accompgen.training.hubert import read_config, train
 
@@ -55,7 +63,8 @@ def _train_stage(args, run_dir, pause):
 
 def add_export(verbs):
     parser = verbs.add_parser("export", help="trained runs -> a checkpoint", description="Writes DIR and its model card.")
-    parser.add_argument("runs", metavar="RUN", nargs="+", type=Path, help="run directories: two tokenizers, three stages")
+    runs = "run directories: two tokenizers, three stages, and maybe a beat tracker"
+    parser.add_argument("runs", metavar="RUN", nargs="+", type=Path, help=runs)
     parser.add_argument("-o", "--out", metavar="DIR", type=Path, required=True, help="the checkpoint to write")
     parser.add_argument("--about", metavar="KEY=TEXT", action="append", default=[], help="name, summary, data, licence, limits")
     parser.add_argument("--dtype", choices=("bfloat16", "float16", "float32"), default="bfloat16", help="of the stages")

@@ -1,0 +1,223 @@
+"""The beat tracker: what its model of steady beats makes of chances, checked against plain matrices; and its training."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from fake_shards import VOCAB
+
+from accompgen.checkpoint import file_hash, load_component
+from accompgen.config import ConfigError
+from accompgen.data import shards as token_shards
+from accompgen.data.songs import Song, write_manifest
+from accompgen.model import beat_tracker
+from accompgen.model.beat_tracker import PHASES, BeatTracker, BeatTrackerConfig, phase_chances
+from accompgen.training import beat_tracker as training
+from accompgen.training.beat_tracker import BeatTrainConfig, phases_of, train, unit_phases
+
+LENGTH = 30  # frames of a beat: 100 a minute
+SECONDS = 12
+
+
+def beats_every(length, frames, first=7):
+    """Chances of a beat [S]: near 1 at first, first + length, ..."""
+    chances = np.full(frames, 0.02)
+    chances[first::length] = 0.9
+    return chances
+
+
+def most_likely(chances):
+    return phase_chances(chances).argmax(1)
+
+
+def test_phases_run_from_beat_to_beat():
+    phases = most_likely(beats_every(LENGTH, 600))
+    expected = (np.arange(600) - 7) % LENGTH * PHASES // LENGTH
+    assert (phases == expected)[LENGTH:-LENGTH].all()
+
+
+def test_what_is_not_heard_is_bridged_by_what_is_steady():
+    chances = beats_every(LENGTH, 900)
+    chances[200:500] = 0.05  # six seconds in which the voice pauses
+    expected = (np.arange(900) - 7) % LENGTH * PHASES // LENGTH
+    assert (np.abs(phase_chances(chances).argmax(1) - expected)[200:500] <= 1).all()
+
+
+def test_a_tempo_may_change():
+    chances = np.concatenate([beats_every(30, 607), beats_every(36, 600, first=0)])
+    phases = most_likely(chances)
+    assert phases[7 + 30 * 5] == 0 and phases[607 + 36 * 5] == 0 and phases[607 + 36 * 5 + 18] == PHASES // 2
+
+
+def test_without_any_hint_no_phase_is_preferred():
+    chances = phase_chances(np.full(200, 0.5))
+    np.testing.assert_allclose(chances.sum(1), 1.0)
+    assert chances.max() < 1.5 / PHASES
+
+
+def test_chances_are_those_of_the_hidden_markov_model_written_out(monkeypatch):
+    """Forward-backward over a matrix of all states, with as few tempi as make sense."""
+    monkeypatch.setattr(beat_tracker, "SLOWEST_BPM", 150.0)
+    monkeypatch.setattr(beat_tracker, "STEADINESS", 5.0)
+    space = beat_tracker._Space()
+    monkeypatch.setattr(beat_tracker, "_SPACE", space)
+    matrix = np.diag(np.ones(space.states - 1), 1)
+    matrix[space.last] = 0.0
+    matrix[np.ix_(space.last, space.first)] = space.change
+    np.testing.assert_allclose(matrix.sum(1), 1.0)
+    heard = np.random.default_rng(0).uniform(0.05, 0.9, 50)
+    is_beat = np.isin(np.arange(space.states), space.first)
+    likely = np.where(is_beat[None], heard[:, None], 1 - heard[:, None]) ** beat_tracker.EVIDENCE  # [S, states]
+    forward, backward = [likely[0]], [np.ones(space.states)]
+    for n in range(1, len(heard)):
+        forward.append(forward[-1] @ matrix * likely[n])
+        backward.insert(0, matrix @ (backward[0] * likely[-n]))
+    both = np.stack(forward) * np.stack(backward)
+    both /= both.sum(1, keepdims=True)
+    expected = np.stack([both[:, space.phase == k].sum(1) for k in range(PHASES)], axis=1)
+    np.testing.assert_allclose(phase_chances(heard), expected, rtol=1e-6)
+
+
+def test_what_is_told_is_the_ratio_under_the_phases_that_are_likely(monkeypatch):
+    tracker = BeatTracker(BeatTrackerConfig(semantic_vocab=3, width=8, layers=2)).eval()
+    tracker.unit_phases[:] = torch.rand(3, PHASES, generator=torch.Generator().manual_seed(0)) + 0.1
+    logits = torch.from_numpy(beats_every(LENGTH, 600)).logit()[None]
+    monkeypatch.setattr(BeatTracker, "forward", lambda self, units: logits)
+    told = tracker.told(torch.zeros(1, 600, dtype=torch.long))
+    assert told.shape == (1, 600, 3)
+    at_beat = 7 + 5 * LENGTH
+    torch.testing.assert_close(told[0, at_beat], tracker.unit_phases[:, 0].log(), atol=0.02, rtol=0)
+    assert not tracker.phases(torch.zeros(1, 600, dtype=torch.long)).requires_grad
+
+
+def test_the_network_hears_both_sides_and_the_unheard():
+    torch.manual_seed(0)
+    tracker = BeatTracker(BeatTrackerConfig(semantic_vocab=3, width=8, layers=4)).eval()
+    units = torch.randint(3, (2, 40), generator=torch.Generator().manual_seed(1))
+    logits = tracker(units)
+    assert logits.shape == (2, 40)
+    for place in (10, 30):
+        other = units.clone()
+        other[:, place] = 3  # the id of a frame that is not heard
+        assert ((tracker(other) - logits).abs()[:, 20] > 0).all()
+
+
+@pytest.mark.parametrize("wrong", [{"semantic_vocab": 1}, {"width": 0}, {"layers": 0}, {"dropout": 1.0}])
+def test_sizes_that_cannot_be_are_refused(wrong):
+    with pytest.raises(ConfigError, match="expected semantic_vocab of 2 or more"):
+        BeatTrackerConfig(**wrong)
+
+
+# ---- training ----
+
+
+def make_songs(folder, songs=8, copies=False):
+    """Shards and manifest of songs with a beat: unit 0 of the voice and of the band stands where a beat falls, others between.
+
+    With `copies` each training song is there again, played at half the speed.
+    """
+    rng, made, entries, listed = np.random.default_rng(0), {}, [], []
+    folder.mkdir()
+    for number in range(songs):
+        name, split = f"song-{number}", "validation" if number % 4 == 3 else "train"
+        length = int(rng.integers(20, 36))
+        for copy in range(2 if copies and split == "train" else 1):
+            beats = np.arange(rng.integers(length), SECONDS * 50 - 4, length)
+            if copy:
+                beats = 2 * made[name]["beats"]
+                beats = beats[beats < SECONDS * 50 - 4]
+            units = rng.integers(1, VOCAB, SECONDS * 50)
+            for offset in range(4):
+                units[beats + offset] = 0
+            called = name + "+1" * copy
+            made[called] = {"vocal": units, "semantic": units, "beats": beats}
+            entry = {"id": called, "split": split, "blocks": SECONDS * 25, "licence": "none", "codes": False}
+            entries.append(entry | ({"song": name, "copy": 1, "changes": {"speed": 0.5}} if copy else {}))
+        times = [[float((beat + 0.5) / 50), 1] for beat in made[name]["beats"]]
+        (folder / f"{name}.json").write_text(json.dumps({"beats": times}))
+        listed.append(Song(name, split, "none", SECONDS, folder / "v.wav", folder / "a.wav", meta=folder / f"{name}.json"))
+    path = folder / token_shards.shard_name(0)
+    token_shards.write_shard(path, entries, made, "plan", {"vocab": VOCAB, "bins": 10})
+    about = {"file": path.name, "bytes": path.stat().st_size, "sha256": file_hash(path), "songs": entries}
+    tokenizers = {"semantic": "s" * 64, "acoustic": "a" * 64}
+    token_shards.write_index(folder, [about], {"tokenizers": tokenizers, "semantic_vocab": VOCAB, "bins": 10, "codebooks": 4})
+    write_manifest(folder / "manifest.jsonl", listed)
+    return made
+
+
+def configure(folder, **other):
+    values = dict(steps=60, batch_size=4, window_seconds=8.0, learning_rate=1e-2, warmup_steps=5, log_every=20, ema_decay=0.9)
+    values |= dict(validate_every=30, save_every=20, device="cpu", masking=0.05) | other
+    model = BeatTrackerConfig(semantic_vocab=VOCAB, width=16, layers=6, dropout=0.0)
+    return BeatTrainConfig(model, str(folder), str(folder / "manifest.jsonl"), **values)
+
+
+def test_it_learns_where_the_beat_is_and_what_belongs_there(tmp_path):
+    make_songs(tmp_path / "songs")
+    result = train(configure(tmp_path / "songs"), tmp_path / "run")
+    assert result["finished"] and result["step"] == 60
+    assert result["validation"]["right_phase"] > 0.9 and result["validation"]["songs"] == 2
+    config, tensors = load_component(tmp_path / "run" / "model")
+    assert config["beat_tracker"]["width"] == 16 and config["tokenizers"] == {"semantic": "s" * 64}
+    phases = tensors["unit_phases"]
+    assert phases.shape == (VOCAB, PHASES) and phases[0].argmax() == 0 and phases[0, 0] > 4 and phases[1:, 0].max() < 0.7
+    lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    assert any("loss" in line for line in lines) and sum("validation" in line for line in lines) == 2
+
+
+def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(tmp_path, monkeypatch):
+    make_songs(tmp_path / "songs")
+    config = configure(tmp_path / "songs", steps=12, validate_every=1000, save_every=3)
+    train(config, tmp_path / "whole")
+    assert not train(config, tmp_path / "parts", pause_after_minutes=1e-9)["finished"]
+    assert not (tmp_path / "parts" / "model").exists()
+    assert train(config, tmp_path / "parts")["finished"]
+    whole, parts = (load_component(tmp_path / name / "model")[1] for name in ("whole", "parts"))
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+    with pytest.raises(ConfigError, match="was begun with masking = 0.05, the configuration says 0.5"):
+        train(configure(tmp_path / "songs", steps=12, masking=0.5), tmp_path / "parts")
+
+
+def test_copies_have_the_beats_of_their_speed(tmp_path):
+    made = make_songs(tmp_path / "songs", copies=True)
+    config = configure(tmp_path / "songs")
+    songs = training._songs(config, token_shards.open_shards(tmp_path / "songs"), "train")
+    assert len(songs) == 12
+    for song in songs:
+        at = (song.beats * 50).astype(int)
+        assert (song.vocal[at[at < len(song.vocal) - 4]] == 0).all()
+    assert len(made) == 14
+
+
+def test_songs_without_beats_are_named(tmp_path):
+    make_songs(tmp_path / "songs")
+    for path in (tmp_path / "songs").glob("*.json"):
+        if path.name != "index.json":
+            path.write_text("{}")
+    with pytest.raises(ConfigError, match="no train song of .* has beats in the meta file"):
+        train(configure(tmp_path / "songs"), tmp_path / "run")
+
+
+def test_other_units_are_refused(tmp_path):
+    make_songs(tmp_path / "songs")
+    config = configure(tmp_path / "songs")
+    wrong = BeatTrainConfig(BeatTrackerConfig(semantic_vocab=VOCAB + 1), config.shards, config.manifest, device="cpu")
+    with pytest.raises(ConfigError, match=f"semantic_vocab is {VOCAB + 1}; .* has {VOCAB} units"):
+        train(wrong, tmp_path / "run")
+
+
+def test_phases_of_annotated_beats():
+    phases = phases_of(np.array([0.1, 0.5, 1.1]), 60)  # 20 ms a frame: beats at frames 5, 25 and 55
+    assert (phases[:5] == -1).all() and (phases[55:] == -1).all()
+    assert phases[5] == 0 and phases[15] == 8 and phases[24] == 15 and phases[25] == 0 and phases[40] == 8
+
+
+def test_rare_units_tell_little():
+    beats = np.arange(0.0, 60.0, 0.5)
+    band = np.ones(3000, dtype=np.int16)
+    band[::25] = 2  # at every beat
+    band[100] = 3  # once, at a beat
+    table = unit_phases([training._Song(band, band, beats)], 5)
+    assert table[2, 0] > 5 and 1 < table[3, 0] < 1.5
+    assert torch.equal(table[4], torch.ones(PHASES)) and table[2, 8] < 0.5
