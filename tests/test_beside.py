@@ -14,7 +14,7 @@ from accompgen.generation.cascade import cascade
 from accompgen.generation.sampling import Sampling
 from accompgen.stages import STAGES
 
-SAMPLING = dict.fromkeys(STAGES, Sampling(guidance=2.0, top_k=8))
+SAMPLING = dict.fromkeys(STAGES, Sampling(guidance=2.0, top_k=8)) | {"semantic": Sampling(guidance=2.0, top_k=8, pulse=1.0)}
 
 
 @pytest.fixture

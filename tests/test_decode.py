@@ -8,7 +8,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from accompgen.config import StageConfig
 from accompgen.generation import decode as decoding
-from accompgen.generation.decode import decode, decoding_dtype, prepare_for_decoding
+from accompgen.generation.decode import EARLIER_VOCAL, decode, decoding_dtype, prepare_for_decoding
 from accompgen.generation.graph import StaticSteps
 from accompgen.generation.sampling import Sampling, guide, sample
 from accompgen.layout import deinterleave, interleave
@@ -134,6 +134,19 @@ def test_what_goes_with_the_beat_is_added(context, telling):
     assert not torch.equal(codes, decode(model, vocal, FRAMES, plain, seeds(5, 6, 7), prompt))
     for row, generator in enumerate(seeds(5, 6, 7)):
         assert torch.equal(codes[row], slowly(model, vocal, row, sampling, generator, prompt))
+
+
+def test_the_beat_of_what_was_sung_before_goes_on(monkeypatch):
+    model = build(stage="semantic")
+    model.beat_tracker = BeatTracker(BeatTrackerConfig(11, width=8, layers=2)).eval()
+    told = torch.zeros(1, 10, 11)
+    told[0, torch.arange(10), torch.arange(10)] = 100.0  # of frame n, unit n
+    heard = []
+    monkeypatch.setattr(BeatTracker, "told", lambda self, units: heard.append(units) or told[:, : units.shape[1]])
+    vocal = torch.randint(11, (1, 1, 10), generator=torch.Generator().manual_seed(2))
+    context = {"vocal": vocal[..., 4:], EARLIER_VOCAL: vocal[..., :4]}
+    codes = decode(model, context, FRAMES, Sampling(pulse=1.0), seeds(5))
+    assert torch.equal(heard[0], vocal[:, 0]) and codes[0, 0].tolist() == [4, 5, 6, 7, 8, 9]
 
 
 def test_there_is_no_pulse_without_a_beat_tracker():

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from tiny import VOCAB, WINDOW_SECONDS, make_stage, sing
+from tiny import VOCAB, WINDOW_SECONDS, make_beat_tracker, make_stage, sing
 
 import accompgen
 from accompgen import audio
@@ -25,13 +25,15 @@ def model(tiny_checkpoint):
 def stages():
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        return {name: LoadedStage(make_stage(name), seconds) for name, seconds in WINDOW_SECONDS.items()}
+        made = {name: LoadedStage(make_stage(name), seconds) for name, seconds in WINDOW_SECONDS.items()}
+        made["semantic"].model.beat_tracker = make_beat_tracker()
+        return made
 
 
 @pytest.mark.parametrize("blocks", [1, 5, 20, 21, 47])  # windows: 20, 9 and 6
 def test_the_cascade_in_pieces_gives_the_same_tokens(stages, blocks):
     units = torch.randint(VOCAB, (1, 2 * blocks), generator=torch.Generator().manual_seed(blocks))
-    sampling = {name: Sampling(guidance=1.0 if name == "coarse" else 2.0) for name in STAGES}
+    sampling = {name: Sampling(guidance=1.0 if name == "coarse" else 2.0, pulse=float(name == "semantic")) for name in STAGES}
     whole = cascade(stages, units, sampling, seed=3)
     for size in (2, 14, 2 * blocks):
         pieces = list(cascade_in_pieces(stages, units.split(size, dim=1), sampling, 3, {}))

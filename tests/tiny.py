@@ -5,6 +5,7 @@ import torch
 
 from accompgen.checkpoint import component_hash, save_component, write_checkpoint
 from accompgen.config import StageConfig, to_dict
+from accompgen.model.beat_tracker import PHASES, BeatTracker, BeatTrackerConfig
 from accompgen.model.stage_lm import StageLM
 from accompgen.tokens.acoustic import AcousticTokenizer
 from accompgen.tokens.encodec import CodecConfig, build_network
@@ -27,6 +28,9 @@ def make_checkpoint(directory, seed: int = 0):
             model = make_stage(stage)
             about = {"stage": to_dict(model.config), "window_seconds": window_seconds, "tokenizers": tokenizers}
             save_component(parts / stage, about, model.state_dict())
+        tracker = make_beat_tracker()
+        about = {"beat_tracker": to_dict(tracker.config), "tokenizers": {"semantic": tokenizers["semantic"]}}
+        save_component(parts / "beat_tracker", about, tracker.state_dict())
     write_checkpoint(directory, {part.name: part for part in parts.iterdir()}, {"seed": seed, "data": "none: random weights"})
     return directory
 
@@ -57,6 +61,13 @@ def make_stage(stage):
     model = StageLM(sizes)
     torch.nn.init.normal_(model.heads, std=0.5)  # so that the logits depend on what was heard, and codes differ
     return model.eval()
+
+
+def make_beat_tracker():
+    """A beat tracker with random weights, drawn from torch's own generator, to which units mean much."""
+    tracker = BeatTracker(BeatTrackerConfig(VOCAB, width=8, layers=4))
+    tracker.unit_phases[:] = (2 * torch.randn(VOCAB, PHASES)).exp()
+    return tracker.eval()
 
 
 def sing(seconds, rate=44_100, channels=1, level=0.2):

@@ -30,7 +30,8 @@ from accompgen.generation.sampling import Sampling
 
 STAGES = ("semantic", "coarse", "fine")
 VALUES = {"guidance": (1.0, 2.0, 3.0, 5.0), "temperature": (0.7, 0.9, 1.0), "top_k": (50, 250, 0)}
-VALUES |= {"listening": ()}  # --values listening=0,1,2 for stages that were trained with a listening_weight
+# --values listening=0,1,2 for stages that were trained with a listening_weight, and for semantic stages alone the other two
+VALUES |= {"listening": (), "consonance": (), "pulse": ()}
 MEASURES = {"chord_tone_share": "chord tones", "beat_f1": "beat F1", "chroma_reference": "chroma to reference"}
 FLOOR, CEILING = "shuffled", "codec"
 

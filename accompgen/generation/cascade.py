@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import torch
 
-from accompgen.generation.decode import decode
+from accompgen.generation.decode import EARLIER_VOCAL, decode
 from accompgen.generation.sampling import Sampling
 from accompgen.generation.windows import Span, blocks, frames, next_span, plan
 from accompgen.model.stage_lm import StageLM
@@ -22,6 +22,7 @@ from accompgen.stages import STAGES, streams
 
 HZ = {name: stream.hz for name, stream in streams(1, 1, 1, 1).items()}
 PROMPT_SHARE = {"semantic": 1 / 2, "coarse": 1 / 3, "fine": 0}  # of a window; 0: windows do not depend on each other
+EARLIER_SECONDS = 40  # of the vocal before a semantic window: its beat goes on in the window
 FINE_BATCH = 8  # windows decoded at once: enough to be worth it, few enough that memory does not grow with the song
 
 Progress = Callable[[str, int, int], None]  # stage, ids decoded so far in all stages, ids to decode in all
@@ -108,13 +109,17 @@ def continued(name, stage, known, made, span, sampling, generator, tick=None):
 
 
 def inputs(name, known, made, spans):
-    """What windows are decoded with, B of one length: their context, stream -> [B, Q, T]; that length in frames; and the frames
-    of `made` that they begin with, None where none are asked for. With a prompt there is one window."""
+    """What windows are decoded with, B of one length: their context, stream -> [B, Q, T], in the semantic stage with what was
+    sung before; that length in frames; and the frames of `made` that they begin with, None where none are asked for. With a
+    prompt there is one window."""
     context = {
         stream: torch.cat([known[stream][..., span.frames(HZ[stream])] for span in spans])  # [B, Q, T]
         for stream in STAGES[name].context
     }
     prompt = made[..., spans[0].frames(HZ[name])] if PROMPT_SHARE[name] else None
+    if name == "semantic":
+        start = frames(spans[0].start, HZ["vocal"])
+        context[EARLIER_VOCAL] = known["vocal"][..., max(0, start - EARLIER_SECONDS * HZ["vocal"]) : start]
     return context, frames(spans[0].stop - spans[0].start, HZ[name]), prompt
 
 

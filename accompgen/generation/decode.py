@@ -14,6 +14,8 @@ from accompgen.model.packed import DecodingNorm, PackedLinear, can_pack
 from accompgen.model.stage_lm import StageLM
 from accompgen.model.transformer import RMSNorm
 
+EARLIER_VOCAL = "earlier_vocal"  # beside a stage's own streams: units [B, 1, T'] before those of the vocal, for `pulse`
+
 
 def decoding_dtype(device) -> torch.dtype:
     """Type of the linear weights that decodes fastest: bfloat16 on CUDA, float16 on processors that can unpack it."""
@@ -80,7 +82,8 @@ def decode(
 
     Args:
         model: in eval mode.
-        context: stream name -> LongTensor [B, Q, T], covering `frames` target frames; more is heard as what comes later.
+        context: stream name -> LongTensor [B, Q, T], covering `frames` target frames; more is heard as what comes later. Of the
+            semantic stage it may hold EARLIER_VOCAL, too.
         frames: F, frames of the result, prompt included.
         generators: B generators on the CPU.
         prompt: LongTensor [B, Q, Fp], the first Fp frames as given; None: none.
@@ -96,6 +99,7 @@ def decode(
     batch, codebooks = len(generators), layout.target.codebooks
     device = model.heads.device
     context = {name: grid.to(device) for name, grid in context.items()}
+    earlier = context.pop(EARLIER_VOCAL, None)
     if prompt is None:
         prompt = torch.zeros(batch, codebooks, 0, dtype=torch.long)
     prompt = prompt.to(device)
@@ -116,7 +120,7 @@ def decode(
         {name: grid.repeat(copies, 1, 1) for name, grid in context.items()}, prompt.repeat(copies, 1, 1), frames, drop
     )
     known = slots < given  # already given, or empty
-    told = _told(model, context, frames, sampling)
+    told = _told(model, context, frames, sampling, earlier)
 
     def choose(logits, at, chance, known):
         if copies == 2:
@@ -148,7 +152,7 @@ def decode(
     return deinterleave(tokens[:, :total], codebooks)
 
 
-def _told(model, context, frames, sampling):
+def _told(model, context, frames, sampling, earlier):
     """What listening, consonance and pulse add to the guided logits of each token [B, F * Q + 1, V]; None without any."""
     told = []  # [B, F, Q or 1, V] each
     if sampling.listening or sampling.consonance:
@@ -158,7 +162,7 @@ def _told(model, context, frames, sampling):
         if sampling.consonance:
             told.append(sampling.consonance * model.consonance(heard))
     if sampling.pulse:
-        told.append(sampling.pulse * model.pulse(context, frames))
+        told.append(sampling.pulse * model.pulse(context, frames, earlier))
     if not told:
         return None
     return nn.functional.pad(sum(told).flatten(1, 2), (0, 0, 0, 1))  # the last row: of empty slots

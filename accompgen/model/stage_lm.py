@@ -237,11 +237,12 @@ class StageLM(nn.Module):
         by_size = (likely * size * gain).sum(-1, keepdim=True) / (likely * size.square()).sum(-1, keepdim=True).clamp_min(1e-9)
         return gain - by_size * size
 
-    def pulse(self, context: dict, frames: int):
+    def pulse(self, context: dict, frames: int, earlier=None):
         """How well each token goes with the beat that the voice makes likely, in nats: see BeatTracker.told.
 
         Args:
             context: stream name -> LongTensor [B, Q, T], with "vocal", T even, covering `frames` target frames.
+            earlier: LongTensor [B, 1, T'], T' even, what was sung before: its beat goes on.
 
         Returns:
             [B, F, 1, V].
@@ -254,7 +255,9 @@ class StageLM(nn.Module):
                 f"the {self.config.stage} stage has no beat tracker to go by; pulse is for semantic stages (semantic=1) of "
                 "checkpoints that were exported with one. Leave it at 0 elsewhere"
             )
-        return self.beat_tracker.told(context["vocal"][:, 0])[:, :frames, None]
+        vocal = context["vocal"] if earlier is None else torch.cat([earlier, context["vocal"]], dim=-1)
+        first = vocal.shape[-1] - context["vocal"].shape[-1]
+        return self.beat_tracker.told(vocal[:, 0])[:, first : first + frames, None]
 
     def start(self, context: dict, prompt, frames: int, drop=None):
         """Read the context and the first frames of the target at once, and make room for the rest.
