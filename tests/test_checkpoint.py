@@ -1,9 +1,11 @@
 """Weights on disk: what is written comes back, and every way in which a directory can be wrong is refused by name."""
 
+import configparser
 import hashlib
 import json
 import os
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -411,3 +413,14 @@ def test_a_beat_tracker_of_other_units_is_refused(tmp_path, components):
     with pytest.raises(CheckpointError, match="the beat tracker was trained on another semantic tokenizer"):
         write_checkpoint(tmp_path / "six", make_beat_tracker(components, other), {})
     assert not (tmp_path / "six").exists()
+
+
+def test_all_of_the_shipped_checkpoint_is_installed():
+    """`pip install .` takes the folders that setup.cfg names, and no others."""
+    root = Path(__file__).resolve().parents[1]
+    setup = configparser.ConfigParser()
+    setup.read(root / "setup.cfg")
+    shipped = read_checkpoint(root / "checkpoints" / "pocket")
+    named = [line for text in setup["options.data_files"].values() for line in text.split()]
+    installed = {path for pattern in named for path in root.glob(pattern)}
+    assert {shipped.path / file for file in [*shipped.config["sha256"], "config.json", "README.md"]} == installed
