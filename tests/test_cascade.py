@@ -7,7 +7,7 @@ import torch
 from tiny import VOCAB, WINDOW_SECONDS, make_stage
 
 from accompgen.generation import cascade as module
-from accompgen.generation.cascade import LoadedStage, cascade, make_generator
+from accompgen.generation.cascade import LoadedStage, cascade, cascade_in_pieces, make_generator
 from accompgen.generation.sampling import Sampling
 from accompgen.layout import Layout
 from accompgen.stages import STAGES, streams
@@ -48,7 +48,8 @@ def calls(monkeypatch):
 
 def stand_ins(**windows):
     table = streams(500, 1024, 4, 4)
-    models = {name: SimpleNamespace(name=name, layout=Layout.of(name, table)) for name in STAGES}
+    common = {"check_telling": lambda **asked: None}
+    models = {name: SimpleNamespace(name=name, layout=Layout.of(name, table), **common) for name in STAGES}
     return {name: LoadedStage(models[name], windows[name]) for name in STAGES}
 
 
@@ -107,6 +108,16 @@ def test_settings_of_a_stage_leave_earlier_stages_alone(stages):
     coarse = cascade(stages, units, SAMPLING | {"coarse": Sampling(temperature=0.5)}, seed=0)
     assert torch.equal(usual.codes[:2], fine.codes[:2]) and not torch.equal(usual.codes[2:], fine.codes[2:])
     assert torch.equal(usual.semantic, coarse.semantic) and not torch.equal(usual.codes[:2], coarse.codes[:2])
+
+
+@pytest.mark.parametrize("setting, word", [("consonance", "what its units sound like"), ("pulse", "no beat tracker")])
+def test_what_the_last_stage_cannot_follow_is_refused_before_the_first_begins(stages, monkeypatch, setting, word):
+    monkeypatch.setattr(module, "decode", lambda *args: pytest.fail("a stage began"))
+    wrong = SAMPLING | {"fine": Sampling(**{setting: 1.0})}
+    with pytest.raises(ValueError, match=f"the fine stage .*{word}"):
+        cascade(stages, vocal(0.4), wrong, seed=0)
+    with pytest.raises(ValueError, match=f"the fine stage .*{word}"):
+        next(cascade_in_pieces(stages, [vocal(0.4)], wrong, 0, {}))
 
 
 def test_a_song_of_any_length_is_covered(stages):

@@ -24,6 +24,7 @@ from accompgen.generation.cascade import (
     LoadedStage,
     Progress,
     Tokens,
+    check_settings,
     check_vocal,
     continued,
     inputs,
@@ -111,6 +112,7 @@ def cascade_beside(
         HelperError: the helper's process died.
     """
     check_vocal(vocal)
+    check_settings(stages, sampling)
     threads = torch.get_num_threads()
     torch.set_num_threads(max(1, threads - 1))
     try:

@@ -65,9 +65,10 @@ def cascade(
         Tokens with S semantic frames and F = 1.5 S acoustic frames.
 
     Raises:
-        ValueError: a vocal of another shape, or without whole blocks.
+        ValueError: a vocal of another shape, or without whole blocks; or settings that a stage cannot follow.
     """
     check_vocal(vocal)
+    check_settings(stages, sampling)
     song = vocal.shape[1] // 2  # blocks
     plans = {name: windows_of(name, stages[name], song) for name in STAGES}
     count = Counter(sum(_ids(stages[name], plans[name], name) for name in STAGES), progress)
@@ -84,6 +85,13 @@ def check_vocal(vocal) -> None:
     """Raise ValueError unless vocal ids are [1, S] with S even and at least 2."""
     if vocal.ndim != 2 or len(vocal) != 1 or vocal.shape[1] < 2 or vocal.shape[1] % 2:
         raise ValueError(f"vocal ids of shape {tuple(vocal.shape)}; expected [1, S] with S even and at least 2")
+
+
+def check_settings(stages: dict[str, LoadedStage], sampling: dict[str, Sampling]) -> None:
+    """Raise ValueError where a stage cannot follow its settings: before the first of them has done its work."""
+    for name, stage in stages.items():
+        telling = {setting: bool(getattr(sampling[name], setting)) for setting in ("listening", "consonance", "pulse")}
+        stage.model.check_telling(**telling)
 
 
 def tokens_of(known: dict, seconds: dict[str, float]) -> Tokens:
@@ -166,7 +174,11 @@ def cascade_in_pieces(
 
     Yields:
         TokenPiece, one for each window of the fine stage.
+
+    Raises:
+        ValueError: settings that a stage cannot follow.
     """
+    check_settings(stages, sampling)
     known = {"vocal": None} | {
         name: torch.zeros(1, stage.model.layout.target.codebooks, 0, dtype=torch.long) for name, stage in stages.items()
     }

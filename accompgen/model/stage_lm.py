@@ -194,6 +194,22 @@ class StageLM(nn.Module):
 
     # ---- decoding, used by generation/decode.py ----
 
+    def check_telling(self, listening: bool = False, consonance: bool = False, pulse: bool = False) -> None:
+        """Raise ValueError, and say why, where this stage cannot tell what is asked of it."""
+        stage = f"the {self.config.stage} stage"
+        if (listening or consonance) and self.config.context == "prefix":
+            raise ValueError(f"{stage} has no context encoder to listen to (context = 'prefix')")
+        if consonance and self.unit_chroma is None:
+            raise ValueError(
+                f"{stage} does not know what its units sound like; consonance is for semantic stages (semantic=16) of "
+                "checkpoints that were exported with --songs. Leave it at 0 elsewhere"
+            )
+        if pulse and self.beat_tracker is None:
+            raise ValueError(
+                f"{stage} has no beat tracker to go by; pulse is for semantic stages (semantic=1) of checkpoints that were "
+                "exported with one. Leave it at 0 elsewhere"
+            )
+
     def heard_alone(self, context: dict, frames: int, dropped: bool = False):
         """The target as the context encoder alone names it: log-probabilities, or those without the context, `dropped`.
 
@@ -205,8 +221,7 @@ class StageLM(nn.Module):
         Raises:
             ValueError: the context is a prefix: there is no encoder; or it does not cover `frames` target frames.
         """
-        if self.config.context == "prefix":
-            raise ValueError(f"the {self.config.stage} stage has no context encoder to listen to (context = 'prefix')")
+        self.check_telling(listening=True)
         self.layout.check(context, frames)
         drop = torch.full((len(next(iter(context.values()))),), dropped, device=self.heads.device)
         return self._named(self._listen(self._context_parts(context, drop)), frames).log_softmax(-1)
@@ -227,11 +242,7 @@ class StageLM(nn.Module):
         Raises:
             ValueError: the stage does not know what its units sound like.
         """
-        if self.unit_chroma is None:
-            raise ValueError(
-                f"the {self.config.stage} stage does not know what its units sound like; consonance is for semantic stages "
-                "(semantic=16) of checkpoints that were exported with --songs. Leave it at 0 elsewhere"
-            )
+        self.check_telling(consonance=True)
         likely, size = heard.exp(), self.unit_chroma.norm(dim=1)  # [B, F, Q, V], [V]
         gain = likely @ self.unit_chroma @ self.unit_chroma.T  # [B, F, Q, V]
         by_size = (likely * size * gain).sum(-1, keepdim=True) / (likely * size.square()).sum(-1, keepdim=True).clamp_min(1e-9)
@@ -250,11 +261,7 @@ class StageLM(nn.Module):
         Raises:
             ValueError: the stage has no beat tracker.
         """
-        if self.beat_tracker is None:
-            raise ValueError(
-                f"the {self.config.stage} stage has no beat tracker to go by; pulse is for semantic stages (semantic=1) of "
-                "checkpoints that were exported with one. Leave it at 0 elsewhere"
-            )
+        self.check_telling(pulse=True)
         vocal = context["vocal"] if earlier is None else torch.cat([earlier, context["vocal"]], dim=-1)
         first = vocal.shape[-1] - context["vocal"].shape[-1]
         return self.beat_tracker.told(vocal[:, 0])[:, first : first + frames, None]
