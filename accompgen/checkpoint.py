@@ -139,7 +139,10 @@ def write_checkpoint(directory, components: dict, info: dict, force: bool = Fals
     """
     directory = Path(directory)
     if set(components) - set(OPTIONAL_COMPONENTS) != set(COMPONENTS):
-        raise CheckpointError(f"a checkpoint needs the components {', '.join(COMPONENTS)}; got {', '.join(sorted(components))}")
+        raise CheckpointError(
+            f"a checkpoint needs the components {', '.join(COMPONENTS)}, and may have {', '.join(OPTIONAL_COMPONENTS)}; "
+            f"got {', '.join(sorted(components))}"
+        )
     if force and _filled(directory) and "format_version" not in _read_json(directory / CONFIG_FILE, missing={}):
         raise CheckpointError(f"{directory} exists and is no checkpoint, so it is not replaced; choose another directory")
     with _new_directory(directory, force) as folder:
@@ -172,7 +175,11 @@ def read_checkpoint(directory) -> Checkpoint:
             "Update accompgen, or export the checkpoint again"
         )
     hashes = config.get("sha256", {})
-    for name in _listed(hashes):
+    names = _listed(hashes)
+    for name in set(OPTIONAL_COMPONENTS) - set(names):
+        if (directory / name).exists():
+            raise CheckpointError(f"{directory / name} is not listed in config.json; remove it, or export a checkpoint with it")
+    for name in names:
         for file in (f"{name}/{CONFIG_FILE}", f"{name}/{WEIGHTS_FILE}"):
             if file not in hashes:
                 raise CheckpointError(f"{directory / CONFIG_FILE} lists no sha256 of {file}; export the checkpoint again")

@@ -56,12 +56,13 @@ SPREAD    = --executor $(EXECUTOR) $(if $(WORKERS),--workers $(WORKERS))
 ON_DEVICE = $(if $(filter cuda,$(DEVICE)),--device cuda)
 LAUNCH    = $(if $(HOSTFILE),$(VENV)/bin/deepspeed --hostfile '$(HOSTFILE)' --num_gpus $(GPUS) --module accompgen,$(if \
 	$(filter-out 1,$(GPUS)),$(PYTHON) -m torch.distributed.run --standalone --nproc-per-node $(GPUS) -m accompgen,$(ACCOMPGEN)))
-TRAINING  = --run-dir $(WORK)/$* --set device=$(DEVICE) $(TRAIN_SET) $(foreach s,$(SET),--set $(s)) $(PAUSED)
+TRAINING  = --run-dir $(WORK)/$* --set device=$(DEVICE) $(TRAIN_SET) $(OVERRIDES) $(PAUSED)
+OVERRIDES = $(foreach s,$(SET),--set $(s))
 # a training that was stopped has saved, and has not written model/: make must not go on with the next step
 ENDED     = @[ -f $@ ] && touch $@ || { echo '$(WORK)/$* is not at its end yet: the same make goes on from here' >&2; exit 75; }
 
 .DELETE_ON_ERROR:
-.PHONY: help all songs tokenizers shards stages train checkpoint
+.PHONY: help all songs tokenizers shards stages train beats checkpoint
 .DEFAULT_GOAL := $(if $(CHOSEN),all,help)
 
 help:  ## list the targets
@@ -77,6 +78,7 @@ tokenizers: $(TOKENIZED)  ## the semantic and the acoustic tokenizer
 shards: $(SHARDS)  ## the songs as tokens
 stages: $(STAGES)  ## the three transformers
 train: stages  ## the same
+beats: $(BEATS)  ## the beat tracker, which SET does not reach
 checkpoint: $(CHECKPOINT)  ## the exported checkpoint directory
 
 # ---- tokenizers: trained here, or published ----
@@ -121,6 +123,7 @@ $(BEATS): $(WORK)/%/model/config.json: $(CONF)/%.toml $(SHARDS)
 	$(ACCOMPGEN) train $< $(TRAINING)
 	$(ENDED)
 $(BEATS): TRAIN_SET = --set shards=$(WORK)/shards --set manifest=$(SONGS)
+$(BEATS): OVERRIDES =#  SET is for stages
 
 $(CHECKPOINT): $(TOKENIZED) $(STAGES) $(BEATS)
 	$(ACCOMPGEN) export $(patsubst %/model,%,$(SEMANTIC) $(ACOUSTIC)) $(patsubst %/model/config.json,%,$(STAGES) $(BEATS)) -o $(@D) --songs $(SONGS) --force $(ABOUT)

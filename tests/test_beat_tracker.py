@@ -146,10 +146,10 @@ def make_songs(folder, songs=8, copies=False):
     return made
 
 
-def configure(folder, **other):
+def configure(folder, dropout=0.0, **other):
     values = dict(steps=60, batch_size=4, window_seconds=8.0, learning_rate=1e-2, warmup_steps=5, log_every=20, ema_decay=0.9)
     values |= dict(validate_every=30, save_every=20, device="cpu", masking=0.05) | other
-    model = BeatTrackerConfig(semantic_vocab=VOCAB, width=16, layers=6, dropout=0.0)
+    model = BeatTrackerConfig(semantic_vocab=VOCAB, width=16, layers=6, dropout=dropout)
     return BeatTrainConfig(model, str(folder), str(folder / "manifest.jsonl"), **values)
 
 
@@ -166,17 +166,20 @@ def test_it_learns_where_the_beat_is_and_what_belongs_there(tmp_path):
     assert any("loss" in line for line in lines) and sum("validation" in line for line in lines) == 2
 
 
-def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(tmp_path, monkeypatch):
+def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(tmp_path):
     make_songs(tmp_path / "songs")
-    config = configure(tmp_path / "songs", steps=12, validate_every=1000, save_every=3)
+    config = configure(tmp_path / "songs", dropout=0.2, steps=12, validate_every=1000, save_every=3)
     train(config, tmp_path / "whole")
     assert not train(config, tmp_path / "parts", pause_after_minutes=1e-9)["finished"]
     assert not (tmp_path / "parts" / "model").exists()
     assert train(config, tmp_path / "parts")["finished"]
     whole, parts = (load_component(tmp_path / name / "model")[1] for name in ("whole", "parts"))
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
+    lines = (tmp_path / "parts" / "log.jsonl").read_text().splitlines()
+    again = train(config, tmp_path / "parts")  # nothing is left to do
+    assert again["finished"] and again["validation"] == json.loads(lines[-1])["validation"]
     with pytest.raises(ConfigError, match="was begun with masking = 0.05, the configuration says 0.5"):
-        train(configure(tmp_path / "songs", steps=12, masking=0.5), tmp_path / "parts")
+        train(configure(tmp_path / "songs", dropout=0.2, steps=12, masking=0.5), tmp_path / "parts")
 
 
 def test_copies_have_the_beats_of_their_speed(tmp_path):
@@ -195,7 +198,30 @@ def test_songs_without_beats_are_named(tmp_path):
     for path in (tmp_path / "songs").glob("*.json"):
         if path.name != "index.json":
             path.write_text("{}")
-    with pytest.raises(ConfigError, match="no train song of .* has beats in the meta file"):
+    with pytest.raises(ConfigError, match="no train song of .* has beats in it by the meta file"):
+        train(configure(tmp_path / "songs"), tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        ('{"beats": [1.0, 2.0]}', "its beats cannot be read .*expected a list of .seconds"),
+        ('{"beats": ', "its beats cannot be read"),
+        ('{"beats": [[2.0, 1], [1.0, 2]]}', "its beats do not rise"),
+    ],
+)
+def test_meta_files_that_cannot_be_used_are_named(tmp_path, text, words):
+    make_songs(tmp_path / "songs")
+    (tmp_path / "songs" / "song-1.json").write_text(text)
+    with pytest.raises(ConfigError, match=f"song-1.json: {words}"):
+        train(configure(tmp_path / "songs"), tmp_path / "run")
+
+
+def test_a_held_out_song_counts_where_its_first_window_has_beats(tmp_path):
+    make_songs(tmp_path / "songs")
+    for name in ("song-3", "song-7"):
+        (tmp_path / "songs" / f"{name}.json").write_text('{"beats": [[9.0, 1], [9.5, 2]]}')  # windows are of 8 s
+    with pytest.raises(ConfigError, match="no validation song of .* has beats in its first window"):
         train(configure(tmp_path / "songs"), tmp_path / "run")
 
 

@@ -32,7 +32,10 @@ def calls(monkeypatch):
     calls = []
 
     def decode(model, context, frames, sampling, generators, prompt, progress):
-        calls.append(SimpleNamespace(name=model.name, context=context, frames=frames, rows=len(generators), prompt=prompt))
+        earlier = context.pop(module.EARLIER_VOCAL)[0, 0].tolist() if model.name == "semantic" else None
+        assert module.EARLIER_VOCAL not in context
+        call = {"context": context, "frames": frames, "rows": len(generators), "prompt": prompt, "earlier": earlier}
+        calls.append(SimpleNamespace(name=model.name, **call))
         result = torch.full((len(generators), model.layout.target.codebooks, frames), len(calls))
         given = 0
         if prompt is not None:
@@ -53,13 +56,16 @@ def stand_ins(**windows):
     return {name: LoadedStage(models[name], windows[name]) for name in STAGES}
 
 
-def test_windows_prompts_and_contexts_of_a_song(calls):
+def test_windows_prompts_and_contexts_of_a_song(calls, monkeypatch):
+    monkeypatch.setattr(module, "EARLIER_BLOCKS", 5)
     units = torch.arange(100)[None]  # 2 s
     tokens = cascade(stand_ins(semantic=1.2, coarse=1.2, fine=0.8), units, SAMPLING, seed=0)
     semantic, coarse, fine = ([call for call in calls if call.name == name] for name in STAGES)
     # semantic: windows of 1.2 s, prompt 0.6 s: 0-1.2, 0.6-1.8, and 0.8-2.0 moved left
     assert [call.context["vocal"][0, 0, 0].item() for call in semantic] == [0, 30, 40]
     assert [call.prompt.shape[-1] for call in semantic] == [0, 30, 50]
+    assert [call.earlier for call in semantic] == [[], list(range(20, 30)), list(range(30, 40))]  # five blocks
+    assert [call.earlier for call in coarse + fine] == [None] * 3
     assert tokens.semantic[0].tolist() == [1] * 60 + [2] * 30 + [3] * 10
     assert (semantic[2].prompt[0, 0].tolist()) == [1] * 20 + [2] * 30  # what the windows before it gave
     # coarse: prompt 0.4 s; the context is what belongs to the window, vocal and semantic

@@ -298,7 +298,7 @@ def test_a_stage_that_does_not_say_its_tokenizers(tmp_path, components, stage):
 
 def test_all_five_components_are_needed(tmp_path, components):
     del components["fine"]
-    with pytest.raises(CheckpointError, match="needs the components .*fine; got acoustic_tokenizer, coarse, semantic,"):
+    with pytest.raises(CheckpointError, match="components .*fine, .*beat_tracker; got acoustic_tokenizer, coarse, semantic,"):
         write_checkpoint(tmp_path / "out", components, {})
 
 
@@ -406,6 +406,12 @@ def test_a_beat_tracker_is_optional_and_verified_like_the_others(tmp_path, compo
     file.unlink()
     with pytest.raises(CheckpointError, match="beat_tracker/model.safetensors is missing"):
         read_checkpoint(six)
+
+
+def test_a_beat_tracker_that_is_not_listed_is_refused(tmp_path, components, checkpoint):
+    shutil.copytree(make_beat_tracker(components)["beat_tracker"], checkpoint / "beat_tracker")
+    with pytest.raises(CheckpointError, match="beat_tracker is not listed in config.json; remove it, or export"):
+        read_checkpoint(checkpoint)
 
 
 def test_a_beat_tracker_of_other_units_is_refused(tmp_path, components):

@@ -226,6 +226,21 @@ def test_train_finds_the_trainer_of_a_configuration(recorded, root, tmp_path, ca
         main(["train", str(path), "--pause", "0"])
 
 
+def test_train_knows_a_beat_tracker(recorded, root, tmp_path, capsys):
+    calls, record = recorded
+    record("training.beat_tracker.train", {"step": 5})
+    path = root / "recipes" / "synthetic" / "conf" / "tiny" / "beat_tracker.toml"
+    assert main(["train", str(path), "--run", str(tmp_path / "run"), "--set", "seed=5", "--pause", "9.5"]) == 0
+    ((name, (config, run_dir), named),) = calls
+    assert name == "train" and config.seed == 5 and config.masking == 0.2 and run_dir == tmp_path / "run"
+    assert named == {"pause_after_minutes": 9.5}
+    assert capsys.readouterr().out.splitlines() == ["step: 5", str(tmp_path / "run")]
+    lines = [line for line in path.read_text().splitlines() if not line.startswith("manifest")]
+    (tmp_path / "beats.toml").write_text("masking = 0.1\n" + "\n".join(lines))
+    assert main(["train", str(tmp_path / "beats.toml")]) == 1
+    assert "'manifest' is missing; BeatTrainConfig needs it" in capsys.readouterr().err
+
+
 def test_data_verbs_pass_on_what_they_were_given(recorded, tmp_path, capsys):
     calls, record = recorded
     record("data.synthetic.make.make_songs", "songs/manifest.jsonl")

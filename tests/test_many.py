@@ -64,6 +64,18 @@ def test_what_is_finished_is_kept_and_what_was_made_otherwise_refused(tiny_check
     assert forced["one"]["made"] and json.loads((tmp_path / "one.json").read_text())["seed"] == 4
 
 
+def test_a_report_of_an_earlier_version_lacks_what_was_no_setting(tiny_checkpoint, vocals, tmp_path):
+    one, path = {"one": vocals["one"]}, tmp_path / "one.json"
+    make(tiny_checkpoint, one, tmp_path)
+    report = json.loads(path.read_text())
+    assert report["settings"]["semantic"].pop("pulse") == 0.0
+    path.write_text(json.dumps(report))
+    assert make(tiny_checkpoint, one, tmp_path)["one"]["error"] is None
+    report["settings"]["semantic"]["top_k"] = 3
+    path.write_text(json.dumps(report))
+    assert "made with another settings" in make(tiny_checkpoint, one, tmp_path)["one"]["error"]
+
+
 def test_a_checkpoint_is_its_weights(tiny_checkpoint, vocals, tmp_path):
     one, path = {"one": vocals["one"]}, shutil.copytree(tiny_checkpoint, tmp_path / "checkpoint")
     make(path, one, tmp_path / "out")

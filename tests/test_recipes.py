@@ -12,6 +12,7 @@ import tomllib
 import pytest
 
 from accompgen.config import StageConfig, TrainConfig, from_dict, read_toml
+from accompgen.training.beat_tracker import read_config
 
 STAGES = ("semantic", "coarse", "fine")
 needs_make = pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
@@ -32,6 +33,13 @@ def test_the_stages_of_a_size_are_configurations(root, size, stage):
     assert config.model.stage == stage
     if size == "base":  # whose parameters test_stage_lm.py counts
         assert config.model == StageConfig(stage, width=640, heads=10, layers=12, context="prefix")
+
+
+@pytest.mark.parametrize("size", ["tiny", "pocket", "base"])
+def test_the_beat_tracker_of_a_size_reads_its_units(root, size):
+    folder = root / "recipes" / "synthetic" / "conf" / size
+    units = read_toml(folder / "semantic.toml")["model"]["semantic_vocab"]
+    assert read_config(folder / "beat_tracker.toml").model.semantic_vocab == units
 
 
 @pytest.mark.parametrize("size", ["tiny", "pocket"])
@@ -64,6 +72,11 @@ FROM_SHARDS = ["tokenize", "train", "train", "train", "export", "generate", "bas
 LISTENING_FIRST = ["tokenize", "train", *FROM_SHARDS[1:]]
 
 
+def with_beats(verbs):
+    """A beat tracker is trained after the stages."""
+    return [*verbs[: verbs.index("export")], "train", *verbs[verbs.index("export") :]]
+
+
 @needs_make
 @pytest.mark.parametrize("size", ["tiny", "pocket", "base"])
 def test_make_goes_from_songs_to_a_table(root, tmp_path, size):
@@ -71,18 +84,27 @@ def test_make_goes_from_songs_to_a_table(root, tmp_path, size):
     own = {"tiny": ("hubert", "codec"), "pocket": ("hubert", "codec", "decoder"), "base": ()}[size]
     tokenizers = ["train"] * len(own) or ["adopt", "adopt"]
     assert [verb for verb, _ in calls(said)] == [
-        "synthesize", *tokenizers, *(FROM_SHARDS if size == "base" else LISTENING_FIRST)
+        "synthesize", *tokenizers, *with_beats(FROM_SHARDS if size == "base" else LISTENING_FIRST)
     ]  # fmt: skip
     configured = [name for verb, name in calls(said) if verb == "train"]
-    parts = (*own, *(() if size == "base" else ("listener",)), *STAGES)
+    parts = (*own, *(() if size == "base" else ("listener",)), *STAGES, "beat_tracker")
     assert ("--set start_from=" in said) == (size != "base") and ("--augment" in said) == (size != "base")
     assert [name.rpartition("/")[2] for name in configured] == [f"{part}.toml" for part in parts]
     assert all((root / "recipes" / "synthetic" / name).is_file() for name in configured)
     codec = f"{tmp_path}/decoder/model" if size == "pocket" else f"{tmp_path}/codec/model"
     assert size == "base" or f"--acoustic-tokenizer {codec} " in said
     assert f"--set start_from={tmp_path}/codec/model" in said or size != "pocket"
+    assert f"--set manifest={tmp_path}/songs/manifest.jsonl" in said and f"{tmp_path}/beat_tracker -o " in said
     if size == "base":
         assert "adopt hubert 'hubert-base'" in said and "--layer 9" in said and "--units 500" in said
+
+
+@needs_make
+def test_settings_of_the_stages_do_not_reach_the_beat_tracker(root, tmp_path):
+    said = make(root, "synthetic", "--dry-run", "SIZE=tiny", f"WORK={tmp_path}", "SET=compile=false", "checkpoint")
+    trainings = [line for line in said.splitlines() if " train conf/" in line]
+    assert ["compile=false" in line for line in trainings] == [True] * (len(trainings) - 1) + [False]
+    assert "beat_tracker" in trainings[-1]
 
 
 @needs_make

@@ -124,6 +124,11 @@ def test_a_sweep_on_sound_resumes_and_ends_in_the_checkpoint(tool, manifest, tmp
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.mix.wav")} == before
 
 
+def test_what_the_semantic_stage_alone_follows_is_swept_for_it_alone(tool, manifest, tmp_path, capsys):
+    assert tool.main([str(manifest), "-o", str(tmp_path / "out"), "--values", "pulse=0,1"]) == 1
+    assert "pulse is for the semantic stage; add --stages semantic" in capsys.readouterr().err
+
+
 def test_too_few_validation_songs(tool, manifest, tmp_path, capsys):
     manifest.write_text("\n".join(manifest.read_text().splitlines()[:2]) + "\n")
     assert tool.main([str(manifest), "-o", str(tmp_path / "out")]) == 1

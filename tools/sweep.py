@@ -32,6 +32,7 @@ STAGES = ("semantic", "coarse", "fine")
 VALUES = {"guidance": (1.0, 2.0, 3.0, 5.0), "temperature": (0.7, 0.9, 1.0), "top_k": (50, 250, 0)}
 # --values listening=0,1,2 for stages that were trained with a listening_weight, and for semantic stages alone the other two
 VALUES |= {"listening": (), "consonance": (), "pulse": ()}
+SEMANTIC = ("consonance", "pulse")
 MEASURES = {"chord_tone_share": "chord tones", "beat_f1": "beat F1", "chroma_reference": "chroma to reference"}
 FLOOR, CEILING = "shuffled", "codec"
 
@@ -110,7 +111,10 @@ def main(argv=None) -> int:
     parser.add_argument("--songs", type=int, default=8)
     parser.add_argument("--seconds", type=float, default=10.0, help="of each song, from its beginning")
     parser.add_argument("--stages", nargs="+", choices=STAGES, default=["semantic", "coarse"])
-    parser.add_argument("--values", nargs="+", default=[], metavar="SETTING=V,V", help="such as guidance=1,3")
+    parser.add_argument(
+        "--values", nargs="+", default=[], metavar="SETTING=V,V",
+        help="such as guidance=1,3; with --stages semantic also consonance and pulse, for checkpoints that know them",
+    )  # fmt: skip
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--seed", type=int, default=0)
@@ -118,6 +122,8 @@ def main(argv=None) -> int:
     args = parser.parse_args(argv)
     try:
         values = VALUES if not args.values else dict(parse_values(text) for text in args.values)
+        if set(args.stages) != {"semantic"} and (alone := [name for name in SEMANTIC if values.get(name)]):
+            raise ValueError(f"{alone[0]} is for the semantic stage; add --stages semantic")
         sweep = Sweep(args)
         best, rows = search(sweep, args.stages, values, pipeline.sampling_of(args.checkpoint))
         text = table(sweep, best, rows)

@@ -22,7 +22,7 @@ from accompgen.stages import STAGES, streams
 
 HZ = {name: stream.hz for name, stream in streams(1, 1, 1, 1).items()}
 PROMPT_SHARE = {"semantic": 1 / 2, "coarse": 1 / 3, "fine": 0}  # of a window; 0: windows do not depend on each other
-EARLIER_SECONDS = 40  # of the vocal before a semantic window: its beat goes on in the window
+EARLIER_BLOCKS = 1000  # 40 s of the vocal before a semantic window: its beat goes on in the window
 FINE_BATCH = 8  # windows decoded at once: enough to be worth it, few enough that memory does not grow with the song
 
 Progress = Callable[[str, int, int], None]  # stage, ids decoded so far in all stages, ids to decode in all
@@ -126,8 +126,9 @@ def inputs(name, known, made, spans):
     }
     prompt = made[..., spans[0].frames(HZ[name])] if PROMPT_SHARE[name] else None
     if name == "semantic":
-        start = frames(spans[0].start, HZ["vocal"])
-        context[EARLIER_VOCAL] = known["vocal"][..., max(0, start - EARLIER_SECONDS * HZ["vocal"]) : start]
+        start = spans[0].start
+        earlier = slice(frames(max(0, start - EARLIER_BLOCKS), HZ["vocal"]), frames(start, HZ["vocal"]))
+        context[EARLIER_VOCAL] = known["vocal"][..., earlier]
     return context, frames(spans[0].stop - spans[0].start, HZ[name]), prompt
 
 

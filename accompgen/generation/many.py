@@ -73,7 +73,9 @@ class GenerateJob:
         settings = {stage: asdict(getattr(self, stage) or own) for stage, own in model.sampling.items()}
         settings |= {"balance_lu": self.balance, "noise": self.noise}
         asked = {"vocal": vocal.sha256, "seed": self.seed, "settings": settings, "checkpoint": model.about["sha256"]}
-        was = {name: found.get(name) for name in ("seed", "settings")}
+        was = {"seed": found.get("seed"), "settings": dict(found.get("settings") or {})}
+        for stage in set(was["settings"]) & set(model.sampling):  # an older report lacks what was no setting yet
+            was["settings"][stage] = asdict(Sampling()) | was["settings"][stage]
         was |= {name: found.get(name, {}).get("sha256") for name in ("vocal", "checkpoint")}
         other = [name for name in asked if asked[name] != was[name]]
         if other:

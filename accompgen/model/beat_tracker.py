@@ -1,11 +1,11 @@
 """Where the beat of a song lies, as its vocal's units tell it: a small network, and a model of steady beats that listens to it.
 
-The network gives every frame the chance that a beat falls there. It is a stack of dilated convolutions over some seconds on
-both sides, as beat trackers of recordings are (Davies and Bock, "Temporal convolutional networks for musical audio beat
-tracking", EUSIPCO 2019), and reads units, not spectra. A voice does not sound every beat: what tells most is that beats are
-steady. That is the second part: a hidden Markov model whose states are a tempo and a place between two beats (Krebs, Bock and
-Widmer, "An efficient state-space model for joint tempo and meter tracking", ISMIR 2015, with bars of one beat). It gives, for
-every frame, how likely each phase of the beat is in view of the whole window.
+The network gives every frame the chance that a beat falls there. It is a stack of dilated convolutions that reach tens of
+seconds to both sides, as beat trackers of recordings are built (Davies and Bock, "Temporal convolutional networks for musical
+audio beat tracking", EUSIPCO 2019), and reads units, not spectra. A voice does not sound every beat: what tells most is that
+beats are steady. That is the second part: a hidden Markov model whose states are a tempo and a place between two beats (Krebs,
+Bock and Widmer, "An efficient state-space model for joint tempo and meter tracking", ISMIR 2015, with bars of one beat). It
+gives, for every frame, how likely each phase of the beat is in view of all frames.
 """
 
 from dataclasses import dataclass
@@ -96,7 +96,7 @@ def phase_chances(beat_chances: np.ndarray) -> np.ndarray:
     """The chance of each phase in each frame, in view of all frames: beats [S] from 0 to 1 -> [S, K], rows of sum 1.
 
     Forward-backward over the states (frames from one beat to the next, frames since the last beat). A beat's length changes
-    from one beat to the next as STEADINESS allows; all lengths are as likely at the start.
+    from one beat to the next as STEADINESS allows; all states are as likely at the start.
     """
     space = _SPACE
     chances = beat_chances.clip(SUREST, 1 - SUREST)

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from accompgen.checkpoint import save_component
+from accompgen.checkpoint import load_component, save_component
 from accompgen.config import ConfigError, from_dict, read_toml, to_dict
 from accompgen.data.shards import open_shards
 from accompgen.data.songs import read_manifest
@@ -49,7 +49,7 @@ class BeatTrainConfig:
     final_learning_rate: float = 0.03  # the cosine ends at this fraction of learning_rate
     weight_decay: float = 0.02
     clip_norm: float = 1.0
-    masking: float = 0.2  # share of the vocal that is hidden on average, in spans of half a second
+    masking: float = 0.2  # share of the vocal that is hidden on average, in spans of half a second that may overlap
     ema_decay: float = 0.995  # of the running average of the weights that is validated and kept
     log_every: int = 20
     validate_every: int = 200
@@ -95,8 +95,9 @@ def train(config: BeatTrainConfig, run_dir, pause_after_minutes: float = 0.0) ->
         {"step", "finished", "validation"}.
 
     Raises:
-        ConfigError: the run was begun with another configuration, no training song or no validation song has beats and the
-            length of a window, the units do not fit the model, or there is no such device.
+        ConfigError: the run was begun with another configuration, no training song or no validation song (in its first
+            window) has beats and the length of a window, a meta file cannot be read, the units do not fit the model, or there
+            is no such device.
         ShardError: a shard is missing or was altered.
     """
     entered, run_dir = time.monotonic(), Path(run_dir)
@@ -113,17 +114,20 @@ def train(config: BeatTrainConfig, run_dir, pause_after_minutes: float = 0.0) ->
     average = copy.deepcopy(model).eval()
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
     step, seconds = _resume(run_dir, config, model, average, optimizer)
-    begun, validation, recent, pausing = time.monotonic() - seconds, None, [], False
+    begun, recent, pausing = time.monotonic() - seconds, [], False
     log = _Log(run_dir / "log.jsonl")
     log({"step": step, "songs": len(songs["train"]), "validation_songs": len(songs["validation"])})
 
-    def share():
+    def progress():
         spent = time.monotonic() - begun
         return max(step / config.steps, spent / (60 * config.minutes) if config.minutes else 0.0)
 
-    while share() < 1 and not pausing:
+    share = progress()
+    if share >= 1 and (run_dir / "model").exists():
+        return {"step": step, "finished": True, "validation": load_component(run_dir / "model")[0]["validation"]}
+    while share < 1 and not pausing:
         for group in optimizer.param_groups:
-            group["lr"] = _learning_rate(config, step, share())
+            group["lr"] = _learning_rate(config, step, share)
         torch.manual_seed(_number(config.seed, step))  # of the dropout: a run that was stopped goes on with the same
         model.train()
         loss = _loss(model, *(tensor.to(device) for tensor in _batch(config, step, songs["train"])))
@@ -136,30 +140,36 @@ def train(config: BeatTrainConfig, run_dir, pause_after_minutes: float = 0.0) ->
         with torch.no_grad():
             torch._foreach_lerp_(list(average.parameters()), list(model.parameters()), weight)
         recent.append(loss.item())
+        share = progress()
         if step % config.log_every == 0:
             log({"step": step, "loss": sum(recent) / len(recent), "minutes": (time.monotonic() - begun) / 60})
             recent = []
-        if step % config.validate_every == 0 and share() < 1:
+        if step % config.validate_every == 0 and share < 1:
             log({"step": step, "validation": _validate(config, average, songs["validation"])})
-        pausing = bool(pause_after_minutes) and time.monotonic() - entered > 60 * pause_after_minutes and share() < 1
-        if pausing or step % config.save_every == 0 or share() >= 1:
+        pausing = bool(pause_after_minutes) and time.monotonic() - entered > 60 * pause_after_minutes and share < 1
+        if pausing or step % config.save_every == 0 or share >= 1:
             _save(run_dir, config, model, average, optimizer, step, time.monotonic() - begun)
-    if not pausing:
-        average.unit_phases.copy_(unit_phases(songs["train"], config.model.semantic_vocab))
-        validation = _validate(config, average, songs["validation"])
+    validation = None if pausing else _finish(run_dir, config, shards, songs, average, step)
+    if validation:
         log({"step": step, "validation": validation})
-        hours = sum(len(song.vocal) for song in songs["train"]) / SEMANTIC_HZ / 3600
-        about = {
-            "beat_tracker": to_dict(config.model),
-            "tokenizers": {"semantic": shards.tokenizers["semantic"]},
-            "step": step,
-            "seed": config.seed,
-            "training": {name: value for name, value in to_dict(config).items() if name not in NOT_TOLD},
-            "training_hours": round(hours, 2),
-            "validation": validation,
-        }
-        save_component(run_dir / "model", about, average.state_dict(), force=True)
     return {"step": step, "finished": not pausing, "validation": validation}
+
+
+def _finish(run_dir, config, shards, songs, tracker, step):
+    """Count the units, validate, write the component -> the figures."""
+    tracker.unit_phases.copy_(unit_phases(songs["train"], config.model.semantic_vocab))
+    validation = _validate(config, tracker, songs["validation"])
+    about = {
+        "beat_tracker": to_dict(config.model),
+        "tokenizers": {"semantic": shards.tokenizers["semantic"]},
+        "step": step,
+        "seed": config.seed,
+        "training": {name: value for name, value in to_dict(config).items() if name not in NOT_TOLD},
+        "training_hours": round(sum(len(song.vocal) for song in songs["train"]) / SEMANTIC_HZ / 3600, 2),
+        "validation": validation,
+    }
+    save_component(run_dir / "model", about, tracker.state_dict(), force=True)
+    return validation
 
 
 def unit_phases(songs: list, vocab: int) -> torch.Tensor:
@@ -191,7 +201,7 @@ def phases_of(beats: np.ndarray, frames: int) -> np.ndarray:
 
 
 def _songs(config, shards, split):
-    """The songs of a split, copies included, that have beats and the length of a window."""
+    """The songs of a split, copies included, as long as a window and with beats; held-out ones in their first window."""
     metas = {song.id: song.meta for song in read_manifest(config.manifest) if song.meta}
     about = {song["id"]: song for shard in shards.index["shards"] for song in shard["songs"]}
     found = []
@@ -199,17 +209,30 @@ def _songs(config, shards, split):
         origin, speed = about[entry.id].get("song", entry.id), about[entry.id].get("changes", {}).get("speed", 1.0)
         if entry.split != split or origin not in metas or 2 * entry.blocks < config.frames:
             continue
-        beats = json.loads(Path(metas[origin]).read_text(encoding="utf-8")).get("beats", [])
-        if len(beats) > 1:
+        beats = _read_beats(metas[origin]) / speed
+        heard = phases_of(beats, config.frames if split == "validation" else 2 * entry.blocks) if len(beats) else []
+        if np.any(np.array(heard) >= 0):
             tokens = shards.read(entry)
-            times = np.array([beat[0] for beat in beats]) / speed
-            found.append(_Song(tokens["vocal"], tokens["semantic"], times))
+            found.append(_Song(tokens["vocal"], tokens["semantic"], beats))
     if not found:
+        where = "its first window" if split == "validation" else "it"
         raise ConfigError(
-            f"no {split} song of {config.shards} is {config.window_seconds} s long and has beats in the meta file that "
-            f"{config.manifest} names; the beat tracker learns from annotated beats (docs/data.md)"
+            f"no {split} song of {config.shards} is {config.window_seconds} s long and has beats in {where} by the meta file "
+            f"that {config.manifest} names; the beat tracker learns from annotated beats (docs/training.md)"
         )
     return found
+
+
+def _read_beats(path):
+    """The beats of a meta file in seconds [N]; none where it has none."""
+    try:
+        beats = json.loads(Path(path).read_text(encoding="utf-8")).get("beats", [])
+        times = np.array([beat[0] for beat in beats], dtype=float)
+    except (OSError, ValueError, TypeError, IndexError, KeyError, AttributeError) as error:
+        raise ConfigError(f"{path}: its beats cannot be read ({error}); expected a list of [seconds, ...]") from error
+    if (np.diff(times) <= 0).any():
+        raise ConfigError(f"{path}: its beats do not rise; expected a list of [seconds, ...] in the order of time")
+    return times
 
 
 def _batch(config, step, songs):
@@ -221,7 +244,7 @@ def _batch(config, step, songs):
         song = songs[bisect.bisect_right(length, rng.integers(length[-1]))]  # long songs are met as often as they are long
         start = int(rng.integers(len(song.vocal) - config.frames + 1))
         units = song.vocal[start : start + config.frames].astype(np.int64)
-        spans = rng.integers(2 * round(config.masking * config.frames / np.mean(HIDDEN_FRAMES)) + 1)
+        spans = rng.poisson(config.masking * config.frames / np.mean(HIDDEN_FRAMES))
         for first, frames in zip(rng.integers(0, config.frames, spans), rng.integers(*HIDDEN_FRAMES, spans)):
             units[first : first + frames] = config.model.semantic_vocab
         rows.append((torch.from_numpy(units), *_targets(song.beats, start, config.frames)))

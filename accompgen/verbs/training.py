@@ -28,11 +28,12 @@ def run_train(args) -> int:
     pause = {"pause_after_minutes": args.pause} if args.pause else {}
     run_dir = args.run_dir or Path("runs") / args.config.stem
     values = read_toml(args.config, args.set)
-    if "manifest" not in values and ("shards" in values or "stage" in values.get("model", {})):
+    beats = "masking" in values or "shards" in values and "manifest" in values
+    if not beats and ("shards" in values or "stage" in values.get("model", {})):
         return _train_stage(args, run_dir, pause)
     if int(os.environ.get("WORLD_SIZE", 1)) > 1:
-        args.parser.error(f"{args.config} trains no stage, so in one process; start it without torchrun or deepspeed")
-    if "shards" in values:
+        args.parser.error(f"{args.config} trains no stage, which one process does; start it without torchrun or deepspeed")
+    if beats:
         from accompgen.training import beat_tracker
 
         print_values(beat_tracker.train(beat_tracker.read_config(args.config, args.set), run_dir, **pause))
@@ -67,7 +68,8 @@ def add_export(verbs):
     parser.add_argument("runs", metavar="RUN", nargs="+", type=Path, help=runs)
     parser.add_argument("-o", "--out", metavar="DIR", type=Path, required=True, help="the checkpoint to write")
     parser.add_argument("--about", metavar="KEY=TEXT", action="append", default=[], help="name, summary, data, licence, limits")
-    parser.add_argument("--dtype", choices=("bfloat16", "float16", "float32"), default="bfloat16", help="of the stages")
+    dtypes = ("bfloat16", "float16", "float32")
+    parser.add_argument("--dtype", choices=dtypes, default="bfloat16", help="of stages and beat tracker")
     parser.add_argument(
         "--songs", metavar="MANIFEST", type=Path,
         help="of the semantic run's shards: the checkpoint learns what its units sound like (generate --consonance)",
