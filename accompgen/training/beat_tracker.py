@@ -8,7 +8,6 @@ import bisect
 import copy
 import json
 import math
-import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +23,7 @@ from accompgen.data.songs import read_manifest
 from accompgen.device import choose_device
 from accompgen.model.beat_tracker import PHASES, BeatTracker, BeatTrackerConfig
 from accompgen.stages import SEMANTIC_HZ
+from accompgen.training.kept import load_state, save_state
 
 NEARNESS = (0.25, 0.6, 1.0, 0.6, 0.25)  # what the network shall say two frames before a beat to two frames after it
 HIDDEN_FRAMES = (5, 45)  # length of a span that is not heard
@@ -274,14 +274,13 @@ def _validate(config, model, songs):
     angles = 2 * math.pi * (torch.arange(PHASES) + 0.5) / PHASES
     for song in songs:
         truth = torch.from_numpy(phases_of(song.beats, config.frames))
-        known = truth >= 0
-        if known.any():
-            units = torch.from_numpy(song.vocal[: config.frames].astype(np.int64))[None].to(device)
-            found = model.phases(units)[0].cpu()  # [S, K]
-            nats.append(-found[known, truth[known]].clamp(min=1e-6).log().mean())
-            mean = torch.atan2(found @ angles.sin(), found @ angles.cos())
-            off = torch.remainder(mean - angles[truth] + math.pi, 2 * math.pi) - math.pi
-            right.append((off[known].abs() < math.pi / 4).float().mean())
+        known = truth >= 0  # in some frame: see `_songs`
+        units = torch.from_numpy(song.vocal[: config.frames].astype(np.int64))[None].to(device)
+        found = model.phases(units)[0].cpu()  # [S, K]
+        nats.append(-found[known, truth[known]].clamp(min=1e-6).log().mean())
+        mean = torch.atan2(found @ angles.sin(), found @ angles.cos())
+        off = torch.remainder(mean - angles[truth] + math.pi, 2 * math.pi) - math.pi
+        right.append((off[known].abs() < math.pi / 4).float().mean())
     return {
         "phase_cross_entropy": round(torch.stack(nats).mean().item(), 4),
         "uniform": round(math.log(PHASES), 4),
@@ -306,17 +305,10 @@ def _lasting(config):
 
 def _resume(run_dir, config, model, average, optimizer):
     """Load what was saved last, if anything was -> (step, seconds spent)."""
-    path = run_dir / "last" / "state.pt"
-    if not path.exists():
+    state = load_state(run_dir, _lasting(config))
+    if state is None:
         (run_dir / "config.json").write_text(json.dumps(to_dict(config), indent=2) + "\n", encoding="utf-8")
         return 0, 0.0
-    state = torch.load(path, map_location="cpu", weights_only=True)
-    changed = [name for name, value in _lasting(config).items() if state["config"].get(name) != value]
-    if changed:
-        raise ConfigError(
-            f"{run_dir} was begun with {changed[0]} = {state['config'].get(changed[0])!r}, the configuration says "
-            f"{_lasting(config)[changed[0]]!r}; use the same configuration or another run directory"
-        )
     model.load_state_dict(state["model"])
     average.load_state_dict(state["average"])
     optimizer.load_state_dict(state["optimizer"])
@@ -325,10 +317,8 @@ def _resume(run_dir, config, model, average, optimizer):
 
 def _save(run_dir, config, model, average, optimizer, step, seconds):
     parts = {"model": model, "average": average, "optimizer": optimizer}
-    temporary = run_dir / "last" / ".state.pt"
     weights = {name: part.state_dict() for name, part in parts.items()}
-    torch.save({**weights, "step": step, "seconds": seconds, "config": _lasting(config)}, temporary)
-    os.replace(temporary, run_dir / "last" / "state.pt")
+    save_state(run_dir, {**weights, "step": step, "seconds": seconds, "config": _lasting(config)})
 
 
 class _Log:

@@ -10,7 +10,6 @@ A run directory holds config.json, log.jsonl, last/state.pt (resumes exactly) an
 
 import json
 import math
-import os
 import time
 from dataclasses import dataclass
 from functools import lru_cache
@@ -28,6 +27,7 @@ from accompgen.tokens import kmeans
 from accompgen.tokens.hubert import SAMPLE_RATE, Hubert, HubertConfig
 from accompgen.training import hubert_targets as targets
 from accompgen.training.hubert_units import PARTS, choose_tokenizer, read_sound, spaced
+from accompgen.training.kept import load_state, save_state
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ def train(config: HubertTrainConfig, run_dir, stop_at: int | None = None, pause_
     log = _Log(run_dir / "log.jsonl")
     device = torch.device(choose_device(config.device))
     songs = {split: _songs(config.manifest, split) for split in ("train", "validation")}
-    state = _load_state(run_dir, config)
+    state = load_state(run_dir, _lasting(config))
     if state is None:
         log(f"{len(songs['train'])} training songs, {len(songs['validation'])} held-out songs; clustering the targets")
         mean, deviation, centres = _cluster_targets(config, songs["train"])
@@ -150,7 +150,7 @@ def train(config: HubertTrainConfig, run_dir, stop_at: int | None = None, pause_
         if step % config.save_every == 0 or step == last_step or pausing:
             weights = {"hubert": hubert.network.state_dict(), "head": head.state_dict(), "optimizer": optimizer.state_dict()}
             progress = {"step": step, "seconds": time.monotonic() - begun, "targets": (mean, deviation, centres)}
-            _save_state(run_dir, {**weights, **progress, "config": _lasting(config)})
+            save_state(run_dir, {**weights, **progress, "config": _lasting(config)})
         if pausing:
             log(f"paused at step {step}, saved; the same command goes on from here")
             return None
@@ -307,26 +307,6 @@ def _lasting(config):
     """What a resumed run must have in common with the run it goes on with."""
     free = {"steps", "minutes", "manifest", "probe_layers", "probe_songs", "device"}
     return {key: value for key, value in to_dict(config).items() if key not in free and not key.endswith("_every")}
-
-
-def _load_state(run_dir, config):
-    path = run_dir / "last" / "state.pt"
-    if not path.exists():
-        return None
-    state = torch.load(path, map_location="cpu", weights_only=True)
-    changed = [key for key, value in _lasting(config).items() if state["config"].get(key) != value]
-    if changed:
-        raise ConfigError(
-            f"{run_dir} was begun with {changed[0]} = {state['config'].get(changed[0])!r}, the configuration says "
-            f"{_lasting(config)[changed[0]]!r}; use the same configuration or another run directory"
-        )
-    return state
-
-
-def _save_state(run_dir, state):
-    temporary = run_dir / "last" / ".state.pt"
-    torch.save(state, temporary)
-    os.replace(temporary, run_dir / "last" / "state.pt")
 
 
 def _write_json(path, values):

@@ -2,7 +2,7 @@
 
 import argparse
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 from accompgen.verbs.shared import add_executor, add_model, complain, for_each, remark, song_bar
@@ -147,9 +147,9 @@ def _generate_many(args):
 def _sampling(args):
     """The settings of each stage: the checkpoint's own, but for those given."""
     from accompgen.generation.pipeline import sampling_of
+    from accompgen.generation.sampling import Sampling
 
-    names = ("temperature", "top_k", "top_p", "guidance", "listening", "consonance", "pulse")
-    given = {name: getattr(args, name) for name in names}
+    given = {field.name: getattr(args, field.name) for field in fields(Sampling)}
     return {
         stage: replace(own, **{name: values[stage] for name, values in given.items() if stage in values})
         for stage, own in sampling_of(args.checkpoint).items()

@@ -1,0 +1,33 @@
+"""The state that a training in one process goes on from: last/state.pt, replaced as a whole."""
+
+import os
+from pathlib import Path
+
+import torch
+
+from accompgen.config import ConfigError
+
+
+def load_state(run_dir: Path, lasting: dict) -> dict | None:
+    """What was saved last, on the CPU; None if nothing was.
+
+    Raises ConfigError where the run was begun with other values than `lasting`, those of the configuration that must stay.
+    """
+    path = run_dir / "last" / "state.pt"
+    if not path.exists():
+        return None
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    changed = [key for key, value in lasting.items() if state["config"].get(key) != value]
+    if changed:
+        raise ConfigError(
+            f"{run_dir} was begun with {changed[0]} = {state['config'].get(changed[0])!r}, the configuration says "
+            f"{lasting[changed[0]]!r}; use the same configuration or another run directory"
+        )
+    return state
+
+
+def save_state(run_dir: Path, state: dict) -> None:
+    """Replace last/state.pt by `state`, whose "config" holds the values that must stay."""
+    temporary = run_dir / "last" / ".state.pt"
+    torch.save(state, temporary)
+    os.replace(temporary, run_dir / "last" / "state.pt")
