@@ -24,6 +24,7 @@ from accompgen.device import choose_device
 from accompgen.model.beat_tracker import PHASES, BeatTracker, BeatTrackerConfig
 from accompgen.stages import SEMANTIC_HZ
 from accompgen.training.kept import load_state, save_state
+from accompgen.training.optimizer import learning_rate
 
 NEARNESS = (0.25, 0.6, 1.0, 0.6, 0.25)  # what the network shall say two frames before a beat to two frames after it
 HIDDEN_FRAMES = (5, 45)  # length of a span that is not heard
@@ -127,7 +128,7 @@ def train(config: BeatTrainConfig, run_dir, pause_after_minutes: float = 0.0) ->
         return {"step": step, "finished": True, "validation": load_component(run_dir / "model")[0]["validation"]}
     while share < 1 and not pausing:
         for group in optimizer.param_groups:
-            group["lr"] = _learning_rate(config, step, share)
+            group["lr"] = learning_rate(config, step, share)
         torch.manual_seed(_number(config.seed, step))  # of the dropout: a run that was stopped goes on with the same
         model.train()
         loss = _loss(model, *(tensor.to(device) for tensor in _batch(config, step, songs["train"])))
@@ -287,11 +288,6 @@ def _validate(config, model, songs):
         "right_phase": round(torch.stack(right).mean().item(), 4),
         "songs": len(nats),
     }
-
-
-def _learning_rate(config, step, share):
-    warm, low = min(1.0, (step + 1) / max(1, config.warmup_steps)), config.final_learning_rate
-    return config.learning_rate * warm * (low + (1 - low) * 0.5 * (1 + math.cos(math.pi * min(1.0, share))))
 
 
 def _number(*seeds):

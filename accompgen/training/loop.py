@@ -32,6 +32,7 @@ from accompgen.training.average import make_average
 from accompgen.training.flops import measured_peak, window_flops
 from accompgen.training.log import Log
 from accompgen.training.loss import stage_loss
+from accompgen.training.optimizer import learning_rate
 from accompgen.training.samples import Samples
 from accompgen.training.start import start_embeddings, start_weights
 from accompgen.training.stops import TrainingError, stop_signals
@@ -140,13 +141,6 @@ def train(config: TrainConfig, run_dir, pause_after_steps: int = 0, pause_after_
     log.close()
     result = {"step": step, "finished": share >= 1, "parameters": size, "tokens_per_second": round(speed)}
     return {**result, "validation": validation}
-
-
-def learning_rate(config: TrainConfig, step: int, share: float) -> float:
-    """The rate of step `step` (from 0): linear warm-up; a cosine over `share` (0 to 1 of the run) to final_learning_rate."""
-    warm = min(1.0, (step + 1) / max(1, config.warmup_steps))
-    low = config.final_learning_rate
-    return config.learning_rate * warm * (low + (1 - low) * 0.5 * (1 + math.cos(math.pi * min(1.0, share))))
 
 
 @dataclass

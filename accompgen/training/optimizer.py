@@ -1,5 +1,7 @@
 """The stages' optimizer: orthogonalised steps for the matrices inside the blocks, AdamW for everything else."""
 
+import math
+
 import torch
 
 from accompgen.model.attention import Linear, RelativeBias
@@ -90,3 +92,13 @@ def sorted_parameters(model: torch.nn.Module) -> tuple[list, list, list]:
             still = id(parameter) in free or parameter.ndim < 2 or name.endswith("gain")
             kinds[2 if still else 0 if id(parameter) in inner else 1].append(parameter)
     return kinds
+
+
+def learning_rate(config, step: int, share: float) -> float:
+    """The rate of step `step` (from 0): linear warm-up; a cosine over `share` (0 to 1 of the run) to final_learning_rate.
+
+    config: with learning_rate, final_learning_rate (a share of it) and warmup_steps.
+    """
+    warm = min(1.0, (step + 1) / max(1, config.warmup_steps))
+    low = config.final_learning_rate
+    return config.learning_rate * warm * (low + (1 - low) * 0.5 * (1 + math.cos(math.pi * min(1.0, share))))
