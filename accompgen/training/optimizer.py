@@ -1,4 +1,4 @@
-"""The stages' optimizer: orthogonalised steps for the matrices inside the blocks, AdamW for everything else."""
+"""The stages' optimizer: orthogonalised steps for the matrices inside the blocks, AdamW for everything else; schedules."""
 
 import math
 
