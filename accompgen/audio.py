@@ -25,8 +25,11 @@ class AudioError(ValueError):
     """Sound that cannot be read, used or written; the message names the file, what was found and what to do."""
 
 
-def read(path) -> tuple[np.ndarray, int]:
+def read(path, first: int = 0, frames: int | None = None) -> tuple[np.ndarray, int]:
     """Read a wav, flac, ogg or mp3 file of any sample format and number of channels.
+
+    Args:
+        first, frames: of its samples, only so many from `first` on, or as many as there are; None: all from there on.
 
     Returns:
         wav float32 [C, T] with T >= 1, and its rate in Hz, 8 000 to 192 000.
@@ -37,7 +40,7 @@ def read(path) -> tuple[np.ndarray, int]:
     """
     path = Path(path)
     _check_readable(path)
-    wav, rate, expected = _decode(path, path)
+    wav, rate, expected = _decode(path, path, first, frames)
     check_samples(wav, rate, path)
     if wav.shape[1] < expected:
         raise AudioError(
@@ -47,12 +50,18 @@ def read(path) -> tuple[np.ndarray, int]:
     return wav, rate
 
 
-def seconds(path) -> float:
-    """How long a sound file says it is. Raises AudioError for one that cannot be opened."""
+def length(path) -> tuple[int, int]:
+    """How many samples a sound file says it has, and its rate in Hz. Raises AudioError for one that cannot be opened."""
     path = Path(path)
     _check_readable(path)
     with _opened(path, path) as sound:
-        return sound.frames / sound.samplerate
+        return sound.frames, sound.samplerate
+
+
+def seconds(path) -> float:
+    """How long a sound file says it is. Raises AudioError for one that cannot be opened."""
+    samples, rate = length(path)
+    return samples / rate
 
 
 def decode(data: bytes) -> np.ndarray:
@@ -60,11 +69,14 @@ def decode(data: bytes) -> np.ndarray:
     return _decode(io.BytesIO(data), "sound")[0]
 
 
-def _decode(file, where):
-    """wav [C, T], rate, and the frames that the header announces."""
+def _decode(file, where, first=0, frames=None):
+    """wav [C, T], rate, and how many of the frames asked for the header announces."""
     with _opened(file, where) as sound:
-        wav = sound.read(dtype="float32", always_2d=True)  # [T, C]
-        return np.ascontiguousarray(wav.T), sound.samplerate, sound.frames
+        if first:
+            sound.seek(first)
+        expected = sound.frames - first if frames is None else min(frames, sound.frames - first)
+        wav = sound.read(-1 if frames is None else frames, dtype="float32", always_2d=True)  # [T, C]
+        return np.ascontiguousarray(wav.T), sound.samplerate, expected
 
 
 @contextmanager

@@ -5,7 +5,16 @@ from pathlib import Path
 
 import torch
 
-from accompgen.config import ConfigError
+from accompgen.config import ConfigError, to_dict
+
+FREE = {"steps", "minutes", "device"}  # of any configuration
+
+
+def lasting(config, *free: str) -> dict:
+    """The values of a configuration that must stay when a run goes on: all but its length, its device, how often it tells
+    and saves (FREE and `*_every`), and those named in `free`."""
+    values = to_dict(config)
+    return {name: value for name, value in values.items() if name not in FREE.union(free) and not name.endswith("_every")}
 
 
 def load_state(run_dir: Path, lasting: dict) -> dict | None:
@@ -17,10 +26,11 @@ def load_state(run_dir: Path, lasting: dict) -> dict | None:
     if not path.exists():
         return None
     state = torch.load(path, map_location="cpu", weights_only=True)
-    changed = [key for key, value in lasting.items() if state["config"].get(key) != value]
+    begun = state.get("config", {})
+    changed = [key for key, value in lasting.items() if begun.get(key) != value]
     if changed:
         raise ConfigError(
-            f"{run_dir} was begun with {changed[0]} = {state['config'].get(changed[0])!r}, the configuration says "
+            f"{run_dir} was begun with {changed[0]} = {begun.get(changed[0])!r}, the configuration says "
             f"{lasting[changed[0]]!r}; use the same configuration or another run directory"
         )
     return state
@@ -28,6 +38,7 @@ def load_state(run_dir: Path, lasting: dict) -> dict | None:
 
 def save_state(run_dir: Path, state: dict) -> None:
     """Replace last/state.pt by `state`, whose "config" holds the values that must stay."""
+    (run_dir / "last").mkdir(parents=True, exist_ok=True)
     temporary = run_dir / "last" / ".state.pt"
     torch.save(state, temporary)
     os.replace(temporary, run_dir / "last" / "state.pt")
