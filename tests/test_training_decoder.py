@@ -1,6 +1,7 @@
 """The decoder's training: it learns, goes on exactly where it stopped, and its losses tell noise from clicks."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -18,6 +19,7 @@ from accompgen.training import decoder as training
 from accompgen.training.decoder import DecoderTraining, train
 from accompgen.training.decoder_losses import energy_distance, tone_loss
 from accompgen.training.decoder_songs import middle_and_side, read_sounds
+from accompgen.training.discriminator import Discriminator, DiscriminatorConfig
 
 SIZES = DecoderConfig(
     codebooks=COARSE + FINE, bins=BINS, latent=8, width=16, hidden=32, blocks=1, noise_bands=8, pan_bands=4
@@ -87,23 +89,48 @@ def make_vectors(place):
     return torch.stack([layer.codebook.embed for layer in layers])
 
 
-def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(place, trained, monkeypatch):
-    run, step = place / "stopped", training.training_step
+def train_with_a_stop(values, run, monkeypatch, at):
+    """A call that is interrupted in step `at`, and another one that goes on."""
+    step = training.training_step
 
-    def stop_at_13(config, number, *rest):
-        if number == 13 and not (run / "seen").exists():
-            (run / "seen").touch()
+    def interrupted(config, number, *rest):
+        if number == at:
             raise KeyboardInterrupt
         return step(config, number, *rest)
 
-    monkeypatch.setattr(training, "training_step", stop_at_13)
+    monkeypatch.setattr(training, "training_step", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        train(config(place), run)
-    train(config(place), run)
-    whole, parts = (torch.load(path / "last" / "state.pt", weights_only=True) for path in (trained, run))
-    assert whole["step"] == parts["step"] == 40
-    assert all(torch.equal(whole["network"][name], parts["network"][name]) for name in whole["network"])
-    assert train(config(place), run)["finished"]  # and an ended one is left as it is
+        train(values, run)
+    monkeypatch.setattr(training, "training_step", step)
+    train(values, run)
+    return torch.load(run / "last" / "state.pt", weights_only=True)
+
+
+def assert_equal_weights(first, second):
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(place, trained, monkeypatch):
+    stopped = train_with_a_stop(config(place), place / "stopped", monkeypatch, at=13)
+    whole = torch.load(trained / "last" / "state.pt", weights_only=True)
+    assert whole["step"] == stopped["step"] == 40
+    assert_equal_weights(whole["network"], stopped["network"])
+    assert train(config(place), place / "stopped")["finished"]  # and an ended one is left as it is
+
+
+def test_a_discriminator_may_join_and_goes_on_as_well(place, monkeypatch):
+    small = DiscriminatorConfig(filters=2, windows=(256, 64), channels=2)
+    values = config(place, steps=6, save_every=2, log_every=3, adversarial_weight=1.0, discriminator=small)
+    train(values, place / "whole")
+    lines = [line for line in log_of(place / "whole") if "features" in line]
+    assert len(lines) == 2 and lines[-1]["features"] > 0 and lines[-1]["adversarial"] > 0
+    whole = torch.load(place / "whole" / "last" / "state.pt", weights_only=True)
+    assert set(whole["adversary"]["balancer"]["sums"]) == {"energy", "tone", "adversarial", "features"}
+    learned, started = whole["adversary"]["discriminator"], Discriminator(small).state_dict()
+    assert any(not torch.equal(learned[name], started[name]) for name in learned)
+    stopped = train_with_a_stop(values, place / "parts", monkeypatch, at=5)
+    assert_equal_weights(whole["network"], stopped["network"])
+    assert_equal_weights(learned, stopped["adversary"]["discriminator"])
 
 
 def test_other_sizes_are_refused(place, trained):

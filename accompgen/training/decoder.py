@@ -26,15 +26,18 @@ from accompgen.tokens.decoder import StereoDecoder
 from accompgen.tokens.decoder_network import DecoderConfig, DecoderNetwork
 from accompgen.training.average import make_average
 from accompgen.training.codec_figures import chroma, chroma_correlation, correlation, onset_envelope, si_sdr
+from accompgen.training.decoder_adversary import Adversary, complex_normal
 from accompgen.training.decoder_losses import TONE_WINDOWS, energy_distance, log_magnitude, tone_loss
 from accompgen.training.decoder_songs import Sound, middle_and_side, read_sounds
-from accompgen.training.kept import load_state, save_state
+from accompgen.training.discriminator import DiscriminatorConfig
+from accompgen.training.kept import lasting, load_state, save_state
 from accompgen.training.optimizer import learning_rate
+from accompgen.training.run_log import RunLog
 
 LOOKS = ((1.0, 0.0), (1.0, 1.0), (1.0, -1.0), (0.0, 1.0))  # of (middle, side): the middle, left, right and the side
 DISTANCE_WINDOWS = (64, 128, 256, 512, 1024, 2048)  # at 24 kHz, of the figure `spectra`
 NOT_TOLD = {"model", "manifest", "codec", "device"}  # of the configuration, in the component
-LASTING = ("model", "seed", "gain_db", "stem_seconds")  # of the configuration, what a run that goes on must keep
+MAY_CHANGE = ("manifest", "codec", "songs", "validation_songs", "validation_seconds")  # when a run goes on, beside its length
 
 
 @dataclass(frozen=True)
@@ -60,9 +63,14 @@ class DecoderTraining:
     side_weight: float = 0.5  # of the side's waveform beside the middle's
     stem_share: float = 0.4  # of the crops that are a stem alone
     stem_seconds: float = 10.0  # of each stem
+    adversarial_weight: float = 0.0  # of a discriminator's judgement; 0: there is none. With one, losses are balanced
+    matching_weight: float = 4.0  # of the likeness of what the discriminator sees, times adversarial_weight
+    discriminator_learning_rate: float = 3e-4
+    discriminator_share: float = 0.67  # of the steps in which the discriminator learns, too
     coarse_share: float = 0.15  # of the crops whose fine half of the codebooks is not heard
     gain_db: tuple[float, float] = (-6.0, 6.0)  # random level of a sound, no louder than full scale
     songs: int = 0  # read at most so many training songs; 0: all. A song of 30 s with stems takes 12 MB of memory
+    discriminator: DiscriminatorConfig = DiscriminatorConfig(windows=(4096, 2048, 1024, 512, 256), channels=2)
     dtype: str = "float32"  # of the products: float32 | bfloat16
     device: str = "auto"  # auto | cpu | cuda | cuda:N
     log_every: int = 50
@@ -120,67 +128,65 @@ def train(config: DecoderTraining, run_dir, pause_after_minutes: float = 0.0) ->
         CheckpointError: no codec. FloatingPointError: a step was not finite.
     """
     entered, run_dir = time.monotonic(), Path(run_dir)
-    (run_dir / "last").mkdir(parents=True, exist_ok=True)
     device = torch.device(choose_device(config.device))
     network, average, tokenizer = _build(config, device)
+    adversary = Adversary(config, device) if config.adversarial_weight else None
     optimizer = torch.optim.AdamW(network.parameters(), config.learning_rate, betas=(0.8, 0.99))
-    step, seconds, figures = _resume(config, run_dir, network, average, optimizer)
+    parts = {"network": network, "average": average, "optimizer": optimizer}
+    parts |= {"adversary": adversary} if adversary else {}
+    step, seconds, figures = _resume(config, run_dir, parts)
     if figures and (run_dir / "model").exists():
         return {"step": step, "finished": True, "validation": figures}
-    train_songs, held_out = (
-        read_sounds(config, split, songs, tokenizer, run_dir / "codes" / split)
-        for split, songs in (("train", config.songs), ("validation", config.validation_songs))
+    songs, held_out = (
+        read_sounds(config, split, count, tokenizer, run_dir / "codes" / split)
+        for split, count in (("train", config.songs), ("validation", config.validation_songs))
     )
+    log, pausing = RunLog(run_dir, config, step, config.batch_size * config.crop_seconds), False
     (run_dir / "config.json").write_text(json.dumps(to_dict(config), indent=2) + "\n", encoding="utf-8")
-    began, sums, pausing = time.monotonic() - seconds, {}, False
-    log = open(run_dir / "log.jsonl", "a", encoding="utf-8")  # noqa: SIM115, closed below
+    log.start(seconds)
+    log(step=step, sounds=len(songs), stems=sum(sound.stem for sound in songs), validation_songs=len(held_out))
 
     def share_done():
-        spent = time.monotonic() - began
-        return max(step / config.steps, spent / (60 * config.minutes) if config.minutes else 0.0)
+        return max(step / config.steps, log.seconds / (60 * config.minutes) if config.minutes else 0.0)
 
     share = share_done()
     while share < 1 and not pausing:
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(config, step, share)
-        losses = training_step(config, step, train_songs, network, optimizer, device)
+        losses = training_step(config, step, songs, network, optimizer, adversary, device)
         average.update_parameters(network)
         step += 1
         share = share_done()
-        for name, value in losses.items():
-            sums[name] = sums.get(name, 0.0) + value / config.log_every
-        if step % config.log_every == 0:
-            minutes = (time.monotonic() - began) / 60
-            shown = "  ".join(f"{name} {value:.3f}" for name, value in sums.items())
-            print(f"step {step}  {100 * share:.1f} %  {shown}  {minutes:.1f} min", flush=True)
-            _write_line(log, step=step, minutes=minutes, **sums)
-            sums = {}
+        log.step(step, share, losses)
         pausing = bool(pause_after_minutes) and time.monotonic() - entered > 60 * pause_after_minutes and share < 1
         if step % config.validate_every == 0 or share >= 1:
-            figures = decoder_figures(tokenizer, average.module, config, held_out)
-            print(f"step {step}  validation {json.dumps(figures)}", flush=True)
-            _write_line(log, step=step, validation=figures)
+            figures = decoder_figures(average.module, config, held_out)
+            log(step=step, validation=figures)
             for name in ("snapshot", "model") if share >= 1 else ("snapshot",):
                 _save_component(config, run_dir / name, average.module, step, figures)
         if pausing or step % config.save_every == 0 or share >= 1:
-            _save(config, run_dir, step, time.monotonic() - began, figures, network, average, optimizer)
-    log.close()
+            state = {name: part.state_dict() for name, part in parts.items()}
+            now = {"step": step, "seconds": log.seconds, "figures": figures, "config": lasting(config, *MAY_CHANGE)}
+            save_state(run_dir, state | now)
     return {"step": step, "finished": share >= 1, "validation": figures}
 
 
 # ---- one step, in parts --------------------------------------------------------------------------
 
 
-def training_step(config, step, songs, network, optimizer, device) -> dict:
+def training_step(config, step, songs, network, optimizer, adversary, device) -> dict:
     """One step; the losses as numbers."""
     random = np.random.default_rng([config.seed, step])
     wav, codes, counts = draw_crops(config, songs, random)
     generator = torch.Generator().manual_seed(int(random.integers(2**62)))
     said = network(heard_vectors(network, codes.to(device), counts), config.dtype == "bfloat16")
     losses = reconstruction_losses(config, network, said, wav, random, generator)
-    total = losses["energy"] + config.tone_weight * losses["tone"]
     optimizer.zero_grad(set_to_none=True)
-    total.backward()
+    if adversary:
+        losses |= adversary.losses(network, said, wav.to(device), random, generator)
+        adversary.backward(losses, said)
+    else:
+        (losses["energy"] + config.tone_weight * losses["tone"]).backward()
     norm = torch.nn.utils.clip_grad_norm_(network.parameters(), config.clip_norm)
     if not torch.isfinite(norm):
         raise FloatingPointError(f"step {step}: the gradient is not finite; lower learning_rate and start the call again")
@@ -230,22 +236,17 @@ def reconstruction_losses(config, network, said, wav, random, generator) -> dict
     # independent noises of middle and side add up by their powers
     loud = ((middle * level[:, :, 0]).square() + (side * level[:, :, 1]).square() + 1e-12).sqrt()
     inside = slice(margin * hop, -margin * hop)
-    draws = [(heard + network.noise(loud, _complex_normal(loud, generator)))[:, inside] for _ in range(2)]
+    draws = [(heard + network.noise(loud, complex_normal(loud, generator)))[:, inside] for _ in range(2)]
     truth = (wav.to(said.device) * look[:, :, None]).sum(1)[:, inside]
     windows = random.choice(config.windows, config.windows_per_step, replace=False)
     return losses | {"energy": energy_distance(truth, *draws, windows.tolist(), rate)}
-
-
-def _complex_normal(like, generator):
-    draws = torch.randn(*like.shape, 2, generator=generator)
-    return torch.view_as_complex(draws).to(like.device)
 
 
 # ---- figures and state ---------------------------------------------------------------------------
 
 
 @torch.no_grad()
-def decoder_figures(tokenizer, network, config, held_out: list[Sound]) -> dict:
+def decoder_figures(network, config, held_out: list[Sound]) -> dict:
     """Means over some sounds: SI-SDR (dB), chroma and onset correlation of the middle at 24 kHz, mean absolute difference of
     its log spectra (nats, windows of 64 to 2048 samples), width (side over middle, dB) beyond the truth's."""
     decoder = StereoDecoder(config.model, network)
@@ -290,24 +291,14 @@ def _build(config, device):
     return network, make_average(network, config.ema_decay), tokenizer
 
 
-def _resume(config, run_dir, network, average, optimizer):
+def _resume(config, run_dir, parts):
     """(step, seconds spent, last figures) of what was saved; the start if nothing was."""
-    lasting = {name: to_dict(config)[name] for name in LASTING}
-    state = load_state(run_dir, lasting)
+    state = load_state(run_dir, lasting(config, *MAY_CHANGE))
     if state is None:
         return 0, 0.0, {}
-    network.load_state_dict(state["network"])
-    average.load_state_dict(state["average"])
-    optimizer.load_state_dict(state["optimizer"])
+    for name, part in parts.items():
+        part.load_state_dict(state[name])
     return state["step"], state["seconds"], state["figures"]
-
-
-def _save(config, run_dir, step, seconds, figures, network, average, optimizer):
-    lasting = {name: to_dict(config)[name] for name in LASTING}
-    save_state(run_dir, {
-        "config": lasting, "step": step, "seconds": seconds, "figures": figures, "network": network.state_dict(),
-        "average": average.state_dict(), "optimizer": optimizer.state_dict(),
-    })  # fmt: skip
 
 
 def _save_component(config, directory, network, step, figures):
@@ -320,8 +311,3 @@ def _save_component(config, directory, network, step, figures):
     }
     StereoDecoder(config.model, network).save(directory, about, force=True)
     network.requires_grad_(True)
-
-
-def _write_line(log, **values):
-    log.write(json.dumps(values) + "\n")
-    log.flush()
