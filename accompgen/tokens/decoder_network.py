@@ -140,7 +140,7 @@ class DecoderNetwork(nn.Module):
         """
         config, batch = self.config, len(said)
         tone, pan, level = said.split(self.sizes, dim=-1)
-        tone = tone.reshape(batch, -1, 2, config.tone_bins) * math.sqrt(config.tone_window)
+        tone = tone.reshape(batch, -1, 2, config.tone_bins)
         pan = torch.tanh(pan.reshape(batch, -1, config.pan_bands)) @ self.pan_bins
         level = level.reshape(batch, -1, 2, config.noise_bands) + LEVEL_AT_START
         level = level.clamp(max=LEVEL_CEILING).exp() @ self.level_bins
@@ -153,35 +153,35 @@ class DecoderNetwork(nn.Module):
         """
         config = self.config
         window = config.tone_window * rate // config.sample_rate
-        return overlap_add(spectrum * (rate / config.sample_rate), window, window // 4)
+        scale = math.sqrt(config.tone_window) * rate / config.sample_rate
+        return overlap_add(spectrum, window, window // 4, scale)
 
     def noise(self, level: torch.Tensor, drawn: torch.Tensor) -> torch.Tensor:
         """Noise [B, F * hop] of amplitudes [B, F'', bins] and complex draws of the same shape, whose
         real and imaginary parts have variance 1. Where the level stays, its power stays."""
         window = self.config.noise_window
-        return overlap_add(drawn * level * math.sqrt(window / 2), window, window // 2, power=0.5)
+        return overlap_add(drawn * level, window, window // 2, math.sqrt(window / 2), power=0.5)
 
 
-def overlap_add(spectrum: torch.Tensor, window: int, hop: int, power: float = 1.0) -> torch.Tensor:
-    """Inverse STFT [B, F * hop] of spectra [B, F, up to window / 2 + 1] under a Hann window.
+def overlap_add(spectrum: torch.Tensor, window: int, hop: int, scale: float = 1.0, power: float = 1.0) -> torch.Tensor:
+    """Inverse STFT [B, F * hop] of spectra [B, F, up to window / 2 + 1] under a Hann window, times `scale`.
 
     The sum is divided by the sum of the squared windows to the power of `power`: 1 for spectra that
     agree where they overlap, 0.5 for independent noise. `window` is a multiple of `hop`.
     """
     hann = torch.hann_window(window, device=spectrum.device)
-    pieces = torch.fft.irfft(spectrum, window, dim=2) * hann  # [B, F, window]
-    batch, frames, _ = pieces.shape
-    count = window // hop
-    squares = hann.square().reshape(count, hop)
-    total = pieces.new_zeros(batch, (frames + count - 1) * hop)
-    weight = pieces.new_zeros((frames + count - 1) * hop)
-    for index in range(count):
-        span = slice(index * hop, (index + frames) * hop)
-        total[:, span] += pieces[:, :, index * hop : (index + 1) * hop].reshape(batch, -1)
-        weight[span] += squares[index].repeat(frames)
+    batch, frames, count = len(spectrum), spectrum.shape[1], window // hop
+    pieces = torch.fft.irfft(spectrum, window, dim=2).view(batch, frames, count, hop)
+    windows = hann.view(count, hop)
+    total = pieces.new_zeros(batch, frames + count - 1, hop)
+    weight = pieces.new_zeros(frames + count - 1, hop)
+    for index, part in enumerate(windows):
+        total[:, index : index + frames] += pieces[:, :, index] * part
+        weight[index : index + frames] += part.square()
     edge = (window - hop) // 2
     middle = slice(edge, edge + frames * hop)
-    return total[:, middle] / weight[middle].clamp_min(1e-3).pow(power)
+    weight = weight.clamp_min_(1e-3).pow_(-power).mul_(scale).flatten()[middle]
+    return total.flatten(1)[:, middle] * weight
 
 
 def mel_interpolation(bands: int, bins: int, top_hz: float, low_hz: float = 80.0) -> torch.Tensor:
