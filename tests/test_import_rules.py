@@ -44,8 +44,10 @@ MAY_IMPORT = {
     "training.unit_chroma": ("config", "data.shards", "data.songs"),  # listens to the songs of the shards
     "training.beat_tracker": ("model", "stages", "config", "checkpoint", "device", "data.shards", "data.songs"),  # their beats
     # tokenizers are trained on songs, before there are shards: these two read the manifest
-    "training.codec": ("config", "checkpoint", "device", "tokens", "audio", "data.songs"),
+    "training.codec": ("config", "device", "tokens", "audio", "data.songs"),
     "training.hubert": ("config", "checkpoint", "device", "tokens", "audio", "data.songs"),
+    "training.discriminator": ("config",),  # sound [B, C, T] and gradients alone: any decoder can be trained with them
+    "training.balancer": (),
     "evaluation": ("audio", "config", "tokens", "checkpoint", "device"),  # any system can be scored: never model or generation
     "cli": ("verbs",),
     "verbs": ("",),  # everything, inside the function of a verb
@@ -332,6 +334,7 @@ def f():
         ("training.loop", "data.songs"),
         ("training.export", "model.stage_lm"),
         ("training.codec", "model.stage_lm"),
+        ("training.discriminator", "tokens.acoustic"),
         ("training.codec_figures", "data.shards"),
         ("evaluation.beats", "generation.pipeline"),
         ("evaluation.beats", "model.stage_lm"),
