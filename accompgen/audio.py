@@ -317,6 +317,13 @@ def check_vocal(wav: np.ndarray, rate: int, where="the vocal") -> None:
         raise AudioError(f"{where}: its loudness lies below -70 LUFS, too quiet to be measured; raise its level")
 
 
+def spread(wav: np.ndarray, channels: int) -> np.ndarray:
+    """Sound [C, T] for so many channels: one channel sounds in each of them, and so does the mean of two in more than two."""
+    if len(wav) == channels:
+        return wav
+    return np.broadcast_to(wav if len(wav) == 1 else to_mono(wav)[None], (channels, wav.shape[1]))
+
+
 def mix(vocal: np.ndarray, accompaniment: np.ndarray, rate: int, balance: float) -> tuple[np.ndarray, np.ndarray, dict]:
     """Put an accompaniment under a vocal.
 
@@ -324,22 +331,23 @@ def mix(vocal: np.ndarray, accompaniment: np.ndarray, rate: int, balance: float)
     sample of the mix and of the accompaniment below -1 dBFS. Nothing is clipped.
 
     Args:
-        vocal: [C, T]; the accompaniment sounds in each of its channels.
-        accompaniment: [1, T]; if it is silent, it is left as it is.
+        vocal: [C, T].
+        accompaniment: [1, T] or [2, T]; if it is silent, it is left as it is. `spread` says how the two get as many channels.
         balance: loudness of accompaniment minus vocal in LU.
 
     Returns:
-        accompaniment [1, T] as it sounds in the mix, mix [C, T] = vocal * gain + accompaniment, and the levels in dB and LUFS
+        accompaniment as it sounds in the mix, mix [C, T] = vocal * gain + accompaniment, and the levels in dB and LUFS
         (None where silent).
     """
-    spread = np.broadcast_to(accompaniment, vocal.shape)
-    vocal_lufs, accompaniment_lufs = loudness(vocal, rate), loudness(spread, rate)
+    channels = max(len(vocal), len(accompaniment))
+    sung, band = spread(vocal, channels), spread(accompaniment, channels)
+    vocal_lufs, accompaniment_lufs = loudness(sung, rate), loudness(band, rate)
     audible = np.isfinite(accompaniment_lufs)
     raised = 10 ** ((vocal_lufs + balance - accompaniment_lufs) / 20) if audible else 1.0
-    loudest = max(peak(vocal + np.float32(raised) * accompaniment), raised * peak(accompaniment))
+    loudest = max(peak(sung + np.float32(raised) * band), raised * peak(accompaniment))
     gain = min(1.0, PEAK_LIMIT / loudest)
     accompaniment = np.float32(gain * raised) * accompaniment
-    mixed = np.float32(gain) * vocal + accompaniment
+    mixed = np.float32(gain) * sung + spread(accompaniment, channels)
     levels = {
         "vocal_lufs": vocal_lufs,
         "vocal_peak_dbfs": decibel(peak(vocal)),

@@ -97,7 +97,7 @@ def test_options_reach_the_song(generate, vocal, tmp_path):
     assert [settings[stage]["listening"] for stage in ("semantic", "coarse")] == [0.5, 0.0]
     assert settings["fine"]["top_p"] == 0.9 and settings["balance_lu"] == -9.0 and settings["noise"] == 0.02
     wav, rate = audio.read(tmp_path / "voice.mix.flac")
-    assert (wav.shape, rate) == ((1, 13_230), 44_100)
+    assert (wav.shape, rate) == ((2, 13_230), 44_100)
     assert np.array_equal(wav, np.round(wav * 32_768) / 32_768)  # 16 bits
 
 
@@ -167,8 +167,8 @@ def test_encode_and_decode_are_a_round_trip_through_one_tokenizer(tiny_checkpoin
     assert codes.shape == (COARSE + FINE, 23) and codes.max() < BINS
     assert main(["decode", str(tmp_path / "t" / "voice.safetensors"), "-o", str(tmp_path / "s"), *common]) == 0
     wav, rate = audio.read(tmp_path / "s" / "voice.wav")
-    assert (wav.shape, rate) == ((1, 7_200), 24_000)
-    expected = model.acoustic_tokenizer.decode(torch.from_numpy(codes)[None].long())[:, :7_200].numpy()
+    assert (wav.shape, rate) == ((2, 14_400), 48_000)
+    expected = model.decoder.decode(torch.from_numpy(codes)[None].long())[0, :, :14_400].numpy()
     assert np.abs(wav - expected).max() < 1e-6 or audio.peak(expected) > 1
     assert main(["encode", str(vocal), "-o", str(tmp_path / "u"), "--tokenizer", "semantic", *common]) == 0
     units = load_file(tmp_path / "u" / "voice.safetensors")["units"]

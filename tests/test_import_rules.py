@@ -23,16 +23,17 @@ MAY_IMPORT = {
     "device": ("config",),
     "layout": ("stages",),
     "worker": (),
+    "seeding": (),
     "checkpoint": ("config",),
-    "tokens": ("config", "audio", "checkpoint"),
+    "tokens": ("config", "audio", "checkpoint", "seeding"),
     "model": ("config", "stages", "layout"),  # integers, never tokens
-    "generation": ("model", "layout", "stages", "config"),
+    "generation": ("model", "layout", "stages", "config", "seeding"),
     "generation.load": ("checkpoint", "model", "stages", "config"),
-    "generation.beside": ("checkpoint", "stages", "worker"),  # a second process, which loads stages of its own
+    "generation.beside": ("checkpoint", "stages", "worker", "seeding"),  # a second process, which loads stages of its own
     "generation.song": ("audio",),  # the finished song and its files, divided from pipeline.py
     "generation.many": ("audio",),  # songs into a folder, as song.py
-    "generation.stream": ("audio", "stages"),  # pipeline.py in pieces
-    "generation.pipeline": ("model", "layout", "stages", "config", "tokens", "audio", "checkpoint", "device"),
+    "generation.stream": ("audio", "stages", "seeding", "tokens"),  # pipeline.py in pieces
+    "generation.pipeline": ("model", "layout", "stages", "config", "tokens", "audio", "checkpoint", "device", "seeding"),
     "data": ("audio", "tokens", "layout", "stages", "config", "device", "worker"),
     "data.tokenize": ("audio", "tokens", "layout", "stages", "config", "device", "checkpoint"),  # hashes of the tokenizers
     "data.synthetic": ("audio", "config"),
@@ -43,19 +44,22 @@ MAY_IMPORT = {
     "training.export": ("config", "stages", "checkpoint", "data.shards"),
     "training.unit_chroma": ("config", "data.shards", "data.songs"),  # listens to the songs of the shards
     "training.beat_tracker": ("model", "stages", "config", "checkpoint", "device", "data.shards", "data.songs"),  # their beats
-    # tokenizers are trained on songs, before there are shards: these two read the manifest
+    # codec, its decoder and units are trained on songs, before there are shards: these read the manifest
     "training.codec": ("config", "device", "tokens", "audio", "data.songs"),
+    "training.decoder": ("config", "checkpoint", "device", "tokens", "audio", "data.songs"),
     "training.hubert": ("config", "checkpoint", "device", "tokens", "audio", "data.songs"),
     "training.discriminator": ("config",),  # sound [B, C, T] and gradients alone: any decoder can be trained with them
     "training.balancer": (),
-    "evaluation": ("audio", "config", "tokens", "checkpoint", "device"),  # any system can be scored: never model or generation
+    "analysis": (),  # sound and numbers alone
+    # any system can be scored: never model or generation
+    "evaluation": ("analysis", "audio", "config", "tokens", "checkpoint", "device"),
     "cli": ("verbs",),
     "verbs": ("",),  # everything, inside the function of a verb
     "__main__": ("cli",),
     "": ("generation.pipeline", "generation.stream"),  # accompgen/__init__.py: load(), accompany() and stream()
 }
 # `training.codec` stands for codec.py and for codec_*.py beside it, the parts it was divided into; `training.hubert` too.
-DIVIDED = ("training.codec", "training.hubert")
+DIVIDED = ("training.codec", "training.decoder", "training.hubert")
 LAZY = ("", "cli", "verbs")  # what is imported before a verb is known
 
 # Libraries that may be imported anywhere; every other one lives in one file, those named here in the files named here.
@@ -336,6 +340,8 @@ def f():
         ("training.codec", "model.stage_lm"),
         ("training.discriminator", "tokens.acoustic"),
         ("training.codec_figures", "data.shards"),
+        ("analysis.artefacts", "evaluation.beats"),
+        ("analysis.artefacts", "audio"),
         ("evaluation.beats", "generation.pipeline"),
         ("evaluation.beats", "model.stage_lm"),
         ("evaluation.beats", "data.songs"),
@@ -365,6 +371,7 @@ def test_a_forbidden_import_is_found(module, target):
         ("training.codec", "training.codec_init"),
         ("training.hubert", "data.songs"),
         ("evaluation.report", "evaluation.beats"),
+        ("evaluation.tracks", "analysis.artefacts"),
         ("cli", "verbs.training"),
         ("verbs.training", "training.loop"),
         ("__main__", "cli"),

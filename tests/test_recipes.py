@@ -81,7 +81,7 @@ def with_beats(verbs):
 @pytest.mark.parametrize("size", ["tiny", "pocket", "base"])
 def test_make_goes_from_songs_to_a_table(root, tmp_path, size):
     said = make(root, "synthetic", "--dry-run", f"SIZE={size}", f"WORK={tmp_path}", "DEVICE=cpu")
-    own = () if size == "base" else ("hubert", "codec")
+    own = {"tiny": ("hubert", "codec"), "pocket": ("hubert", "codec", "decoder"), "base": ()}[size]
     tokenizers = ["train"] * len(own) or ["adopt", "adopt"]
     assert [verb for verb, _ in calls(said)] == [
         "synthesize", *tokenizers, *with_beats(FROM_SHARDS if size == "base" else LISTENING_FIRST)
@@ -92,6 +92,7 @@ def test_make_goes_from_songs_to_a_table(root, tmp_path, size):
     assert [name.rpartition("/")[2] for name in configured] == [f"{part}.toml" for part in parts]
     assert all((root / "recipes" / "synthetic" / name).is_file() for name in configured)
     assert size == "base" or f"--acoustic-tokenizer {tmp_path}/codec/model " in said
+    assert (f"--set codec={tmp_path}/codec/model" in said) == (f"{tmp_path}/decoder " in said) == (size == "pocket")
     assert f"--set manifest={tmp_path}/songs/manifest.jsonl" in said and f"{tmp_path}/beat_tracker -o " in said
     if size == "base":
         assert "adopt hubert 'hubert-base'" in said and "--layer 9" in said and "--units 500" in said

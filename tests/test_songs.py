@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from accompgen.data.songs import ManifestError, Song, find_stems, read_manifest, write_manifest
+from accompgen.data.songs import ManifestError, Song, read_manifest, write_manifest
 
 
 def line(**changes):
@@ -16,13 +16,15 @@ def test_round_trip_keeps_every_field_and_makes_paths_relative(tmp_path):
     folder = tmp_path / "set"
     folder.mkdir()
     songs = [
-        Song("eins", "train", "CC0", 30.0, folder / "s/v.flac", folder / "s/b.flac", meta=folder / "s/eins.json"),
+        Song("eins", "train", "CC0", 30.0, folder / "s/v.flac", folder / "s/b.flac", meta=folder / "s/eins.json",
+             stems={"drums": folder / "s/d.flac"}),
         Song("übung-2", "test", "CC BY 4.0", 1.5, mixture=tmp_path / "elsewhere/mix.mp3"),
     ]
     write_manifest(folder / "manifest.jsonl", songs)
     first, second = map(json.loads, (folder / "manifest.jsonl").read_text(encoding="utf-8").splitlines())
     assert first["vocal"] == "s/v.flac" and second["mixture"] == "../elsewhere/mix.mp3"
     assert "mixture" not in first and "vocal" not in second
+    assert first["stems"] == {"drums": "s/d.flac"} and "stems" not in second
     back = read_manifest(folder / "manifest.jsonl")
     assert [s.id for s in back] == ["eins", "übung-2"]
     assert back[0] == songs[0]
@@ -65,20 +67,3 @@ def test_a_line_that_cannot_be_used_is_named(tmp_path, text, message):
     with pytest.raises(ManifestError, match="m.jsonl") as caught:
         read_manifest(tmp_path / "m.jsonl")
     assert message in str(caught.value)
-
-
-def test_stems_lie_beside_their_accompaniment(tmp_path):
-    for name in ("a.vocal", "a.accompaniment", "a.mix", "a.drums", "a.bass", "a.b.accompaniment", "a.b.harmony", "band"):
-        (tmp_path / f"{name}.flac").write_bytes(b"")
-    (tmp_path / "a.harmony.wav").write_bytes(b"")  # of another ending
-    (tmp_path / "a.json").write_text("{}")
-    songs = [
-        Song("first", "train", "CC0", 1.0, tmp_path / "a.vocal.flac", tmp_path / "a.accompaniment.flac"),
-        Song("dotted", "train", "CC0", 1.0, tmp_path / "v.flac", tmp_path / "a.b.accompaniment.flac"),
-        Song("named otherwise", "train", "CC0", 1.0, tmp_path / "v.flac", tmp_path / "band.flac"),
-        Song("mixed", "train", "CC0", 1.0, mixture=tmp_path / "a.mix.flac"),
-    ]
-    assert find_stems(songs) == {
-        "first": {"bass": tmp_path / "a.bass.flac", "drums": tmp_path / "a.drums.flac"},
-        "dotted": {"harmony": tmp_path / "a.b.harmony.flac"},
-    }

@@ -240,13 +240,15 @@ def test_a_piece_of_a_file_is_that_piece_of_the_whole(tmp_path, rate):
         assert np.abs(piece - whole[start:stop]).max() <= (0 if rate == 24000 else 2)
 
 
-def test_songs_are_read_with_the_stems_beside_them(manifest, tmp_path):
+def test_songs_are_read_with_their_stems(manifest, tmp_path):
     lines = []
     for name, split in (("a", "train"), ("b", "train"), ("c", "validation")):
-        for part in ("accompaniment", *(("drums", "bass") if name != "b" else ())):
-            audio.write(tmp_path / f"{name}.{part}.wav", np.stack([tone(220, 0.1)] * 2), 48000)
-        files = {"vocal": f"{name}.vocal.wav", "accompaniment": f"{name}.accompaniment.wav"}
-        lines.append(json.dumps({"id": name, "split": split, "licence": "none", "seconds": 0.1, **files}))
+        files = {part: f"{name}.{part}.wav" for part in ("accompaniment", "bass", "drums")}
+        for file in files.values():
+            audio.write(tmp_path / file, np.stack([tone(220, 0.1)] * 2), 48000)
+        song = {"id": name, "split": split, "licence": "none", "seconds": 0.1, "vocal": "v.wav"}
+        song["accompaniment"] = files.pop("accompaniment")
+        lines.append(json.dumps(song | ({"stems": files} if name != "b" else {})))
     (tmp_path / "manifest.jsonl").write_text("\n".join(lines))
     sounds, stems = training_sounds(tiny_training(tmp_path / "manifest.jsonl"))
     assert [sound.path.name for sound in sounds] == ["a.accompaniment.wav", "b.accompaniment.wav"]
