@@ -45,9 +45,11 @@ MAY_IMPORT = {
     "training.unit_chroma": ("config", "data.shards", "data.songs"),  # listens to the songs of the shards
     "training.beat_tracker": ("model", "stages", "config", "checkpoint", "device", "data.shards", "data.songs"),  # their beats
     # codec, its decoder and units are trained on songs, before there are shards: these read the manifest
-    "training.codec": ("config", "checkpoint", "device", "tokens", "audio", "data.songs"),
+    "training.codec": ("config", "device", "tokens", "audio", "data.songs"),
     "training.decoder": ("config", "checkpoint", "device", "tokens", "audio", "data.songs"),
     "training.hubert": ("config", "checkpoint", "device", "tokens", "audio", "data.songs"),
+    "training.discriminator": ("config",),  # sound [B, C, T] and gradients alone: any decoder can be trained with them
+    "training.balancer": (),
     "analysis": (),  # sound and numbers alone
     # any system can be scored: never model or generation
     "evaluation": ("analysis", "audio", "config", "tokens", "checkpoint", "device"),
@@ -336,6 +338,7 @@ def f():
         ("training.loop", "data.songs"),
         ("training.export", "model.stage_lm"),
         ("training.codec", "model.stage_lm"),
+        ("training.discriminator", "tokens.acoustic"),
         ("training.codec_figures", "data.shards"),
         ("analysis.artefacts", "evaluation.beats"),
         ("analysis.artefacts", "audio"),

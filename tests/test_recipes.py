@@ -91,12 +91,29 @@ def test_make_goes_from_songs_to_a_table(root, tmp_path, size):
     assert ("--set start_from=" in said) == (size != "base") and ("--augment" in said) == (size != "base")
     assert [name.rpartition("/")[2] for name in configured] == [f"{part}.toml" for part in parts]
     assert all((root / "recipes" / "synthetic" / name).is_file() for name in configured)
-    codec = f"{tmp_path}/decoder/model" if size == "pocket" else f"{tmp_path}/codec/model"
-    assert size == "base" or f"--acoustic-tokenizer {codec} " in said
-    assert f"--set start_from={tmp_path}/codec/model" in said or size != "pocket"
+    assert size == "base" or f"--acoustic-tokenizer {tmp_path}/codec/model " in said
+    assert (f"--set codec={tmp_path}/codec/model" in said) == (f"{tmp_path}/decoder " in said) == (size == "pocket")
     assert f"--set manifest={tmp_path}/songs/manifest.jsonl" in said and f"{tmp_path}/beat_tracker -o " in said
     if size == "base":
         assert "adopt hubert 'hubert-base'" in said and "--layer 9" in said and "--units 500" in said
+
+
+@needs_make
+def test_a_decoder_of_its_own_is_trained_for_the_codec_and_exported_with_it(root, tmp_path):
+    conf = tmp_path / "conf"
+    shutil.copytree(root / "recipes" / "synthetic" / "conf" / "tiny", conf)
+    (conf / "decoder.toml").write_text("")
+    dials = ("--dry-run", "SIZE=tiny", f"CONF={conf}", f"WORK={tmp_path}/work")
+    said = make(root, "synthetic", *dials, "checkpoint")
+    lines = [line for line in said.splitlines() if "accompgen " in line]
+    trained = [number for number, line in enumerate(lines) if f" train {conf}/decoder.toml " in line]
+    codec = [number for number, line in enumerate(lines) if f" train {conf}/codec.toml " in line]
+    assert len(trained) == 1 and codec < trained
+    songs = f"--set manifest={tmp_path}/work/songs/manifest.jsonl"
+    assert f"{songs} --set codec={tmp_path}/work/codec/model" in lines[trained[0]]
+    assert f"--acoustic-tokenizer {tmp_path}/work/codec/model " in said and "--set codec=" not in lines[codec[0]]
+    assert re.search(r" export \S+/hubert \S+/codec \S+/decoder \S+/semantic ", said)
+    assert [verb for verb, _ in calls(make(root, "synthetic", *dials, "shards"))].count("train") == 2, "tokens do not need it"
 
 
 @needs_make

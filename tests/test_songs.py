@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from accompgen.data.songs import ManifestError, Song, find_stems, read_manifest, write_manifest
+from accompgen.data.songs import ManifestError, Song, read_manifest, write_manifest
 
 
 def line(**changes):
@@ -67,20 +67,3 @@ def test_a_line_that_cannot_be_used_is_named(tmp_path, text, message):
     with pytest.raises(ManifestError, match="m.jsonl") as caught:
         read_manifest(tmp_path / "m.jsonl")
     assert message in str(caught.value)
-
-
-def test_stems_lie_beside_their_accompaniment(tmp_path):
-    for name in ("a.vocal", "a.accompaniment", "a.mix", "a.drums", "a.bass", "a.b.accompaniment", "a.b.harmony", "band"):
-        (tmp_path / f"{name}.flac").write_bytes(b"")
-    (tmp_path / "a.harmony.wav").write_bytes(b"")  # of another ending
-    (tmp_path / "a.json").write_text("{}")
-    songs = [
-        Song("first", "train", "CC0", 1.0, tmp_path / "a.vocal.flac", tmp_path / "a.accompaniment.flac"),
-        Song("dotted", "train", "CC0", 1.0, tmp_path / "v.flac", tmp_path / "a.b.accompaniment.flac"),
-        Song("named otherwise", "train", "CC0", 1.0, tmp_path / "v.flac", tmp_path / "band.flac"),
-        Song("mixed", "train", "CC0", 1.0, mixture=tmp_path / "a.mix.flac"),
-    ]
-    assert find_stems(songs) == {
-        "first": {"bass": tmp_path / "a.bass.flac", "drums": tmp_path / "a.drums.flac"},
-        "dotted": {"harmony": tmp_path / "a.b.harmony.flac"},
-    }

@@ -11,7 +11,7 @@ from accompgen import audio
 from accompgen.config import ConfigError, from_dict, read_toml
 from accompgen.tokens.acoustic import AcousticTokenizer
 from accompgen.tokens.encodec import CodecConfig, build_network
-from accompgen.training import codec_init
+from accompgen.training import codec, codec_init
 from accompgen.training.codec import (
     CodecTraining,
     evaluate_codec,
@@ -59,6 +59,11 @@ def manifest(tmp_path_factory):
         lines.append(json.dumps({"id": str(number), "split": split, "licence": "none", "seconds": 1.0, **files}))
     (folder / "manifest.jsonl").write_text("\n".join(lines) + "\n")
     return folder / "manifest.jsonl"
+
+
+@pytest.fixture(autouse=True)
+def few_latents(monkeypatch):
+    monkeypatch.setattr(codec, "KMEANS_BATCHES", 8)  # enough for 16 codes
 
 
 def tiny_training(manifest, **values):
@@ -123,7 +128,8 @@ def test_kmeans_start_quantises_residual_by_residual():
         codec_init.start_codebooks(quantizer, latents[:10], torch.Generator())
 
 
-def test_codes_move_to_the_mean_of_what_chose_them_and_dead_ones_return():
+def test_codes_move_to_the_mean_of_what_chose_them_and_dead_ones_return(monkeypatch):
+    monkeypatch.setattr(codec_init, "EMA_DECAY", 0.98)  # a quarter of the steps
     quantizer = torch.nn.Module()
     quantizer.layers = build_network(TINY).quantizer.layers[:1]
     book = quantizer.layers[0].codebook
@@ -134,7 +140,7 @@ def test_codes_move_to_the_mean_of_what_chose_them_and_dead_ones_return():
     book.cluster_size.fill_(1 / 16)
     book.embed_avg.copy_(book.embed / 16)
     generator, replaced = torch.Generator().manual_seed(0), 0
-    for _ in range(2500):
+    for _ in range(700):
         codes, residuals = codec_init.quantize(quantizer, vectors)
         replaced += codec_init.update_codebooks(quantizer, codes, residuals, generator)
     assert replaced >= 14
@@ -234,13 +240,15 @@ def test_a_piece_of_a_file_is_that_piece_of_the_whole(tmp_path, rate):
         assert np.abs(piece - whole[start:stop]).max() <= (0 if rate == 24000 else 2)
 
 
-def test_songs_are_read_with_the_stems_beside_them(manifest, tmp_path):
+def test_songs_are_read_with_their_stems(manifest, tmp_path):
     lines = []
     for name, split in (("a", "train"), ("b", "train"), ("c", "validation")):
-        for part in ("accompaniment", *(("drums", "bass") if name != "b" else ())):
-            audio.write(tmp_path / f"{name}.{part}.wav", np.stack([tone(220, 0.1)] * 2), 48000)
-        files = {"vocal": f"{name}.vocal.wav", "accompaniment": f"{name}.accompaniment.wav"}
-        lines.append(json.dumps({"id": name, "split": split, "licence": "none", "seconds": 0.1, **files}))
+        files = {part: f"{name}.{part}.wav" for part in ("accompaniment", "bass", "drums")}
+        for file in files.values():
+            audio.write(tmp_path / file, np.stack([tone(220, 0.1)] * 2), 48000)
+        song = {"id": name, "split": split, "licence": "none", "seconds": 0.1, "vocal": "v.wav"}
+        song["accompaniment"] = files.pop("accompaniment")
+        lines.append(json.dumps(song | ({"stems": files} if name != "b" else {})))
     (tmp_path / "manifest.jsonl").write_text("\n".join(lines))
     sounds, stems = training_sounds(tiny_training(tmp_path / "manifest.jsonl"))
     assert [sound.path.name for sound in sounds] == ["a.accompaniment.wav", "b.accompaniment.wav"]
@@ -281,31 +289,33 @@ def test_training_learns_and_its_output_is_usable(manifest, tmp_path, capsys):
     assert "chroma correlation" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("stop", [2, 5])
-def test_resumed_training_equals_an_uninterrupted_one(manifest, tmp_path, stop):
-    whole = tiny_training(manifest)
-    train_codec(whole, tmp_path / "run_whole")
-    parts = tiny_training(manifest, validate_every=stop)
-    # the first part is stopped by its time budget, after the validation that saves it
-    train_codec(tiny_training(manifest, validate_every=stop, steps=8, minutes=1e-9), tmp_path / "run")
-    first = torch.load(tmp_path / "run" / "last" / "state.pt", weights_only=True)["step"]
-    assert first == 1
-    train_codec(parts, tmp_path / "run", pause_after_minutes=1e-9)
-    assert torch.load(tmp_path / "run" / "last" / "state.pt", weights_only=True)["step"] == 2
-    assert (tmp_path / "run" / "snapshot").exists() and not (tmp_path / "run" / "model").exists()  # not at its end
-    train_codec(parts, tmp_path / "run")
-    assert (tmp_path / "run" / "model").exists()
-    train_codec(parts, tmp_path / "run")  # nothing is left to do
-    assert torch.load(tmp_path / "run" / "last" / "state.pt", weights_only=True)["step"] == 8
-    states = [torch.load(tmp_path / run / "last" / "state.pt", weights_only=True) for run in ("run_whole", "run")]
-    assert states[0]["step"] == states[1]["step"] == 8
-    for name, value in states[0]["network"].items():
-        assert torch.equal(value, states[1]["network"][name]), name
-    # and once more from the middle of the quantised steps
-    train_codec(tiny_training(manifest, steps=8 + stop), tmp_path / "run")
-    train_codec(tiny_training(manifest, steps=8 + stop), tmp_path / "run_whole")
-    states = [torch.load(tmp_path / run / "last" / "state.pt", weights_only=True) for run in ("run_whole", "run")]
-    assert all(torch.equal(value, states[1]["network"][name]) for name, value in states[0]["network"].items())
+def test_resumed_training_equals_an_uninterrupted_one(manifest, tmp_path):
+    def state(run):
+        return torch.load(tmp_path / run / "last" / "state.pt", weights_only=True)
+
+    config = tiny_training(manifest)
+    train_codec(config, tmp_path / "whole")
+    # stopped after each of the first steps: two without quantiser, that before its codebooks start, that after
+    train_codec(tiny_training(manifest, minutes=1e-9), tmp_path / "parts")
+    assert state("parts")["step"] == 1
+    for step in (2, 3, 4):
+        train_codec(config, tmp_path / "parts", pause_after_minutes=1e-9)
+        assert state("parts")["step"] == step
+        assert (tmp_path / "parts" / "snapshot").exists() and not (tmp_path / "parts" / "model").exists()  # not at its end
+    figures = train_codec(config, tmp_path / "parts")
+    assert (tmp_path / "parts" / "model").exists()
+    assert train_codec(config, tmp_path / "parts") == figures and state("parts")["step"] == 8  # nothing is left to do
+
+    # and once more, on from where it had ended
+    for again in (False, True):
+        for run in ("whole", "parts") if again else ():
+            train_codec(tiny_training(manifest, steps=10), tmp_path / run)
+        whole, parts = state("whole"), state("parts")
+        assert whole["step"] == parts["step"] == (10 if again else 8)
+        for name, value in whole["network"].items():
+            assert torch.equal(value, parts["network"][name]), name
+    lines = [json.loads(line) for line in (tmp_path / "parts" / "log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines if "songs" in line] == [0, 1, 2, 3, 4, 8, 8]
 
 
 def test_run_directory_of_another_model_is_refused(manifest, tmp_path):

@@ -7,7 +7,6 @@ from pathlib import Path
 
 SPLITS = ("train", "validation", "test")
 _PATHS = ("vocal", "accompaniment", "mixture", "meta")
-_NO_STEMS = {"vocal", "accompaniment", "mixture", "mix"}
 
 
 class ManifestError(ValueError):
@@ -90,26 +89,3 @@ def write_manifest(path, songs):
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     temporary.write_text("".join(lines), encoding="utf-8")
     os.replace(temporary, path)
-
-
-def find_stems(songs) -> dict[str, dict[str, Path]]:
-    """The stems of songs by their ids, {"a": {"bass": a.bass.flac, "drums": a.drums.flac}, ...}; a song without is left out.
-
-    A stem NAME.STEM.flac lies beside the accompaniment NAME.accompaniment.flac, with the same ending.
-    """
-    listed, found = {}, {}
-    for song in songs:
-        if song.accompaniment is None:
-            continue
-        folder, ending = song.accompaniment.parent, song.accompaniment.suffix
-        if (folder, ending) not in listed:  # a folder of many songs is listed once
-            parts = listed[folder, ending] = {}
-            for path in sorted(folder.glob(f"*.*{ending}")):
-                name, _, part = path.stem.rpartition(".")
-                parts.setdefault(name, {})[part] = path
-        name, _, part = song.accompaniment.stem.rpartition(".")
-        beside = listed[folder, ending].get(name, {}) if part == "accompaniment" else {}
-        stems = {stem: path for stem, path in beside.items() if stem not in _NO_STEMS}
-        if stems:
-            found[song.id] = stems
-    return found

@@ -1,6 +1,6 @@
 """Trains a small EnCodec from scratch on the songs of a manifest: one function, read from top to bottom.
 
-It hears the accompaniments, and the stems beside them, so that each stem has its own 6 kbps.
+It hears the accompaniments and, where the manifest names them, their stems, so that each stem has its own 6 kbps.
 The course of a training, each part because leaving it out failed:
 1. every convolution is rescaled on a real batch (codec_init.py), and the inner ones move in orthogonal steps
    (codec_optimizer.py);
@@ -72,7 +72,7 @@ class CodecTraining:
     octave_weight: float = 0.0  # of the octaves' energy in tenths of a second: what is hard to predict must not be left out
     gain_db: tuple[float, float] = (-6.0, 3.0)  # random level of a crop
     songs: int = 0  # of the training songs, so many at most; 0: all
-    stem_share: float = 0.4  # of the crops, those of stems where songs have any; 0: accompaniments alone
+    stem_share: float = 0.4  # of the crops that are a stem alone, where songs have any; 0: none are
     dtype: str = "float32"  # of the convolutions: float32 | bfloat16
     device: str = "auto"
     log_every: int = 25

@@ -7,7 +7,7 @@ import torch
 
 from accompgen import audio
 from accompgen.config import ConfigError
-from accompgen.data.songs import find_stems, read_manifest
+from accompgen.data.songs import read_manifest
 from accompgen.training.codec_figures import RATE
 
 FULL_SCALE = np.float32(32767)
@@ -41,13 +41,12 @@ class SongFile:
 
 
 def training_sounds(config) -> tuple[list[SongFile], list[SongFile]]:
-    """The accompaniments of the training songs, `config.songs` at most, and all stems that lie beside them.
+    """The accompaniments of the training songs, `config.songs` at most, and all their stems, where the manifest names any.
 
     Raises ConfigError if the manifest has no training songs.
     """
     songs = _songs(config, "train", config.songs)
-    beside = find_stems(songs) if config.stem_share else {}
-    stems = [SongFile(path) for stems in beside.values() for path in stems.values()]
+    stems = [SongFile(path) for song in songs if config.stem_share for path in song.stems.values()]
     return [SongFile(song.accompaniment) for song in songs], stems
 
 
