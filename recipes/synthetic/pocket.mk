@@ -6,7 +6,8 @@
 #   make examples SIZE=pocket SCORED=pocket
 
 JUDGE_SONGS   ?= 67#                   test songs of 30 s: 201 windows of 10 s
-JUDGE_METRICS ?= rhythm harmony band sanity# add fad kad apa for the distances, which cost most
+JUDGE_METRICS ?= rhythm harmony band sanity artefacts# add fad kad apa for the distances, which cost most
+JUDGE_SEAMS   ?= 20:10 6.4:4.28 6.4#   where windows of the semantic, coarse and fine stage meet: first border and step in seconds
 LONG_SONGS    ?= 2#                    test songs of LONG_SECONDS, measured minute by minute; 0: none
 LONG_SECONDS  ?= 180
 SEPARATOR     ?= $(wildcard $(WORK)/separator.safetensors)# demucs weights (a file, a folder, a name on the hub): a row of separated vocals; `make separator`
@@ -80,6 +81,7 @@ $(JUDGED)/baselines/.done: $(JUDGED)/rows.done
 $(JUDGED)/evaluation/results.json: $(JUDGED)/baselines/.done $(if $(SEPARATOR),$(JUDGED)/separated/.done)
 	$(ACCOMPGEN) evaluate --vocals $(JUDGED)/songs --reference $(JUDGED)/songs --annotations $(JUDGED)/songs -o $(@D) $(JUDGE_ROWS) \
 		$(foreach row,$(ROWS),--system $(row)=$(<D)/$(row)) --metrics $(JUDGE_METRICS) --embedding '$(EMBEDDING)' \
+		$(if $(JUDGE_SEAMS),--seams $(JUDGE_SEAMS)) \
 		$(if $(SEPARATOR),--delta system separated) \
 		--window $(WINDOW) --seed $(SEED) $(if $(CACHE),--cache '$(CACHE)')
 
