@@ -1,31 +1,62 @@
-"""An arrangement becomes sound through a soundfont; the only file that imports tinysoundfont."""
+"""An arrangement becomes sound through soundfonts; the only file that imports tinysoundfont."""
 
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
-from accompgen.data.synthetic.band import PARTS, STEMS
+from accompgen.data.synthetic.band import PARTS
 
-SOUNDFONTS = ("/usr/share/sounds/sf3/FluidR3Mono_GM.sf3", "/usr/share/soundfonts/FluidR3Mono_GM.sf3")
+
+@dataclass(frozen=True)
+class Font:
+    """A soundfont that a Linux distribution packages."""
+
+    name: str
+    licence: str
+    package: str  # Debian's and Ubuntu's
+    files: tuple[str, ...]  # where distributions put it
+
+
+FONTS = (
+    Font(
+        "FluidR3 GM", "MIT", "fluid-soundfont-gm",
+        ("/usr/share/sounds/sf2/FluidR3_GM.sf2", "/usr/share/soundfonts/FluidR3_GM.sf2"),
+    ),
+    Font("Csound GM bank", "public domain", "csound-soundfont", ("/usr/share/sounds/sf2/sf_GMbank.sf2",)),
+)  # fmt: skip
 _CHANNELS = dict(zip(PARTS, (0, 1, 2, 3, 9), strict=True))
-_VOLUMES = {"keys": 100, "bass": 105, "pad": 72, "lead": 75, "drums": 98}  # of MIDI's 127
-_ALL_SOUND_OFF, _VOLUME, _RESET = 120, 7, 121
+_ALL_SOUND_OFF, _RESET = 120, 121
 
 
-def find_soundfont(path=None):
-    """The soundfont file given, or FluidR3Mono where the system package puts it; FileNotFoundError says what to install."""
-    candidates = [path] if path else SOUNDFONTS
-    for candidate in candidates:
-        if Path(candidate).is_file():
-            return str(candidate)
+def find_soundfonts(paths=()):
+    """Files of the soundfonts to draw from: those given, or every one of FONTS.
+
+    Raises FileNotFoundError for one that is not there, with the system package to install.
+    """
+    if not paths:
+        return tuple(_installed(font) for font in FONTS)
+    for path in paths:
+        if not Path(path).is_file():
+            raise FileNotFoundError(
+                f"no soundfont at {path}: name any General MIDI .sf2 or .sf3 file, or none for those of the "
+                f"system packages {' and '.join(f'`{font.package}`' for font in FONTS)}"
+            )
+    return tuple(map(str, paths))
+
+
+def _installed(font):
+    for path in font.files:
+        if Path(path).is_file():
+            return path
     raise FileNotFoundError(
-        f"the band needs a soundfont; none at {', '.join(map(str, candidates))}. Install the system package "
-        "`fluidr3mono-gm-soundfont` (Debian, Ubuntu), or name any General MIDI .sf2 or .sf3 file"
+        f"the band needs the soundfont {font.name}; none at {', '.join(font.files)}. "
+        f"Install the system package: apt-get install {font.package} (or name another with --soundfont)"
     )
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=4)
 def _synth(soundfont, rate):
     try:
         import tinysoundfont
@@ -38,55 +69,43 @@ def _synth(soundfont, rate):
     return synth, synth.sfload(soundfont)
 
 
-def render(arrangement, seconds, rate, soundfont, rng):
-    """Play an arrangement -> {stem: wave [T] float32 mono} for harmony, bass and drums; T = round(seconds * rate).
+def play(part, notes, program, seconds, rate, soundfont):
+    """The notes of one part by one instrument of a soundfont -> wave [2, T] float32, T = round(seconds * rate).
 
-    The mixer's volumes come from `rng`. The stems add up to the band.
+    Levels are the mixer's: tinysoundfont 0.3.7 takes the controllers 7 (volume) and 11 (expression) by 60 log10 where
+    MIDI's specification has 40 log10, so both stay at their defaults here.
     """
-    faders = {part: int(np.clip(_VOLUMES[part] + rng.normal(0, 8), 40, 127)) for part in PARTS}
-    return {
-        stem: _play({p: arrangement.events.get(p, ()) for p in parts}, arrangement.programs, faders, seconds, rate, soundfont)
-        for stem, parts in STEMS.items()
-    }
-
-
-def _play(events, programs, faders, seconds, rate, soundfont):
-    """Notes by part -> mono wave [T] float32."""
     samples = round(seconds * rate)
     wave = np.zeros((samples, 2), np.float32)
-    messages = []  # (sample, 0 off or 1 on, channel, pitch, velocity): at one sample offs come first
-    for part, notes in events.items():
-        for note in notes:
-            start, end = int(note.start * rate), min(int(note.end * rate), samples)
-            if start < end:
-                messages.append((start, 1, _CHANNELS[part], note.pitch, note.velocity))
-                messages.append((end, 0, _CHANNELS[part], note.pitch, 0))
+    messages = []  # (sample, 0 off or 1 on, pitch, velocity): at one sample offs come first
+    for note in notes:
+        start, end = int(note.start * rate), min(int(note.end * rate), samples)
+        if start < end:
+            messages.append((start, 1, note.pitch, note.velocity))
+            messages.append((end, 0, note.pitch, 0))
     if not messages:
-        return wave[:, 0]
+        return wave.T
     synth, font = _synth(soundfont, rate)
-    for part in events:
-        if part in programs:
-            _set_channel(synth, font, part, programs[part], faders[part])
+    channel = _CHANNELS[part]
+    _set_channel(synth, font, part, program)
     now = 0
-    for time, on, channel, pitch, velocity in [*sorted(messages), (samples, 0, 0, 0, 0)]:
+    for time, on, pitch, velocity in [*sorted(messages), (samples, 0, 0, 0)]:
         if time > now:
             block = synth.generate_simple(time - now)
-            wave[now:time] = np.frombuffer(bytes(block), np.float32).reshape(-1, 2)
+            wave[now:time] = np.frombuffer(block, np.float32).reshape(-1, 2)
             now = time
         if on:
             synth.noteon(channel, pitch, velocity)
         elif now < samples:
             synth.noteoff(channel, pitch)
-    for channel in _CHANNELS.values():
-        synth.control_change(channel, _ALL_SOUND_OFF, 0)
-    synth.generate_simple(rate // 2)  # what rings after "all sound off" must not reach the next stem
-    return wave.mean(axis=1)
+    synth.control_change(channel, _ALL_SOUND_OFF, 0)
+    synth.generate_simple(rate // 2)  # what rings after "all sound off" must not reach the next part
+    return wave.T
 
 
-def _set_channel(synth, font, part, program, fader):
+def _set_channel(synth, font, part, program):
     channel, drums = _CHANNELS[part], part == "drums"
     synth.control_change(channel, _RESET, 0)
     if drums and not synth.sfpreset_name(font, 128, program):
         program = 0  # General MIDI promises no other kit
     synth.program_select(channel, font, 128 if drums else 0, program, drums)
-    synth.control_change(channel, _VOLUME, fader)
