@@ -13,6 +13,7 @@ from accompgen.data.synthetic.score import (
     Chord,
     Note,
     Score,
+    Section,
     clip_notes,
     harmony,
     monophonic,
@@ -83,6 +84,7 @@ def test_an_excerpt_is_transposed_as_one():
     assert [b.position for b in part.beats] == [b.position for b in song.beats if 4.0 <= b.time < 12.0]
     assert [b.time + 4.0 for b in part.beats] == pytest.approx([b.time for b in song.beats if 4.0 <= b.time < 12.0])
     assert part.chords[0].start == 0 and part.chords[-1].end == 8.0
+    assert part.sections == moved.sections and part.sections[0].start == 0 and part.sections[-1].end == 8.0
     with pytest.raises(ValueError, match="metre '5/4'"):
         Score("x", 1.0, "C:maj", 90, "5/4", (), (), ())
 
@@ -177,6 +179,23 @@ def test_composed_songs_are_decided_by_the_seed():
     assert len({song.melody for song in SONGS}) == len(SONGS)
     assert {s.metre for s in SONGS} == {"4/4", "3/4", "6/8"}
     assert len({s.key.split(":")[0] for s in SONGS}) >= 9 and {s.key.split(":")[1] for s in SONGS} == set(SCALES)
+
+
+def test_composed_sections_follow_the_form():
+    long = compose(np.random.default_rng(3), 120.0)
+    bar = long.beats_per_bar * 60 / long.bpm
+    labels = [("verse", "verse", "bridge", "verse")[k % 4] for k in range(len(long.sections))]
+    assert [s.label for s in long.sections] == labels and len(labels) > 4
+    assert all(s.end - s.start == pytest.approx(8 * bar) for s in long.sections[:-1])
+    assert [s.end for s in long.sections[:-1]] == [s.start for s in long.sections[1:]]
+    assert long.sections[0].start == 0 and long.sections[-1].end == pytest.approx(120.0)
+    second = long.sections[1]
+    excerpt = long.clipped(second.start - 1.0, second.end + 2.0)
+    assert excerpt.sections == (
+        Section(0.0, 1.0, "verse"),
+        Section(1.0, pytest.approx(1.0 + 8 * bar), "verse"),
+        Section(pytest.approx(1.0 + 8 * bar), pytest.approx(3.0 + 8 * bar), "bridge"),
+    )
 
 
 def test_composed_melodies_take_chord_tones_on_strong_beats():
