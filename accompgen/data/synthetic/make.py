@@ -23,7 +23,7 @@ from accompgen.data.synthetic.band import STEMS, arrange
 from accompgen.data.synthetic.compose import compose
 from accompgen.data.synthetic.corpus import read_song, song_numbers
 from accompgen.data.synthetic.mixing import draw_mix, mix_stems
-from accompgen.data.synthetic.render import find_soundfonts, play
+from accompgen.data.synthetic.render import find_soundfonts, font_licence, play
 from accompgen.data.synthetic.singer import PRESETS, sing, vary
 
 SAMPLE_RATE = 48_000
@@ -33,8 +33,8 @@ ORDER = ("validation", "test", "train")  # rendered in this order, so that a par
 PARTIAL_EVERY = 100
 MIN_SUNG_SHARE = 0.5
 _LICENCES = {
-    "corpus": "POP909: MIT for the transcriptions, the compositions are their owners'; FluidR3 GM MIT; Csound GM bank public domain; flite BSD-style",
-    "composed": "CC0-1.0 composition; FluidR3 GM MIT; Csound GM bank public domain; flite BSD-style",
+    "corpus": "POP909: MIT for the transcriptions, the compositions are their owners'",
+    "composed": "CC0-1.0 composition",
 }
 
 
@@ -129,7 +129,8 @@ def make_song(out, job, split, index):
     folder = Path(out) / "songs"
     meta_path = folder / f"{name}.json"
     files = {part: folder / f"{name}.{part}.flac" for part in ("vocal", "accompaniment", *(STEMS if job.stems else ()))}
-    licence = _LICENCES["corpus" if job.corpus else "composed"]
+    licences = [_LICENCES["corpus" if job.corpus else "composed"], *map(font_licence, job.soundfonts), "flite BSD-style"]
+    licence = "; ".join(licences)
     song = Song(name, split, licence, job.seconds, files["vocal"], files["accompaniment"], meta=meta_path)
     if meta_path.exists() and all(path.exists() for path in files.values()):
         return song

@@ -16,6 +16,7 @@ STEM_LUFS = {"harmony": -23.0, "bass": -26.0, "drums": -27.0}
 PART_DB = {"keys": 0.0, "pad": -6.0, "lead": -3.0, "bass": 0.0, "drums": 0.0}  # within their stem
 _WIDTHS = {"keys": (0.5, 1.0), "pad": (0.8, 1.2), "lead": (0.2, 0.7), "bass": (0.0, 0.2), "drums": (0.6, 1.0)}
 _PANS = {"keys": 0.45, "pad": 0.15, "lead": 0.4, "bass": 0.0, "drums": 0.0}  # at most so far from the centre
+SHORTEST_ROOM, LONGEST_ROOM, LONGEST_PREDELAY = 0.3, 2.2, 0.03  # seconds
 _SENDS = {"harmony": (-17.0, -8.0), "bass": (-30.0, -20.0), "drums": (-22.0, -12.0)}  # dB below the direct sound
 
 
@@ -45,14 +46,14 @@ def draw_mix(parts, rng):
     """Places, levels and a room for the parts that play."""
     side = rng.choice([-1, 1])  # keys to one side, the lead to the other
     sides = {"keys": side, "lead": -side}
-    seconds = float(np.exp(rng.uniform(np.log(0.3), np.log(2.2))))
+    seconds = float(np.exp(rng.uniform(np.log(SHORTEST_ROOM), np.log(LONGEST_ROOM))))
     return Mix(
         pans={p: round(float(sides.get(p, rng.choice([-1, 1])) * rng.uniform(0, _PANS[p])), 3) for p in parts},
         widths={p: round(float(rng.uniform(*_WIDTHS[p])), 3) for p in parts},
         levels={p: round(PART_DB[p] + float(rng.uniform(-2, 2)), 2) for p in parts},
         loudness={s: round(STEM_LUFS[s] + float(rng.uniform(-2, 2)), 2) for s in STEMS},
         sends={s: round(float(rng.uniform(*_SENDS[s])), 2) for s in STEMS},
-        room=Room(round(seconds, 3), round(seconds * float(rng.uniform(0.3, 0.7)), 3), round(float(rng.uniform(0.0, 0.03)), 4)),
+        room=Room(round(seconds, 3), round(seconds * float(rng.uniform(0.3, 0.7)), 3), round(float(rng.uniform(0.0, LONGEST_PREDELAY)), 4)),
         room_seed=int(rng.integers(2**31)),
     )
 
@@ -61,7 +62,8 @@ def mix_stems(waves, mix, rate):
     """Parts {part: wave [2, T]} -> stems {stem: wave [2, T]} float32 for all of STEMS, zeros for one that does not play."""
     samples = next(iter(waves.values())).shape[1]
     response = impulse_response(mix.room, rate, np.random.default_rng(mix.room_seed))
-    size = scipy.fft.next_fast_len(samples + response.shape[1], real=True)
+    # one size for all songs of a length, so that what depends on it is computed once
+    size = scipy.fft.next_fast_len(samples + round((LONGEST_ROOM + LONGEST_PREDELAY) * rate), real=True)
     room = scipy.fft.rfft(response, size)
     stems = {}
     for stem, parts in STEMS.items():
@@ -109,7 +111,8 @@ def impulse_response(room, rate, rng):
 
 def _weighted_power(spectrum, size, rate):
     """Energy of both channels under the K-weighting of BS.1770, times `size`, of a spectrum of `size` points."""
-    return 2 * float(sum(np.dot(np.square(np.abs(channel)), _k_weighting(size, rate)) for channel in spectrum))
+    parts = spectrum.view(np.float32).reshape(2, -1, 2)  # real and imaginary
+    return 2 * float(np.dot(np.square(parts).sum(axis=(0, 2)), _k_weighting(size, rate)))
 
 
 @lru_cache(maxsize=2)
