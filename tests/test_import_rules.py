@@ -68,7 +68,7 @@ LIVES_IN = {
     "ray": {"data.executors"},
     "librosa": {"evaluation.listen", "data.augment"},  # beats and onsets; pitch and speed
     "deepspeed": {"training.engine"},
-    "scipy": {"data.synthetic.singer", "data.synthetic.mixing"},  # filters; spectra and filters
+    "scipy": {"data.synthetic.singer", "data.synthetic.effects"},  # filters; spectra and filters
 }
 NOWHERE = {"x_transformers", "fairseq", "encodec", "torchaudio", "torchvision", "omegaconf", "hydra", "tools", "tests"}
 DISTRIBUTIONS = {"sklearn": "scikit-learn", "fluidsynth": "pyfluidsynth"}  # where the name to install is not the name to import

@@ -9,7 +9,7 @@ end, OUT/manifest.partial.jsonl on the way. Every song depends on (seed, split, 
 import json
 import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -22,7 +22,9 @@ from accompgen.data.synthetic import world
 from accompgen.data.synthetic.band import STEMS, arrange
 from accompgen.data.synthetic.compose import compose
 from accompgen.data.synthetic.corpus import read_song, song_numbers
+from accompgen.data.synthetic.meta import describe
 from accompgen.data.synthetic.mixing import draw_mix, mix_stems
+from accompgen.data.synthetic.players import draw_player, draw_swing, play_along, swung
 from accompgen.data.synthetic.render import find_soundfonts, font_licence, play
 from accompgen.data.synthetic.singer import PRESETS, sing, vary
 
@@ -155,36 +157,42 @@ def perform(job, split, index, open_bank):
     key_shift = int(score_rng.integers(-5, 7))
     octaves = _octaves_for(singer, [n.pitch + key_shift for n in score.melody])
     score = score.transposed(key_shift, octaves)
+    swing = draw_swing(score, band_rng)
+    arrangement = arrange(score, band_rng)
+    players = {part: draw_player(part, arrangement.programs[part], swing, band_rng) for part in arrangement.events}
+    arrangement = play_along(arrangement, score, players, band_rng)
+    score = replace(score, melody=swung(score, score.melody, swing))
     vocal = audio.resample(
         sing(score.melody, singer, open_bank(singer.voice), singer_rng, job.seconds)[None], world.SAMPLE_RATE, SAMPLE_RATE
     )[0]
-    arrangement = arrange(score, band_rng)
     fonts = {part: str(mixer_rng.choice(job.soundfonts)) for part in arrangement.events}
-    plan = draw_mix(arrangement.events, mixer_rng)
+    mix = draw_mix(arrangement.events, mixer_rng)
     parts = {
         part: play(part, notes, arrangement.programs[part], job.seconds, SAMPLE_RATE, fonts[part])
         for part, notes in arrangement.events.items()
     }
-    stems = mix_stems(parts, plan, SAMPLE_RATE)
-    gains, levels = {}, {}
-    for part, wave in (("vocal", vocal), ("accompaniment", sum(stems.values()))):
-        gains[part], levels[part] = _gain(wave, -21 + 3 * float(mixer_rng.uniform(-1, 1)))
-    # whole numbers, so that the stems add up to the accompaniment to the bit
-    whole = {stem: np.rint(FULL_SCALE * gains["accompaniment"] * wave) for stem, wave in stems.items()}
-    whole |= {"vocal": np.rint(FULL_SCALE * gains["vocal"] * vocal), "accompaniment": sum(whole.values())}
-    waves = {part: audio.fit(wave, round(job.seconds * SAMPLE_RATE)) / FULL_SCALE for part, wave in whole.items()}
+    waves, levels = _levelled(vocal, mix_stems(parts, mix, SAMPLE_RATE), job.seconds, mixer_rng)
     meta = {
         **origin, "seed": job.seed, "index": index, "transposed": key_shift, "octaves": octaves,
-        "key": score.key, "bpm": round(score.bpm, 3), "metre": score.metre,
-        "singer": asdict(singer), "style": arrangement.style, "bass_line": arrangement.bass_line,
-        "comping": arrangement.comping, "programs": arrangement.programs,
-        "fonts": {part: Path(font).name for part, font in fonts.items()}, "mix": asdict(plan),
-        "loudness": levels,
-        "beats": [[round(b.time, 4), b.position] for b in score.beats],
-        "chords": [[round(c.start, 4), round(c.end, 4), c.label] for c in score.chords],
-        "notes": [[round(n.start, 4), round(n.end, 4), n.pitch, n.velocity] for n in score.melody],
+        "singer": asdict(singer), "loudness": levels, "fonts": {part: Path(font).name for part, font in fonts.items()},
+        **describe(score, arrangement, waves, SAMPLE_RATE),
+        "swing": swing, "players": {part: asdict(player) for part, player in players.items()}, "mix": mix.as_dict(),
     }  # fmt: skip
     return waves, meta
+
+
+def _levelled(vocal, stems, seconds, rng):
+    """Vocal and band each at a loudness of -24 to -18 LUFS -> ({part: wave}, {vocal, accompaniment: LUFS}).
+
+    Samples are whole steps of 16 bits, so that the stems add up to the accompaniment to the bit.
+    """
+    samples = round(seconds * SAMPLE_RATE)
+    whole, levels = {}, {}
+    for name, parts in (("vocal", {"vocal": vocal}), ("accompaniment", stems)):
+        gain, levels[name] = _gain(sum(parts.values()), -21 + 3 * float(rng.uniform(-1, 1)))
+        whole |= {part: np.rint(FULL_SCALE * gain * audio.fit(wave, samples)) for part, wave in parts.items()}
+    whole["accompaniment"] = sum(whole[stem] for stem in stems)
+    return {part: wave / np.float32(FULL_SCALE) for part, wave in whole.items()}, levels
 
 
 def _choose_score(job, split, index, rng):
