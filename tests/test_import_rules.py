@@ -68,9 +68,12 @@ LIVES_IN = {
     "ray": {"data.executors"},
     "librosa": {"evaluation.listen", "data.augment"},  # beats and onsets; pitch and speed
     "deepspeed": {"training.engine"},
+    # filters: the singer's pitch, its spectra, its rooms and microphones
+    "scipy": {"data.synthetic.intonation", "data.synthetic.singing", "data.synthetic.microphone"},
 }
 NOWHERE = {"x_transformers", "fairseq", "encodec", "torchaudio", "torchvision", "omegaconf", "hydra", "tools", "tests"}
-DISTRIBUTIONS = {"sklearn": "scikit-learn"}  # where the name to install is not the name to import
+# where the name to install is not the name to import
+DISTRIBUTIONS = {"sklearn": "scikit-learn", "pyopenjtalk": "pyopenjtalk-plus"}
 WITHOUT_EXTRA = {
     "tinysoundfont",  # the Makefile installs it without its dependencies, of which PyAudio wants a sound card's headers
     "beat_this",  # wants torchaudio, so it lives in a virtual environment of its own

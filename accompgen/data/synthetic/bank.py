@@ -16,7 +16,9 @@ from accompgen.data.synthetic.languages import LANGUAGES, PAUSES
 from accompgen.data.synthetic.speech import speak
 
 SYLLABLES = 550  # in a bank: 2.4 to 2.8 MB
-_LINES, _WORDS = 15, 7  # spoken at a time; words of a line
+_LINES, _WORDS = 15, 7  # spoken at a time at most; words of a line
+_OF_A_LINE = 8  # syllables, about, that can be used
+_MIN_VOICED = 0.6  # of a vowel's frames have a pitch
 _MEDIAN = 7  # frames: longer than a click of one sample is in the analysis
 _NOISE_DB = -1.0  # coded aperiodicity from here on means that a frame is noise at all frequencies
 _MIN_VOWEL = 9  # frames of 5 ms: a shorter vowel has no middle that could be stretched
@@ -100,7 +102,8 @@ def build(name, hts_folder=None, size=SYLLABLES, seed=0):
     cut = []
     while len(cut) < size:
         before = len(cut)
-        lines = [" ".join(rng.choice(language.words, _WORDS)) for _ in range(_LINES)]
+        count = min(_LINES, -(-(size - before) // _OF_A_LINE))
+        lines = [" ".join(rng.choice(language.words, _WORDS)) for _ in range(count)]
         for wave, phones in speak(voice, lines, hts_folder):
             cut += _cut(wave, phones, language)
         if len(cut) == before:
@@ -121,20 +124,27 @@ def build(name, hts_folder=None, size=SYLLABLES, seed=0):
 
 def _cut(wave, phones, language):
     """One spoken line -> (envelope, aperiodicity, unvoiced, vowel start, vowel end) per syllable."""
-    f0, envelope, aperiodicity = world.analyse(wave)
-    found = []
+    without_voice = language.unvoiced | PAUSES
+
+    def spans(parts):
+        return [[round(t * world.FRAMES_PER_SECOND) for t in phone[1:]] for phone in parts]
+
+    def voiced(frames):
+        sounding = np.zeros(frames, bool)
+        for phone, (first, last) in zip(phones, spans(phones), strict=True):
+            sounding[first:last] = phone[0] not in without_voice
+        return sounding
+
+    f0, envelope, aperiodicity = world.analyse(wave, voiced)
+    silent, found = ~voiced(len(f0)), []
     for onset, vowel, coda in syllables(phones, language.vowels):
-        parts = (*onset, vowel, *coda)
-        spans = [[round(t * world.FRAMES_PER_SECOND) for t in phone[1:]] for phone in parts]
-        low, high = spans[0][0], spans[-1][1]
-        start, end = spans[len(onset)]
+        places = spans((*onset, vowel, *coda))
+        (low, _), (start, end), (_, high) = places[0], places[len(onset)], places[-1]
         # a vowel that was whispered or creaks would be sung as noise
-        if high > len(f0) or end - start < _MIN_VOWEL or (f0[start:end] > 0).mean() < 0.7:
+        if high > len(f0) or end - start < _MIN_VOWEL or (f0[start:end] > 0).mean() < _MIN_VOICED:
             continue
-        silent = np.zeros(high - low, bool)
-        for phone, (a, b) in zip(parts, spans, strict=True):
-            silent[a - low : b - low] = phone[0] in language.unvoiced
-        syllable = (envelope[low:high], aperiodicity[low:high], silent, start - low, end - low)
+        frames = slice(low, high)
+        syllable = (envelope[frames], aperiodicity[frames], silent[frames], start - low, end - low)
         found.append(_mended(*syllable))
     return found
 
@@ -154,7 +164,8 @@ def _mended(envelope, aperiodicity, unvoiced, start, end):
 
 
 def _level_vowels(envelopes, starts, ends, strength=0.7):
-    """Bring each syllable's vowel (coefficient 0 is its log level) most of the way to the median level, in place."""
+    """Bring each syllable's vowel (coefficient 0 is its log level) most of the way to the median
+    level, in place."""
     levels = [e[a:b, 0].mean() for e, a, b in zip(envelopes, starts, ends, strict=True)]
     for envelope, level in zip(envelopes, levels, strict=True):
         envelope[:, 0] -= strength * (level - np.median(levels))

@@ -58,13 +58,8 @@ class Singer:
     @property
     def in_tune(self):
         """Whether the pitch is meant to be the score's, within what good singers do."""
-        steady = abs(self.detune_cents) <= 15 and self.note_cents <= 8 and self.drift_cents <= 8
-        return (
-            steady
-            and self.scoop_seconds <= 0.15
-            and not self.tremor_cents
-            and not self.second_octaves
-        )
+        steady = abs(self.detune_cents) <= 15 and self.note_cents <= 15 and self.drift_cents <= 8
+        return steady and self.scoop_seconds <= 0.15 and not self.second_octaves
 
 
 # Kinds of singer by the timbre of the speaking voice: name, age, centre, warp, breath, vibrato in
@@ -161,7 +156,7 @@ def vary(singer, rng):
         damping=float(rng.uniform(0.6, 0.85)),
         scoop=float(rng.uniform(0.05, 0.45)),
         detune_cents=float(np.clip(rng.normal(0, 6), -15, 15)),
-        note_cents=float(rng.uniform(10, 20) if child else rng.uniform(4, 8)),
+        note_cents=float(rng.uniform(8, 15) if child else rng.uniform(4, 8)),
         drift_cents=float(rng.uniform(2, 7)),
         recording=draw_recording(rng),
     )

@@ -64,13 +64,15 @@ def _take(notes, singer, bank, words, rng, seconds):
     aperiodicity[~voiced] = 1
     noise_share = singer.breath * np.clip(np.linspace(0.3, 1.6, world.BINS), 0, 1)
     aperiodicity = 1 - (1 - aperiodicity) * (1 - noise_share)
-    _add_breaths(notes, log_power, aperiodicity, f0, rng)
+    level = float(np.log(spectrum[voiced & sounding].mean() + 1e-16)) if voiced.any() else -16.0
+    _add_breaths(notes, level, log_power, aperiodicity, f0, rng)
     wave = world.synthesise(f0, np.exp(log_power), aperiodicity)
     return wave[: round(seconds * world.SAMPLE_RATE)]
 
 
 def _place_syllables(notes, bank, rng, frames):
-    """One syllable a note -> source [frames] (real-valued bank frame), voiced, sounding [frames] bool, gain [frames]."""
+    """One syllable a note -> source [frames] (real-valued bank frame), voiced and sounding [frames]
+    bool, gain [frames]."""
     source = np.full(frames, np.nan)
     voiced = np.zeros(frames, bool)
     gain = np.zeros(frames, np.float32)
@@ -80,9 +82,8 @@ def _place_syllables(notes, bank, rng, frames):
         following = int(notes[i + 1].start * FPS) if i + 1 < len(notes) else last + FPS
         legato = following - last < 16
         last = following if legato else last
-        melisma = (
-            unit is not None and first - previous_end < 3 and rng.random() < 0.1
-        )  # keeps the last vowel
+        # a melisma keeps the last vowel
+        melisma = unit is not None and first - previous_end < 3 and rng.random() < 0.1
         unit = unit if melisma else int(rng.integers(len(bank)))
         vowel_start, vowel_end = int(bank.vowel_start[unit]), int(bank.vowel_end[unit])
         size = int(bank.first[unit + 1] - bank.first[unit])
@@ -122,7 +123,8 @@ def _place_syllables(notes, bank, rng, frames):
 
 
 def _stretched_vowel(start, end, length, rng):
-    """Bank frames that make the vowel [start, end) `length` frames long: its edges as spoken, its middle wandering."""
+    """Bank frames that make the vowel [start, end) `length` frames long: its edges as spoken, its
+    middle wandering."""
     size = end - start
     if length <= size:
         return np.linspace(start, end - 1, length)
@@ -158,8 +160,9 @@ def _coloured(log_power, singer):
     return warped + decibels * np.log(10) / 10
 
 
-def _add_breaths(notes, log_power, aperiodicity, f0, rng):
-    """A breath before most phrases that follow a gap of more than 0.4 s, in place."""
+def _add_breaths(notes, level, log_power, aperiodicity, f0, rng):
+    """A breath before most phrases that follow a gap of more than 0.4 s, in place; `level` is the
+    mean log power of what is sung."""
     hz = np.arange(world.BINS) * world.SAMPLE_RATE / world.SYNTHESIS_FFT
     shape = -2 * ((hz - 1800) / 2200) ** 2 - 1.5 * (hz < 400)
     previous_end = 0.0
@@ -172,6 +175,6 @@ def _add_breaths(notes, log_power, aperiodicity, f0, rng):
         if first < 0:
             continue
         swell = np.log(np.hanning(last - first) + 1e-6)[:, None]
-        log_power[first:last] = np.log(1e-7 * 10 ** rng.uniform(0, 0.8)) + shape + swell
+        log_power[first:last] = level + np.log(1e-6 * 10 ** rng.uniform(0, 0.8)) + shape + swell
         f0[first:last] = 0
         aperiodicity[first:last] = 1

@@ -5,6 +5,7 @@ when a folder of songs is begun.
 """
 
 import importlib.util
+import json
 import shutil
 import subprocess
 from dataclasses import dataclass
@@ -97,32 +98,38 @@ def find(name):
 
 def missing(voice, hts_folder=None):
     """What has to be installed before `voice` can speak, in one line; None where nothing has."""
-    needs = f"voice {voice.name} needs"
-    if voice.engine == "flite":
-        found = shutil.which("flite")
-    elif voice.engine == "festival":
-        found = voice.model in _festival_voices()
-    elif importlib.util.find_spec("pyopenjtalk") is None:
-        return f"{needs} the package pyopenjtalk-plus: pip install 'accompgen[voices]'"
-    else:
-        found = hts_file(voice.model, hts_folder)
-        needs += f" the file {voice.model}.htsvoice in the folder of HTS voices; download it and name the folder"
-        return None if found else needs + " with --hts-voices DIR"
+    if voice.engine == "hts":
+        return _missing_hts(voice, hts_folder)
+    installed = (
+        shutil.which("flite") if voice.engine == "flite" else voice.model in _festival_voices()
+    )
     package = (
         f"the system package {voice.package} (Debian, Ubuntu: apt-get install {voice.package})"
     )
-    return None if found else f"{needs} {package}"
+    return None if installed else f"voice {voice.name} needs {package}"
+
+
+def _missing_hts(voice, folder):
+    if importlib.util.find_spec("pyopenjtalk") is None:
+        return f"voice {voice.name} needs pyopenjtalk-plus: pip install 'accompgen[voices]'"
+    if hts_file(voice.model, folder) is None:
+        file = f"the file {voice.model}.htsvoice"
+        return f"voice {voice.name} needs {file}: name the folder that holds it with --hts-voices"
+    return None
 
 
 def hts_file(model, folder=None):
-    """Path of an .htsvoice file: in `folder`, else where the system or pyopenjtalk has it; or None."""
-    folders = [Path(folder)] if folder else []
+    """Path of an .htsvoice file in `folder` or where the system or pyopenjtalk has it, or None.
+
+    Raises FileNotFoundError where `folder` does not exist.
+    """
+    if folder and not Path(folder).is_dir():
+        raise FileNotFoundError(f"{folder} is no folder; expected one that holds .htsvoice files")
     spec = importlib.util.find_spec("pyopenjtalk")
-    folders += [
-        _SYSTEM_HTS,
-        *(Path(p) / "htsvoice" for p in (spec and spec.submodule_search_locations or ())),
-    ]
-    found = (path for place in folders for path in sorted(place.rglob(f"{model}.htsvoice")))
+    packages = spec.submodule_search_locations if spec else ()
+    places = ([folder] if folder else []) + [_SYSTEM_HTS]
+    places += [Path(package) / "htsvoice" for package in packages]
+    found = (path for place in places for path in sorted(Path(place).rglob(f"{model}.htsvoice")))
     return next(found, None)
 
 
@@ -132,35 +139,49 @@ def _festival_voices():
     program = shutil.which("festival")
     if program is None:
         return frozenset()
-    listing = subprocess.run(
-        [program, "--batch", "(print (voice.list))"], capture_output=True, text=True
-    )
+    command = [program, "--batch", "(print (voice.list))"]
+    listing = subprocess.run(command, capture_output=True, text=True)
     return frozenset(listing.stdout.strip().strip("()").split())
 
 
-def settle(wanted=None, hts_folder=None, built=()):
-    """Which voices take part in a folder of songs.
+def take_part(folder, wanted=None, hts_folder=None):
+    """Which voices sing in a folder of songs.
 
     Args:
-        wanted: names of voices, `permissive` for those under no copyleft licence; None for all.
+        folder: of the songs. A bank that is there already stands for an installed voice.
+        wanted: names of voices, `permissive` for all under no copyleft licence. None: those that
+            the folder was begun with, for a new one all that are installed.
         hts_folder: where .htsvoice files lie.
-        built: names of voices that need no installation, since their banks exist already.
 
-    Returns: names in the order of VOICES, and one line for each voice that is left out.
-    Raises: ValueError (a name that does not exist), FileNotFoundError (no voice for training).
+    Returns: names in the order of VOICES, and what is not installed, a line each.
+    Raises: ValueError (a name that does not exist), FileNotFoundError (none is left for training).
     """
+    settings = Path(folder) / "settings.json"
+    if not wanted and settings.exists():
+        wanted = json.loads(settings.read_text()).get("voices")
     names = set(wanted or VOICES)
     if "permissive" in names:
-        names = names - {"permissive"} | {
-            voice.name for voice in VOICES.values() if voice.permissive
-        }
-    chosen = [VOICES[name] for name in VOICES if name in {find(name).name for name in names}]
-    reasons = {v.name: None if v.name in built else missing(v, hts_folder) for v in chosen}
-    present = tuple(name for name, reason in reasons.items() if reason is None)
+        names = names - {"permissive"} | {name for name in VOICES if VOICES[name].permissive}
+    for name in sorted(names):
+        find(name)
+    banks = {path.stem for path in (Path(folder) / "voices").glob("*.npz")}
+    chosen = [VOICES[name] for name in VOICES if name in names]
+    lacks = {v.name: None if v.name in banks else missing(v, hts_folder) for v in chosen}
+    present = tuple(name for name, reason in lacks.items() if reason is None)
+    left_out = {name: reason for name, reason in lacks.items() if reason}
+    if not wanted and left_out:  # nobody asked for these: what is said of them is short
+        shown = UNSEEN if present else next(iter(left_out))
+        others = f"{len(left_out)} voices are not installed (docs/data.md lists all)"
+        left_out = {"": others} | {name: left_out[name] for name in left_out if name == shown}
     if not set(present) - {UNSEEN}:
-        raise FileNotFoundError(
-            f"no voice can sing: {'; '.join(filter(None, reasons.values()))}"
-            if any(reasons.values())
-            else f"voice {UNSEEN} is for validation alone; name at least one other"
-        )
-    return present, [reason for reason in reasons.values() if reason]
+        reasons = left_out.values() or [
+            f"{UNSEEN} sings in validation alone; name another one, too"
+        ]
+        raise FileNotFoundError(f"no voice is left to sing: {'; '.join(reasons)}")
+    return present, list(left_out.values())
+
+
+def licences(names):
+    """The licences of some voices in one line, for a song that any of them may have sung."""
+    found = dict.fromkeys(VOICES[name].licence for name in names)
+    return f"voices {', '.join(found)}"
