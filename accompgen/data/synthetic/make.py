@@ -17,12 +17,14 @@ import numpy as np
 from accompgen import audio
 from accompgen.data.songs import Song, write_manifest
 from accompgen.data.synthetic import bank as banks
+from accompgen.data.synthetic import voices as speakers
 from accompgen.data.synthetic import world
 from accompgen.data.synthetic.band import STEMS, arrange
 from accompgen.data.synthetic.compose import compose
 from accompgen.data.synthetic.corpus import read_song, song_numbers
 from accompgen.data.synthetic.render import find_soundfont, render
-from accompgen.data.synthetic.singer import PRESETS, sing, vary
+from accompgen.data.synthetic.singer import choose
+from accompgen.data.synthetic.singing import sing
 
 SAMPLE_RATE = 24000
 WINDOW_MS = 40  # every length is a multiple of it: 2 semantic = 3 acoustic frames
@@ -31,8 +33,8 @@ PARTIAL_EVERY = 100
 MIN_SUNG_SHARE = 0.5
 STEM_LUFS = {"harmony": -23.0, "bass": -26.0, "drums": -27.0}
 _LICENCES = {
-    "corpus": "POP909: MIT for the transcriptions, the compositions are their owners'; FluidR3 MIT; flite BSD-style",
-    "composed": "CC0-1.0 composition; FluidR3 MIT; flite BSD-style",
+    "corpus": "POP909: MIT for the transcriptions, the compositions are their owners'; FluidR3 MIT",
+    "composed": "CC0-1.0 composition; FluidR3 MIT",
 }
 
 
@@ -45,11 +47,12 @@ class Job:
     corpus: str | None  # a POP909 folder; None: songs composed by rule
     soundfont: str
     stems: bool
+    voices: tuple[str, ...]
 
 
 def make_songs(
     out, count, seed=0, *, corpus=None, soundfont=None, workers=2, validation=60, test=60, seconds=30.0, stems=False,
-    progress=None,
+    voices=None, hts_voices=None, remark=None, progress=None,
 ):  # fmt: skip
     """Render `count` training, `validation` and `test` segments into the folder `out`; finished ones are kept.
 
@@ -62,24 +65,31 @@ def make_songs(
         workers: processes.
         seconds: length of a segment, a multiple of 0.04.
         stems: also write drums, bass and harmony; they add up to the accompaniment.
+        voices: names of the voices that sing, or None: those of the folder, for a new one all installed.
+        hts_voices: folder with .htsvoice files.
+        remark: called with one line for each voice that is left out.
         progress: called as progress(done, total) after every song.
     Returns: path of the manifest.
-    Raises: ValueError (arguments), FileNotFoundError (flite, soundfont, corpus), FileExistsError (other settings).
+    Raises: ValueError (arguments), FileNotFoundError (voices, soundfont, corpus), FileExistsError (other settings).
     """
     counts = {"train": count, "validation": validation, "test": test}
     if min(counts.values()) < 0 or workers < 1:
         raise ValueError(f"counts {counts} must be at least 0 and workers ({workers}) at least 1")
     if seconds < 1 or abs(seconds * 1000 / WINDOW_MS - round(seconds * 1000 / WINDOW_MS)) > 1e-6:
         raise ValueError(f"segments of {seconds} s: expected at least 1 s and a multiple of {WINDOW_MS / 1000} s")
-    job = Job(seed, float(seconds), str(Path(corpus).resolve()) if corpus else None, find_soundfont(soundfont), stems)
+    out = Path(out)
+    voices, left_out = speakers.take_part(out, voices, hts_voices)
+    for line in left_out if remark else ():
+        remark(line)
+    corpus_path = str(Path(corpus).resolve()) if corpus else None
+    job = Job(seed, float(seconds), corpus_path, find_soundfont(soundfont), stems, voices)
     for split in ORDER if corpus else ():
         if counts[split] and not song_numbers(corpus, split):
             raise ValueError(f"{counts[split]} {split} segments asked for, but {corpus} has no song of that split")
-    out = Path(out)
     _settle(out, job)
     tasks = [(split, index) for split in ORDER for index in range(counts[split])]
-    for voice in banks.VOICES if tasks else ():
-        banks.open_bank(voice, out / "voices")
+    for voice in voices if tasks else ():
+        banks.open_bank(voice, out / "voices", hts_voices)
     songs = []
     for song in _rendered(out, job, tasks, workers):
         songs.append(song)
@@ -95,7 +105,7 @@ def make_songs(
 def _settle(out, job):
     """Make the folder and write its settings, or compare them with those it was begun with."""
     (out / "songs").mkdir(parents=True, exist_ok=True)
-    settings = asdict(job)
+    settings = {**asdict(job), "voices": list(job.voices)}
     for name in ("corpus", "soundfont"):  # where a file lies does not change the songs
         settings[name] = settings[name] and Path(settings[name]).name
     path = out / "settings.json"
@@ -126,7 +136,7 @@ def make_song(out, job, split, index):
     folder = Path(out) / "songs"
     meta_path = folder / f"{name}.json"
     files = {part: folder / f"{name}.{part}.flac" for part in ("vocal", "accompaniment", *(STEMS if job.stems else ()))}
-    licence = _LICENCES["corpus" if job.corpus else "composed"]
+    licence = f"{_LICENCES['corpus' if job.corpus else 'composed']}; {speakers.licences(job.voices)}"
     song = Song(name, split, licence, job.seconds, files["vocal"], files["accompaniment"], meta=meta_path)
     if meta_path.exists() and all(path.exists() for path in files.values()):
         return song
@@ -147,7 +157,7 @@ def perform(job, split, index, open_bank):
     root = np.random.SeedSequence([job.seed, ORDER.index(split), index])
     score_rng, band_rng, mixer_rng, singer_rng = (np.random.default_rng(s) for s in root.spawn(4))
     score, origin = _choose_score(job, split, index, score_rng)
-    singer = vary(PRESETS[score_rng.integers(len(PRESETS))], singer_rng)
+    singer = choose(split, job.voices, singer_rng)
     key_shift = int(score_rng.integers(-5, 7))
     octaves = _octaves_for(singer, [n.pitch + key_shift for n in score.melody])
     score = score.transposed(key_shift, octaves)
