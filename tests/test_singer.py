@@ -26,7 +26,7 @@ from accompgen.data.synthetic.microphone import (  # noqa: E402
 
 RATE = world.SAMPLE_RATE
 ALL = tuple(speakers.VOICES)
-PLAIN = singer_of(speakers.VOICES["slt"], *KINDS["woman"][0])
+PLAIN = singer_of(speakers.VOICES["slt"], KINDS["woman"][0])
 STEADY = replace(PLAIN, note_cents=0.0, drift_cents=0.0, scoop=0.0, vibrato_cents=0)
 
 
@@ -127,7 +127,7 @@ def sung_share(wave, melody):
 
 def performance(voice, kind, seconds=8.0, seed=2):
     """A plain singer of some kind and a melody in its range."""
-    singer = singer_of(speakers.VOICES[voice], *kind)
+    singer = singer_of(speakers.VOICES[voice], kind)
     song = compose(np.random.default_rng(seed), seconds)
     octaves = int(np.round((singer.centre - np.median([n.pitch for n in song.melody])) / 12))
     return singer, song.transposed(0, octaves).melody

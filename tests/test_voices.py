@@ -181,6 +181,15 @@ def test_a_bank_is_decided_by_voice_and_seed(voices):
         bank.build("bob")
 
 
+def test_a_bank_says_whose_voice_it_is(monkeypatch, voices, tmp_path):
+    ready = bank.Bank.load(voices / "rms.npz")
+    monkeypatch.setattr(bank, "build", lambda name, hts_folder=None: ready)
+    assert len(bank.open_bank("rms", tmp_path / "new")) == len(ready)
+    assert (tmp_path / "new" / "rms.txt").read_text() == VOICES["rms"].sentence + "\n"
+    monkeypatch.setattr(bank, "build", None)  # it is there, so it is not built again
+    assert len(bank.open_bank("rms", tmp_path / "new")) == len(ready)
+
+
 def test_faults_that_stretching_would_lengthen_are_mended():
     rng = np.random.default_rng(0)
     smooth = np.linspace(0, 1, 30)[:, None] * rng.normal(size=45)

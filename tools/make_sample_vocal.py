@@ -67,7 +67,7 @@ def main():
     if (folder / "vocal.flac").exists() and not arguments.force:
         sys.exit(f"{folder / 'vocal.flac'} exists; give --force to replace it")
     score = amazing_grace()
-    alto = singer_of(VOICES["slt"], *KINDS["woman"][0])
+    alto = singer_of(VOICES["slt"], KINDS["woman"][0])
     singer = replace(alto, recording=Recording(room_seconds=0.8, room_db=-22.0))
     wave = sing(score.melody, singer, open_bank(singer.voice, arguments.voices), np.random.default_rng(SEED), SECONDS)
     wave = audio.fit(audio.resample(wave, SAMPLE_RATE, RATE), round(SECONDS * RATE))

@@ -1,12 +1,12 @@
-"""How well units tell the sung pitch class: of voices that training knows, of others, and of real singers.
+"""How well units tell the sung pitch class: of known voices, of others, and of real singers.
 
-    python tools/unit_accuracy.py SONGS/manifest.jsonl [--tokenizer pocket] [--old slt,rms,awb,kal16]
-                                  [--recording VOICE.wav NOTES.csv] [-o FILE.md]
+    python tools/unit_accuracy.py SONGS/manifest.jsonl [--tokenizer pocket]
+        [--old slt,rms,awb,kal16] [--recording VOICE.wav NOTES.csv] [-o FILE.md]
 
-SONGS is a folder of `accompgen synthesize`. A majority lookup (unit -> pitch class most often sung) is
-learned on training songs: those of the old voices, as many of all voices, and all. It is measured on
-held-out songs, on those of voices that no training song has, and on recordings with notes (CSV: onset
-in seconds, Hz, duration in seconds). A vocal is heard as `generate` hears it.
+SONGS is a folder of `accompgen synthesize`. A majority lookup (unit -> pitch class most often sung)
+is learned on training songs: those of the old voices, as many of all voices, and all. It is measured
+on held-out songs, on those of voices that no training song has, and on recordings with notes (CSV:
+onset in seconds, Hz, duration in seconds). A vocal is heard as `generate` hears it.
 """
 
 import argparse

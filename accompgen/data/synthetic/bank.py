@@ -29,8 +29,8 @@ class Bank:
     """U syllables as slices of N frames. Syllable i is frames[first[i]:first[i + 1]], its vowel
     [vowel_start[i], vowel_end[i]) counted from there.
 
-    envelope [N, 45], aperiodicity [N, 1] float32; unvoiced [N] bool; first [U + 1], vowel_start [U],
-    vowel_end [U] int32.
+    envelope [N, 45], aperiodicity [N, 1] float32; unvoiced [N] bool; first [U + 1],
+    vowel_start [U], vowel_end [U] int32.
     """
 
     envelope: np.ndarray
@@ -123,7 +123,7 @@ def build(name, hts_folder=None, size=SYLLABLES, seed=0):
 
 
 def _cut(wave, phones, language):
-    """One spoken line -> (envelope, aperiodicity, unvoiced, vowel start, vowel end) per syllable."""
+    """One spoken line -> [(envelope, aperiodicity, unvoiced, vowel start, vowel end), ...]."""
     without_voice = language.unvoiced | PAUSES
 
     def spans(parts):
@@ -172,8 +172,10 @@ def _level_vowels(envelopes, starts, ends, strength=0.7):
 
 
 def open_bank(name, folder, hts_folder=None):
-    """The bank of voice `name` kept in `folder`, built there if it is missing."""
+    """The bank of voice `name` kept in `folder`, built there if it is missing, beside a text file
+    that says whose voice it is and under what licence."""
     path = Path(folder) / f"{name}.npz"
     if not path.exists():
         build(name, hts_folder).save(path)
+        path.with_suffix(".txt").write_text(voices.find(name).sentence + "\n", encoding="utf-8")
     return Bank.load(path)

@@ -88,8 +88,7 @@ def make_songs(
             raise ValueError(f"{counts[split]} {split} segments asked for, but {corpus} has no song of that split")
     _settle(out, job)
     tasks = [(split, index) for split in ORDER for index in range(counts[split])]
-    for voice in voices if tasks else ():
-        banks.open_bank(voice, out / "voices", hts_voices)
+    _build_banks(out / "voices", voices if tasks else (), hts_voices, workers)
     songs = []
     for song in _rendered(out, job, tasks, workers):
         songs.append(song)
@@ -114,6 +113,18 @@ def _settle(out, job):
     elif (begun := json.loads(path.read_text())) != settings:
         other = [f"{k} {begun.get(k)!r} (asked now: {v!r})" for k, v in settings.items() if begun.get(k) != v]
         raise FileExistsError(f"{out} was begun with {', '.join(other)}; choose another folder or the same settings")
+
+
+def _build_banks(folder, voices, hts_voices, workers):
+    """Make the syllable banks that are missing, 10 s of work each."""
+    missing = [voice for voice in voices if not (folder / f"{voice}.npz").exists()]
+    if workers == 1 or len(missing) < 2:
+        for voice in missing:
+            banks.open_bank(voice, folder, hts_voices)
+        return
+    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+        for future in [pool.submit(banks.open_bank, voice, folder, hts_voices) for voice in missing]:
+            future.result()
 
 
 def _rendered(out, job, tasks, workers):

@@ -26,11 +26,11 @@ _OVERSAMPLING = 4  # where saturation makes new overtones
 class Recording:
     """Where and how a singer is recorded; the defaults are a clean, dry take.
 
-    room_seconds: reverberation time (decay by 60 dB), 0 for none; room_db: reverberation against the
-    direct sound; low_cut_hz and high_cut_hz: 3 dB points of the microphone; proximity_db: bass of a
-    close singer; presence_db: around presence_hz; drive: of the saturation, 0 for none; noise_db: of
-    the background against the singing (RMS); noise_slope: its spectrum in dB per octave; hum_db: mains
-    hum against the singing.
+    room_seconds: reverberation time (decay by 60 dB), 0 for none; room_db: reverberation against
+    the direct sound; low_cut_hz and high_cut_hz: 3 dB points of the microphone; proximity_db: bass
+    of a close singer; presence_db: around presence_hz; drive: of the saturation, 0 for none;
+    noise_db: of the background against the singing (RMS); noise_slope: its spectrum in dB per
+    octave; hum_db: mains hum against the singing.
     """
 
     microphone: str = "condenser"
@@ -49,30 +49,26 @@ class Recording:
 
 
 def draw_recording(rng):
-    """One of many recordings: most are good ones, one in eight is a telephone's, one in four is noisy."""
+    """One of many recordings: one in eight by telephone, one in four noisy, most of them good."""
     kind = str(rng.choice(KINDS, p=[0.48, 0.27, 0.13, 0.12]))
     dry, noisy, hums = rng.random() < 0.25, rng.random() < 0.25, rng.random() < 0.08
     response = {
-        "condenser": (rng.uniform(20, 90), 8000.0, rng.uniform(0, 4), rng.uniform(4000, 7000), rng.uniform(0, 5)),
-        "dynamic": (rng.uniform(60, 140), rng.uniform(6500, 8000), rng.uniform(0, 8), rng.uniform(3000, 5500),
-                    rng.uniform(2, 7)),
-        "ribbon": (rng.uniform(30, 60), rng.uniform(4500, 7000), rng.uniform(2, 8), 3000.0, rng.uniform(-3, 0)),
-        "telephone": (rng.uniform(180, 320), rng.uniform(3000, 4000), 0.0, rng.uniform(1500, 2800),
-                      rng.uniform(2, 9)),
-    }[kind]  # fmt: skip
+        "condenser": ((20, 90), (7900, 8000), (0, 4), (4000, 7000), (0, 5)),
+        "dynamic": ((60, 140), (6500, 8000), (0, 8), (3000, 5500), (2, 7)),
+        "ribbon": ((30, 60), (4500, 7000), (2, 8), (3000, 3000), (-3, 0)),
+        "telephone": ((180, 320), (3000, 4000), (0, 0), (1500, 2800), (2, 9)),
+    }[kind]
     names = ("low_cut_hz", "high_cut_hz", "proximity_db", "presence_hz", "presence_db")
     return Recording(
         kind,
         room_seconds=0.0 if dry else float(rng.uniform(0.2, 1.6)),
         room_db=float(rng.uniform(-26, -8)),
-        drive=float(
-            rng.uniform(1.0, 3.0) if kind == "telephone" else max(0.0, rng.uniform(-1.0, 1.0))
-        ),
+        drive=float(rng.uniform(1, 3) if kind == "telephone" else max(0, rng.uniform(-1, 1))),
         noise_db=float(rng.uniform(-45, -20) if noisy else rng.uniform(-75, -45)),
         noise_slope=float(rng.uniform(-6, 0)),
         hum_hz=float(rng.choice([50, 60])),
         hum_db=float(rng.uniform(-55, -30)) if hums else -90.0,
-        **{name: float(value) for name, value in zip(names, response, strict=True)},
+        **{name: float(rng.uniform(*span)) for name, span in zip(names, response, strict=True)},
     )
 
 
@@ -81,9 +77,8 @@ def record(wave, recording, rng):
     level = _sounding_rms(wave)
     if recording.room_seconds > 0:
         wave = wave + _filtered(wave, room_response(recording, rng))
-    wave = wave + level * 10 ** (recording.noise_db / 20) * _background(
-        len(wave), recording.noise_slope, rng
-    )
+    noise = _background(len(wave), recording.noise_slope, rng)
+    wave = wave + level * 10 ** (recording.noise_db / 20) * noise
     if recording.hum_db > -90:
         wave = wave + level * 10 ** (recording.hum_db / 20) * _hum(len(wave), recording.hum_hz, rng)
     wave = _filtered(wave, microphone_response(recording))
@@ -137,7 +132,7 @@ def _saturated(wave, drive):
 
 
 def _background(size, slope, rng):
-    """Noise [size] of RMS 1 whose spectrum falls by `slope` dB per octave above 60 Hz, swelling slowly."""
+    """Noise [size] of RMS 1, its spectrum `slope` dB per octave above 60 Hz, swelling slowly."""
     spectrum = np.fft.rfft(rng.normal(size=size))
     hz = np.maximum(np.fft.rfftfreq(size, 1 / RATE), 60)
     noise = np.fft.irfft(spectrum * 10 ** (slope / 20 * np.log2(hz / 60)), size)

@@ -1,4 +1,4 @@
-"""Who sings: a voice's bank with formants, age, manners, tuning and a recording, drawn anew per song."""
+"""Who sings: a voice's bank with formants, age, manners, tuning and a recording, drawn per song."""
 
 from dataclasses import dataclass, replace
 
@@ -20,9 +20,10 @@ _OCTAVES = 0.02  # singing twice, the second take an octave away
 class Singer:
     """A voice and its manners; what has a default is drawn anew for every song by `vary`.
 
-    voice: bank; age: child, adult or old; centre: MIDI pitch the voice is at ease with; warp: formants
-    times this (over 1: a shorter vocal tract); breath 0 to 1: share of noise; ring_db: singer's formant
-    around 2.9 kHz; tilt_db: per octave around 1 kHz; tremor_cents: of an old voice, always there.
+    voice: bank; age: child, adult or old; centre: MIDI pitch the voice is at ease with; warp:
+    formants times this (over 1: a shorter vocal tract); breath 0 to 1: share of noise; ring_db:
+    singer's formant around 2.9 kHz; tilt_db: per octave around 1 kHz; tremor_cents: of an old voice,
+    always there.
     """
 
     name: str
@@ -38,9 +39,8 @@ class Singer:
     tremor_cents: float = 0.0
     tremor_hz: float = 5.0
     shimmer_db: float = 0.2  # deviation of the level from frame to frame
-    colour_db: tuple[
-        float, ...
-    ] = ()  # waves of 1, 1.5, 2, ... periods over the mel axis, on the spectrum
+    # on the spectrum: cosines of 1, 1.5, 2, ... periods over the mel axis
+    colour_db: tuple[float, ...] = ()
     glide: float = 48.0  # rad/s: how fast the pitch reaches a new note
     damping: float = 0.72
     scoop: float = 0.3  # share of the notes begun from below
@@ -62,31 +62,31 @@ class Singer:
         return steady and self.scoop_seconds <= 0.15 and not self.second_octaves
 
 
-# Kinds of singer by the timbre of the speaking voice: name, age, centre, warp, breath, vibrato in
-# cents and Hz, ring, tilt, tremor.
+# Kinds of singer by the timbre of the speaking voice. In a row: name, voice (still open), age,
+# centre, warp, breath, vibrato in cents and in Hz, ring, tilt, and the tremor of old voices.
 KINDS = {
     "woman": (
-        ("alto", "adult", 64, 1.00, 0.10, 45, 5.6, 2, 0.0, 0),
-        ("soprano", "adult", 68, 1.08, 0.05, 55, 6.0, 5, 1.0, 0),
-        ("breathy alto", "adult", 64, 1.03, 0.40, 30, 5.4, 0, -1.0, 0),
-        ("low alto", "adult", 60, 0.93, 0.12, 40, 5.3, 3, -0.5, 0),
-        ("countertenor", "adult", 58, 0.88, 0.12, 35, 5.4, 3, 0.0, 0),
-        ("girl", "child", 69, 1.20, 0.18, 20, 5.2, 0, 0.0, 0),
-        ("old woman", "old", 60, 0.97, 0.30, 60, 4.7, 1, -1.0, 25),
+        Singer("alto", "", "adult", 64, 1.00, 0.10, 45, 5.6, 2, 0.0),
+        Singer("soprano", "", "adult", 68, 1.08, 0.05, 55, 6.0, 5, 1.0),
+        Singer("breathy alto", "", "adult", 64, 1.03, 0.40, 30, 5.4, 0, -1.0),
+        Singer("low alto", "", "adult", 60, 0.93, 0.12, 40, 5.3, 3, -0.5),
+        Singer("countertenor", "", "adult", 58, 0.88, 0.12, 35, 5.4, 3, 0.0),
+        Singer("girl", "", "child", 69, 1.20, 0.18, 20, 5.2, 0, 0.0),
+        Singer("old woman", "", "old", 60, 0.97, 0.30, 60, 4.7, 1, -1.0, 25),
     ),
     "man": (
-        ("baritone", "adult", 54, 1.00, 0.08, 40, 5.2, 4, 0.0, 0),
-        ("bass", "adult", 50, 0.92, 0.10, 35, 5.0, 3, -1.0, 0),
-        ("tenor", "adult", 57, 1.02, 0.10, 40, 5.4, 3, 0.0, 0),
-        ("light tenor", "adult", 59, 1.08, 0.22, 30, 5.6, 1, 0.5, 0),
-        ("mezzo", "adult", 65, 1.17, 0.20, 40, 5.5, 2, -0.5, 0),
-        ("contralto", "adult", 62, 1.14, 0.12, 38, 5.5, 3, 0.0, 0),
-        ("old man", "old", 53, 0.97, 0.28, 55, 4.6, 2, -1.0, 28),
+        Singer("baritone", "", "adult", 54, 1.00, 0.08, 40, 5.2, 4, 0.0),
+        Singer("bass", "", "adult", 50, 0.92, 0.10, 35, 5.0, 3, -1.0),
+        Singer("tenor", "", "adult", 57, 1.02, 0.10, 40, 5.4, 3, 0.0),
+        Singer("light tenor", "", "adult", 59, 1.08, 0.22, 30, 5.6, 1, 0.5),
+        Singer("mezzo", "", "adult", 65, 1.17, 0.20, 40, 5.5, 2, -0.5),
+        Singer("contralto", "", "adult", 62, 1.14, 0.12, 38, 5.5, 3, 0.0),
+        Singer("old man", "", "old", 53, 0.97, 0.28, 55, 4.6, 2, -1.0, 28),
     ),
     "boy": (
-        ("treble", "child", 69, 1.00, 0.12, 20, 5.4, 1, 0.0, 0),
-        ("small child", "child", 70, 1.10, 0.22, 12, 5.2, 0, 0.0, 0),
-        ("youth", "adult", 60, 0.90, 0.12, 25, 5.4, 2, 0.0, 0),
+        Singer("treble", "", "child", 69, 1.00, 0.12, 20, 5.4, 1, 0.0),
+        Singer("small child", "", "child", 70, 1.10, 0.22, 12, 5.2, 0, 0.0),
+        Singer("youth", "", "adult", 60, 0.90, 0.12, 25, 5.4, 2, 0.0),
     ),
 }
 # Synthetic excitation has no noise of its own above its pulses, which would be heard as a buzz.
@@ -101,7 +101,7 @@ def choose(split, names, rng):
         names: of the voices that take part (`voices.settle`).
         rng: numpy generator.
 
-    Returns: a Singer; its voice is `voices.UNSEEN` in half of the validation songs, and in no other.
+    Returns: a Singer; its voice is `voices.UNSEEN` in half of the validation songs, in no other.
     Raises: ValueError where no voice is left for that split.
     """
     speakers = {}
@@ -114,27 +114,13 @@ def choose(split, names, rng):
     own = [voices.UNSEEN] if unseen else list(speakers.values())[rng.integers(len(speakers))]
     voice = voices.find(own[rng.integers(len(own))])
     kinds = KINDS[voice.timbre]
-    return vary(singer_of(voice, *kinds[rng.integers(len(kinds))]), rng)
+    return vary(singer_of(voice, kinds[rng.integers(len(kinds))]), rng)
 
 
-def singer_of(
-    voice,
-    kind,
-    age,
-    centre,
-    warp,
-    breath,
-    vibrato_cents,
-    vibrato_hz,
-    ring_db,
-    tilt_db,
-    tremor_cents,
-):
-    """The plain singer of a row of KINDS with a voice."""
-    breath = max(breath, _LEAST_BREATH["hts" if "hts" in voice.model else voice.engine])
-    return Singer(
-        kind, voice.name, age, centre, warp, breath, vibrato_cents, vibrato_hz, ring_db, tilt_db, tremor_cents
-    )  # fmt: skip
+def singer_of(voice, kind):
+    """The plain singer of a kind (of KINDS) with a `voices.Voice`."""
+    least = _LEAST_BREATH["hts" if "hts" in voice.model else voice.engine]
+    return replace(kind, voice=voice.name, breath=max(kind.breath, least))
 
 
 def vary(singer, rng):

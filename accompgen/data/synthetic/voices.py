@@ -1,4 +1,4 @@
-"""The speaking voices that singers are made of: what each is, its licence, and whether it is installed.
+"""The speaking voices that singers are made of: what each is, its licence, what it needs.
 
 A voice takes part only where its engine and its data are installed; which ones do is settled once,
 when a folder of songs is begun.
@@ -45,7 +45,8 @@ class Voice:
     @property
     def sentence(self):
         """Who made the voice and under what licence, for the card of a model that heard it."""
-        return f"{self.name} ({self.language}, {self.timbre}; {self.package}): {self.credit}; {self.licence}"
+        what = f"{self.name} ({self.language}, {self.timbre}; {self.package})"
+        return f"{what}: {self.credit}; {self.licence}"
 
 
 _CMU = ("CMU licence (BSD-style)", "Carnegie Mellon University")
@@ -81,8 +82,10 @@ VOICES = {
         ("nsk", "festival", "telugu_NSK_diphone", "Telugu", "man", "festvox-te-nsk", _TELUGU),
         ("mei", "hts", "mei_normal", "Japanese", "woman", "pyopenjtalk-plus", _MEI),
         ("mei-happy", "hts", "mei_happy", "Japanese", "woman", "mei_happy.htsvoice", _MEI),
-        ("tohoku", "hts", "tohoku-f01-neutral", "Japanese", "woman", "tohoku-f01-neutral.htsvoice", _TOHOKU),
-        ("tohoku-happy", "hts", "tohoku-f01-happy", "Japanese", "woman", "tohoku-f01-happy.htsvoice", _TOHOKU),
+        ("tohoku", "hts", "tohoku-f01-neutral", "Japanese", "woman",
+         "tohoku-f01-neutral.htsvoice", _TOHOKU),
+        ("tohoku-happy", "hts", "tohoku-f01-happy", "Japanese", "woman",
+         "tohoku-f01-happy.htsvoice", _TOHOKU),
     )
 }  # fmt: skip
 # The voice that training never draws. No other voice has its speaker or its language.
@@ -100,13 +103,11 @@ def missing(voice, hts_folder=None):
     """What has to be installed before `voice` can speak, in one line; None where nothing has."""
     if voice.engine == "hts":
         return _missing_hts(voice, hts_folder)
-    installed = (
-        shutil.which("flite") if voice.engine == "flite" else voice.model in _festival_voices()
-    )
-    package = (
-        f"the system package {voice.package} (Debian, Ubuntu: apt-get install {voice.package})"
-    )
-    return None if installed else f"voice {voice.name} needs {package}"
+    flite = voice.engine == "flite" and shutil.which("flite")
+    if flite or voice.model in _festival_voices():
+        return None
+    how = f"(Debian, Ubuntu: apt-get install {voice.package})"
+    return f"voice {voice.name} needs the system package {voice.package} {how}"
 
 
 def _missing_hts(voice, folder):
@@ -174,9 +175,8 @@ def take_part(folder, wanted=None, hts_folder=None):
         others = f"{len(left_out)} voices are not installed (docs/data.md lists all)"
         left_out = {"": others} | {name: left_out[name] for name in left_out if name == shown}
     if not set(present) - {UNSEEN}:
-        reasons = left_out.values() or [
-            f"{UNSEEN} sings in validation alone; name another one, too"
-        ]
+        alone = f"{UNSEEN} sings in validation alone; name another one, too"
+        reasons = left_out.values() or [alone]
         raise FileNotFoundError(f"no voice is left to sing: {'; '.join(reasons)}")
     return present, list(left_out.values())
 
