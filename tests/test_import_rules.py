@@ -74,10 +74,14 @@ LIVES_IN = {
     "ray": {"data.executors"},
     "librosa": {"evaluation.listen", "data.augment"},  # beats and onsets; pitch and speed
     "deepspeed": {"training.engine"},
-    "scipy": {"data.synthetic.singer", "data.synthetic.effects"},  # filters; spectra and filters
+    # filters and spectra: the singer's pitch, its sound, its rooms and microphones; the band's rooms and bus
+    "scipy": {
+        "data.synthetic.intonation", "data.synthetic.singing", "data.synthetic.microphone", "data.synthetic.effects",
+    },
 }
 NOWHERE = {"x_transformers", "fairseq", "encodec", "torchaudio", "torchvision", "omegaconf", "hydra", "tools", "tests"}
-DISTRIBUTIONS = {"sklearn": "scikit-learn", "fluidsynth": "pyfluidsynth"}  # where the name to install is not the name to import
+# where the name to install is not the name to import
+DISTRIBUTIONS = {"sklearn": "scikit-learn", "fluidsynth": "pyfluidsynth", "pyopenjtalk": "pyopenjtalk-plus"}
 WITHOUT_EXTRA = {
     "beat_this",  # wants torchaudio, so it lives in a virtual environment of its own
 }

@@ -1,4 +1,4 @@
-"""Songs that sound: the singer's pitch, the band's chords, the job and its files. Needs flite and a soundfont."""
+"""Songs that sound: the band's chords, the job and its files. Needs flite and a soundfont."""
 
 import json
 import os
@@ -8,34 +8,21 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from conftest import FLITE
 
 from accompgen import audio
 from accompgen.data.songs import read_manifest
-from accompgen.data.synthetic import bank as banks
-from accompgen.data.synthetic import make, world
+from accompgen.data.synthetic import make
 from accompgen.data.synthetic import render as band_sound
+from accompgen.data.synthetic import voices as speakers
 from accompgen.data.synthetic.band import CRASH, INSTRUMENTS, STEMS, arrange
-from accompgen.data.synthetic.bank import VOICES, Bank, build, speak
 from accompgen.data.synthetic.compose import compose
 from accompgen.data.synthetic.effects import Room
 from accompgen.data.synthetic.mixing import draw_mix, mix_stems
 from accompgen.data.synthetic.render import find_soundfonts, play
 from accompgen.data.synthetic.score import METRES, Note, harmony
-from accompgen.data.synthetic.singer import PRESETS, sing, vary
 
 RATE = make.SAMPLE_RATE
-
-
-@pytest.fixture(scope="session")
-def voices(tmp_path_factory):
-    """A folder with a small bank of each voice."""
-    pytest.importorskip("pyworld", reason="pyworld is not installed (extra `train`)")
-    if shutil.which("flite") is None:
-        pytest.skip("flite is not installed (system package `flite`)")
-    folder = tmp_path_factory.mktemp("voices")
-    for voice in VOICES:
-        build(voice, sentences=3).save(folder / f"{voice}.npz")
-    return folder
 
 
 @pytest.fixture(scope="session")
@@ -53,55 +40,10 @@ def spectrum(wave, rate, size=4096, hop=1200):
     return np.abs(np.fft.rfft(frames)) ** 2, starts / rate
 
 
-# the singer
-
-
-@pytest.mark.parametrize("preset", [0, 6, 8])
-def test_the_singer_keeps_to_the_score(voices, preset):
-    rng = np.random.default_rng(preset)
-    song = compose(rng, 8.0)
-    singer = vary(PRESETS[preset], rng)
-    octaves = make._octaves_for(singer, [n.pitch for n in song.melody])
-    song = song.transposed(0, octaves)
-    wave = sing(song.melody, singer, Bank.load(voices / f"{singer.voice}.npz"), rng, 8.0)
-    assert wave.shape == (8 * world.SAMPLE_RATE,) and np.abs(wave).max() == pytest.approx(0.7, abs=1e-3)
-    found = world.pitch(wave, world.SAMPLE_RATE)
-    errors, expected = [], 0
-    for note in song.melody:
-        f0 = found[int(note.start * 200) : int(note.end * 200)]
-        expected += len(f0)
-        errors += list(12 * np.log2(f0[f0 > 0] / 440) + 69 - note.pitch)
-    assert len(errors) > 0.7 * expected
-    assert np.mean(np.abs(errors) < 0.5) >= 0.85
-
-
-def test_the_singer_rests_where_the_score_does(voices):
-    song = compose(np.random.default_rng(2), 8.0)
-    notes = [n for n in song.melody if n.end < 3] + [n for n in song.melody if n.start > 5]
-    singer = next(p for p in PRESETS if p.room_seconds == 0)
-    wave = sing(notes, singer, Bank.load(voices / f"{singer.voice}.npz"), np.random.default_rng(0), 8.0)
-    sung = wave[int(notes[0].start * 16000) : int(2.5 * 16000)]
-    assert np.sqrt(np.mean(wave[int(3.3 * 16000) : int(4.2 * 16000)] ** 2)) < 0.02 * np.sqrt(np.mean(sung**2))
-    with pytest.raises(ValueError, match="no notes to sing"):
-        sing([], singer, None, np.random.default_rng(0), 8.0)
-
-
-def test_a_bank_is_saved_without_pickled_objects(voices, tmp_path):
-    found = Bank.load(voices / "slt.npz")  # np.load refuses pickled objects there
-    assert len(found) > 15 and found.envelope.shape == (found.first[-1], world.COEFFICIENTS)
-    assert (found.vowel_start >= 0).all() and (found.vowel_end <= np.diff(found.first)).all()
-    spans = zip(found.vowel_start, found.vowel_end, found.first[:-1], strict=True)
-    vowels = np.concatenate([np.arange(start, end) + first for start, end, first in spans])
-    assert not found.unvoiced[vowels].any() and 0.02 < found.unvoiced.mean() < 0.5
-    found.save(tmp_path / "again.npz")
-    again = Bank.load(tmp_path / "again.npz")
-    assert all(np.array_equal(getattr(found, name), getattr(again, name)) for name in vars(found))
+# what is missing
 
 
 def test_what_is_missing_is_named(monkeypatch, tmp_path):
-    monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(FileNotFoundError, match="apt-get install flite"):
-        speak("slt", "la")
     with pytest.raises(FileNotFoundError, match="nowhere.sf2.*fluid-soundfont-gm.*csound-soundfont"):
         find_soundfonts([tmp_path / "nowhere.sf2"])
     monkeypatch.setattr(band_sound, "FONTS", (replace(band_sound.FONTS[1], files=(str(tmp_path / "none.sf2"),)),))
@@ -114,8 +56,6 @@ def test_what_is_missing_is_named(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "fluidsynth", None)
     with pytest.raises(ImportError, match="apt-get install libfluidsynth3.*accompgen.train"):
         band_sound._FluidSynth()
-    with pytest.raises(ValueError, match="voice 'bob' is none of slt"):
-        build("bob")
 
 
 # the band
@@ -198,7 +138,7 @@ def songs(voices, soundfonts, tmp_path_factory):
     """Two training songs, one of validation and one of test, of 2 s, with stems, by one process."""
     out = tmp_path_factory.mktemp("songs")
     shutil.copytree(voices, out / "voices")
-    make.make_songs(out, 2, seed=5, workers=1, validation=1, test=1, seconds=2.0)
+    make.make_songs(out, 2, seed=5, workers=1, validation=1, test=1, seconds=2.0, voices=FLITE)
     return out
 
 
@@ -210,7 +150,7 @@ def test_songs_depend_on_the_seed_alone(songs, tmp_path):
     for name, seed, workers, counts in (("same", 5, 2, (2, 1, 1)), ("other", 6, 1, (1, 0, 0))):
         (tmp_path / name).mkdir()
         shutil.copytree(songs / "voices", tmp_path / name / "voices")
-        settings = dict(zip(("count", "validation", "test"), counts, strict=True), seconds=2.0)
+        settings = dict(zip(("count", "validation", "test"), counts, strict=True), seconds=2.0, voices=FLITE)
         make.make_songs(tmp_path / name, seed=seed, workers=workers, **settings)
     assert contents(tmp_path / "same") == contents(songs)
     assert contents(tmp_path / "other")["train-00000.vocal.flac"] != contents(songs)["train-00000.vocal.flac"]
@@ -251,7 +191,9 @@ def test_a_song_knows_itself(songs):
 
 def test_stems_can_be_left_out(songs, tmp_path):
     shutil.copytree(songs / "voices", tmp_path / "voices")
-    make.make_songs(tmp_path, 1, seed=5, workers=1, validation=0, test=0, seconds=2.0, stems=False)
+    make.make_songs(
+        tmp_path, 1, seed=5, workers=1, validation=0, test=0, seconds=2.0, stems=False, voices=FLITE
+    )
     assert set(contents(tmp_path)) == {f"train-00000.{end}" for end in ("vocal.flac", "accompaniment.flac", "json")}
     assert contents(tmp_path).items() <= contents(songs).items()
     with pytest.raises(FileExistsError, match=r"stems False \(asked now: True\)"):
@@ -294,7 +236,13 @@ def test_arguments_out_of_range(tmp_path, wrong, message):
     assert not (tmp_path / "x").exists()
 
 
+def test_songs_of_other_voices_are_not_mixed_in(songs, soundfonts):
+    with pytest.raises(FileExistsError, match=r"voices \[.*\] \(asked now: \['slt'\]\)"):
+        make.make_songs(songs, 2, seed=5, seconds=2.0, voices=["slt"])
+
+
 def test_no_flite_no_songs(monkeypatch, soundfonts, tmp_path):
-    monkeypatch.setattr(banks.shutil, "which", lambda program: None)
-    with pytest.raises(FileNotFoundError, match="flite"):
-        make.make_songs(tmp_path / "x", 1, workers=1, validation=0, test=0, seconds=2.0)
+    monkeypatch.setattr(speakers.shutil, "which", lambda program: None)
+    with pytest.raises(FileNotFoundError, match="no voice is left to sing: voice slt needs the system package flite"):
+        make.make_songs(tmp_path / "x", 1, workers=1, validation=0, test=0, seconds=2.0, voices=FLITE)
+    assert not (tmp_path / "x").exists()

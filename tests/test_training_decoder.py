@@ -1,7 +1,6 @@
 """The decoder's training: it learns, goes on exactly where it stopped, and its losses tell noise from clicks."""
 
 import json
-import shutil
 from dataclasses import replace
 
 import numpy as np

@@ -2,9 +2,10 @@
 
 import argparse
 import os
+from functools import partial
 from pathlib import Path
 
-from accompgen.verbs.shared import add_executor, print_values, song_bar
+from accompgen.verbs.shared import add_executor, print_values, remark, song_bar
 
 
 def add_synthesize(verbs):
@@ -22,6 +23,8 @@ def add_synthesize(verbs):
         "--soundfont", metavar="FILE", type=Path, action="append", default=[],
         help="the band's sounds; again for more to draw from (default: FluidR3 GM and the Csound GM bank)",
     )  # fmt: skip
+    parser.add_argument("--voices", metavar="NAMES", help="who sings: slt,lp,mei ..., or permissive (default: all installed)")
+    parser.add_argument("--hts-voices", metavar="DIR", type=Path, help="a folder with .htsvoice files: more voices")
     parser.add_argument(
         "--stems", action=argparse.BooleanOptionalAction, default=True,
         help="drums, bass and harmony as files of their own, too (default: yes)",
@@ -34,10 +37,12 @@ def add_synthesize(verbs):
 def run_synthesize(args) -> int:
     from accompgen.data.synthetic.make import make_songs
 
+    voices = args.voices and [name.strip() for name in args.voices.split(",") if name.strip()]
     with song_bar(args.quiet) as show:
         manifest = make_songs(
             args.out, args.count, args.seed, corpus=args.corpus, soundfonts=args.soundfont, workers=args.workers,
             validation=args.validation, test=args.test, seconds=args.seconds, stems=args.stems, progress=show,
+            voices=voices, hts_voices=args.hts_voices, remark=partial(remark, args),
         )  # fmt: skip
     print(manifest)
     return 0

@@ -18,6 +18,7 @@ import numpy as np
 from accompgen import audio
 from accompgen.data.songs import Song, write_manifest
 from accompgen.data.synthetic import bank as banks
+from accompgen.data.synthetic import voices as speakers
 from accompgen.data.synthetic import world
 from accompgen.data.synthetic.band import STEMS, arrange
 from accompgen.data.synthetic.compose import compose
@@ -26,7 +27,8 @@ from accompgen.data.synthetic.meta import describe
 from accompgen.data.synthetic.mixing import draw_mix, mix_stems
 from accompgen.data.synthetic.players import draw_player, draw_swing, play_along, swung
 from accompgen.data.synthetic.render import find_soundfonts, font_licence, play
-from accompgen.data.synthetic.singer import PRESETS, sing, vary
+from accompgen.data.synthetic.singer import choose
+from accompgen.data.synthetic.singing import sing
 
 SAMPLE_RATE = 48_000
 FULL_SCALE = 32_768  # of 16 bits, as audio.write scales floats
@@ -49,11 +51,12 @@ class Job:
     corpus: str | None  # a POP909 folder; None: songs composed by rule
     soundfonts: tuple[str, ...]  # each part draws one
     stems: bool
+    voices: tuple[str, ...]
 
 
 def make_songs(
     out, count, seed=0, *, corpus=None, soundfonts=(), workers=2, validation=60, test=60, seconds=30.0, stems=True,
-    progress=None,
+    voices=None, hts_voices=None, remark=None, progress=None,
 ):  # fmt: skip
     """Render `count` training, `validation` and `test` segments into the folder `out`; finished ones are kept.
 
@@ -66,24 +69,30 @@ def make_songs(
         workers: processes.
         seconds: length of a segment, a multiple of 0.04.
         stems: write drums, bass and harmony too; they add up to the accompaniment to the bit.
+        voices: names of the voices that sing, or None: those of the folder, for a new one all installed.
+        hts_voices: folder with .htsvoice files.
+        remark: called with one line for each voice that is left out.
         progress: called as progress(done, total) after every song.
     Returns: path of the manifest.
-    Raises: ValueError (arguments), FileNotFoundError (flite, soundfont, corpus), FileExistsError (other settings).
+    Raises: ValueError (arguments), FileNotFoundError (voices, soundfont, corpus), FileExistsError (other settings).
     """
     counts = {"train": count, "validation": validation, "test": test}
     if min(counts.values()) < 0 or workers < 1:
         raise ValueError(f"counts {counts} must be at least 0 and workers ({workers}) at least 1")
     if seconds < 1 or abs(seconds * 1000 / WINDOW_MS - round(seconds * 1000 / WINDOW_MS)) > 1e-6:
         raise ValueError(f"segments of {seconds} s: expected at least 1 s and a multiple of {WINDOW_MS / 1000} s")
-    job = Job(seed, float(seconds), str(Path(corpus).resolve()) if corpus else None, find_soundfonts(soundfonts), stems)
+    out = Path(out)
+    voices, left_out = speakers.take_part(out, voices, hts_voices)
+    for line in left_out if remark else ():
+        remark(line)
+    corpus_path = str(Path(corpus).resolve()) if corpus else None
+    job = Job(seed, float(seconds), corpus_path, find_soundfonts(soundfonts), stems, voices)
     for split in ORDER if corpus else ():
         if counts[split] and not song_numbers(corpus, split):
             raise ValueError(f"{counts[split]} {split} segments asked for, but {corpus} has no song of that split")
-    out = Path(out)
     _settle(out, job)
     tasks = [(split, index) for split in ORDER for index in range(counts[split])]
-    for voice in banks.VOICES if tasks else ():
-        banks.open_bank(voice, out / "voices")
+    _build_banks(out / "voices", voices if tasks else (), hts_voices, workers)
     songs = []
     for song in _rendered(out, job, tasks, workers):
         songs.append(song)
@@ -99,7 +108,7 @@ def make_songs(
 def _settle(out, job):
     """Make the folder and write its settings, or compare them with those it was begun with."""
     (out / "songs").mkdir(parents=True, exist_ok=True)
-    settings = asdict(job)
+    settings = {**asdict(job), "voices": list(job.voices)}
     # where a file lies does not change the songs
     settings["corpus"] = job.corpus and Path(job.corpus).name
     settings["soundfonts"] = [Path(font).name for font in job.soundfonts]
@@ -109,6 +118,18 @@ def _settle(out, job):
     elif (begun := json.loads(path.read_text())) != settings:
         other = [f"{k} {begun.get(k)!r} (asked now: {v!r})" for k, v in settings.items() if begun.get(k) != v]
         raise FileExistsError(f"{out} was begun with {', '.join(other)}; choose another folder or the same settings")
+
+
+def _build_banks(folder, voices, hts_voices, workers):
+    """Make the syllable banks that are missing, 10 s of work each."""
+    missing = [voice for voice in voices if not (folder / f"{voice}.npz").exists()]
+    if workers == 1 or len(missing) < 2:
+        for voice in missing:
+            banks.open_bank(voice, folder, hts_voices)
+        return
+    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+        for future in [pool.submit(banks.open_bank, voice, folder, hts_voices) for voice in missing]:
+            future.result()
 
 
 def _rendered(out, job, tasks, workers):
@@ -131,9 +152,10 @@ def make_song(out, job, split, index):
     folder = Path(out) / "songs"
     meta_path = folder / f"{name}.json"
     files = {part: folder / f"{name}.{part}.flac" for part in ("vocal", "accompaniment", *(STEMS if job.stems else ()))}
-    licences = [_LICENCES["corpus" if job.corpus else "composed"], *map(font_licence, job.soundfonts), "flite BSD-style"]
-    licence = "; ".join(licences)
-    song = Song(name, split, licence, job.seconds, files["vocal"], files["accompaniment"], meta=meta_path)
+    licences = [_LICENCES["corpus" if job.corpus else "composed"], *map(font_licence, job.soundfonts)]
+    licence = "; ".join([*licences, speakers.licences(job.voices)])
+    stems = {stem: files[stem] for stem in STEMS if stem in files}
+    song = Song(name, split, licence, job.seconds, files["vocal"], files["accompaniment"], meta=meta_path, stems=stems)
     if meta_path.exists() and all(path.exists() for path in files.values()):
         return song
     waves, meta = perform(job, split, index, _bank_opener(str(Path(out) / "voices")))
@@ -153,7 +175,7 @@ def perform(job, split, index, open_bank):
     root = np.random.SeedSequence([job.seed, ORDER.index(split), index])
     score_rng, band_rng, mixer_rng, singer_rng = (np.random.default_rng(s) for s in root.spawn(4))
     score, origin = _choose_score(job, split, index, score_rng)
-    singer = vary(PRESETS[score_rng.integers(len(PRESETS))], singer_rng)
+    singer = choose(split, job.voices, singer_rng)
     key_shift = int(score_rng.integers(-5, 7))
     octaves = _octaves_for(singer, [n.pitch + key_shift for n in score.melody])
     score = score.transposed(key_shift, octaves)
