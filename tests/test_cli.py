@@ -249,7 +249,9 @@ def test_data_verbs_pass_on_what_they_were_given(recorded, tmp_path, capsys):
     record("data.tokenize.tokenize_manifest", {"songs": 2, "hours": 0.1})
     record("training.export.export_checkpoint")
     record("tokens.fetch.fetch", "cache/file.pt")
-    assert main("synthesize -o songs --count 3 --validation 1 --test 2 --seconds 8 --seed 4 --workers 1 --quiet".split()) == 0
+    singers = ["--voices", "slt, lp", "--hts-voices", "hts"]
+    command = "synthesize -o songs --count 3 --validation 1 --test 2 --seconds 8 --seed 4 --workers 1 --quiet".split()
+    assert main([*command, *singers]) == 0
     assert main("prepare found -o pairs --set segment_seconds=20.0 --separator htdemucs --executor ray --quiet".split()) == 0
     assert main("tokenize m.jsonl -o shards --semantic-tokenizer s --acoustic-tokenizer a --workers 1".split()) == 0
     about = ["--about", "name=small", "--about", "data=x = y"]
@@ -257,6 +259,7 @@ def test_data_verbs_pass_on_what_they_were_given(recorded, tmp_path, capsys):
     assert main(["fetch", "hubert-base", "--quiet"]) == 0
     songs, pairs, _, shards, checkpoint, fetched = calls
     assert songs[1] == (Path("songs"), 3, 4) and (songs[2]["validation"], songs[2]["test"], songs[2]["seconds"]) == (1, 2, 8.0)
+    assert songs[2]["voices"] == ["slt", "lp"] and songs[2]["hts_voices"] == Path("hts")
     assert pairs[1][:2] == (Path("found"), Path("pairs")) and pairs[1][2].segment_seconds == 20.0
     assert (pairs[2]["separator"], pairs[2]["executor"], pairs[2]["workers"]) == ("htdemucs", "ray", None)
     assert shards[1] == (Path("m.jsonl"), Path("s"), Path("a"), Path("shards")) and shards[2]["workers"] == 1
