@@ -74,11 +74,11 @@ LIVES_IN = {
     "ray": {"data.executors"},
     "librosa": {"evaluation.listen", "data.augment"},  # beats and onsets; pitch and speed
     "deepspeed": {"training.engine"},
+    "scipy": {"data.synthetic.singer", "data.synthetic.effects"},  # filters; spectra and filters
 }
 NOWHERE = {"x_transformers", "fairseq", "encodec", "torchaudio", "torchvision", "omegaconf", "hydra", "tools", "tests"}
-DISTRIBUTIONS = {"sklearn": "scikit-learn"}  # where the name to install is not the name to import
+DISTRIBUTIONS = {"sklearn": "scikit-learn", "fluidsynth": "pyfluidsynth"}  # where the name to install is not the name to import
 WITHOUT_EXTRA = {
-    "tinysoundfont",  # the Makefile installs it without its dependencies, of which PyAudio wants a sound card's headers
     "beat_this",  # wants torchaudio, so it lives in a virtual environment of its own
 }
 MAY_UNPICKLE = {"tokens.unpickle"}
@@ -252,7 +252,6 @@ def test_setup_cfg_names_every_library(modules):
     named = {line.strip().partition(">")[0].partition("=")[0].lower() for line in required.splitlines()}
     missing = {library for library in libraries(modules) if DISTRIBUTIONS.get(library, library) not in named}
     assert missing - WITHOUT_EXTRA == set(), "add them to install_requires or to an extra of setup.cfg"
-    assert "--no-deps tinysoundfont" in (ROOT / "Makefile").read_text(encoding="utf-8")
 
 
 def test_weights_are_unpickled_safely():

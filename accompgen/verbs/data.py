@@ -1,5 +1,6 @@
 """Songs to train on: `synthesize`, `prepare`, `tokenize`."""
 
+import argparse
 import os
 from pathlib import Path
 
@@ -17,8 +18,14 @@ def add_synthesize(verbs):
     parser.add_argument("--seconds", metavar="X", type=float, default=30.0, help="length of a song (default: 30)")
     parser.add_argument("--seed", metavar="N", type=int, default=0)
     parser.add_argument("--corpus", metavar="DIR", type=Path, help="a POP909 folder (default: songs composed by rule)")
-    parser.add_argument("--soundfont", metavar="FILE", type=Path, help="the band's sounds (default: FluidR3Mono)")
-    parser.add_argument("--stems", action="store_true", help="drums, bass and harmony as files of their own, too")
+    parser.add_argument(
+        "--soundfont", metavar="FILE", type=Path, action="append", default=[],
+        help="the band's sounds; again for more to draw from (default: FluidR3 GM and the Csound GM bank)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--stems", action=argparse.BooleanOptionalAction, default=True,
+        help="drums, bass and harmony as files of their own, too (default: yes)",
+    )  # fmt: skip
     parser.add_argument("--workers", metavar="N", type=int, default=2, help="processes (default: 2)")
     parser.add_argument("--quiet", action="store_true", help="no progress on stderr")
     parser.set_defaults(run=run_synthesize)
@@ -29,7 +36,7 @@ def run_synthesize(args) -> int:
 
     with song_bar(args.quiet) as show:
         manifest = make_songs(
-            args.out, args.count, args.seed, corpus=args.corpus, soundfont=args.soundfont, workers=args.workers,
+            args.out, args.count, args.seed, corpus=args.corpus, soundfonts=args.soundfont, workers=args.workers,
             validation=args.validation, test=args.test, seconds=args.seconds, stems=args.stems, progress=show,
         )  # fmt: skip
     print(manifest)

@@ -1,14 +1,15 @@
 """The job: N segments of synthetic songs, each a vocal and an accompaniment of the same length, into a folder.
 
-OUT/songs/<id>.vocal.flac, <id>.accompaniment.flac (24 kHz mono, 16 bit), <id>.json (what is known about the music), with
-`stems` also <id>.drums.flac, .bass.flac, .harmony.flac; OUT/voices: the syllable banks; OUT/settings.json;
-OUT/manifest.jsonl at the end, OUT/manifest.partial.jsonl on the way. Every song depends on (seed, split, index) alone.
+OUT/songs/<id>.vocal.flac (48 kHz, mono), <id>.accompaniment.flac (48 kHz, stereo), <id>.json (what is known about the
+music), and unless it is told not to, the stems <id>.drums.flac, .bass.flac, .harmony.flac (48 kHz, stereo), which add up to
+the accompaniment to the bit; all of 16 bits. OUT/voices: the syllable banks; OUT/settings.json; OUT/manifest.jsonl at the
+end, OUT/manifest.partial.jsonl on the way. Every song depends on (seed, split, index) alone.
 """
 
 import json
 import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -21,18 +22,21 @@ from accompgen.data.synthetic import world
 from accompgen.data.synthetic.band import STEMS, arrange
 from accompgen.data.synthetic.compose import compose
 from accompgen.data.synthetic.corpus import read_song, song_numbers
-from accompgen.data.synthetic.render import find_soundfont, render
+from accompgen.data.synthetic.meta import describe
+from accompgen.data.synthetic.mixing import draw_mix, mix_stems
+from accompgen.data.synthetic.players import draw_player, draw_swing, play_along, swung
+from accompgen.data.synthetic.render import find_soundfonts, font_licence, play
 from accompgen.data.synthetic.singer import PRESETS, sing, vary
 
-SAMPLE_RATE = 24000
+SAMPLE_RATE = 48_000
+FULL_SCALE = 32_768  # of 16 bits, as audio.write scales floats
 WINDOW_MS = 40  # every length is a multiple of it: 2 semantic = 3 acoustic frames
 ORDER = ("validation", "test", "train")  # rendered in this order, so that a partial set can be used
 PARTIAL_EVERY = 100
 MIN_SUNG_SHARE = 0.5
-STEM_LUFS = {"harmony": -23.0, "bass": -26.0, "drums": -27.0}
 _LICENCES = {
-    "corpus": "POP909: MIT for the transcriptions, the compositions are their owners'; FluidR3 MIT; flite BSD-style",
-    "composed": "CC0-1.0 composition; FluidR3 MIT; flite BSD-style",
+    "corpus": "POP909: MIT for the transcriptions, the compositions are their owners'",
+    "composed": "CC0-1.0 composition",
 }
 
 
@@ -43,12 +47,12 @@ class Job:
     seed: int
     seconds: float
     corpus: str | None  # a POP909 folder; None: songs composed by rule
-    soundfont: str
+    soundfonts: tuple[str, ...]  # each part draws one
     stems: bool
 
 
 def make_songs(
-    out, count, seed=0, *, corpus=None, soundfont=None, workers=2, validation=60, test=60, seconds=30.0, stems=False,
+    out, count, seed=0, *, corpus=None, soundfonts=(), workers=2, validation=60, test=60, seconds=30.0, stems=True,
     progress=None,
 ):  # fmt: skip
     """Render `count` training, `validation` and `test` segments into the folder `out`; finished ones are kept.
@@ -58,10 +62,10 @@ def make_songs(
         count, validation, test: number of segments of each split; corpus songs are split by their number.
         seed: the same seed gives the same songs, whatever `workers` is.
         corpus: a POP909 folder, or None for songs composed by rule.
-        soundfont: .sf2 or .sf3 file, or None for FluidR3Mono where the system package puts it.
+        soundfonts: .sf2 or .sf3 files that parts draw from; none: those of the system packages (render.FONTS).
         workers: processes.
         seconds: length of a segment, a multiple of 0.04.
-        stems: also write drums, bass and harmony; they add up to the accompaniment.
+        stems: write drums, bass and harmony too; they add up to the accompaniment to the bit.
         progress: called as progress(done, total) after every song.
     Returns: path of the manifest.
     Raises: ValueError (arguments), FileNotFoundError (flite, soundfont, corpus), FileExistsError (other settings).
@@ -71,7 +75,7 @@ def make_songs(
         raise ValueError(f"counts {counts} must be at least 0 and workers ({workers}) at least 1")
     if seconds < 1 or abs(seconds * 1000 / WINDOW_MS - round(seconds * 1000 / WINDOW_MS)) > 1e-6:
         raise ValueError(f"segments of {seconds} s: expected at least 1 s and a multiple of {WINDOW_MS / 1000} s")
-    job = Job(seed, float(seconds), str(Path(corpus).resolve()) if corpus else None, find_soundfont(soundfont), stems)
+    job = Job(seed, float(seconds), str(Path(corpus).resolve()) if corpus else None, find_soundfonts(soundfonts), stems)
     for split in ORDER if corpus else ():
         if counts[split] and not song_numbers(corpus, split):
             raise ValueError(f"{counts[split]} {split} segments asked for, but {corpus} has no song of that split")
@@ -96,8 +100,9 @@ def _settle(out, job):
     """Make the folder and write its settings, or compare them with those it was begun with."""
     (out / "songs").mkdir(parents=True, exist_ok=True)
     settings = asdict(job)
-    for name in ("corpus", "soundfont"):  # where a file lies does not change the songs
-        settings[name] = settings[name] and Path(settings[name]).name
+    # where a file lies does not change the songs
+    settings["corpus"] = job.corpus and Path(job.corpus).name
+    settings["soundfonts"] = [Path(font).name for font in job.soundfonts]
     path = out / "settings.json"
     if not path.exists():
         _write_json(path, settings)
@@ -126,7 +131,8 @@ def make_song(out, job, split, index):
     folder = Path(out) / "songs"
     meta_path = folder / f"{name}.json"
     files = {part: folder / f"{name}.{part}.flac" for part in ("vocal", "accompaniment", *(STEMS if job.stems else ()))}
-    licence = _LICENCES["corpus" if job.corpus else "composed"]
+    licences = [_LICENCES["corpus" if job.corpus else "composed"], *map(font_licence, job.soundfonts), "flite BSD-style"]
+    licence = "; ".join(licences)
     song = Song(name, split, licence, job.seconds, files["vocal"], files["accompaniment"], meta=meta_path)
     if meta_path.exists() and all(path.exists() for path in files.values()):
         return song
@@ -151,29 +157,42 @@ def perform(job, split, index, open_bank):
     key_shift = int(score_rng.integers(-5, 7))
     octaves = _octaves_for(singer, [n.pitch + key_shift for n in score.melody])
     score = score.transposed(key_shift, octaves)
+    swing = draw_swing(score, band_rng)
+    arrangement = arrange(score, band_rng)
+    players = {part: draw_player(part, arrangement.programs[part], swing, band_rng) for part in arrangement.events}
+    arrangement = play_along(arrangement, score, players, band_rng)
+    score = replace(score, melody=swung(score, score.melody, swing))
     vocal = audio.resample(
         sing(score.melody, singer, open_bank(singer.voice), singer_rng, job.seconds)[None], world.SAMPLE_RATE, SAMPLE_RATE
     )[0]
-    arrangement = arrange(score, band_rng)
-    stems = _balanced(render(arrangement, job.seconds, SAMPLE_RATE, job.soundfont, mixer_rng), mixer_rng)
-    band = sum(stems.values())
-    gains, levels = {}, {}
-    for part, wave in (("vocal", vocal), ("accompaniment", band)):
-        gains[part], levels[part] = _gain(wave, -21 + 3 * float(mixer_rng.uniform(-1, 1)))
-    waves = {"vocal": vocal * gains["vocal"], "accompaniment": band * gains["accompaniment"]}
-    waves |= {stem: wave * gains["accompaniment"] for stem, wave in stems.items()}
-    waves = {part: audio.fit(wave, round(job.seconds * SAMPLE_RATE)) for part, wave in waves.items()}
+    fonts = {part: str(mixer_rng.choice(job.soundfonts)) for part in arrangement.events}
+    mix = draw_mix(arrangement.events, mixer_rng)
+    parts = {
+        part: play(part, notes, arrangement.programs[part], job.seconds, SAMPLE_RATE, fonts[part])
+        for part, notes in arrangement.events.items()
+    }
+    waves, levels = _levelled(vocal, mix_stems(parts, mix, SAMPLE_RATE), job.seconds, mixer_rng)
     meta = {
         **origin, "seed": job.seed, "index": index, "transposed": key_shift, "octaves": octaves,
-        "key": score.key, "bpm": round(score.bpm, 3), "metre": score.metre,
-        "singer": asdict(singer), "style": arrangement.style, "bass_line": arrangement.bass_line,
-        "comping": arrangement.comping, "programs": arrangement.programs,
-        "loudness": levels,
-        "beats": [[round(b.time, 4), b.position] for b in score.beats],
-        "chords": [[round(c.start, 4), round(c.end, 4), c.label] for c in score.chords],
-        "notes": [[round(n.start, 4), round(n.end, 4), n.pitch, n.velocity] for n in score.melody],
+        "singer": asdict(singer), "loudness": levels, "fonts": {part: Path(font).name for part, font in fonts.items()},
+        **describe(score, arrangement, waves, SAMPLE_RATE),
+        "swing": swing, "players": {part: asdict(player) for part, player in players.items()}, "mix": mix.as_dict(),
     }  # fmt: skip
     return waves, meta
+
+
+def _levelled(vocal, stems, seconds, rng):
+    """Vocal and band each at a loudness of -24 to -18 LUFS -> ({part: wave}, {vocal, accompaniment: LUFS}).
+
+    Samples are whole steps of 16 bits, so that the stems add up to the accompaniment to the bit.
+    """
+    samples = round(seconds * SAMPLE_RATE)
+    whole, levels = {}, {}
+    for name, parts in (("vocal", {"vocal": vocal}), ("accompaniment", stems)):
+        gain, levels[name] = _gain(sum(parts.values()), -21 + 3 * float(rng.uniform(-1, 1)))
+        whole |= {part: np.rint(FULL_SCALE * gain * audio.fit(wave, samples)) for part, wave in parts.items()}
+    whole["accompaniment"] = sum(whole[stem] for stem in stems)
+    return {part: wave / np.float32(FULL_SCALE) for part, wave in whole.items()}, levels
 
 
 def _choose_score(job, split, index, rng):
@@ -207,16 +226,6 @@ def _choose_start(score, seconds, rng):
 def _octaves_for(singer, pitches):
     """Octaves to move the melody so that its median lies nearest to the singer's centre."""
     return int(np.round((singer.centre - np.median(pitches)) / 12))
-
-
-def _balanced(stems, rng):
-    """Each stem that sounds brought to its loudness in the mix, give or take 2 LU, so that the chords stay audible."""
-    balanced = {}
-    for stem, wave in stems.items():
-        wish = STEM_LUFS[stem] + 2 * float(rng.uniform(-1, 1))
-        loudness = audio.loudness(wave, SAMPLE_RATE)
-        balanced[stem] = wave * 10 ** ((wish - loudness) / 20) if np.isfinite(loudness) else wave
-    return balanced
 
 
 def _gain(wave, target_lufs):

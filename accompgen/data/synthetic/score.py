@@ -37,6 +37,12 @@ class Beat(NamedTuple):
     position: int  # in the bar, 1 is the downbeat
 
 
+class Section(NamedTuple):
+    start: float
+    end: float
+    label: str  # intro, verse, chorus, bridge, ...
+
+
 class Harmony(NamedTuple):
     root: int  # pitch classes, C = 0
     bass: int
@@ -95,7 +101,8 @@ class Score:
     """One song or an excerpt of one; all times in seconds from its start.
 
     `melody` is monophonic. `piano` and `bridge` are written-out accompaniment parts where the source has them, else
-    empty. `beats_per_bar` and `steps_per_beat` follow from the metre (a beat of 6/8 is a dotted quarter).
+    empty. `beats_per_bar` and `steps_per_beat` follow from the metre (a beat of 6/8 is a dotted quarter). `sections`
+    follow each other without overlap; they are empty where the source does not know them.
     """
 
     title: str
@@ -108,6 +115,7 @@ class Score:
     beats: tuple[Beat, ...]
     piano: tuple[Note, ...] = ()
     bridge: tuple[Note, ...] = ()
+    sections: tuple[Section, ...] = ()
 
     def __post_init__(self):
         if self.metre not in METRES:
@@ -123,15 +131,23 @@ class Score:
 
     def clipped(self, start, end):
         """The excerpt [start, end) seconds; it begins at 0 and is `end - start` long."""
-        inside = [c for c in self.chords if c.end > start + 0.01 and c.start < end - 0.01]
+
+        def clip(spans):
+            return tuple(
+                span._replace(start=max(span.start, start) - start, end=min(span.end, end) - start)
+                for span in spans
+                if span.end > start + 0.01 and span.start < end - 0.01
+            )
+
         return replace(
             self,
             seconds=end - start,
             melody=clip_notes(self.melody, start, end),
-            chords=tuple(Chord(max(c.start, start) - start, min(c.end, end) - start, c.label) for c in inside),
+            chords=clip(self.chords),
             beats=tuple(Beat(b.time - start, b.position) for b in self.beats if start <= b.time < end),
             piano=clip_notes(self.piano, start, end),
             bridge=clip_notes(self.bridge, start, end),
+            sections=clip(self.sections),
         )
 
     def transposed(self, semitones, melody_octaves=0):
