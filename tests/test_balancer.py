@@ -1,4 +1,4 @@
-"""The loss balancer: weights are shares of the gradient, and what was saved goes on as if never stopped."""
+"""The loss balancer: weights are shares of the gradient; a saved state goes on exactly."""
 
 import json
 
@@ -27,7 +27,10 @@ def test_weights_decide_the_shares_whatever_the_scales():
     torch.manual_seed(0)
     output, shares = torch.randn(4, 5, requires_grad=True), []
     for scale in (1e-6, 1.0, 1e6):
-        losses = {"a": lambda y, scale=scale: scale * first(y), "b": lambda y, scale=scale: second(y) / scale}
+        losses = {
+            "a": lambda y, scale=scale: scale * first(y),
+            "b": lambda y, scale=scale: second(y) / scale,
+        }
         found = gradient(LossBalancer(), losses, {"a": 3.0, "b": 1.0}, output)
         # the two losses have gradients at different places, so each share can be read off
         shares.append([found[:, 0].abs().mean().item(), found[:, 1:].norm(dim=1).mean().item()])
@@ -42,13 +45,15 @@ def test_norms_are_averaged_over_the_steps():
         found = gradient(balancer, {"a": lambda y, size=size: size * y.sum()}, {"a": 1.0}, output)
     average = (0.5 * 1 + 4) / (0.5 + 1)  # no first value weighs more than its decay says
     torch.testing.assert_close(found, torch.full((2, 1), 4 / average))
-    assert balancer.backward({"a": output.sum()}, output, {"a": 1.0})["a"] == pytest.approx((0.25 + 2 + 1) / 1.75)
+    averages = balancer.backward({"a": output.sum()}, output, {"a": 1.0})
+    assert averages["a"] == pytest.approx((0.25 + 2 + 1) / 1.75)
 
 
 def test_the_size_does_not_depend_on_the_batch_and_follows_the_reference():
     for batch in (1, 8):
         output = torch.full((batch, 3), 2.0, requires_grad=True)
-        found = gradient(LossBalancer(reference=5.0), {"a": lambda y: y.square().sum()}, {"a": 7.0}, output)
+        balancer, losses = LossBalancer(reference=5.0), {"a": lambda y: y.square().sum()}
+        found = gradient(balancer, losses, {"a": 7.0}, output)
         torch.testing.assert_close(found.norm(dim=1), torch.full((batch,), 5.0))
 
 
@@ -60,7 +65,9 @@ def test_one_pass_through_the_model_and_none_into_what_the_losses_hold():
     model.register_full_backward_hook(lambda *_: passes.append(1))
     output = model(x)
     losses = {"judged": judge(output).mean(), "size": output.square().mean()}
-    by_hand = {name: torch.autograd.grad(loss, output, retain_graph=True)[0] for name, loss in losses.items()}
+    by_hand = {}
+    for name, loss in losses.items():
+        (by_hand[name],) = torch.autograd.grad(loss, output, retain_graph=True)
     LossBalancer().backward(losses, output, {"judged": 1.0, "size": 3.0, "later": 9.0})
     assert len(passes) == 1 and all(p.grad is None for p in judge.parameters())
     norms = {name: g.norm(dim=1).mean() for name, g in by_hand.items()}
@@ -96,25 +103,28 @@ def test_resumed_equals_uninterrupted():
     again[1].load_state_dict(parts[1].state_dict())
     train(7, *parts, start=6)  # what was handed out does not change when the first one goes on
     train(10, *again, start=6)
-    assert torch.equal(whole[1].weight, again[1].weight) and whole[0].state_dict() == again[0].state_dict()
+    assert torch.equal(whole[1].weight, again[1].weight)
+    assert whole[0].state_dict() == again[0].state_dict()
 
 
 def test_what_cannot_be_balanced_is_named():
-    output = torch.ones(2, 3, requires_grad=True)
+    output, elsewhere = torch.ones(2, 3, requires_grad=True), torch.ones((), requires_grad=True)
     balancer = LossBalancer()
     for losses, weights, words in (
         ({}, {"a": 1.0}, "no loss"),
         ({"a": output.sum()}, {"b": 1.0}, "no weight for the loss 'a'"),
         ({"a": output.sum()}, {"a": -1.0}, "expected numbers of 0 or more"),
         ({"a": output.sum()}, {"a": 0.0}, "not all 0"),
-        ({"a": torch.ones((), requires_grad=True) * 2}, {"a": 1.0}, "'a' does not depend on the output"),
+        ({"a": 2 * elsewhere}, {"a": 1.0}, "'a' does not depend on the output"),
     ):
         with pytest.raises(ValueError, match=words):
             balancer.backward(losses, output, weights)
     with pytest.raises(FloatingPointError, match="the loss 'b' is not finite"):
-        balancer.backward({"a": output.sum(), "b": (output - 1).sqrt().sum()}, output, {"a": 1.0, "b": 1.0})
+        losses = {"a": output.sum(), "b": (output - 1).sqrt().sum()}
+        balancer.backward(losses, output, {"a": 1.0, "b": 1.0})
     assert balancer.state_dict() == {"sums": {}, "counts": {}}
-    balancer.backward({"a": 0 * output.sum()}, output, {"a": 1.0})  # a loss at its end sends nothing back
+    # a loss at its end sends nothing back
+    balancer.backward({"a": 0 * output.sum()}, output, {"a": 1.0})
     assert torch.equal(output.grad, torch.zeros(2, 3))
     with pytest.raises(ValueError, match="decay is 1"):
         LossBalancer(decay=1.0)

@@ -1,4 +1,5 @@
-"""The log of a training in one process: means of steps, the time left, and steps that a stopped call makes again."""
+"""The log of a training in one process: means of steps, the time left, and steps that a stopped
+call makes again."""
 
 import json
 from types import SimpleNamespace
@@ -31,7 +32,8 @@ def test_a_line_has_the_means_since_the_one_before(tmp_path, clock, capsys):
         log.step(step, step / 10, {"loss": loss, "lr": 1 / 3}, now=step == 3)
     first, last = records(tmp_path / "run")
     assert first == {
-        "step": 2, "loss": 1.5, "lr": 0.333333, "realtime": 1.8, "minutes": 1.0, "minutes_left": 4.0,
+        "step": 2, "loss": 1.5, "lr": 0.333333,
+        "realtime": 1.8, "minutes": 1.0, "minutes_left": 4.0,
     }  # fmt: skip
     assert last["step"] == 3 and last["loss"] == 4.0 and last["realtime"] == 1.8
     assert log.seconds == 65.0

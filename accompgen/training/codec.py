@@ -1,15 +1,18 @@
-"""Trains a small EnCodec from scratch on the songs of a manifest: one function, read from top to bottom.
+"""Trains a small EnCodec from scratch on the songs of a manifest.
 
-It hears the accompaniments and, where the manifest names them, their stems, so that each stem has its own 6 kbps.
-The course of a training, each part because leaving it out failed:
-1. every convolution is rescaled on a real batch (codec_init.py), and the inner ones move in orthogonal steps
-   (codec_optimizer.py);
-2. `plain_steps` without quantiser: while the encoder moves, no codebook keeps up with it. The first `wave_steps` see the
-   waveform alone, since a loss led by mels diverges at the start; then the mel loss joins, else the treble stays empty;
-3. then the encoder stands still: k-means codebooks on its latents, refined by EMA, and the decoder learns to hear them,
-   with a random number of codebooks per crop, so that the first four alone can be decoded.
+It hears the accompaniments and, where the manifest names them, their stems, so that each stem has
+its own 6 kbps. The course of a training, each part because leaving it out failed:
+1. every convolution is rescaled on a real batch (codec_init.py), and the inner ones move in
+   orthogonal steps (codec_optimizer.py);
+2. `plain_steps` without quantiser: while the encoder moves, no codebook keeps up with it. The first
+   `wave_steps` see the waveform alone, since a loss led by mels diverges at the start; then the mel
+   loss joins, else the treble stays empty;
+3. then the encoder stands still: k-means codebooks on its latents, refined by EMA, and the decoder
+   learns to hear them, with a random number of codebooks per crop, so that the first four alone can
+   be decoded.
 
-All randomness of a step comes from (seed, step): a resumed training draws what an uninterrupted one would have drawn.
+All randomness of a step comes from (seed, step): a resumed training draws what an uninterrupted one
+would have drawn.
 """
 
 import json
@@ -33,46 +36,60 @@ from accompgen.training.codec_init import (
     start_codebooks,
     update_codebooks,
 )
-from accompgen.training.codec_losses import MEL_BANDS, MEL_WINDOWS, mel_filters, reconstruction_losses
+from accompgen.training.codec_losses import (
+    MEL_BANDS,
+    MEL_WINDOWS,
+    mel_filters,
+    reconstruction_losses,
+)
 from accompgen.training.codec_optimizer import CodecOptimizer
-from accompgen.training.codec_songs import draw_crops, step_random, training_sounds, validation_sounds
+from accompgen.training.codec_songs import (
+    draw_crops,
+    step_random,
+    training_sounds,
+    validation_sounds,
+)
 from accompgen.training.kept import lasting, load_state, save_state
 from accompgen.training.optimizer import warmed_up
 from accompgen.training.run_log import RunLog
+from accompgen.training.state import write_text
 
 __all__ = ["CodecTraining", "evaluate_codec", "train_codec"]
 
 KMEANS_BATCHES = 40
+# of the configuration, beside the length of the run, when it goes on
+MAY_CHANGE = ("manifest", "learning_rate", "validation_songs", "validation_seconds")
 
 
 @dataclass(frozen=True)
 class CodecTraining:
-    """How the codec is trained. `minutes` stops a run early, resumable; the schedule follows `steps` alone."""
+    """How the codec is trained. The schedule follows `steps` alone."""
 
     manifest: str
     model: CodecConfig
     seed: int = 0
     steps: int = 1600
-    minutes: float = 0.0  # wall time of this call; 0: no limit
+    minutes: float = 0.0  # wall time after which a call stops, to be resumed; 0: no limit
     batch_size: int = 8
     crop_seconds: float = 1.0
     learning_rate: float = 0.015  # relative to the size of a weight, see codec_optimizer.py
     warmup_steps: int = 50
-    decay_share: float = 0.6  # the last share of the steps, in which the rate falls linearly to final_learning_rate
-    final_learning_rate: float = 0.02  # as a fraction of learning_rate
+    decay_share: float = 0.6  # in the last share of the steps the rate falls linearly
+    final_learning_rate: float = 0.02  # of the fall, as a fraction of learning_rate
     clip_norm: float = 1000.0  # far above the usual 20: stops a broken batch alone
     wave_steps: int = 150  # at the start, with the waveform loss alone
     plain_steps: int = 1000  # without quantiser; after them the encoder is frozen
-    mel_ramp_steps: int = 600  # after wave_steps: the mel weight goes from mel_weight[0] to mel_weight[1]
+    mel_ramp_steps: int = 600  # after wave_steps: from mel_weight[0] to mel_weight[1]
     mel_weight: tuple[float, float] = (0.5, 0.8)
-    mel_floor: float = 1e-3  # magnitudes below it count as it does; 1e-3 is about -60 dB of full scale
+    mel_floor: float = 1e-3  # smaller magnitudes count as it does; about -60 dB of full scale
     wave_weight: float = 1.0
     flux_weight: float = 0.0  # of how log mels change from frame to frame
     onset_weight: float = 0.0  # of the onset envelope
-    octave_weight: float = 0.0  # of the octaves' energy in tenths of a second: what is hard to predict must not be left out
+    # of the octaves' energy in tenths of a second: what is hard to predict must not be left out
+    octave_weight: float = 0.0
     gain_db: tuple[float, float] = (-6.0, 3.0)  # random level of a crop
     songs: int = 0  # of the training songs, so many at most; 0: all
-    stem_share: float = 0.4  # of the crops that are a stem alone, where songs have any; 0: none are
+    stem_share: float = 0.4  # of the crops that are a stem alone, where songs have stems
     dtype: str = "float32"  # of the convolutions: float32 | bfloat16
     device: str = "auto"
     log_every: int = 25
@@ -97,20 +114,23 @@ class CodecTraining:
 def train_codec(config: CodecTraining, run_dir, pause_after_minutes: float = 0.0) -> dict:
     """Train, or resume what `run_dir` holds; returns the last validation figures.
 
-    `run_dir` gets config.json, log.jsonl, last/state.pt (everything a resumed run needs, replaced atomically), snapshot/, a
-    component directory rewritten at each validation, usable from the first one after `plain_steps` on, and at the end
-    model/, the same, so that its presence says that the run has ended.
+    `run_dir` gets config.json, log.jsonl, last/state.pt (everything a resumed run needs, replaced
+    atomically), snapshot/, a component directory rewritten at each validation, usable from the
+    first one after `plain_steps` on, and at the end model/, the same, so that its presence says
+    that the run has ended.
 
     Args:
-        pause_after_minutes: stop this call after so much wall time, saved; 0: do not. `config.minutes` does the same.
+        pause_after_minutes: stop this call after so much wall time, saved; 0: do not.
+            `config.minutes` does the same.
 
     Raises:
-        ConfigError: the manifest has no training or no validation songs, or the run was begun with another configuration.
+        ConfigError: the manifest has no training or no validation songs, or the run was begun with
+            another configuration.
     """
     limits = [minutes for minutes in (config.minutes, pause_after_minutes) if minutes]
     deadline, run_dir = time.monotonic() + 60 * min(limits, default=math.inf), Path(run_dir)
     device = torch.device(choose_device(config.device))
-    lasts = lasting(config, "manifest", "validation_songs", "validation_seconds")
+    lasts = lasting(config, *MAY_CHANGE)
     state = load_state(run_dir, lasts)
     sounds, stems = training_sounds(config)
     held_out = validation_sounds(config)
@@ -123,7 +143,7 @@ def train_codec(config: CodecTraining, run_dir, pause_after_minutes: float = 0.0
         rescale_convolutions(network, crops(step_random(config.seed, 0)[0])[:, None])
     tokenizer = AcousticTokenizer(config.model, network)
     optimizer = CodecOptimizer(network.train(), config.learning_rate)
-    mels = [mel_filters(window, bands).to(device) for window, bands in zip(MEL_WINDOWS, MEL_BANDS)]
+    mels = [mel_filters(*sizes).to(device) for sizes in zip(MEL_WINDOWS, MEL_BANDS)]
     step, seconds, figures = 0, 0.0, {}
     if state is not None:
         network.load_state_dict(state["network"])
@@ -133,8 +153,10 @@ def train_codec(config: CodecTraining, run_dir, pause_after_minutes: float = 0.0
     log.start(seconds)
     log(step=step, songs=len(sounds), stems=len(stems))
 
-    ended = step >= config.steps and (run_dir / "model").exists()  # by an earlier call: it is not trained on
-    if not ended and (run_dir / "model").exists():  # the run goes on: snapshot/ holds the same weights
+    # ended by an earlier call: it is not trained on
+    ended = step >= config.steps and (run_dir / "model").exists()
+    if not ended and (run_dir / "model").exists():
+        # the run goes on: snapshot/ holds the same weights
         shutil.rmtree(run_dir / "model")
     while not ended:
         random, generator = step_random(config.seed, step)
@@ -149,11 +171,14 @@ def train_codec(config: CodecTraining, run_dir, pause_after_minutes: float = 0.0
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(network.parameters(), config.clip_norm)
         if not math.isfinite(norm):
-            raise FloatingPointError(f"step {step}: the gradient is not finite; lower learning_rate and resume {run_dir}")
+            raise FloatingPointError(
+                f"step {step}: the gradient is not finite; lower learning_rate and resume {run_dir}"
+            )
         optimizer.step()
         step += 1
 
-        log.step(step, step / config.steps, {"loss": loss.detach(), **parts, "norm": norm, "lr": rate})
+        parts = {"loss": loss.detach(), **parts, "norm": norm, "lr": rate}
+        log.step(step, step / config.steps, parts)
         ended = step >= config.steps or time.monotonic() > deadline
         if ended or step % config.validate_every == 0:
             network.eval()
@@ -162,13 +187,14 @@ def train_codec(config: CodecTraining, run_dir, pause_after_minutes: float = 0.0
             log(step=step, validation=figures)
             for name in ("snapshot", "model") if step >= config.steps else ("snapshot",):
                 tokenizer.save(run_dir / name, force=True)
-            (run_dir / "config.json").write_text(json.dumps(to_dict(config), indent=2) + "\n", encoding="utf-8")
+            write_text(run_dir / "config.json", json.dumps(to_dict(config), indent=2) + "\n")
             weights = {"network": network.state_dict(), "optimizer": optimizer.state_dict()}
-            save_state(run_dir, {**weights, "step": step, "seconds": log.seconds, "figures": figures, "config": lasts})
+            now = {"step": step, "seconds": log.seconds, "figures": figures, "config": lasts}
+            save_state(run_dir, weights | now)
     return figures
 
 
-# ---- one step, in parts ------------------------------------------------------------------------------------------
+# ---- one step, in parts --------------------------------------------------------------------------
 
 
 def _loss(config, network, wav, mels, step, random, generator):
@@ -248,4 +274,5 @@ def _latents(config, network, crops):
 
 def run(values: dict, run_dir, pause_after_minutes: float = 0.0) -> dict:
     """Train from the plain values of a TOML file; see `train_codec`."""
-    return train_codec(from_dict(CodecTraining, values, "codec configuration"), run_dir, pause_after_minutes)
+    config = from_dict(CodecTraining, values, "codec configuration")
+    return train_codec(config, run_dir, pause_after_minutes)

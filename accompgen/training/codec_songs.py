@@ -1,4 +1,4 @@
-"""What the codec is trained on: crops of accompaniments and of their stems, read from the files as they are drawn."""
+"""What the codec is trained on: crops of accompaniments and stems, read as they are drawn."""
 
 import math
 
@@ -11,20 +11,23 @@ from accompgen.data.songs import read_manifest
 from accompgen.training.codec_figures import RATE
 
 FULL_SCALE = np.float32(32767)
-MARGIN = 1024  # samples read before and after a span, so that the filter of the resampler finds what it would in the whole
+# samples read around a span, so that the resampler's filter finds what it would in the whole
+MARGIN = 1024
 
 
 class SongFile:
-    """A sound file of any rate and number of channels as mono int16 at 24 kHz: it has a length, and a slice reads samples.
+    """A sound file of any rate and number of channels as mono int16 at 24 kHz.
 
-    Nothing is held in memory, so that a training may have any number of songs and begins at once.
+    It has a length, and a slice reads samples. Nothing is held in memory, so that a training may
+    have any number of songs and begins at once.
     """
 
     def __init__(self, path):
         frames, rate = audio.length(path)
         self.path, self.samples = path, round(frames * RATE / rate)
         common = math.gcd(RATE, rate)
-        self.ours, self.theirs = RATE // common, rate // common  # so many samples of ours last as long as these of the file
+        # so many samples of ours last as long as these of the file
+        self.ours, self.theirs = RATE // common, rate // common
         self.margin = MARGIN if rate != RATE else 0
 
     def __len__(self):
@@ -41,9 +44,9 @@ class SongFile:
 
 
 def training_sounds(config) -> tuple[list[SongFile], list[SongFile]]:
-    """The accompaniments of the training songs, `config.songs` at most, and all their stems, where the manifest names any.
+    """The accompaniments of the training songs, and all their stems, where the manifest names any.
 
-    Raises ConfigError if the manifest has no training songs.
+    `config.songs` limits the songs. Raises ConfigError if the manifest has none.
     """
     songs = _songs(config, "train", config.songs)
     stems = [SongFile(path) for song in songs if config.stem_share for path in song.stems.values()]
@@ -51,21 +54,25 @@ def training_sounds(config) -> tuple[list[SongFile], list[SongFile]]:
 
 
 def validation_sounds(config) -> list[np.ndarray]:
-    """The first `validation_seconds` of the accompaniments [T] that are measured. Raises ConfigError if there are none."""
+    """The first `validation_seconds` of the accompaniments that are measured, each float32 [T].
+
+    Raises ConfigError if the manifest has no validation songs.
+    """
     samples = int(config.validation_seconds * RATE)
     songs = _songs(config, "validation", config.validation_songs)
     return [SongFile(song.accompaniment)[:samples] / FULL_SCALE for song in songs]
 
 
 def _songs(config, split, limit):
-    songs = [song for song in read_manifest(config.manifest) if song.split == split and song.accompaniment]
+    songs = [song for song in read_manifest(config.manifest) if song.split == split]
+    songs = [song for song in songs if song.accompaniment]
     if not songs:
         raise ConfigError(f"{config.manifest} has no {split} songs; prepare some first")
     return songs[:limit] if limit else songs
 
 
 def step_random(seed: int, step: int) -> tuple[np.random.Generator, torch.Generator]:
-    """Random numbers of one step: for the crops and codebooks, and for the codebooks' dead codes."""
+    """Random numbers of one step: for crops and codebooks, and for the codebooks' dead codes."""
     numbers = np.random.default_rng([seed, step])
     return numbers, torch.Generator().manual_seed(int(numbers.integers(2**62)))
 
@@ -74,7 +81,8 @@ def draw_crops(config, sounds: list, random: np.random.Generator, stems: list = 
     """Crops [B, T] float32 of random sounds at random places, at a random level and polarity.
 
     Args:
-        sounds, stems: SongFiles or arrays int16 [T]. Where there are stems, `config.stem_share` of the crops are theirs.
+        sounds, stems: SongFiles or arrays int16 [T]. Where there are stems, `config.stem_share` of
+            the crops are theirs.
     """
     samples = int(config.crop_seconds * RATE)
     crops = np.zeros((config.batch_size, samples), np.float32)

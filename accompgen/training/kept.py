@@ -11,16 +11,20 @@ FREE = {"steps", "minutes", "device"}  # of any configuration
 
 
 def lasting(config, *free: str) -> dict:
-    """The values of a configuration that must stay when a run goes on: all but its length, its device, how often it tells
-    and saves (FREE and `*_every`), and those named in `free`."""
-    values = to_dict(config)
-    return {name: value for name, value in values.items() if name not in FREE.union(free) and not name.endswith("_every")}
+    """The values of a configuration that must stay when a run goes on.
+
+    All but its length and device (FREE), how often it tells and saves (`*_every`), and those named
+    in `free`.
+    """
+    values = {name: value for name, value in to_dict(config).items() if not name.endswith("_every")}
+    return {name: value for name, value in values.items() if name not in FREE.union(free)}
 
 
 def load_state(run_dir: Path, lasting: dict) -> dict | None:
     """What was saved last, on the CPU; None if nothing was.
 
-    Raises ConfigError where the run was begun with other values than `lasting`, those of the configuration that must stay.
+    Raises ConfigError where the run was begun with other values than `lasting`, those of the
+    configuration that must stay.
     """
     path = run_dir / "last" / "state.pt"
     if not path.exists():
@@ -30,8 +34,9 @@ def load_state(run_dir: Path, lasting: dict) -> dict | None:
     changed = [key for key, value in lasting.items() if begun.get(key) != value]
     if changed:
         raise ConfigError(
-            f"{run_dir} was begun with {changed[0]} = {begun.get(changed[0])!r}, the configuration says "
-            f"{lasting[changed[0]]!r}; use the same configuration or another run directory"
+            f"{run_dir} was begun with {changed[0]} = {begun.get(changed[0])!r}, "
+            f"the configuration says {lasting[changed[0]]!r}; "
+            "use the same configuration or another run directory"
         )
     return state
 

@@ -1,4 +1,4 @@
-"""What a training in one process tells: a dense line on stdout, and the same as JSON in log.jsonl."""
+"""What a training in one process tells: dense lines on stdout, the same as JSON in log.jsonl."""
 
 import json
 import time
@@ -10,12 +10,12 @@ DIGITS = 6  # significant ones, of numbers in the file
 
 
 class RunLog:
-    """The log of a run directory. A call writes a line now; `step` gathers steps and writes a line of their means.
+    """The log of a run directory. A call writes a line; `step` gathers steps for one of means.
 
     Args:
         run_dir: made if missing.
         config: with `steps` and `log_every`.
-        step: that this call goes on from; lines of later steps, which come again, are removed from the file.
+        step: that this call goes on from; lines of later steps, which come again, are removed.
         sound_seconds: that one step hears, for the speed.
     """
 
@@ -38,24 +38,26 @@ class RunLog:
 
     def __call__(self, message: str = "", **values) -> None:
         """A line now: a message, or values by name."""
-        record = {"message": message} if message else {name: _short(value) for name, value in values.items()}
+        short = {name: _short(value) for name, value in values.items()}
         with open(self.path, "a", encoding="utf-8") as file:
-            file.write(json.dumps(record) + "\n")
-        print(message or " | ".join(self._shown(name, value) for name, value in values.items()), flush=True)
+            file.write(json.dumps({"message": message} if message else short) + "\n")
+        shown = " | ".join(self._shown(name, value) for name, value in values.items())
+        print(message or shown, flush=True)
 
     def step(self, step: int, share: float, values: dict, now: bool = False) -> None:
-        """A training step, the last of which is number `step`; a line each `log_every` steps, or `now`.
+        """The step that makes it `step` of them; a line each `log_every` steps, or `now`.
 
-        The line has the means since the one before; "realtime", seconds of sound a second; "minutes" of all calls; and
-        "minutes_left", going by the `share` of the run that is done.
+        The line has the means of `values` since the one before; "realtime", seconds of sound a
+        second; "minutes" of all calls; "minutes_left", by the `share` of the run that is done.
         """
         self.recent.append(values)
         if step % self.every and not now:
             return
-        means = {name: sum(float(row[name]) for row in self.recent) / len(self.recent) for name in values}
-        speed = len(self.recent) * self.sound_seconds / max(time.monotonic() - self.shown, 1e-9)
-        minutes = self.seconds / 60
-        self(step=step, **means, realtime=speed, minutes=minutes, minutes_left=minutes * (1 - share) / share)
+        count, minutes = len(self.recent), self.seconds / 60
+        means = {name: sum(float(row[name]) for row in self.recent) / count for name in values}
+        speed = count * self.sound_seconds / max(time.monotonic() - self.shown, 1e-9)
+        left = minutes * (1 - share) / share
+        self(step=step, **means, realtime=speed, minutes=minutes, minutes_left=left)
         self.shown, self.recent = time.monotonic(), []
 
     def _shown(self, name, value):
@@ -67,10 +69,11 @@ class RunLog:
 
 
 def forget_later(path: Path, step: int) -> None:
-    """Remove a log's lines of steps after `step`, and half a line of a call that was killed while it wrote."""
+    """Remove a log's lines of steps after `step`, and half a line that a killed call left."""
     if path.exists():
         lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-        kept = [line for line in lines if line.endswith("\n") and json.loads(line).get("step", 0) <= step]
+        whole = [line for line in lines if line.endswith("\n")]
+        kept = [line for line in whole if json.loads(line).get("step", 0) <= step]
         if kept != lines:
             write_text(path, "".join(kept))
 
