@@ -1,4 +1,4 @@
-"""Harmony: pitch-class profiles, their similarity, chord tones, keys. numpy, and mir_eval for chord labels.
+"""Harmony: pitch-class profiles, their similarity, chord tones, keys. mir_eval reads the chord labels.
 
 The profile is the harmonic pitch class profile of Gomez ("Tonal description of polyphonic audio for music content
 processing", 2006): only spectral peaks count, each at its interpolated frequency, so that drums and noise weigh little
@@ -86,8 +86,9 @@ def similarity(system: np.ndarray, other: np.ndarray) -> float | None:
 
 
 def chord_tones(label: str) -> set[int] | None:
-    """Pitch classes of a chord label `root:quality(degrees)/bass` (Harte et al., 2005) as mir_eval reads it, its bass among
-    them; None for N and X. ValueError if it cannot be read."""
+    """Pitch classes of a chord label `root:quality(degrees)/bass` as mir_eval reads it, its bass among
+    them; None for N and X. ValueError if it cannot be read. The labels are those of Harte et al. (2005).
+    """
     try:
         from mir_eval import chord
     except ImportError as error:
@@ -99,7 +100,8 @@ def chord_tones(label: str) -> set[int] | None:
         root, bitmap, _ = chord.encode(label, reduce_extended_chords=True)
     except chord.InvalidChordException as error:
         raise ValueError(
-            f"chord {label!r} cannot be read ({error}); expected root:quality/bass such as C:min7 or Bb:maj/3, or N"
+            f"chord {label!r} cannot be read ({error}); "
+            "expected root:quality/bass such as C:min7 or Bb:maj/3, or N"
         ) from error
     return {(root + int(step)) % 12 for step in np.flatnonzero(bitmap)}
 

@@ -1,4 +1,6 @@
-"""Corpora of songs on disk -> `Score`: POP909, and scores in MusicXML (OpenScore Lieder, OpenEWLD, one's own)."""
+"""Corpora of songs on disk -> `Score`: POP909, and scores in MusicXML (OpenScore Lieder, OpenEWLD,
+one's own).
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +21,8 @@ class Corpus:
     cache: Path | None = None
 
     def pieces(self, split=None):
-        """Sorted names of the pieces of a split (train, validation or test), or of all; none has been read yet.
+        """Sorted names of the pieces of a split (train, validation or test), or of all; none has
+        been read yet.
 
         Pieces are split by composition: editions of one song, in whatever corpus, lie in one split.
         """
@@ -30,12 +33,15 @@ class Corpus:
         )
 
     def read(self, name, rng=None):
-        """The whole piece `name` as a Score titled with the corpus and the name; its melody is monophonic.
+        """The whole piece `name` as a Score titled with the corpus and the name; its melody is
+        monophonic.
 
         Args:
             name: one of `pieces()`.
-            rng: numpy Generator that draws what the source does not say, a score's tempo; None takes the middle.
-        Raises: ScoreError for a piece that cannot be used, one line with the file, the bar and what to mend;
+            rng: numpy Generator that draws what the source does not say, a score's tempo; None
+                takes the middle.
+        Raises: ScoreError for a piece that cannot be used, one line with the file, the bar and what
+            to mend;
             FileNotFoundError for a piece that is not there; ImportError for a missing reader.
         """
         if name not in self.splits:
@@ -49,8 +55,10 @@ def open_corpus(path, cache=None):
     """The corpus in a folder, its kind found by what lies there.
 
     Args:
-        path: an unpacked corpus: POP909, OpenScore Lieder or OpenEWLD, or a folder with any scores in MusicXML.
-        cache: folder for read scores, made if missing; reading one from there takes milliseconds instead of a second.
+        path: an unpacked corpus: POP909, OpenScore Lieder or OpenEWLD, or a folder with any scores
+            in MusicXML.
+        cache: folder for read scores, made if missing; reading one from there takes milliseconds
+            instead of a second.
     Returns: Corpus.
     Raises: FileNotFoundError where no corpus is.
     """

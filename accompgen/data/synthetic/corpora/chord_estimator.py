@@ -1,40 +1,28 @@
-"""Chords of a written-out accompaniment: template probabilities for every beat, smoothed by Viterbi. Pure.
+"""Chords of a written-out accompaniment: templates for every beat, smoothed by Viterbi. Pure.
 
-A chord explains the share of each pitch class that sounds in a beat, and the lowest note apart, by two multinomial
-distributions of its template; a change costs less where a bar begins. See `estimate`.
+A chord explains how the time of a beat is shared by the pitch classes that sound, and by those that
+lie lowest, with two multinomial distributions. A change costs less where a bar begins.
 """
 
 import numpy as np
 
-from accompgen.data.synthetic.score import PITCH_NAMES, harmony
+from accompgen.data.synthetic.score import DEGREES, PITCH_NAMES, harmony
 
 # quality -> log prior; the rarer ones must be heard clearly
 QUALITIES = {
-    "maj": 0.0, "min": 0.0, "7": -0.4, "min7": -0.4, "maj7": -1.2, "dim": -1.5, "hdim7": -1.1, "dim7": -0.6,
-    "aug": -1.5, "sus4": -1.5, "min6": -2.0,
+    "maj": 0.0, "min": 0.0, "7": -0.4, "min7": -0.4, "maj7": -1.2, "dim": -1.5, "hdim7": -1.1,
+    "dim7": -0.6, "aug": -1.5, "sus4": -1.5, "min6": -2.0,
 }  # fmt: skip
-# shares of a template: chord tones by their interval, and what every other pitch class is left with
+# share of a chord tone by its interval, before they are normalised, and of every other pitch class
 TONE_SHARES = {
-    0: 0.34,
-    3: 0.22,
-    4: 0.22,
-    5: 0.2,
-    6: 0.24,
-    7: 0.26,
-    8: 0.24,
-    9: 0.18,
-    10: 0.18,
-    11: 0.18,
-}
+    0: 0.34, 3: 0.22, 4: 0.22, 5: 0.2, 6: 0.24, 7: 0.26, 8: 0.24, 9: 0.18, 10: 0.18, 11: 0.18,
+}  # fmt: skip
 OTHER_SHARE = 0.015
 BASS_SHARES = {"root": 0.6, "tone": 0.12, "other": 0.02}
-TONE_WEIGHT, BASS_WEIGHT = 6.0, 1.0  # how many independent observations a beat counts as
+TONE_WEIGHT, BASS_WEIGHT = 6.0, 1.0  # independent observations that a beat counts as
 CHANGE_COST, CHANGE_COST_IN_BAR = 1.0, 3.3  # nats
-BASS_REACH = 0.5  # semitones above the lowest note that still count as bass
-DEGREES = ("1", "b2", "2", "b3", "3", "4", "b5", "5", "b6", "6", "b7", "7")
-MOSTLY = (
-    0.6  # share of a chord's time that another chord tone must lie lowest to be named as its bass
-)
+# a chord tone is named as the bass where it lies lowest for as much of the chord's time
+MOSTLY = 0.6
 
 
 def estimate(notes, beats, strong):
@@ -44,8 +32,7 @@ def estimate(notes, beats, strong):
         notes: (start, end, pitch) rows [N, 3], in any unit of time.
         beats: times of T + 1 beats, the last one the end.
         strong: bool [T], whether a bar begins at a beat.
-    Returns: ((start, end, label), ...) without gaps, `N` where nothing sounds; a chord tone that lies lowest for most of
-        the time of a chord is named as its bass.
+    Returns: ((start, end, label), ...) without gaps, `N` before the first and after the last note.
     """
     beats, notes = np.asarray(beats, float), np.asarray(notes, float).reshape(-1, 3)
     tones, lowest = _profiles(notes, beats)
@@ -58,28 +45,22 @@ def estimate(notes, beats, strong):
 
 
 def _profiles(notes, beats):
-    """Share of each pitch class in each beat by sounding time, of all notes and of the lowest ones: two of [T, 12]."""
-    count = len(beats) - 1
-    tones, lowest = np.zeros((count, 12)), np.zeros((count, 12))
+    """Shares of the pitch classes in every beat by the time they sound: two of [T, 12], of all notes
+    and of the lowest; 0 where nothing sounds.
+    """
+    tones, lowest = np.zeros((len(beats) - 1, 12)), np.zeros((len(beats) - 1, 12))
     if not len(notes):
         return tones, lowest
-    sounding = np.minimum(notes[:, 1:2], beats[1:]) - np.maximum(
-        notes[:, 0:1], beats[:-1]
-    )  # [N, T]
-    sounding = np.maximum(sounding, 0)
-    pitch_classes = notes[:, 2].astype(int) % 12
-    for pitch_class in range(12):
-        tones[:, pitch_class] = sounding[pitch_classes == pitch_class].sum(axis=0)
+    sounding = np.minimum(notes[:, 1:2], beats[1:]) - np.maximum(notes[:, 0:1], beats[:-1])
+    sounding = np.maximum(sounding, 0)  # [N, T]
     pitch = np.where(sounding > 0, notes[:, 2:3], np.inf)
-    floor = pitch.min(axis=0)
-    bass = np.where(pitch <= floor + BASS_REACH, sounding, 0)
+    bass = np.where(pitch == pitch.min(axis=0), sounding, 0)
     for pitch_class in range(12):
-        lowest[:, pitch_class] = bass[pitch_classes == pitch_class].sum(axis=0)
-    return tuple(
-        np.divide(p, s, out=np.zeros_like(p), where=s > 0)
-        for p in (tones, lowest)
-        for s in [p.sum(1, keepdims=True)]
-    )
+        of_class = notes[:, 2] % 12 == pitch_class
+        tones[:, pitch_class] = sounding[of_class].sum(axis=0)
+        lowest[:, pitch_class] = bass[of_class].sum(axis=0)
+    total, total_lowest = tones.sum(axis=1, keepdims=True), lowest.sum(axis=1, keepdims=True)
+    return tones / np.maximum(total, 1e-9), lowest / np.maximum(total_lowest, 1e-9)
 
 
 def _templates():

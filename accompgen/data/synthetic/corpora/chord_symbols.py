@@ -1,40 +1,32 @@
 """Chord symbols of MusicXML -> this project's labels. Pure."""
 
-from accompgen.data.synthetic.score import ScoreError, pitch_class
+from accompgen.data.synthetic.score import DEGREES, ScoreError, pitch_class
 
-# MusicXML's kind -> a shorthand of Harte's and the degrees above it. An eleventh is played without its third, and a
-# thirteenth without its eleventh, as players do. The kinds behind the line are not MusicXML's, yet music21 writes them.
+# MusicXML's kind -> a shorthand of Harte's and the degrees above it. An eleventh is played without
+# its third, and a thirteenth without its eleventh, as players do. The kinds behind the line are not
+# MusicXML's, yet music21 writes them.
 KINDS = {
-    "major": ("maj", ()), "minor": ("min", ()), "augmented": ("aug", ()), "diminished": ("dim", ()),
-    "dominant": ("7", ()), "major-seventh": ("maj7", ()), "minor-seventh": ("min7", ()),
-    "diminished-seventh": ("dim7", ()), "augmented-seventh": ("aug", ("b7",)), "half-diminished": ("hdim7", ()),
+    "major": ("maj", ()), "minor": ("min", ()), "augmented": ("aug", ()),
+    "diminished": ("dim", ()), "dominant": ("7", ()), "major-seventh": ("maj7", ()),
+    "minor-seventh": ("min7", ()), "diminished-seventh": ("dim7", ()),
+    "augmented-seventh": ("aug", ("b7",)), "half-diminished": ("hdim7", ()),
     "major-minor": ("minmaj7", ()), "major-sixth": ("maj6", ()), "minor-sixth": ("min6", ()),
-    "dominant-ninth": ("7", ("9",)), "major-ninth": ("maj7", ("9",)), "minor-ninth": ("min7", ("9",)),
-    "dominant-11th": ("sus4", ("b7", "9")), "major-11th": ("maj7", ("9", "11")), "minor-11th": ("min7", ("9", "11")),
-    "dominant-13th": ("7", ("9", "13")), "major-13th": ("maj7", ("9", "13")), "minor-13th": ("min7", ("9", "13")),
-    "suspended-second": ("sus2", ()), "suspended-fourth": ("sus4", ()), "power": ("5", ()), "pedal": ("1", ()),
+    "dominant-ninth": ("7", ("9",)), "major-ninth": ("maj7", ("9",)),
+    "minor-ninth": ("min7", ("9",)), "dominant-11th": ("sus4", ("b7", "9")),
+    "major-11th": ("maj7", ("9", "11")), "minor-11th": ("min7", ("9", "11")),
+    "dominant-13th": ("7", ("9", "13")), "major-13th": ("maj7", ("9", "13")),
+    "minor-13th": ("min7", ("9", "13")), "suspended-second": ("sus2", ()),
+    "suspended-fourth": ("sus4", ()), "power": ("5", ()), "pedal": ("1", ()),
     # ----
-    "minor-major": ("minmaj7", ()), "maj69": ("maj6", ("9",)), "augmented-ninth": ("aug", ("b7", "9")),
+    "minor-major": ("minmaj7", ()), "maj69": ("maj6", ("9",)),
+    "augmented-ninth": ("aug", ("b7", "9")),
 }  # fmt: skip
+CHANGES = ("add", "alter", "subtract")
 NINTHS = {"7": "9", "maj7": "maj9", "min7": "min9"}  # shorthands with the ninth inside
-DEGREES = (
-    "1",
-    "b2",
-    "2",
-    "b3",
-    "3",
-    "4",
-    "b5",
-    "5",
-    "b6",
-    "6",
-    "b7",
-    "7",
-)  # of the bass, by semitones above the root
 
 
 def label(symbol, path):
-    """The label of a `musicxml.Symbol`, such as `Bb:7(b9)/3`; ScoreError names the file and bar of one without."""
+    """The label of a `musicxml.Symbol`, such as `Bb:7(b9)/3`; ScoreError where it has none."""
     if symbol.kind == "none":
         return "N"
     where = f"{path}, bar {symbol.bar}: the chord symbol {symbol.root}{symbol.text}"
@@ -45,13 +37,9 @@ def label(symbol, path):
     shorthand, degrees = KINDS[symbol.kind]
     degrees = list(degrees)
     for change, degree, semitones in symbol.degrees:
-        if (
-            change not in ("add", "alter", "subtract")
-            or not 1 <= degree <= 13
-            or abs(semitones) > 2
-        ):
+        if change not in CHANGES or not 1 <= degree <= 13 or abs(semitones) > 2:
             raise ScoreError(
-                f"{where} has the degree {change} {degree} {semitones:+d}; write a degree from 1 to 13"
+                f"{where} has the degree {change} {degree} {semitones:+d}; write one from 1 to 13"
             )
         if change == "add":
             # counted as in a dominant chord, whose seventh is minor

@@ -1,7 +1,8 @@
 """POP909 on disk -> `Score`; the only file that imports symusic.
 
-The corpus is the public repository music-x-lab/POP909-Dataset (MIT; Wang et al., ISMIR 2020): one folder per song with
-one MIDI file (tracks MELODY, BRIDGE, PIANO) and text annotations of beats, chords and key.
+The corpus is the public repository music-x-lab/POP909-Dataset (MIT; Wang et al., ISMIR 2020): one
+folder per song with one MIDI file (tracks MELODY, BRIDGE, PIANO) and text annotations of beats,
+chords and key.
 """
 
 from pathlib import Path
@@ -12,10 +13,13 @@ from accompgen.data.synthetic.score import Beat, Chord, Note, Score, ScoreError,
 
 NAME = "POP909"
 LICENCE = (
-    "POP909 (Wang et al., ISMIR 2020): MIT for the transcriptions; the compositions are commercial songs, "
-    "whose rights are their owners'"
+    "POP909 (Wang et al., ISMIR 2020): MIT for the transcriptions; the compositions are commercial "
+    "songs, whose rights are their owners'"
 )
-EXPECTED = "folders 001, 002, ... each with a MIDI file and chord_midi.txt (POP909 of music-x-lab/POP909-Dataset)"
+EXPECTED = (
+    "folders 001, 002, ... each with a MIDI file and chord_midi.txt "
+    "(POP909 of music-x-lab/POP909-Dataset)"
+)
 
 
 def find(folder):
@@ -24,7 +28,9 @@ def find(folder):
 
 
 def split_of(name):
-    """The split of a song by its number: 20 divides it -> validation, remainder 10 -> test, else train."""
+    """The split of a song by its number: 20 divides it -> validation, remainder 10 -> test, else
+    train.
+    """
     return {0: "validation", 10: "test"}.get(int(name) % 20, "train")
 
 
@@ -55,8 +61,8 @@ def read(folder, name):
 
 
 def _read_beats(path):
-    """Beats with their place in the bar. Columns: time, downbeat in half bars, downbeat in bars; where a bar has six
-    beats the half-bar reading gives bars of three."""
+    """Beats with their place in the bar. Columns: time, downbeat in half bars, downbeat in bars;
+    where a bar has six beats the half-bar reading gives bars of three."""
     try:
         table = np.loadtxt(path, ndmin=2)
     except ValueError as error:
@@ -107,7 +113,9 @@ def _read_key(path):
 
 
 def _read_tracks(path):
-    """{track name: notes sorted by start}, in seconds. Notes of one pitch that overlap end first in, first out."""
+    """{track name: notes sorted by start}, in seconds. Notes of one pitch that overlap end first
+    in, first out.
+    """
     try:
         import symusic
     except ImportError as error:

@@ -1,4 +1,6 @@
-"""A MusicXML file -> `Sheet`: which part is sung, what accompanies it, its chords, key, beats and tempo."""
+"""A MusicXML file -> `Sheet`: which part is sung, what accompanies it, its chords, key, beats and
+tempo.
+"""
 
 import numpy as np
 
@@ -47,7 +49,8 @@ def read_sheet(path):
 
     The chords are the score's symbols, or where it has none estimated from the accompaniment.
 
-    Raises: ScoreError, which names the file, where there is no melody, nothing to take chords from, a chord symbol or a
+    Raises: ScoreError, which names the file, where there is no melody, nothing to take chords from,
+        a chord symbol or a
         tempo that cannot be read, or no stretch in one metre; FileNotFoundError.
     """
     written = musicxml.read(path)
@@ -64,7 +67,7 @@ def read_sheet(path):
         chords = _estimated(keyboard, stretch)
     else:
         raise ScoreError(
-            f"{path}: no chords; write chord symbols, or a part for piano or guitar to take them from"
+            f"{path}: no chords; write chord symbols, or a part for piano or guitar to find them in"
         )
     grid = stretch.grid([(time * beat + start) for time, _, _ in chords])
     return Sheet(
@@ -84,7 +87,9 @@ def read_sheet(path):
 
 
 def _roles(staves, path):
-    """Notes of the voice, of keyboard or guitar, and of another instrument, each () where there is none."""
+    """Notes of the voice, of keyboard or guitar, and of another instrument, each () where there is
+    none.
+    """
     staves = [staff for staff in staves if staff.notes]
     most = max((staff.syllables for staff in staves), default=0)
     if most:
@@ -101,7 +106,8 @@ def _roles(staves, path):
     silent = [
         staff for staff in staves if staff not in voices and staff.syllables <= STRAY_SHARE * most
     ]
-    # another staff of the voice's own part is a variant of it, unless the whole song stands in one part
+    # another staff of the voice's own part is a variant of it, unless the whole song stands in one
+    # part
     rest = [staff for staff in silent if staff.part != voices[0].part] or silent
     braced = [staff for staff in rest if sum(staff.part == other.part for other in rest) > 1]
     keyboard = [staff for staff in rest if staff in braced or _named(staff, KEYBOARDS)] or rest[:1]
@@ -130,7 +136,9 @@ def _notes(written, stretch):
 
 
 def _symbols(symbols, path):
-    """(time in quarter notes, label), later ones at later times; of two at one time the last counts."""
+    """(time in quarter notes, label), later ones at later times; of two at one time the last
+    counts.
+    """
     return sorted({symbol.time: chord_symbols.label(symbol, path) for symbol in symbols}.items())
 
 
@@ -152,7 +160,9 @@ def _chords(symbols, stretch):
 
 
 def _estimated(notes, stretch):
-    """Chords in beats of a written-out accompaniment, found beat by beat; a beat of a half note counts as two."""
+    """Chords in beats of a written-out accompaniment, found beat by beat; a beat of a half note
+    counts as two.
+    """
     beat = stretch.counting.beat
     times = np.array([time for time, _ in stretch.grid()])
     if beat > 1.5:
@@ -167,7 +177,9 @@ def _estimated(notes, stretch):
 
 
 def _tempi(tempi, stretch, path):
-    """The score's tempi in beats, the first one at 0; none where it states none before the first full bar."""
+    """The score's tempi in beats, the first one at 0; none where it states none before the first
+    full bar.
+    """
     low, high = TEMPO_LIMITS
     marks = []
     for tempo in tempi:
@@ -177,7 +189,8 @@ def _tempi(tempi, stretch, path):
             break
         if not low <= bpm <= high:
             raise ScoreError(
-                f"{path}, bar {tempo.bar}: a tempo of {bpm:.0f} beats a minute; write one from {low:.0f} to {high:.0f}"
+                f"{path}, bar {tempo.bar}: a tempo of {bpm:.0f} beats a minute; "
+                f"write one from {low:.0f} to {high:.0f}"
             )
         if marks and (time <= marks[-1].time + 1e-6 or time <= 0):
             marks.pop()

@@ -1,4 +1,6 @@
-"""Folders of scores in MusicXML: which collection one is, its pieces, their splits, a cache of what was read."""
+"""Folders of scores in MusicXML: which collection one is, its pieces, their splits, a cache of what
+was read.
+"""
 
 import hashlib
 import re
@@ -18,7 +20,9 @@ SHEET_FORMAT = (
 
 
 class Kind(NamedTuple):
-    """A collection of scores, told by how it names its files; `title` is that of a piece, from its path."""
+    """A collection of scores, told by how it names its files; `title` is that of a piece, from its
+    path.
+    """
 
     name: str
     licence: str
@@ -37,7 +41,8 @@ KINDS = (
     ),
     Kind(
         "OpenEWLD",
-        "OpenEWLD (00sapo/OpenEWLD): MIT for the lead sheets, of works that its makers found in the public domain",
+        "OpenEWLD (00sapo/OpenEWLD): MIT for the lead sheets, of works that its makers found to be in "
+        "the public domain",
         "OpenEWLD as AUTHORS/TITLE/TITLE.mxl (00sapo/OpenEWLD)",
         lambda path: path.stem == path.parent.name,
         lambda path: path.stem,
@@ -45,15 +50,21 @@ KINDS = (
     Kind(
         "own scores",
         "scores of the user's own, under the terms of whoever owns them",
-        f"or scores ({', '.join(SUFFIXES)}) with lyrics and either chord symbols or a part for piano",
+        f"or scores ({', '.join(SUFFIXES)}) with lyrics and chord symbols or a part for piano",
         lambda path: True,
         lambda path: path.stem,
     ),
 )
 
 
+_CATALOGUES = "op|no|nr|opp|d|h|k|kv|hob|woo|vwv|wwv"
+_ARTICLES = "the|an?|der|die|das|ein|eine|les?|la|un|une|il|lo|el|los"
+
+
 def find(folder):
-    """Every MusicXML file below a folder, sorted; hidden ones and what a container holds are left out."""
+    """Every MusicXML file below a folder, sorted; hidden ones and what a container holds are left
+    out.
+    """
     files = (path for path in Path(folder).rglob("*") if path.suffix.lower() in SUFFIXES)
     return sorted(
         path for path in files if not path.name.startswith(".") and path.parent.name != "META-INF"
@@ -68,33 +79,30 @@ def kind_of(files):
 def split_of(title):
     """The split of a piece by its title: a twentieth each is validation and test.
 
-    Composers are left out: collections write them in too many ways, so that a song which two of them hold would get two
-    splits. Songs of one title, such as all the `Wiegenlied`, share a split instead.
+    Composers are left out: collections write them in too many ways, so that a song which two of
+    them hold would get two splits. Songs of one title, such as all the `Wiegenlied`, share a split
+    instead.
     """
     number = int.from_bytes(hashlib.sha256(plain_title(title).encode()).digest()[:8], "big") % 20
     return {0: "validation", 10: "test"}.get(number, "train")
 
 
 def plain_title(title):
-    """A title without what editions differ in: numbers in front, brackets, opus, articles, accents, case, signs."""
-    text = "".join(
-        c for c in unicodedata.normalize("NFKD", title) if not unicodedata.combining(c)
-    ).casefold()
-    text = re.sub(r"[_\s]+", " ", text)
-    shorter = re.sub(r"^\d+[a-z]?[.\s]+", "", text)
-    shorter = re.sub(r"\([^)]*\)|\[[^]]*\]", " ", shorter)
-    shorter = re.sub(
-        r"\b(op|no|nr|opp|d|h|k|kv|hob|woo|vwv|wwv)\.? ?[\divx]+[\da-z.:-]*\b.*$", " ", shorter
-    )
-    shorter = re.sub(
-        r"^\W*(the|an?|der|die|das|ein|eine|les?|la|un|une|il|lo|el|los)\b|^\W*l['’]", " ", shorter
-    )
-    words = "".join(re.findall(r"\w", shorter))
-    return words or "".join(re.findall(r"\w", text)) or text
+    """A title without what editions differ in: number, brackets, opus, article, accents, case,
+    signs.
+    """
+    text = "".join(c for c in unicodedata.normalize("NFKD", title) if not unicodedata.combining(c))
+    text = re.sub(r"[_\s]+", " ", text.casefold().replace("’", "'"))
+    shorter = re.sub(r"^\d+[a-z]?[.\s]+|\([^)]*\)|\[[^]]*\]", " ", text)
+    shorter = re.sub(rf"\b({_CATALOGUES})\.? ?[\divx]+[\da-z.:-]*\b.*$", " ", shorter)
+    shorter = re.sub(rf"^\W*({_ARTICLES})\b|^\W*l'|, *({_ARTICLES})\W*$", " ", shorter)
+    return "".join(re.findall(r"\w", shorter)) or "".join(re.findall(r"\w", text)) or text
 
 
 def read(path, title, rng, cache):
-    """The Score of a file, its sheet taken from the folder `cache` where it lies there; ScoreError, FileNotFoundError."""
+    """The Score of a file, its sheet taken from the folder `cache` where it lies there; ScoreError,
+    FileNotFoundError.
+    """
     if not path.is_file():
         raise FileNotFoundError(f"no score at {path}")
     if cache is None:

@@ -25,9 +25,11 @@ class TempoRange(NamedTuple):
 
 @dataclass(frozen=True)
 class Sheet:
-    """One song; times are beats from its start, `beats` lie at 0, 1, 2, ... or, behind a pickup, at fractions.
+    """One song; times are beats from its start, `beats` lie at 0, 1, 2, ... or, behind a pickup, at
+    fractions.
 
-    `tempi` are the source's own, the first one at or before 0; where it has none a tempo is drawn from `tempo_range`.
+    `tempi` are the source's own, the first one at or before 0; where it has none a tempo is drawn
+    from `tempo_range`.
     """
 
     key: str
@@ -45,7 +47,8 @@ class Sheet:
         """The song in seconds.
 
         Args:
-            rng: numpy Generator that draws a tempo where the source has none; None takes the middle of the range.
+            rng: numpy Generator that draws a tempo where the source has none; None takes the middle
+                of the range.
         """
         seconds = self._clock(self.tempi or (TempoMark(0.0, self._draw(rng)),))
 
@@ -74,7 +77,9 @@ class Sheet:
         )
 
     def _draw(self, rng):
-        """Beats a minute, evenly on a logarithmic scale, slow enough for the melody's quickest notes."""
+        """Beats a minute, evenly on a logarithmic scale, slow enough for the melody's quickest
+        notes.
+        """
         low, high = self.tempo_range
         quickest = float(np.quantile([note.end - note.start for note in self.melody], 0.1))
         high = min(high, 60 * quickest / SHORTEST_SUNG)
