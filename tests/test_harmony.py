@@ -77,6 +77,9 @@ def test_chords_follow_one_another_in_time():
         ("A:min/b7", {9, 0, 4, 7}),
         ("N", None),
         ("D", {2, 6, 9}),
+        ("C:9(13)/b7", {0, 2, 4, 7, 9, 10}),
+        ("C:maj(9)", {0, 2, 4, 7}),
+        ("X", None),
     ],
 )
 def test_chord_labels(label, expected):

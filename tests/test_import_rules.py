@@ -73,6 +73,8 @@ LIVES_IN = {
     "demucs": {"data.separate"},
     "ray": {"data.executors"},
     "librosa": {"evaluation.listen", "data.augment"},  # beats and onsets; pitch and speed
+    # beats and onsets; chord labels, which corpora and evaluation read by one grammar
+    "mir_eval": {"evaluation.beats", "evaluation.harmony", "data.synthetic.score"},
     "deepspeed": {"training.engine"},
     # filters and spectra: the singer's pitch, its sound, its rooms and microphones; the band's rooms and bus
     "scipy": {
