@@ -22,6 +22,7 @@ from accompgen.data.synthetic.band import (
 from accompgen.data.synthetic.bank import syllables
 from accompgen.data.synthetic.compose import SCALES, STRONG, compose
 from accompgen.data.synthetic.score import (
+    Chord,
     Note,
     Score,
     Section,

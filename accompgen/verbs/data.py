@@ -18,7 +18,10 @@ def add_synthesize(verbs):
     parser.add_argument("--test", metavar="N", type=int, default=60, help="songs held out for the last figures (default: 60)")
     parser.add_argument("--seconds", metavar="X", type=float, default=30.0, help="length of a song (default: 30)")
     parser.add_argument("--seed", metavar="N", type=int, default=0)
-    parser.add_argument("--corpus", metavar="DIR", type=Path, help="a POP909 folder (default: songs composed by rule)")
+    parser.add_argument(
+        "--corpus", metavar="DIR", type=Path, action="append", default=[],
+        help="POP909, OpenScore Lieder, OpenEWLD or scores in MusicXML; again for more (default: songs composed by rule)",
+    )  # fmt: skip
     parser.add_argument(
         "--soundfont", metavar="FILE", type=Path, action="append", default=[],
         help="the band's sounds; again for more to draw from (default: FluidR3 GM and the Csound GM bank)",
@@ -40,7 +43,7 @@ def run_synthesize(args) -> int:
     voices = args.voices and [name.strip() for name in args.voices.split(",") if name.strip()]
     with song_bar(args.quiet) as show:
         manifest = make_songs(
-            args.out, args.count, args.seed, corpus=args.corpus, soundfonts=args.soundfont, workers=args.workers,
+            args.out, args.count, args.seed, corpora=args.corpus, soundfonts=args.soundfont, workers=args.workers,
             validation=args.validation, test=args.test, seconds=args.seconds, stems=args.stems, progress=show,
             voices=voices, hts_voices=args.hts_voices, remark=partial(remark, args),
         )  # fmt: skip

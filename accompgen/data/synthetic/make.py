@@ -22,11 +22,12 @@ from accompgen.data.synthetic import voices as speakers
 from accompgen.data.synthetic import world
 from accompgen.data.synthetic.band import STEMS, arrange
 from accompgen.data.synthetic.compose import compose
-from accompgen.data.synthetic.corpus import read_song, song_numbers
+from accompgen.data.synthetic.corpora import open_corpus
 from accompgen.data.synthetic.meta import describe
 from accompgen.data.synthetic.mixing import draw_mix, mix_stems
 from accompgen.data.synthetic.players import draw_player, draw_swing, play_along, swung
 from accompgen.data.synthetic.render import find_soundfonts, font_licence, play
+from accompgen.data.synthetic.score import ScoreError
 from accompgen.data.synthetic.singer import choose
 from accompgen.data.synthetic.singing import sing
 
@@ -36,10 +37,7 @@ WINDOW_MS = 40  # every length is a multiple of it: 2 semantic = 3 acoustic fram
 ORDER = ("validation", "test", "train")  # rendered in this order, so that a partial set can be used
 PARTIAL_EVERY = 100
 MIN_SUNG_SHARE = 0.5
-_LICENCES = {
-    "corpus": "POP909: MIT for the transcriptions, the compositions are their owners'",
-    "composed": "CC0-1.0 composition",
-}
+COMPOSED_LICENCE = "CC0-1.0 composition"
 
 
 @dataclass(frozen=True)
@@ -48,14 +46,14 @@ class Job:
 
     seed: int
     seconds: float
-    corpus: str | None  # a POP909 folder; None: songs composed by rule
+    corpora: tuple[str, ...]  # folders, which take turns; none: songs composed by rule
     soundfonts: tuple[str, ...]  # each part draws one
     stems: bool
     voices: tuple[str, ...]
 
 
 def make_songs(
-    out, count, seed=0, *, corpus=None, soundfonts=(), workers=2, validation=60, test=60, seconds=30.0, stems=True,
+    out, count, seed=0, *, corpora=(), soundfonts=(), workers=2, validation=60, test=60, seconds=30.0, stems=True,
     voices=None, hts_voices=None, remark=None, progress=None,
 ):  # fmt: skip
     """Render `count` training, `validation` and `test` segments into the folder `out`; finished ones are kept.
@@ -64,14 +62,14 @@ def make_songs(
         out: folder, made if missing. A folder begun with another seed, length or source is refused.
         count, validation, test: number of segments of each split; corpus songs are split by their number.
         seed: the same seed gives the same songs, whatever `workers` is.
-        corpus: a POP909 folder, or None for songs composed by rule.
+        corpora: folders with songs (corpora.open_corpus), which take turns; none for songs composed by rule.
         soundfonts: .sf2 or .sf3 files that parts draw from; none: those of the system packages (render.FONTS).
         workers: processes.
         seconds: length of a segment, a multiple of 0.04.
         stems: write drums, bass and harmony too; they add up to the accompaniment to the bit.
         voices: names of the voices that sing, or None: those of the folder, for a new one all installed.
         hts_voices: folder with .htsvoice files.
-        remark: called with one line for each voice that is left out.
+        remark: called with one line for each voice that is left out and each piece that is passed over.
         progress: called as progress(done, total) after every song.
     Returns: path of the manifest.
     Raises: ValueError (arguments), FileNotFoundError (voices, soundfont, corpus), FileExistsError (other settings).
@@ -85,17 +83,19 @@ def make_songs(
     voices, left_out = speakers.take_part(out, voices, hts_voices)
     for line in left_out if remark else ():
         remark(line)
-    corpus_path = str(Path(corpus).resolve()) if corpus else None
-    job = Job(seed, float(seconds), corpus_path, find_soundfonts(soundfonts), stems, voices)
-    for split in ORDER if corpus else ():
-        if counts[split] and not song_numbers(corpus, split):
-            raise ValueError(f"{counts[split]} {split} segments asked for, but {corpus} has no song of that split")
+    folders = tuple(str(Path(corpus).resolve()) for corpus in corpora)
+    job = Job(seed, float(seconds), folders, find_soundfonts(soundfonts), stems, voices)
+    for split in ORDER if folders else ():
+        if counts[split] and not _pieces(folders, split, seed):
+            raise ValueError(f"{counts[split]} {split} segments asked for, but {', '.join(folders)} has no song of that split")
     _settle(out, job)
     tasks = [(split, index) for split in ORDER for index in range(counts[split])]
     _build_banks(out / "voices", voices if tasks else (), hts_voices, workers)
     songs = []
     for song in _rendered(out, job, tasks, workers):
         songs.append(song)
+        for line in _passed_over(song) if remark and job.corpora else ():
+            remark(line)
         if len(songs) % PARTIAL_EVERY == 0:
             write_manifest(out / "manifest.partial.jsonl", songs)
         if progress:
@@ -105,12 +105,17 @@ def make_songs(
     return out / "manifest.jsonl"
 
 
+def _passed_over(song):
+    """What a song's corpus had before it that could not be used, a line each."""
+    return json.loads(song.meta.read_text(encoding="utf-8")).get("passed_over", [])
+
+
 def _settle(out, job):
     """Make the folder and write its settings, or compare them with those it was begun with."""
     (out / "songs").mkdir(parents=True, exist_ok=True)
     settings = {**asdict(job), "voices": list(job.voices)}
     # where a file lies does not change the songs
-    settings["corpus"] = job.corpus and Path(job.corpus).name
+    settings["corpora"] = [Path(corpus).name for corpus in job.corpora]
     settings["soundfonts"] = [Path(font).name for font in job.soundfonts]
     path = out / "settings.json"
     if not path.exists():
@@ -152,13 +157,13 @@ def make_song(out, job, split, index):
     folder = Path(out) / "songs"
     meta_path = folder / f"{name}.json"
     files = {part: folder / f"{name}.{part}.flac" for part in ("vocal", "accompaniment", *(STEMS if job.stems else ()))}
-    licences = [_LICENCES["corpus" if job.corpus else "composed"], *map(font_licence, job.soundfonts)]
-    licence = "; ".join([*licences, speakers.licences(job.voices)])
+    sources = [_corpus(corpus).licence for corpus in job.corpora] or [COMPOSED_LICENCE]
+    licence = "; ".join([*sources, *map(font_licence, job.soundfonts), speakers.licences(job.voices)])
     stems = {stem: files[stem] for stem in STEMS if stem in files}
     song = Song(name, split, licence, job.seconds, files["vocal"], files["accompaniment"], meta=meta_path, stems=stems)
     if meta_path.exists() and all(path.exists() for path in files.values()):
         return song
-    waves, meta = perform(job, split, index, _bank_opener(str(Path(out) / "voices")))
+    waves, meta = perform(job, split, index, _bank_opener(str(Path(out) / "voices")), str(Path(out) / "scores"))
     for part, path in files.items():
         audio.write(path, waves[part], SAMPLE_RATE, subtype="PCM_16")
     _write_json(meta_path, {"id": name, "split": split, "licence": licence, **meta})
@@ -170,11 +175,14 @@ def _bank_opener(folder):
     return lru_cache(maxsize=None)(lambda voice: banks.open_bank(voice, folder))
 
 
-def perform(job, split, index, open_bank):
-    """Score, singer and band of one segment -> ({vocal, accompaniment, drums, bass, harmony: wave [T]}, meta dict)."""
+def perform(job, split, index, open_bank, cache=None):
+    """Score, singer and band of one segment -> ({vocal, accompaniment, drums, bass, harmony: wave [T]}, meta dict).
+
+    `cache` is a folder for scores that take long to read.
+    """
     root = np.random.SeedSequence([job.seed, ORDER.index(split), index])
     score_rng, band_rng, mixer_rng, singer_rng = (np.random.default_rng(s) for s in root.spawn(4))
-    score, origin = _choose_score(job, split, index, score_rng)
+    score, origin = _choose_score(job, split, index, score_rng, cache)
     singer = choose(split, job.voices, singer_rng)
     key_shift = int(score_rng.integers(-5, 7))
     octaves = _octaves_for(singer, [n.pitch + key_shift for n in score.melody])
@@ -217,24 +225,40 @@ def _levelled(vocal, stems, seconds, rng):
     return {part: wave / np.float32(FULL_SCALE) for part, wave in whole.items()}, levels
 
 
-def _choose_score(job, split, index, rng):
-    """The excerpt to perform and where it comes from. Corpus songs take turns in an order drawn once per seed."""
-    if job.corpus is None:
+def _choose_score(job, split, index, rng, cache):
+    """The excerpt to perform and where it comes from.
+
+    The pieces of a corpus take turns in an order drawn once per seed. One that cannot be used is passed over for the next.
+    """
+    if not job.corpora:
         return compose(rng, job.seconds, f"composed {job.seed} {split} {index}"), {"source": "composed", "start": 0.0}
-    order = _song_order(job.corpus, split, job.seed)
-    score = _song(job.corpus, int(order[index % len(order)]))
-    start = _choose_start(score, job.seconds, rng)
-    return score.clipped(start, start + job.seconds), {"source": score.title, "start": start}
+    pieces, passed_over = _pieces(job.corpora, split, job.seed), []
+    for turn in range(len(pieces)):
+        corpus, name = pieces[(index + turn) % len(pieces)]
+        try:
+            score = _corpus(corpus, cache).read(name, rng)
+        except ScoreError as error:
+            passed_over.append(str(error))
+            continue
+        start = _choose_start(score, job.seconds, rng)
+        origin = {"source": score.title, "start": start} | ({"passed_over": passed_over} if passed_over else {})
+        return score.clipped(start, start + job.seconds), origin
+    raise ScoreError(f"no {split} piece of {', '.join(job.corpora)} can be used; the last one: {passed_over[-1]}")
+
+
+_corpus = lru_cache(maxsize=16)(open_corpus)
 
 
 @lru_cache(maxsize=len(ORDER))
-def _song_order(corpus, split, seed):
-    return np.random.default_rng([seed, ORDER.index(split)]).permutation(song_numbers(corpus, split))
-
-
-@lru_cache(maxsize=8)
-def _song(corpus, number):
-    return read_song(corpus, number)
+def _pieces(folders, split, seed):
+    """(folder, piece) of a split; corpora take turns, however many pieces each has, and the longest is gone through once."""
+    orders = []
+    for folder in folders:
+        names = _corpus(folder).pieces(split)
+        orders.append([names[place] for place in np.random.default_rng([seed, ORDER.index(split)]).permutation(len(names))])
+    longest = max(map(len, orders))
+    turns = [(folder, order[turn % len(order)]) for turn in range(longest) for folder, order in zip(folders, orders) if order]
+    return turns
 
 
 def _choose_start(score, seconds, rng):
