@@ -36,7 +36,7 @@ class Bar(NamedTuple):
 
 
 class Symbol(NamedTuple):
-    """A chord symbol as MusicXML has it; degrees are (add, alter or subtract; degree; semitones)."""
+    """A chord symbol; degrees are (add, alter or subtract; number; semitones)."""
 
     time: float
     bar: str
@@ -132,17 +132,21 @@ def _root(path):
 
 
 def _check(root, path):
-    """Refuse, with the bar, a tempo that music21 passes over and a chord symbol that it fails at."""
+    """Refuse, with the bar, a tempo that music21 passes over and a symbol that it fails at."""
     for measure in root.iter("measure"):
         where = f"{path}, bar {measure.get('number')}"
         for sound in measure.iter("sound"):
             tempo = sound.get("tempo", "1")
             if not _above_zero(tempo):
-                raise ScoreError(f"{where}: a tempo of {tempo}; write quarter notes a minute, above 0")
+                raise ScoreError(
+                    f"{where}: a tempo of {tempo}; write quarter notes a minute, above 0"
+                )
         for harmony in measure.iter("harmony"):
             kind = harmony.findtext("kind")
             if kind is None or (kind != "none" and harmony.find("root/root-step") is None):
-                raise ScoreError(f"{where}: a chord symbol without root or kind; write both, or N.C.")
+                raise ScoreError(
+                    f"{where}: a chord symbol without root or kind; write both, or N.C."
+                )
 
 
 def _above_zero(number):
@@ -271,8 +275,8 @@ def _symbol(harmony, time, bar, path):
         degrees = tuple((change, int(value), int(float(by or 0))) for change, value, by in degrees)
     except (TypeError, ValueError) as error:
         raise ScoreError(
-            f"{path}, bar {bar.number}: the chord symbol {root}{text} has a degree that is no number "
-            f"({error}); write its degrees again"
+            f"{path}, bar {bar.number}: the degrees of the chord symbol {root}{text} are no "
+            f"numbers ({error}); write them again"
         ) from error
     return Symbol(time, bar.number, root, name, text, bass if bass != root else "", degrees)
 
