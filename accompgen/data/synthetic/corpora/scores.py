@@ -15,9 +15,8 @@ from accompgen.data.synthetic.corpora.reading import read_sheet
 from accompgen.data.synthetic.corpora.sheet import Sheet
 from accompgen.data.synthetic.score import ScoreError
 
-SHEET_FORMAT = (
-    1  # of a cache's files; to be raised when the same score gives another sheet than before
-)
+# of the files in a cache; to be raised when the same score gives another sheet than before
+SHEET_FORMAT = 1
 
 
 class Kind(NamedTuple):
