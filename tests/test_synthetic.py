@@ -1,12 +1,28 @@
 """Songs before they sound: scores, the composer, the band's notes, syllables. No audio is made here."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from accompgen.data.synthetic.band import BASS_LINES, COMPINGS, DRUMS, KICK, _comp, arrange
+from accompgen.data.synthetic.band import (
+    BASS_LINES,
+    COMPINGS,
+    CRASH,
+    DRUMS,
+    INSTRUMENTS,
+    KICK,
+    PARTS,
+    TOMS,
+    _comp,
+    _drums,
+    _passages,
+    arrange,
+)  # fmt: skip
 from accompgen.data.synthetic.bank import syllables
 from accompgen.data.synthetic.compose import SCALES, STRONG, compose
 from accompgen.data.synthetic.score import (
+    Chord,
     Note,
     Score,
     Section,
@@ -167,6 +183,11 @@ def test_composed_metres():
 # band
 
 
+def playing(band, time):
+    """The parts that play at a time."""
+    return next(p.parts for p in band.passages if p.start - 1e-6 <= time < p.end - 1e-6)
+
+
 def at(score, time):
     return harmony(next(c.label for c in score.chords if c.start - 0.02 <= time < c.end - 0.02))
 
@@ -175,22 +196,64 @@ def at(score, time):
 def test_the_band_keeps_to_chords_and_beats(seed):
     song = SONGS[seed]
     band = arrange(song, np.random.default_rng(seed))
-    assert band.events.get("keys") or band.events.get("pad")
     for part in {"keys", "pad", "bass"} & set(band.events):
         for note in band.events[part]:
-            tones = at(song, min(note.start + 0.01, song.seconds - 0.03))
-            allowed = {*tones.pitch_classes, tones.bass}
-            assert note.pitch % 12 in allowed, (part, note)
-    if "bass" in band.events:
-        for chord in song.chords:
-            first = min((n for n in band.events["bass"] if n.start >= chord.start - 0.02), key=lambda n: n.start)
-            assert first.start == pytest.approx(chord.start, abs=0.03)
+            tones = at(song, note.start + 1e-6)
+            assert note.pitch % 12 in {*tones.pitch_classes, tones.bass}, (part, note)
+    for chord in song.chords:
+        if "bass" in playing(band, chord.start):
+            first = min((n for n in band.events["bass"] if n.start >= chord.start - 1e-6), key=lambda n: n.start)
+            assert first.start == pytest.approx(chord.start)
             assert first.pitch % 12 == harmony(chord.label).bass and first.pitch < 52
-    if "drums" in band.events:
-        kicks = np.array([n.start for n in band.events["drums"] if n.pitch == KICK])
-        for beat in song.beats:
-            if beat.position == 1:
-                assert np.abs(kicks - beat.time).min() < 0.03
+    kicks = np.array([n.start for n in band.events.get("drums", ()) if n.pitch == KICK])
+    for beat in song.beats:
+        if beat.position == 1 and "drums" in playing(band, beat.time):
+            assert np.abs(kicks - beat.time).min() < 1e-6
+
+
+def test_sections_decide_who_plays():
+    """Sections of one name are played alike, the chords are heard in all, and who rests is silent."""
+    for seed in range(8):
+        song = compose(np.random.default_rng(seed), 60.0)
+        band = arrange(song, np.random.default_rng(seed))
+        assert [(p.start, p.end, p.label) for p in band.passages] == [tuple(s) for s in song.sections]
+        assert len({p.label for p in band.passages}) == len({(p.label, p.level, p.parts) for p in band.passages})
+        for passage in band.passages:
+            assert {"keys", "pad"} & set(passage.parts)
+            for part, notes in band.events.items():
+                begun = [n for n in notes if passage.start - 1e-6 <= n.start < passage.end - 0.03]
+                sounding = [n for n in notes if n.start < passage.start - 0.03 and n.end > passage.start + 1e-6]
+                assert bool(begun) == (part in passage.parts) or passage.end - passage.start < 3, (seed, part)
+                assert part in passage.parts or not sounding
+
+
+def test_choruses_are_louder_and_fuller_than_intros():
+    song = replace(SONGS[0], sections=(Section(0.0, 12.0, "intro"), Section(12.0, 24.0, "chorus")))
+    rng = np.random.default_rng(0)
+    intros, choruses = zip(*(_passages(song, PARTS, rng) for _ in range(100)), strict=True)
+    assert np.mean([p.level for p in choruses]) > np.mean([p.level for p in intros]) + 4
+    assert np.mean([len(p.parts) for p in choruses]) > np.mean([len(p.parts) for p in intros]) + 0.4
+
+
+def test_a_song_without_sections_is_played_in_phrases():
+    song = replace(compose(np.random.default_rng(0), 60.0), sections=())
+    band = arrange(song, np.random.default_rng(0))
+    downbeats = [b.time for b in song.beats if b.position == 1]
+    assert [p.start for p in band.passages[1:]] == downbeats[8::8] and len(band.passages) > 1
+    assert band.passages[0].start == 0 and band.passages[-1].end == song.seconds
+    assert {p.label for p in band.passages} == {""}
+    silent = Score("x", 4.0, "C:maj", 90, "4/4", (), (Chord(0.0, 4.0, "C:maj"),), ())  # no beat is annotated
+    assert [p[:2] for p in arrange(silent, np.random.default_rng(1)).passages] == [(0.0, 4.0)]
+
+
+def test_drums_fill_into_a_new_section():
+    song = compose(np.random.default_rng(3), 60.0)
+    pattern = DRUMS[song.metre][min(DRUMS[song.metre])]
+    drums = _drums(song, pattern, [s.start for s in song.sections[1:]], np.random.default_rng(0))
+    for section in song.sections[1:]:
+        assert any(n.pitch == CRASH and n.start == pytest.approx(section.start) for n in drums)
+        beat = max(b.time for b in song.beats if b.time < section.start - 0.01)
+        assert any(n.pitch in TOMS for n in drums if beat - 1e-6 <= n.start < section.start)
 
 
 def test_the_band_is_decided_by_the_seed_and_various():
@@ -200,12 +263,13 @@ def test_the_band_is_decided_by_the_seed_and_various():
     assert len({b.style for b in bands}) >= 8
     assert {b.bass_line for b in bands} == set(BASS_LINES) and {b.comping for b in bands} == set(COMPINGS)
     assert np.mean(["drums" in b.events for b in bands]) > 0.8
+    assert all(b.programs[part] in INSTRUMENTS[part] for b in bands for part in b.events)
 
 
 @pytest.mark.parametrize("pattern", COMPINGS)
 def test_every_comping_pattern_sounds_the_whole_chord(pattern):
     song = SONGS[1]
-    notes = _comp(song, pattern, np.random.default_rng(0))
+    notes = _comp(song, pattern)
     for chord in song.chords[:4]:
         heard = {n.pitch % 12 for n in notes if chord.start - 0.02 <= n.start < chord.end - 0.02}
         assert heard == {*harmony(chord.label).pitch_classes}
@@ -217,5 +281,6 @@ def test_every_comping_pattern_sounds_the_whole_chord(pattern):
 def test_words_are_cut_around_their_vowels():
     names = "pau s t aa r z f ao l pau ow n l iy pau".split()
     phones = [(name, k / 10, (k + 1) / 10) for k, name in enumerate(names)]
-    cut = [[[p[0] for p in onset], vowel[0], [p[0] for p in coda]] for onset, vowel, coda in syllables(phones)]
+    found = syllables(phones, {"aa", "ao", "ow", "iy"})
+    cut = [[[p[0] for p in onset], vowel[0], [p[0] for p in coda]] for onset, vowel, coda in found]
     assert cut == [[["s", "t"], "aa", ["r", "z"]], [["f"], "ao", ["l"]], [[], "ow", ["n"]], [["l"], "iy", []]]
