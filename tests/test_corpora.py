@@ -410,11 +410,16 @@ def broken(**changes):
             r"a.xml: no melody; expected a part with lyrics or named Voice, found no notes",
         ),
         (plain_bars(5), r"a.xml: no 8 full bars in one metre .*it has 4/4"),
+        (
+            [f"<attributes><divisions>12</divisions></attributes>{bar}" for bar in plain_bars(8)],
+            r"a.xml, bar 1: no time signature; write the metre",
+        ),
         (["<note>"] * 8, r"a.xml: no well-formed XML .*; export the score again"),
     ],
 )
 def test_a_score_that_cannot_be_used_is_named(tmp_path, bars, complaint):
-    path = lead_sheet(tmp_path / "a.xml", bars)
+    start = "" if "<attributes>" in bars[0] else attributes()
+    path = write_score(tmp_path / "a.xml", {"": [start + bars[0], *bars[1:]]})
     with pytest.raises(ScoreError, match=complaint) as raised:
         corpora.open_corpus(tmp_path).read("a.xml")
     assert "\n" not in str(raised.value) and str(path) in str(raised.value)

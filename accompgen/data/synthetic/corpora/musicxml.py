@@ -91,7 +91,7 @@ def read(path) -> Written:
     if len({len(measures) for measures in staves}) > 1:
         counts = ", ".join(str(len(measures)) for measures in staves)
         raise ScoreError(f"{path}: its parts have {counts} bars; give every part the same number")
-    bars = _master_bars(staves)
+    bars = _master_bars(staves, path)
     texts = [_found(measures, bars, "TextExpression") for measures in staves]
     symbols = [
         _symbol(harmonies[int(text.content.removeprefix(HARMONY))], time, bar, path)
@@ -191,13 +191,16 @@ def _parse(text, path):
         ) from error
 
 
-def _master_bars(staves):
+def _master_bars(staves, path):
     """One timeline for all staves: a bar is as long as in its longest staff."""
-    bars, start, metre, full = [], 0.0, "4/4", 4.0
+    bars, start, metre, full = [], 0.0, "", 0.0
     for measures in zip(*staves, strict=True):
         signature = next((m.timeSignature for m in measures if m.timeSignature), None)
         if signature is not None:
             metre, full = signature.ratioString, float(signature.barDuration.quarterLength)
+        if not metre:
+            # bars of three quarter notes may be 3/4 or 6/8
+            raise ScoreError(f"{path}, bar 1: no time signature; write the metre")
         length = max(float(m.highestTime) for m in measures)
         if length < SAME_TIME or abs(length - full) < SAME_TIME:
             length = full
