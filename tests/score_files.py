@@ -22,8 +22,8 @@ def note(midi, quarters, lyric="", tie="", chord=False, staff=1, voice=1):
     ties = "".join(f'<tie type="{kind}"/>' for kind in tie.split())
     text = f"<lyric><text>{lyric}</text></lyric>" if lyric else ""
     return (
-        f"<note>{'<chord/>' if chord else ''}{what}<duration>{round(quarters * DIVISIONS)}</duration>{ties}"
-        f"<voice>{voice}</voice><staff>{staff}</staff>{text}</note>"
+        f"<note>{'<chord/>' if chord else ''}{what}"
+        f"<duration>{round(quarters * DIVISIONS)}</duration>{ties}<voice>{voice}</voice><staff>{staff}</staff>{text}</note>"
     )
 
 
@@ -36,7 +36,8 @@ def harmony(root, kind, *degrees, alter=0, bass="", text=None, offset=0):
     names = f"<root><root-step>{root}</root-step><root-alter>{alter}</root-alter></root>"
     names += f"<kind{'' if text is None else f' text={text!r}'}>{kind}</kind>"
     if bass:
-        names += f"<bass><bass-step>{bass[0]}</bass-step><bass-alter>{-bass.count('b')}</bass-alter></bass>"
+        alter = f"<bass-alter>{-bass.count('b')}</bass-alter>"
+        names += f"<bass><bass-step>{bass[0]}</bass-step>{alter}</bass>"
     for change, value, by in degrees:
         names += (
             f"<degree><degree-value>{value}</degree-value><degree-alter>{by}</degree-alter>"
@@ -60,7 +61,8 @@ def attributes(metre="4/4", fifths=0, staves=1):
     beats, unit = metre.split("/")
     return (
         f"<attributes><divisions>{DIVISIONS}</divisions><key><fifths>{fifths}</fifths></key>"
-        f"<time><beats>{beats}</beats><beat-type>{unit}</beat-type></time><staves>{staves}</staves></attributes>"
+        f"<time><beats>{beats}</beats><beat-type>{unit}</beat-type></time>"
+        f"<staves>{staves}</staves></attributes>"
     )
 
 

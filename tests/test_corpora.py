@@ -1,4 +1,4 @@
-"""Corpora on disk become scores: POP909, sheets in MusicXML, their splits, their cache, what bad files get."""
+"""Corpora on disk become scores: POP909, MusicXML, their splits, a cache, what bad files get."""
 
 import tarfile
 
@@ -25,7 +25,7 @@ from accompgen.data.synthetic.score import harmony as harmony_of
 
 
 def make_pop909(folder, number, melody, tempo_track=0):
-    """A song in POP909's layout, its tempo halved after the first bar of four; songs that 20 divides have bars of three."""
+    """A song in POP909's layout; the tempo halves at beat 4. Where 20 divides it, bars have three."""
     song = folder / f"{number:03d}"
     song.mkdir(parents=True)
     tracks = [[], [(0, files.track_name("MELODY")), *melody]]
@@ -90,8 +90,9 @@ def test_pop909_bars_of_three(pop909):
 
 def test_a_note_struck_again_keeps_the_first_one(tmp_path):
     melody = [
-        (0, on(60, 70)), (480, on(60, 90)), (720, off(60)), (960, off(60)),  # struck again while it sounds
-        (1440, on(64)), (1920, on(64, 50)), (1920, off(64)), (2400, off(64)),  # on before off at one tick
+        # struck again while it sounds; then on before off at one tick
+        (0, on(60, 70)), (480, on(60, 90)), (720, off(60)), (960, off(60)),
+        (1440, on(64)), (1920, on(64, 50)), (1920, off(64)), (2400, off(64)),
     ]  # fmt: skip
     make_pop909(tmp_path, 1, melody)
     song = corpora.open_corpus(tmp_path).read("001")
@@ -265,7 +266,8 @@ def test_a_tempo_is_the_scores_own_or_drawn(tmp_path):
 
 
 def test_a_tempo_word_gives_the_range(tmp_path):
-    word = "<direction><direction-type><words>Sehr langsam und zart</words></direction-type></direction>"
+    word = "<words>Sehr langsam und zart</words>"
+    word = f"<direction><direction-type>{word}</direction-type></direction>"
     for metre, quarters, low, high in (("4/4", 4, 40, 54), ("6/8", 3, 28, 37.8)):
         sheet = read_sheet(
             lead_sheet(tmp_path / "a.xml", plain_bars(9, quarters), metre, start=word)
@@ -320,7 +322,8 @@ def piano_bar(chord, bass):
 def test_chords_come_from_the_accompaniment(tmp_path):
     progression = [
         ((60, 64, 67), 48, "C:maj"), ((60, 65, 69), 53, "F:maj"), ((59, 62, 65, 67), 55, "G:7"),
-        ((60, 64, 67), 52, "C:maj/3"), ((60, 64, 69), 45, "A:min"), ((60, 62, 65, 68), 47, "B:dim7"),
+        ((60, 64, 67), 52, "C:maj/3"), ((60, 64, 69), 45, "A:min"),
+        ((60, 62, 65, 68), 47, "B:dim7"),
         ((59, 62, 67), 43, "G:maj"), ((60, 64, 67), 48, "C:maj"),
     ]  # fmt: skip
     voice = [note(72, 4, "la") for _ in range(9)]
@@ -406,12 +409,17 @@ def broken(**changes):
             [note(None, 4)] * 8,
             r"a.xml: no melody; expected a part with lyrics or named Voice, found no notes",
         ),
-        (plain_bars(5), r"a.xml: no 8 full bars in one metre .*its metres: 4/4"),
+        (plain_bars(5), r"a.xml: no 8 full bars in one metre .*it has 4/4"),
+        (
+            [f"<attributes><divisions>12</divisions></attributes>{bar}" for bar in plain_bars(8)],
+            r"a.xml, bar 1: no time signature; write the metre",
+        ),
         (["<note>"] * 8, r"a.xml: no well-formed XML .*; export the score again"),
     ],
 )
 def test_a_score_that_cannot_be_used_is_named(tmp_path, bars, complaint):
-    path = lead_sheet(tmp_path / "a.xml", bars)
+    start = "" if "<attributes>" in bars[0] else attributes()
+    path = write_score(tmp_path / "a.xml", {"": [start + bars[0], *bars[1:]]})
     with pytest.raises(ScoreError, match=complaint) as raised:
         corpora.open_corpus(tmp_path).read("a.xml")
     assert "\n" not in str(raised.value) and str(path) in str(raised.value)
@@ -495,7 +503,7 @@ def test_a_sheet_survives_json(tmp_path):
 
 @pytest.fixture
 def unpack(shared, tmp_path):
-    """A function that unpacks the first small files of an archive that `wanted` names and opens them."""
+    """A function that unpacks the first small files that `wanted` names from an archive."""
 
     def unpack(archive, wanted, count, largest=12_000):
         archive = shared / "data" / archive

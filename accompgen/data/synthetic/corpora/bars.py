@@ -88,7 +88,7 @@ def longest_stretch(bars, path):
     if len(best) < FEWEST_BARS:
         metres = ", ".join(dict.fromkeys(bar.metre for bar in bars))
         raise ScoreError(
-            f"{path}: no {FEWEST_BARS} full bars in one metre follow each other (its metres: {metres}; "
+            f"{path}: no {FEWEST_BARS} full bars in one metre follow each other (it has {metres}; "
             f"known: {', '.join(COUNTED_AS)}); leave it out, or fill its bars and write its metre"
         )
     full, end = best[0].full, best[-1].start + best[-1].length

@@ -45,8 +45,8 @@ def estimate(notes, beats, strong):
 
 
 def _profiles(notes, beats):
-    """Shares of the pitch classes in every beat by the time they sound: two of [T, 12], of all notes
-    and of the lowest; 0 where nothing sounds.
+    """Shares of the pitch classes in every beat by sounding time, of all notes and of the lowest:
+    two of [T, 12], 0 where nothing sounds.
     """
     tones, lowest = np.zeros((len(beats) - 1, 12)), np.zeros((len(beats) - 1, 12))
     if not len(notes):

@@ -36,7 +36,7 @@ class Bar(NamedTuple):
 
 
 class Symbol(NamedTuple):
-    """A chord symbol as MusicXML has it; degrees are (add, alter or subtract; degree; semitones)."""
+    """A chord symbol; degrees are (add, alter or subtract; number; semitones)."""
 
     time: float
     bar: str
@@ -91,7 +91,7 @@ def read(path) -> Written:
     if len({len(measures) for measures in staves}) > 1:
         counts = ", ".join(str(len(measures)) for measures in staves)
         raise ScoreError(f"{path}: its parts have {counts} bars; give every part the same number")
-    bars = _master_bars(staves)
+    bars = _master_bars(staves, path)
     texts = [_found(measures, bars, "TextExpression") for measures in staves]
     symbols = [
         _symbol(harmonies[int(text.content.removeprefix(HARMONY))], time, bar, path)
@@ -132,17 +132,21 @@ def _root(path):
 
 
 def _check(root, path):
-    """Refuse, with the bar, a tempo that music21 passes over and a chord symbol that it fails at."""
+    """Refuse, with the bar, a tempo that music21 passes over and a symbol that it fails at."""
     for measure in root.iter("measure"):
         where = f"{path}, bar {measure.get('number')}"
         for sound in measure.iter("sound"):
             tempo = sound.get("tempo", "1")
             if not _above_zero(tempo):
-                raise ScoreError(f"{where}: a tempo of {tempo}; write quarter notes a minute, above 0")
+                raise ScoreError(
+                    f"{where}: a tempo of {tempo}; write quarter notes a minute, above 0"
+                )
         for harmony in measure.iter("harmony"):
             kind = harmony.findtext("kind")
             if kind is None or (kind != "none" and harmony.find("root/root-step") is None):
-                raise ScoreError(f"{where}: a chord symbol without root or kind; write both, or N.C.")
+                raise ScoreError(
+                    f"{where}: a chord symbol without root or kind; write both, or N.C."
+                )
 
 
 def _above_zero(number):
@@ -187,13 +191,16 @@ def _parse(text, path):
         ) from error
 
 
-def _master_bars(staves):
+def _master_bars(staves, path):
     """One timeline for all staves: a bar is as long as in its longest staff."""
-    bars, start, metre, full = [], 0.0, "4/4", 4.0
+    bars, start, metre, full = [], 0.0, "", 0.0
     for measures in zip(*staves, strict=True):
         signature = next((m.timeSignature for m in measures if m.timeSignature), None)
         if signature is not None:
             metre, full = signature.ratioString, float(signature.barDuration.quarterLength)
+        if not metre:
+            # bars of three quarter notes may be 3/4 or 6/8
+            raise ScoreError(f"{path}, bar 1: no time signature; write the metre")
         length = max(float(m.highestTime) for m in measures)
         if length < SAME_TIME or abs(length - full) < SAME_TIME:
             length = full
@@ -271,8 +278,8 @@ def _symbol(harmony, time, bar, path):
         degrees = tuple((change, int(value), int(float(by or 0))) for change, value, by in degrees)
     except (TypeError, ValueError) as error:
         raise ScoreError(
-            f"{path}, bar {bar.number}: the chord symbol {root}{text} has a degree that is no number "
-            f"({error}); write its degrees again"
+            f"{path}, bar {bar.number}: the degrees of the chord symbol {root}{text} are no "
+            f"numbers ({error}); write them again"
         ) from error
     return Symbol(time, bar.number, root, name, text, bass if bass != root else "", degrees)
 

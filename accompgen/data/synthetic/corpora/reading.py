@@ -1,6 +1,6 @@
-"""A MusicXML file -> `Sheet`: which part is sung, what accompanies it, its chords, key, beats and
-tempo.
-"""
+"""A MusicXML file -> `Sheet`: what is sung, what accompanies it, chords, key, beats and tempo."""
+
+import re
 
 import numpy as np
 
@@ -10,31 +10,8 @@ from accompgen.data.synthetic.corpora.sheet import Sheet, TempoMark
 from accompgen.data.synthetic.corpora.tempi import tempo_range
 from accompgen.data.synthetic.score import PITCH_NAMES, Beat, Chord, Note, ScoreError, harmony
 
-VOICES = (
-    "voice",
-    "vocal",
-    "sing",
-    "gesang",
-    "chant",
-    "canto",
-    "soprano",
-    "sopran",
-    "tenor",
-    "melody",
-    "lead",
-)
-KEYBOARDS = (
-    "piano",
-    "pianoforte",
-    "klavier",
-    "clavier",
-    "keyboard",
-    "harp",
-    "guitar",
-    "guitarre",
-    "organ",
-    "cembalo",
-)
+VOICES = "voice|vocal|voix|voce|sing|gesang|chant|canto|sopran|tenor|melody|lead"
+KEYBOARDS = "piano|klavier|clavier|keyboard|harp|cembalo|guitar|organ|orgue|orgel"
 MAIN_SHARE = 0.5  # of the most syllables that a staff has: the first one with as many is sung
 STRAY_SHARE = 0.1  # up to which syllables are words that belong to no voice
 TEMPO_LIMITS = (20.0, 320.0)  # beats a minute; what is beyond is a slip of the pen
@@ -49,9 +26,9 @@ def read_sheet(path):
 
     The chords are the score's symbols, or where it has none estimated from the accompaniment.
 
-    Raises: ScoreError, which names the file, where there is no melody, nothing to take chords from,
-        a chord symbol or a
-        tempo that cannot be read, or no stretch in one metre; FileNotFoundError.
+    Raises: ScoreError, which names the file, for a score without a melody, without anything to take
+        chords from or without a stretch in one metre, and for a chord symbol or tempo that makes no
+        sense; FileNotFoundError.
     """
     written = musicxml.read(path)
     stretch = longest_stretch(written.bars, path)
@@ -87,69 +64,54 @@ def read_sheet(path):
 
 
 def _roles(staves, path):
-    """Notes of the voice, of keyboard or guitar, and of another instrument, each () where there is
-    none.
-    """
+    """Notes of the voice, of the keyboard or guitar and of another instrument; () for none."""
     staves = [staff for staff in staves if staff.notes]
     most = max((staff.syllables for staff in staves), default=0)
     if most:
         voices = [staff for staff in staves if staff.syllables >= MAIN_SHARE * most]
     else:
-        voices = [staff for staff in staves if _named(staff, VOICES)] or (
-            staves if len(staves) == 1 else []
-        )
+        voices = [staff for staff in staves if _named(staff, VOICES)]
+        voices = voices or (staves if len(staves) == 1 else [])
     if not voices:
         names = ", ".join(repr(staff.name) for staff in staves) or "no notes"
         raise ScoreError(
             f"{path}: no melody; expected a part with lyrics or named Voice, found {names}"
         )
-    silent = [
-        staff for staff in staves if staff not in voices and staff.syllables <= STRAY_SHARE * most
-    ]
-    # another staff of the voice's own part is a variant of it, unless the whole song stands in one
-    # part
-    rest = [staff for staff in silent if staff.part != voices[0].part] or silent
-    braced = [staff for staff in rest if sum(staff.part == other.part for other in rest) > 1]
-    keyboard = [staff for staff in rest if staff in braced or _named(staff, KEYBOARDS)] or rest[:1]
+    stray = STRAY_SHARE * most
+    unsung = [staff for staff in staves if staff not in voices and staff.syllables <= stray]
+    # other staves of the voice's part are variants of it, unless the whole song stands in one part
+    rest = [staff for staff in unsung if staff.part != voices[0].part] or unsung
+    parts = [staff.part for staff in rest]
+    keyboard = [s for s in rest if parts.count(s.part) > 1 or _named(s, KEYBOARDS)] or rest[:1]
     others = [staff for staff in rest if staff not in keyboard]
     played = sorted(note for staff in keyboard for note in staff.notes)
     return voices[0].notes, played, others[0].notes if others else ()
 
 
 def _named(staff, words):
-    return any(word in staff.name.casefold() for word in words)
+    return re.search(words, staff.name.casefold()) is not None
 
 
 def _notes(written, stretch):
     """The notes of a part inside the stretch, in beats from its start."""
     start, end, beat = stretch.start, stretch.end, stretch.counting.beat
-    return tuple(
-        Note(
-            (max(n.start, start) - start) / beat,
-            (min(n.end, end) - start) / beat,
-            n.pitch,
-            n.velocity,
-        )
-        for n in written
-        if n.start < end - 1e-6 and n.end > start + 1e-6
+    inside = (n for n in written if n.start < end - 1e-6 and n.end > start + 1e-6)
+    edges = (
+        ((max(n.start, start) - start) / beat, (min(n.end, end) - start) / beat, n) for n in inside
     )
+    return tuple(Note(first, last, n.pitch, n.velocity) for first, last, n in edges)
 
 
 def _symbols(symbols, path):
-    """(time in quarter notes, label), later ones at later times; of two at one time the last
-    counts.
-    """
+    """(time in quarter notes, label), sorted; of two at one time the last counts."""
     return sorted({symbol.time: chord_symbols.label(symbol, path) for symbol in symbols}.items())
 
 
 def _chords(symbols, stretch):
     """Chords in beats without gaps; before the first symbol there is none."""
     start, end, beat = stretch.start, stretch.end, stretch.counting.beat
-    before = [label for time, label in symbols if time <= start]
-    changes = [
-        (start, before[-1] if before else "N"),
-        *((t, label) for t, label in symbols if start < t < end),
-    ]
+    before = ["N", *(label for time, label in symbols if time <= start)]
+    changes = [(start, before[-1]), *(s for s in symbols if start < s[0] < end)]
     chords = []
     for (time, label), (following, _) in zip(changes, [*changes[1:], (end, "")], strict=True):
         if chords and chords[-1].label == label:
@@ -160,26 +122,20 @@ def _chords(symbols, stretch):
 
 
 def _estimated(notes, stretch):
-    """Chords in beats of a written-out accompaniment, found beat by beat; a beat of a half note
-    counts as two.
-    """
+    """Chords in beats of a written-out accompaniment; a beat of a half note may have two."""
     beat = stretch.counting.beat
     times = np.array([time for time, _ in stretch.grid()])
     if beat > 1.5:
         times = np.append(times, times + beat / 2)
     times = np.unique(np.round([stretch.start, *times[times < stretch.end - 1e-6], stretch.end], 6))
     strong = np.isin(np.round(times[:-1], 3), np.round(stretch.bars, 3))
-    found = chord_estimator.estimate([(n.start, n.end, n.pitch) for n in notes], times, strong)
-    return tuple(
-        Chord((a - stretch.start) / beat, (b - stretch.start) / beat, label)
-        for a, b, label in found
-    )
+    found = chord_estimator.estimate([n[:3] for n in notes], times, strong)
+    beats = [((a - stretch.start) / beat, (b - stretch.start) / beat) for a, b, _ in found]
+    return tuple(Chord(*span, label) for span, (_, _, label) in zip(beats, found, strict=True))
 
 
 def _tempi(tempi, stretch, path):
-    """The score's tempi in beats, the first one at 0; none where it states none before the first
-    full bar.
-    """
+    """The score's tempi in beats, the first one at 0; none where none stands at its beginning."""
     low, high = TEMPO_LIMITS
     marks = []
     for tempo in tempi:

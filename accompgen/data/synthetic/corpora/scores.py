@@ -13,10 +13,10 @@ from accompgen import audio
 from accompgen.data.synthetic.corpora.musicxml import SUFFIXES
 from accompgen.data.synthetic.corpora.reading import read_sheet
 from accompgen.data.synthetic.corpora.sheet import Sheet
+from accompgen.data.synthetic.score import ScoreError
 
-SHEET_FORMAT = (
-    1  # of a cache's files; to be raised when the same score gives another sheet than before
-)
+# of the files in a cache; to be raised when the same score gives another sheet than before
+SHEET_FORMAT = 1
 
 
 class Kind(NamedTuple):
@@ -41,8 +41,8 @@ KINDS = (
     ),
     Kind(
         "OpenEWLD",
-        "OpenEWLD (00sapo/OpenEWLD): MIT for the lead sheets, of works that its makers found to be in "
-        "the public domain",
+        "OpenEWLD (00sapo/OpenEWLD): MIT for the lead sheets, of works that its makers found to be "
+        "in the public domain",
         "OpenEWLD as AUTHORS/TITLE/TITLE.mxl (00sapo/OpenEWLD)",
         lambda path: path.stem == path.parent.name,
         lambda path: path.stem,
@@ -56,19 +56,14 @@ KINDS = (
     ),
 )
 
-
-_CATALOGUES = "op|no|nr|opp|d|h|k|kv|hob|woo|vwv|wwv"
+_CATALOGUES = r"\b(op|opp|no|nr|d|h|k|kv|woo|vwv|wwv)\.? ?\d.*$|\bhob\..*$"
 _ARTICLES = "the|an?|der|die|das|ein|eine|les?|la|un|une|il|lo|el|los"
 
 
 def find(folder):
-    """Every MusicXML file below a folder, sorted; hidden ones and what a container holds are left
-    out.
-    """
+    """Every MusicXML file below a folder, sorted; hidden ones are left out."""
     files = (path for path in Path(folder).rglob("*") if path.suffix.lower() in SUFFIXES)
-    return sorted(
-        path for path in files if not path.name.startswith(".") and path.parent.name != "META-INF"
-    )
+    return sorted(path for path in files if not path.name.startswith("."))
 
 
 def kind_of(files):
@@ -88,25 +83,21 @@ def split_of(title):
 
 
 def plain_title(title):
-    """A title without what editions differ in: number, brackets, opus, article, accents, case,
-    signs.
-    """
+    """A title without what editions differ in: number, brackets, opus, article, accents, case."""
     text = "".join(c for c in unicodedata.normalize("NFKD", title) if not unicodedata.combining(c))
     text = re.sub(r"[_\s]+", " ", text.casefold().replace("’", "'"))
     shorter = re.sub(r"^\d+[a-z]?[.\s]+|\([^)]*\)|\[[^]]*\]", " ", text)
-    shorter = re.sub(rf"\b({_CATALOGUES})\.? ?[\divx]+[\da-z.:-]*\b.*$", " ", shorter)
+    shorter = re.sub(_CATALOGUES, " ", shorter)
     shorter = re.sub(rf"^\W*({_ARTICLES})\b|^\W*l'|, *({_ARTICLES})\W*$", " ", shorter)
     return "".join(re.findall(r"\w", shorter)) or "".join(re.findall(r"\w", text)) or text
 
 
 def read(path, title, rng, cache):
-    """The Score of a file, its sheet taken from the folder `cache` where it lies there; ScoreError,
-    FileNotFoundError.
-    """
+    """The Score of a file by read_sheet, whose sheets the folder `cache` keeps (None: nothing)."""
     if not path.is_file():
         raise FileNotFoundError(f"no score at {path}")
     if cache is None:
-        return read_sheet(path).to_score(title, rng)
+        return _played(read_sheet(path), path, title, rng)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()[:24]
     kept = cache / f"{SHEET_FORMAT}-{digest}.json"
     sheet = _read_kept(kept)
@@ -114,7 +105,14 @@ def read(path, title, rng, cache):
         sheet = read_sheet(path)
         cache.mkdir(parents=True, exist_ok=True)
         audio.write_bytes(kept, sheet.to_json().encode())
-    return sheet.to_score(title, rng)
+    return _played(sheet, path, title, rng)
+
+
+def _played(sheet, path, title, rng):
+    score = sheet.to_score(title, rng)
+    if not score.melody:
+        raise ScoreError(f"{path}: no melody; all of its notes are too short to sing")
+    return score
 
 
 def _read_kept(path):

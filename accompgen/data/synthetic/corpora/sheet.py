@@ -17,7 +17,7 @@ class TempoMark(NamedTuple):
 
 
 class TempoRange(NamedTuple):
-    """Beats a minute that a tempo is drawn from."""
+    """Beats a minute between which a tempo is drawn."""
 
     low: float
     high: float
@@ -25,11 +25,10 @@ class TempoRange(NamedTuple):
 
 @dataclass(frozen=True)
 class Sheet:
-    """One song; times are beats from its start, `beats` lie at 0, 1, 2, ... or, behind a pickup, at
-    fractions.
+    """One song; all times are beats from its start.
 
-    `tempi` are the source's own, the first one at or before 0; where it has none a tempo is drawn
-    from `tempo_range`.
+    `tempi` are the source's own, the first one at 0; where it has none a tempo is drawn from
+    `tempo_range`.
     """
 
     key: str
@@ -56,9 +55,8 @@ class Sheet:
             if not spans:
                 return ()
             starts, ends = seconds([s.start for s in spans]), seconds([s.end for s in spans])
-            return tuple(
-                s._replace(start=a, end=b) for s, a, b in zip(spans, starts, ends, strict=True)
-            )
+            timed = zip(spans, starts, ends, strict=True)
+            return tuple(span._replace(start=start, end=end) for span, start, end in timed)
 
         times = seconds([beat.time for beat in self.beats])
         return Score(
@@ -69,17 +67,13 @@ class Sheet:
             metre=self.metre,
             melody=monophonic(play(self.melody)),
             chords=play(self.chords),
-            beats=tuple(
-                Beat(time, beat.position) for time, beat in zip(times, self.beats, strict=True)
-            ),
+            beats=tuple(b._replace(time=time) for b, time in zip(self.beats, times, strict=True)),
             piano=play(self.piano),
             bridge=play(self.bridge),
         )
 
     def _draw(self, rng):
-        """Beats a minute, evenly on a logarithmic scale, slow enough for the melody's quickest
-        notes.
-        """
+        """Beats a minute, even on a logarithmic scale, slow enough for the melody's quick notes."""
         low, high = self.tempo_range
         quickest = float(np.quantile([note.end - note.start for note in self.melody], 0.1))
         high = min(high, 60 * quickest / SHORTEST_SUNG)
@@ -92,14 +86,12 @@ class Sheet:
         """A function from beats to seconds; a tempo holds until the next one."""
         marks = np.array([mark.time for mark in tempi])
         periods = np.array([60 / mark.bpm for mark in tempi])
-        marks[0] = min(marks[0], 0.0)
         reached = np.concatenate([[0.0], np.cumsum(np.diff(marks) * periods[:-1])])
 
         def seconds(beats):
             beats = np.asarray(beats, float)
             place = np.searchsorted(marks, beats + 1e-9, "right") - 1
-            at = reached[place] + (beats - marks[place]) * periods[place]
-            return (at + marks[0] * periods[0]).tolist()
+            return (reached[place] + (beats - marks[place]) * periods[place]).tolist()
 
         return seconds
 
