@@ -257,7 +257,10 @@ def test_data_verbs_pass_on_what_they_were_given(recorded, tmp_path, capsys):
     about = ["--about", "name=small", "--about", "data=x = y"]
     assert main(["export", "a", "b", "-o", "checkpoint", *about, "--songs", "m", "--force"]) == 0
     assert main(["fetch", "hubert-base", "--quiet"]) == 0
-    songs, pairs, _, shards, checkpoint, fetched = calls
+    assert main("synthesize -o songs --count 1 --no-stems --soundfont a.sf2 --soundfont b.sf2 --quiet".split()) == 0
+    songs, pairs, _, shards, checkpoint, fetched, other = calls
+    assert songs[2]["stems"] and not other[2]["stems"]
+    assert songs[2]["soundfonts"] == [] and other[2]["soundfonts"] == [Path("a.sf2"), Path("b.sf2")]
     assert songs[1] == (Path("songs"), 3, 4) and (songs[2]["validation"], songs[2]["test"], songs[2]["seconds"]) == (1, 2, 8.0)
     assert songs[2]["voices"] == ["slt", "lp"] and songs[2]["hts_voices"] == Path("hts")
     assert pairs[1][:2] == (Path("found"), Path("pairs")) and pairs[1][2].segment_seconds == 20.0

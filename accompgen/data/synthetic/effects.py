@@ -88,7 +88,7 @@ def impulse_response(room, rate):
 def tone(filters, size, rate):
     """The filters' responses [size // 2 + 1] complex64 at the bins of a real spectrum of `size` points: analogue
     prototypes of second order (a shelf: first order), which have no warping and the least phase."""
-    hz = np.arange(0, size // 2 + 1 + BINS, BINS) * (rate / size)
+    hz = _nodes(size, rate)
     total = np.ones(len(hz), np.complex128)
     for kind, corner, db, q in filters:
         s, factor = 1j * hz / corner, 10 ** (db / 20)
@@ -147,18 +147,21 @@ def _ramps(nodes, step):
 
 def _weighted_power(spectrum, size, rate):
     """Energy of both channels under the K-weighting of BS.1770, times `size`, of a spectrum of `size` points."""
-    parts = spectrum.view(np.float32).reshape(2, -1, 2)  # real and imaginary
-    return 2 * float(np.dot(np.square(parts).sum(axis=(0, 2)), _k_weighting(size, rate)))
+    weighted = spectrum * _k_weighting(size, rate)
+    return 2 * float(sum(np.vdot(channel, channel).real for channel in weighted))
 
 
 @lru_cache(maxsize=2)
 def _k_weighting(size, rate):
-    """|H|^2 of ITU-R BS.1770-4's two filters at the bins of a real spectrum of `size` points."""
-    hz = np.maximum(scipy.fft.rfftfreq(size, 1 / rate), 1e-3)
+    """|H| of ITU-R BS.1770-4's two filters at the bins of a real spectrum of `size` points, float32."""
     shelf = ([1.53512485958697, -2.69169618940638, 1.19839281085285], [1.0, -1.69065929318241, 0.73248077421585])
     highpass = ([1.0, -2.0, 1.0], [1.0, -1.99004745483398, 0.99007225036621])
-    points = np.minimum(2 * np.pi * hz / 48_000, np.pi)  # the recommendation gives the filters at 48 kHz
-    weights = np.ones(len(hz))
-    for b, a in (shelf, highpass):
-        weights *= np.abs(scipy.signal.freqz(b, a, worN=points)[1]) ** 2
-    return weights.astype(np.float32)
+    # the recommendation gives the filters at 48 kHz
+    points = np.minimum(2 * np.pi * _nodes(size, rate) / 48_000, np.pi)
+    weights = [np.abs(scipy.signal.freqz(b, a, worN=points)[1]) for b, a in (shelf, highpass)]
+    return _ramps(np.prod(weights, axis=0).astype(np.float32), BINS)[: size // 2 + 1]
+
+
+def _nodes(size, rate):
+    """Frequencies of every BINS-th bin of a real spectrum of `size` points and of one behind it, Hz."""
+    return np.arange(0, size // 2 + 1 + BINS, BINS) * (rate / size)

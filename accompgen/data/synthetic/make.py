@@ -26,7 +26,7 @@ from accompgen.data.synthetic.corpora import open_corpus
 from accompgen.data.synthetic.meta import describe
 from accompgen.data.synthetic.mixing import draw_mix, mix_stems
 from accompgen.data.synthetic.players import draw_player, draw_swing, play_along, swung
-from accompgen.data.synthetic.render import find_soundfonts, font_licence, play
+from accompgen.data.synthetic.render import find_soundfonts, font_licence, play, synthesizer
 from accompgen.data.synthetic.score import ScoreError
 from accompgen.data.synthetic.singer import choose
 from accompgen.data.synthetic.singing import sing
@@ -204,7 +204,8 @@ def perform(job, split, index, open_bank, cache=None):
     waves, levels = _levelled(vocal, mix_stems(parts, mix, SAMPLE_RATE), job.seconds, mixer_rng)
     meta = {
         **origin, "seed": job.seed, "index": index, "transposed": key_shift, "octaves": octaves,
-        "singer": asdict(singer), "loudness": levels, "fonts": {part: Path(font).name for part, font in fonts.items()},
+        "singer": asdict(singer), "loudness": levels,
+        "synthesizer": synthesizer(), "fonts": {part: Path(font).name for part, font in fonts.items()},
         **describe(score, arrangement, waves, SAMPLE_RATE),
         "swing": swing, "players": {part: asdict(player) for part, player in players.items()}, "mix": mix.as_dict(),
     }  # fmt: skip
@@ -219,7 +220,7 @@ def _levelled(vocal, stems, seconds, rng):
     samples = round(seconds * SAMPLE_RATE)
     whole, levels = {}, {}
     for name, parts in (("vocal", {"vocal": vocal}), ("accompaniment", stems)):
-        gain, levels[name] = _gain(sum(parts.values()), -21 + 3 * float(rng.uniform(-1, 1)))
+        gain, levels[name] = _gain(list(parts.values()), -21 + 3 * float(rng.uniform(-1, 1)))
         whole |= {part: np.rint(FULL_SCALE * gain * audio.fit(wave, samples)) for part, wave in parts.items()}
     whole["accompaniment"] = sum(whole[stem] for stem in stems)
     return {part: wave / np.float32(FULL_SCALE) for part, wave in whole.items()}, levels
@@ -274,12 +275,14 @@ def _octaves_for(singer, pitches):
     return int(np.round((singer.centre - np.median(pitches)) / 12))
 
 
-def _gain(wave, target_lufs):
-    """Factor that brings a wave to a loudness, less where its peak would pass -1 dBFS, and the loudness it then has."""
-    loudness = audio.loudness(wave, SAMPLE_RATE)
+def _gain(waves, target_lufs):
+    """Factor that brings the sum of waves to a loudness, less where a peak of it or of one of them would pass -1 dBFS, and
+    the loudness it then has."""
+    whole = sum(waves)
+    loudness = audio.loudness(whole, SAMPLE_RATE)
     if not np.isfinite(loudness):
         raise ValueError("an excerpt came out silent: choose longer segments, or report seed and index")
-    gain = min(10 ** ((target_lufs - loudness) / 20), audio.PEAK_LIMIT / audio.peak(wave))
+    gain = min(10 ** ((target_lufs - loudness) / 20), audio.PEAK_LIMIT / max(map(audio.peak, [whole, *waves])))
     return gain, round(loudness + audio.decibel(gain), 2)
 
 

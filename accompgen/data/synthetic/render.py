@@ -71,6 +71,11 @@ def font_licence(path):
     return f"{known.name} {known.licence}" if known else f"{Path(path).name} of unknown licence"
 
 
+def synthesizer():
+    """Name and version of what renders: another version's sound differs in its last bits."""
+    return f"FluidSynth {_library().version}"
+
+
 def play(part, notes, program, seconds, rate, soundfont):
     """The notes of one part by one instrument of a soundfont -> wave [2, T] float32, T = round(seconds * rate).
 
@@ -160,6 +165,7 @@ class _FluidSynth:
         self._add = self._function("fluid_synth_add_sfont", pointer, pointer)
         self._remove = self._function("fluid_synth_remove_sfont", pointer, pointer)
         self._write = self._function("fluid_synth_write_float", pointer, number, *(pointer, number, number) * 2)
+        self.version = fluidsynth.cfunc("fluid_version_str", ctypes.c_char_p)().decode()
         silence = self._function("fluid_set_log_function", number, pointer, pointer)
         for level in (2, 3):  # warnings and below: a synthesizer without a font complains of every channel
             silence(level, None, None)
