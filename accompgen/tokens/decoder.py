@@ -28,7 +28,7 @@ from accompgen.tokens.decoder_network import DecoderConfig, DecoderNetwork
 
 FORMAT = "accompgen decoder 1"
 BLOCK_FRAMES = 75  # of which the noise is drawn together
-CHUNK_FRAMES = 600  # decoded together: memory does not grow with the song but for the sound itself
+CHUNK_FRAMES = 900  # decoded together: memory does not grow with the song but for the sound itself
 EDGE_FRAMES = 2  # before and after a span, that its windows overlap with
 
 

@@ -160,7 +160,9 @@ class DecoderNetwork(nn.Module):
         """Noise [B, F * hop] of amplitudes [B, F'', bins] and complex draws of the same shape, whose
         real and imaginary parts have variance 1. Where the level stays, its power stays."""
         window = self.config.noise_window
-        return overlap_add(drawn * level, window, window // 2, math.sqrt(window / 2), power=0.5)
+        # as real numbers: a product of complex and real ones makes complex ones of the latter first
+        spectrum = torch.view_as_complex(torch.view_as_real(drawn) * level[..., None])
+        return overlap_add(spectrum, window, window // 2, math.sqrt(window / 2), power=0.5)
 
 
 def overlap_add(spectrum: torch.Tensor, window: int, hop: int, scale: float = 1.0, power: float = 1.0) -> torch.Tensor:
