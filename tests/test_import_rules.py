@@ -72,7 +72,7 @@ LIVES_IN = {
     "deepspeed": {"training.engine"},
 }
 NOWHERE = {"x_transformers", "fairseq", "encodec", "torchaudio", "torchvision", "omegaconf", "hydra", "tools", "tests"}
-DISTRIBUTIONS = {"sklearn": "scikit-learn"}  # where the name to install is not the name to import
+DISTRIBUTIONS = {"sklearn": "scikit-learn", "visqol": "visqol-python"}  # where the name to install is not the name to import
 WITHOUT_EXTRA = {
     "tinysoundfont",  # the Makefile installs it without its dependencies, of which PyAudio wants a sound card's headers
     "beat_this",  # wants torchaudio, so it lives in a virtual environment of its own
