@@ -1,6 +1,6 @@
 """What bad input gets: one clear line on stderr, exit 1, nothing written, and the other files of the same call still done.
 
-A row here is a row of the README's table.
+A row here is a row of the table in docs/errors.md.
 """
 
 import errno

@@ -13,7 +13,8 @@ COLUMNS = {
     "apa": ("APA", 2, 1), "beat_f1": ("beat F1", 3, 1), "onset_f1": ("onset F1", 3, 1),
     "tempo_error_percent": ("tempo error %", 2, -1), "tempo_octave_errors": ("octave errors", 2, -1),
     "chroma_reference": ("chroma to reference", 3, 1), "chroma_vocal": ("chroma to vocal", 3, 1),
-    "chord_tone_share": ("chord tones", 3, 1), "key_agreement": ("key", 2, 1), "cocola": ("COCOLA", 2, 1), "visqol": ("ViSQOL", 2, 1),
+    "chord_tone_share": ("chord tones", 3, 1), "key_agreement": ("key", 2, 1), "cocola": ("COCOLA", 2, 1),
+    "visqol": ("ViSQOL", 2, 1),
     "drums": ("drums", 2, 1), "bass": ("bass", 2, 1), "chords": ("chords", 2, 1), "flagged": ("flagged", 2, -1),
 }  # fmt: skip
 SANITY = {

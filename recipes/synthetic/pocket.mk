@@ -18,7 +18,6 @@ LONG          ?= $(WORK)/long
 JUDGED        ?= $(WORK)/judge/$(notdir $(SCORED))-$(JUDGE_SONGS)
 
 FIRST      := $(TEST)/first-$(JUDGE_SONGS).jsonl
-IN_CORPUS   = --seed $(SEED) $(if $(WORKERS),--workers $(WORKERS)) $(if $(CORPUS),--corpus '$(CORPUS)')
 PLAY_ALL    = --checkpoint '$(SCORED)' --device $(DEVICE) $(if $(WORKERS),--workers $(WORKERS)) $(GENERATE)
 # also weights that are found by their name
 HEARD      := $(WEIGHTS)
@@ -136,7 +135,7 @@ EXAMPLE_PAGE    ?= $(ROOT)/docs/examples
 
 $(EXAMPLE_SONGS)/manifest.jsonl:
 	$(ACCOMPGEN) synthesize -o $(@D) --count 0 --validation 0 --test $(EXAMPLES) --seconds $(EXAMPLE_SECONDS) --seed $(EXAMPLE_SEED) \
-		$(if $(WORKERS),--workers $(WORKERS))
+		$(if $(WORKERS),--workers $(WORKERS)) $(if $(VOICES),--voices $(VOICES))
 
 $(EXAMPLE_PLAYED)/.done: $(EXAMPLE_SONGS)/manifest.jsonl $(HEARD)
 	$(ANEW)

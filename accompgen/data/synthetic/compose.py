@@ -7,7 +7,16 @@ gives the same song.
 
 import numpy as np
 
-from accompgen.data.synthetic.score import METRES, PITCH_NAMES, Beat, Chord, Note, Score, harmony
+from accompgen.data.synthetic.score import (
+    METRES,
+    PITCH_NAMES,
+    Beat,
+    Chord,
+    Note,
+    Score,
+    Section,
+    harmony,
+)
 
 SCALES = {
     "maj": (0, 2, 4, 5, 7, 9, 11),
@@ -57,7 +66,9 @@ RHYTHMS = {
 }
 TEMPI = {"4/4": (72, 132), "3/4": (84, 150), "6/8": (48, 76)}  # beats a minute
 STRONG = {"4/4": (1, 3), "3/4": (1,), "6/8": (1, 2)}  # positions in the bar
+# the 32-bar form of popular song: verses around a bridge
 FORM = "AABA"
+SECTION_LABELS = {"A": "verse", "B": "bridge"}
 SECTION_BARS = 8
 
 
@@ -81,7 +92,21 @@ def compose(rng, seconds, title="composed"):
     beats = tuple(Beat(k * period, k % per_bar + 1) for k in range(bars * per_bar))
     melody = _melody(plan, sections, chords, metre, tonic, mode, period, rng)
     key = f"{PITCH_NAMES[tonic]}:{mode}"
-    return Score(title, bars * per_bar * period, key, bpm, metre, melody, chords, beats).clipped(0, seconds)
+    score = Score(
+        title, bars * per_bar * period, key, bpm, metre, melody, chords, beats,
+        sections=_sections(plan, per_bar * period),
+    )  # fmt: skip
+    return score.clipped(0, seconds)
+
+
+def _sections(plan, bar_seconds):
+    """The sections of `plan`, a letter of FORM for each bar; the last one may be cut short."""
+    firsts = range(0, len(plan), SECTION_BARS)
+    ends = [*firsts[1:], len(plan)]
+    return tuple(
+        Section(first * bar_seconds, end * bar_seconds, SECTION_LABELS[plan[first]])
+        for first, end in zip(firsts, ends, strict=True)
+    )
 
 
 def _section(metre, mode, tonic, rng):
