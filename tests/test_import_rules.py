@@ -83,7 +83,10 @@ LIVES_IN = {
 }
 NOWHERE = {"x_transformers", "fairseq", "encodec", "torchaudio", "torchvision", "omegaconf", "hydra", "tools", "tests"}
 # where the name to install is not the name to import
-DISTRIBUTIONS = {"sklearn": "scikit-learn", "fluidsynth": "pyfluidsynth", "pyopenjtalk": "pyopenjtalk-plus"}
+DISTRIBUTIONS = {
+    "sklearn": "scikit-learn", "fluidsynth": "pyfluidsynth", "pyopenjtalk": "pyopenjtalk-plus",
+    "visqol": "visqol-python",
+}  # fmt: skip
 WITHOUT_EXTRA = {
     "beat_this",  # wants torchaudio, so it lives in a virtual environment of its own
 }

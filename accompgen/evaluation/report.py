@@ -14,6 +14,7 @@ COLUMNS = {
     "tempo_error_percent": ("tempo error %", 2, -1), "tempo_octave_errors": ("octave errors", 2, -1),
     "chroma_reference": ("chroma to reference", 3, 1), "chroma_vocal": ("chroma to vocal", 3, 1),
     "chord_tone_share": ("chord tones", 3, 1), "key_agreement": ("key", 2, 1), "cocola": ("COCOLA", 2, 1),
+    "visqol": ("ViSQOL", 2, 1),
     "drums": ("drums", 2, 1), "bass": ("bass", 2, 1), "chords": ("chords", 2, 1), "flagged": ("flagged", 2, -1),
 }  # fmt: skip
 SANITY = {
@@ -142,6 +143,11 @@ def conditions(results: dict) -> list[str]:
         lines.append(f"beats: tracker {results['tracker']['name']}, {source}; a bare click track scores 1 here")
     if "band" in settings["metrics"]:
         lines.append("drums, bass, chords: share of the seconds in which their range is heard; read it beside truth")
+    if "visqol" in settings["metrics"]:
+        lines.append(
+            "ViSQOL: visqol-python's audio mode, against the reference: for round trips of it, "
+            "not for other music"
+        )
     if "artefacts" in settings["metrics"]:
         names = {name: heading for name, (heading, _, _) in ARTEFACTS.items()}
         limits = ", ".join(f"{names[name]} {limit:g}" for name, limit in artefacts.LIMITS.items())

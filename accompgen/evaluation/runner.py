@@ -20,6 +20,7 @@ from accompgen.evaluation.folders import EvaluationError, Report, plan_windows
 from accompgen.evaluation.report import FORMAT
 
 METRICS = ("fad", "kad", "apa", "rhythm", "harmony", "band", "sanity", "artefacts")
+ON_REQUEST = ("visqol",)  # wants a package more, and means something for round trips alone
 SILENT_ROW = "every file of this row is silent"
 
 
@@ -60,7 +61,7 @@ def evaluate(
         vocals, reference: folders of the vocals and of the true accompaniments; they say which songs there are.
         background: folder whose sound FAD and KAD compare with; the default is `reference`.
         annotations: folder of NAME.json with beats, chords, key and bpm.
-        metrics: some of METRICS.
+        metrics: some of METRICS and ON_REQUEST.
         embedding: vggish | clap | pocket, or a path (`embeddings.find_embedding`).
         window_seconds, windows: a song is scored in windows of this length, at most so many (None: all that fit).
         tracker, tracker_weights: `beats.find_tracker`.
@@ -79,18 +80,19 @@ def evaluate(
         EvaluationError: nothing to score. checkpoint.CheckpointError: no such embedding. ValueError: a setting out of
         range.
     """
-    unknown = sorted(set(metrics) - set(METRICS))
+    known = METRICS + ON_REQUEST
+    unknown = sorted(set(metrics) - set(known))
     if unknown or not window_seconds > 0.2 or (windows is not None and windows < 1):
         raise ValueError(
             f"metrics {', '.join(unknown) or 'as known'}, window {window_seconds} s, windows {windows}: expected some of "
-            f"{', '.join(METRICS)}, a window over 0.2 s and at least 1 window"
+            f"{', '.join(known)}, a window over 0.2 s and at least 1 window"
         )
     if any(min(pair) < 0.1 for pair in seams) or (seams and "artefacts" not in metrics):
         raise ValueError(
             f"seams {seams}: expected pairs of at least 0.1 s, and artefacts among the metrics"
         )
     settings = Settings(
-        tuple(m for m in METRICS if m in metrics), str(embedding), window_seconds, windows,
+        tuple(m for m in known if m in metrics), str(embedding), window_seconds, windows,
         tracker, seed, tuple((float(first), float(step)) for first, step in seams),
     )  # fmt: skip
     report, cache = Report(), Cache(cache or checkpoint.cache_directory() / "evaluation")
@@ -137,7 +139,7 @@ def evaluate(
 
 
 def _versions():
-    names = ("accompgen", "numpy", "torch", "soxr", "librosa", "mir_eval", "transformers")
+    names = ("accompgen", "numpy", "torch", "soxr", "librosa", "mir_eval", "transformers", "visqol-python")
     found = {"python": platform.python_version()}
     for name in names:
         try:
@@ -223,6 +225,8 @@ def _score_song(track, entry, settings, listener, cache, report):
     scores, plan = _faults(track, entry, settings, cache), entry.plan
     if "band" in settings.metrics:
         scores |= tracks.band_of(track, cache)
+    if "visqol" in settings.metrics:
+        scores["visqol"] = tracks.visqol_of(track, entry.reference, plan, cache)
     if not listener:
         return scores, None
     heard = [tracks.analysis(part, plan, listener, settings.tracker, cache) for part in (track, entry.vocal, entry.reference)]

@@ -9,7 +9,7 @@ from accompgen import audio
 from accompgen.analysis import artefacts
 from accompgen.analysis.clicks import border_times, seams
 from accompgen.checkpoint import file_hash
-from accompgen.evaluation import band, coherence, folders, listen, measures, minutes, sanity
+from accompgen.evaluation import band, coherence, folders, listen, measures, minutes, sanity, visqol
 from accompgen.evaluation import cache as caches
 
 MIX_LUFS = -23.0  # vocal and accompaniment are brought to this before they are mixed
@@ -100,6 +100,17 @@ def seams_of(track, windows, cache) -> dict:
         return seams(audio.to_mono(wav), rate, np.concatenate(times))
 
     return cache.values(caches.key("seams", track.digest, windows), listen_at_borders)
+
+
+def visqol_of(track, reference, plan, cache) -> float | None:
+    """Mean `visqol.score` of a track's windows against those of the reference."""
+
+    def scores():
+        windows = [plan.cut(part.mono(visqol.RATE), visqol.RATE) for part in (reference, track)]
+        return measures.mean([visqol.score(*pair, visqol.RATE) for pair in zip(*windows)])
+
+    digests = [track.digest, reference.digest]
+    return cache.values(caches.key("visqol", digests, [plan.seconds, plan.count]), scores)
 
 
 def embedded(track, plan, embedding, cache) -> Path:

@@ -21,7 +21,7 @@ def add_evaluate(verbs):
     parser.add_argument("--annotations", metavar="DIR", type=Path, help="NAME.json with beats, chords, key, bpm")
     parser.add_argument(
         "--metrics", nargs="+", metavar="NAME",
-        help="fad kad apa rhythm harmony band sanity artefacts (default: all)",
+        help="fad kad apa rhythm harmony band sanity artefacts (default: these), visqol",
     )  # fmt: skip
     parser.add_argument("--embedding", metavar="NAME|PATH", default="pocket", help="vggish, clap, pocket (default) or a path")
     parser.add_argument("--window", metavar="SECONDS", type=float, default=10.0, help="length of a window (default: 10)")
