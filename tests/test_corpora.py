@@ -9,7 +9,7 @@ pytest.importorskip("symusic", reason="symusic is not installed (extra `train`)"
 pytest.importorskip("music21", reason="music21 is not installed (extra `train`)")
 pytest.importorskip("mir_eval", reason="mir_eval is not installed (extra `train`)")
 
-import score_files as files
+import score_files
 from score_files import attributes, backup, grace, harmony, note, off, on, tempo, write_score
 
 from accompgen.data.synthetic import corpora
@@ -28,10 +28,13 @@ def make_pop909(folder, number, melody, tempo_track=0):
     """A song in POP909's layout; the tempo halves at beat 4. Where 20 divides it, bars have three."""
     song = folder / f"{number:03d}"
     song.mkdir(parents=True)
-    tracks = [[], [(0, files.track_name("MELODY")), *melody]]
-    tracks[tempo_track] += [(0, files.set_tempo(500_000)), (4 * 480, files.set_tempo(1_000_000))]
+    tracks = [[], [(0, score_files.track_name("MELODY")), *melody]]
+    tracks[tempo_track] += [
+        (0, score_files.set_tempo(500_000)),
+        (4 * 480, score_files.set_tempo(1_000_000)),
+    ]
     tracks = [sorted(events, key=lambda event: event[0]) for events in tracks]
-    files.write_midi(song / f"{number:03d}.mid", tracks)
+    score_files.write_midi(song / f"{number:03d}.mid", tracks)
     per_bar, half = (6, 3) if number % 20 == 0 else (4, 2)
     rows = [f"{0.5 * k} {float(k % half == 1)} {float(k % per_bar == 1)}" for k in range(25)]
     (song / "beat_midi.txt").write_text("\n".join(rows))
@@ -370,11 +373,14 @@ def test_nothing_played_is_no_chord():
     assert found == ((0.0, 1.0, "N"), (1.0, 2.0, "C:maj"), (2.0, 4.0, "N"))
 
 
-def test_the_first_of_two_voices_is_sung(tmp_path):
-    high, low = [note(72, 4, "la") for _ in range(8)], [note(60, 4, "la") for _ in range(8)]
-    high[0], low[0] = attributes() + harmony("C", "major") + high[0], attributes() + low[0]
-    sheet = read_sheet(write_score(tmp_path / "a.xml", {"Soprano": high, "Alto": low}))
-    assert {n.pitch for n in sheet.melody} == {72} and sheet.piano == ()
+def test_the_first_voice_of_a_choir_is_sung(tmp_path):
+    pitches = {"Soprano": 72, "Alto": 67, "Tenor": 64, "Bass": 48}
+    voices = {name: [note(pitch, 4, "la")] * 8 for name, pitch in pitches.items()}
+    choir = {name: [attributes() + bars[0], *bars[1:]] for name, bars in voices.items()}
+    sheet = read_sheet(write_score(tmp_path / "a.xml", choir))
+    assert {n.pitch for n in sheet.melody} == {72}
+    assert {n.pitch for n in sheet.piano} == {67, 64, 48} and sheet.bridge == ()
+    assert sheet.chords == (Chord(0, 32, "C:maj"),)
 
 
 def broken(**changes):
@@ -540,11 +546,14 @@ def test_a_song_of_pop909(unpack):
 
 
 @pytest.mark.parametrize(
-    ("archive", "name", "piano"),
-    [("openscore_lieder.tar.xz", "OpenScore Lieder", True), ("openewld.tar.xz", "OpenEWLD", False)],
+    ("archive", "name", "files", "piano"),
+    [
+        ("openscore_lieder.tar.xz", "OpenScore Lieder", (".mxl",), True),
+        ("openewld.tar.xz", "OpenEWLD", ("/Alouette.mxl", "/Simple_Gifts.mxl"), False),
+    ],
 )
-def test_two_pieces_of_each_collection(unpack, archive, name, piano):
-    corpus = corpora.open_corpus(unpack(archive, lambda file: file.endswith(".mxl"), 2))
+def test_two_pieces_of_each_collection(unpack, archive, name, files, piano):
+    corpus = corpora.open_corpus(unpack(archive, lambda file: file.endswith(files), 2))
     assert corpus.name == name
     for piece in corpus.pieces():
         song = corpus.read(piece, np.random.default_rng(0))

@@ -79,10 +79,12 @@ def _roles(staves, path):
         )
     stray = STRAY_SHARE * most
     unsung = [staff for staff in staves if staff not in voices and staff.syllables <= stray]
-    # other staves of the voice's part are variants of it, unless the whole song stands in one part
-    rest = [staff for staff in unsung if staff.part != voices[0].part] or unsung
+    # other staves of the voice's part are variants of it, unless the whole song stands in one part;
+    # a choir alone is accompanied by its lower voices
+    rest = [staff for staff in unsung if staff.part != voices[0].part] or unsung or voices[1:]
     parts = [staff.part for staff in rest]
-    keyboard = [s for s in rest if parts.count(s.part) > 1 or _named(s, KEYBOARDS)] or rest[:1]
+    keyboard = [s for s in rest if parts.count(s.part) > 1 or _named(s, KEYBOARDS)]
+    keyboard = keyboard or (rest[:1] if unsung else rest)
     others = [staff for staff in rest if staff not in keyboard]
     played = sorted(note for staff in keyboard for note in staff.notes)
     return voices[0].notes, played, others[0].notes if others else ()
