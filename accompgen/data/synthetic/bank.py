@@ -15,7 +15,7 @@ from accompgen.data.synthetic import voices, world
 from accompgen.data.synthetic.languages import LANGUAGES, PAUSES
 from accompgen.data.synthetic.speech import speak
 
-SYLLABLES = 550  # in a bank: 2.4 to 2.8 MB
+SYLLABLES = 550  # in a bank: 1.5 to 2.6 MB
 _LINES, _WORDS = 15, 7  # spoken at a time at most; words of a line
 _OF_A_LINE = 8  # syllables, about, that can be used
 _MIN_VOICED = 0.6  # of a vowel's frames have a pitch

@@ -10,7 +10,7 @@ except ImportError as error:
     raise ImportError("the singer needs scipy: pip install 'accompgen[train]'") from error
 
 FPS = world.FRAMES_PER_SECOND
-_EARLY_SECONDS = 0.03  # a glide begins before the note
+_EARLY_SECONDS = 0.04  # a glide begins before the note, in its consonants
 
 
 def pitch_curve(notes, frames, singer, rng):
