@@ -211,6 +211,27 @@ def test_metres_are_counted_as_those_of_the_band(
     assert all(n.end - n.start == beats_a_bar for n in sheet.melody)
 
 
+@pytest.mark.parametrize(
+    ("written", "quarters", "bpm", "metre", "positions", "beats_a_bar"),
+    [
+        ("2/2", 4, 60, "4/4", [1, 2, 3, 4, 1], 4),
+        ("2/2", 4, 120, "4/4", [1, 2, 3, 4, 1], 2),
+        ("3/8", 1.5, 45, "3/4", [1, 2, 3, 1, 2], 3),
+        ("6/8", 3, 45, "3/4", [1, 2, 3, 1, 2], 6),
+        ("4/4", 4, 30, "4/4", [1, 2, 3, 4, 1], 8),
+    ],
+)
+def test_slow_scores_are_counted_in_shorter_beats(
+    tmp_path, written, quarters, bpm, metre, positions, beats_a_bar
+):
+    bars = plain_bars(8, quarters)
+    sheet = read_sheet(lead_sheet(tmp_path / "a.xml", bars, written, start=tempo(bpm)))
+    assert sheet.metre == metre and [b.position for b in sheet.beats[:5]] == positions
+    assert sheet.length == 8 * beats_a_bar
+    song = sheet.to_score("a")
+    assert song.seconds == pytest.approx(8 * quarters * 60 / bpm) and song.bpm >= 45
+
+
 def test_two_bars_make_one_where_the_chords_change(tmp_path):
     bars = plain_bars(9, 2)
     bars[0] = harmony("G", "dominant") + note(60, 2, "la")

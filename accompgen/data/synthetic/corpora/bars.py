@@ -32,6 +32,14 @@ COUNTED_AS = {
     "3/8": Counting("6/8", 1.5, joined=2), "12/8": Counting("6/8", 1.5, parted=2),
     "6/16": Counting("6/8", 0.75),
 }  # fmt: skip
+# the same where fewer beats a minute would pass: nobody taps so slowly
+SLOWEST_BEAT = 40.0
+COUNTED_SLOWLY = {
+    "2/2": Counting("4/4", 1.0),
+    "3/8": Counting("3/4", 0.5),
+    "6/8": Counting("3/4", 0.5, parted=2),
+    "4/4": Counting("4/4", 0.5, parted=2),
+}
 
 
 @dataclass(frozen=True)
@@ -75,12 +83,13 @@ class Stretch:
         return self.bars
 
 
-def longest_stretch(bars, path):
+def longest_stretch(bars, path, tempi=()):
     """The longest run of bars in one metre that can be counted -> Stretch.
 
     Args:
         bars: musicxml.Bar of the whole score.
         path: for the message.
+        tempi: musicxml.Tempo of the score; in a slow one shorter beats are counted.
     Raises: ScoreError where there is none of at least 8 bars.
     """
     runs = [run for run in _runs(_whole_bars(bars)) if run[0].metre in COUNTED_AS]
@@ -95,7 +104,11 @@ def longest_stretch(bars, path):
     firsts = [bar.start for bar in best]
     if best[0].length < full - SAME_TIME:
         firsts = firsts[1:]
-    return Stretch(best[0].start, end, full, COUNTED_AS[best[0].metre], tuple(firsts))
+    counting = COUNTED_AS[best[0].metre]
+    pace = [tempo.quarters_per_minute for tempo in tempi if tempo.time <= firsts[0]]
+    if pace and pace[-1] / counting.beat < SLOWEST_BEAT:
+        counting = COUNTED_SLOWLY.get(best[0].metre, counting)
+    return Stretch(best[0].start, end, full, counting, tuple(firsts))
 
 
 def _whole_bars(bars):

@@ -31,7 +31,7 @@ def read_sheet(path):
         sense; FileNotFoundError.
     """
     written = musicxml.read(path)
-    stretch = longest_stretch(written.bars, path)
+    stretch = longest_stretch(written.bars, path, written.tempi)
     start, beat = stretch.start, stretch.counting.beat
     sung, keyboard, other = _roles(written.staves, path)
     melody, piano, bridge = (_notes(notes, stretch) for notes in (sung, keyboard, other))
