@@ -96,6 +96,21 @@ def test_noise_of_a_steady_level_is_as_loud_at_every_place_of_a_frame(decoder):
     assert np.std(wav) == pytest.approx(0.1, rel=0.05)
 
 
+def test_sound_is_never_louder_than_music_whatever_the_codes(decoder):
+    network = decoder.network
+    said = torch.zeros(1, 300, sum(network.sizes))
+    said[..., -network.sizes[2] :] = 50.0  # far beyond what is said of any song
+    level = network.parts(said)[2][:, :, 0]
+    wav = network.noise(level, torch.view_as_complex(torch.randn(*level.shape, 2)))
+    assert 0.2 < wav.std() <= 0.26
+    said[..., : network.sizes[0]] = torch.randn(1, 300, network.sizes[0])
+    assert network.tone(network.parts(50 * said)[0], 48_000).std() <= 0.31
+    said[..., : network.sizes[0]] *= 0.1
+    assert 0.05 < network.tone(network.parts(said)[0], 48_000).std() < 0.2
+    said[..., -network.sizes[2] :] = 1.0  # and what is usual is left as it is
+    assert network.parts(said)[2].sub(0.0498).abs().max() < 1e-4
+
+
 def test_overlapping_spectra_give_their_sound_back():
     wav = torch.randn(1, 64 * 40)
     hann = torch.hann_window(256)

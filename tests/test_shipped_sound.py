@@ -9,6 +9,8 @@ from accompgen.analysis import artefacts
 from accompgen.tokens.decoder import load_codec, round_trip
 
 CREST_DB = 1.5
+# Of a mastered recording, whose limiter took the peaks that the decoder plays again; bursts would be far above it.
+MASTERED_CREST_DB = 8.0
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +27,7 @@ def recording(shared, codec):
     return audio.resample(audio.to_mono(wav), rate, codec[0].sample_rate)
 
 
-def check(codec, mono):
+def check(codec, mono, most_db):
     """Measure sound [T] at the tokenizer's rate and what its codes are played as."""
     tokenizer, decoder = codec
     truth = artefacts.measure(mono, tokenizer.sample_rate)
@@ -35,13 +37,13 @@ def check(codec, mono):
     # codes are of one channel, so the peaks of the channels' sum are compared
     crest = artefacts.crest_factor(audio.to_mono(wav)) - truth["crest_db"]
     told = {name: round(played[name], 2) for name in ("frame_lock", "buzz_db", "clicks")}
-    fine = played["frame_lock"] <= 1.2 and played["buzz_db"] <= 1.5 and abs(crest) <= CREST_DB
+    fine = played["frame_lock"] <= 1.2 and played["buzz_db"] <= 1.5 and -CREST_DB <= crest <= most_db
     assert fine, told | {"crest over the truth's": round(crest, 2)}
 
 
 def test_a_recording_is_played_without_clicks(codec, recording):
-    check(codec, recording)
+    check(codec, recording, MASTERED_CREST_DB)
 
 
 def test_a_band_is_played_without_clicks(codec):
-    check(codec, band(10.0, codec[0].sample_rate, bpm=117.0))
+    check(codec, band(10.0, codec[0].sample_rate, bpm=117.0), CREST_DB)

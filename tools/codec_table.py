@@ -24,7 +24,7 @@ from accompgen.data.songs import read_manifest
 from accompgen.device import choose_device
 from accompgen.evaluation.distances import fad
 from accompgen.evaluation.embeddings import find_embedding
-from accompgen.tokens.decoder import EncodecDecoder, load_codec
+from accompgen.tokens.decoder import EncodecDecoder, load_codec, round_trip
 from accompgen.training.decoder import compare_middles
 from accompgen.training.decoder_songs import middle_and_side, read_stereo
 
@@ -98,10 +98,9 @@ def score(name, paths, tokenizer, decoders, embeddings, args) -> dict:
         if audio.peak(true) < 10 * audio.SILENCE:  # a stem that does not play
             continue
         mono = torch.from_numpy(audio.resample(audio.to_mono(true), RATE, tokenizer.sample_rate))
-        codes = tokenizer.encode(mono[None])
         sounds = {"truth": true}
         for row, decoder in decoders.items():
-            wav = decoder.decode(codes, args.seed)[0].numpy()
+            wav = round_trip(mono, tokenizer, decoder).numpy()
             sounds[row] = audio.fit(audio.resample(wav, decoder.sample_rate, RATE), true.shape[1])
         # a mono decoder is held against the truth's sum
         truths = {row: true if len(sounds[row]) == 2 else audio.to_mono(true)[None] for row in sounds}

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import torch
 
+from accompgen import audio
 from accompgen.checkpoint import (
     CheckpointError,
     find_checkpoint,
@@ -30,6 +31,7 @@ FORMAT = "accompgen decoder 1"
 BLOCK_FRAMES = 75  # of which the noise is drawn together
 CHUNK_FRAMES = 900  # decoded together: memory does not grow with the song but for the sound itself
 EDGE_FRAMES = 2  # before and after a span, that its windows overlap with
+LOUDEST_LUFS = -18.0  # of what codecs were trained on here; mastered recordings lie 8 LU above it
 
 
 class EncodecDecoder:
@@ -209,6 +211,11 @@ def load_codec(path, device="cpu") -> tuple[AcousticTokenizer, EncodecDecoder | 
 
 
 def round_trip(mono: torch.Tensor, tokenizer: AcousticTokenizer, decoder, codebooks: int | None = None) -> torch.Tensor:
-    """Sound [T] at 24 kHz through codes and back -> [C, T'] at the decoder's rate, as long as it was."""
-    wav = decoder.decode(tokenizer.encode(mono[None], codebooks))[0]
+    """Sound [T] at 24 kHz through codes and back -> [C, T'] at the decoder's rate, as long and as loud as it was.
+
+    Sound louder than LOUDEST_LUFS is turned down for the codec, and its return up by as much.
+    """
+    loudness = audio.loudness(mono.numpy(), tokenizer.sample_rate)
+    gain = 10 ** (min(0.0, LOUDEST_LUFS - loudness) / 20)
+    wav = decoder.decode(tokenizer.encode(gain * mono[None], codebooks))[0] / gain
     return wav[:, : round(len(mono) * decoder.sample_rate / tokenizer.sample_rate)]

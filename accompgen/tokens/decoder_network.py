@@ -20,7 +20,10 @@ from accompgen.config import ConfigError
 
 TONE_HZ = 12000  # the highest frequency that codes of 24 kHz sound can say anything of
 LEVEL_AT_START = -4.0  # natural log of the noise's amplitude where the linear layer says 0
-LEVEL_CEILING = 3.0
+LEVEL_CEILING = 3.0  # likewise
+# RMS that tone and noise of a frame cannot pass. No tone of the training songs and one noise in 1 000 frames lies above them;
+# codes of sound that is far louder than those songs once made a burst of 70 times full scale.
+TONE_CEILING, NOISE_CEILING = 0.3, 0.25
 KERNEL = 7  # frames that a convolution looks at
 
 
@@ -141,9 +144,14 @@ class DecoderNetwork(nn.Module):
         config, batch = self.config, len(said)
         tone, pan, level = said.split(self.sizes, dim=-1)
         tone = tone.reshape(batch, -1, 2, config.tone_bins)
+        loudness = (2 / config.tone_window * tone.square().sum((2, 3))).sqrt()
+        tone = tone * (TONE_CEILING / loudness.clamp_min(TONE_CEILING))[..., None, None]
         pan = torch.tanh(pan.reshape(batch, -1, config.pan_bands)) @ self.pan_bins
         level = level.reshape(batch, -1, 2, config.noise_bands) + LEVEL_AT_START
-        level = level.clamp(max=LEVEL_CEILING).exp() @ self.level_bins
+        level = level.clamp(max=LEVEL_CEILING).exp()
+        loudness = (level.square() @ self.level_bins.mean(1)).sqrt()  # or a little more: bins lie between bands
+        level = level * (NOISE_CEILING / loudness.clamp_min(NOISE_CEILING))[..., None]
+        level = level @ self.level_bins
         return torch.complex(tone[:, :, 0], tone[:, :, 1]), pan, level
 
     def tone(self, spectrum: torch.Tensor, rate: int) -> torch.Tensor:
