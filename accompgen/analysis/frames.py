@@ -195,4 +195,4 @@ def _shortest(level, period, least):
     whole = _lock(level, period, 0, trimmed=0.5)
     parts = [period / times for times in range(1, int(period / least) + 1)]
     locks = [_lock(level, part, 0, trimmed=0.5) for part in parts]
-    return min(part for part, lock in zip(parts, locks) if lock - 1 >= (whole - 1) / 2)
+    return min(part for part, lock in zip(parts, locks) if lock and lock - 1 >= (whole - 1) / 2)
