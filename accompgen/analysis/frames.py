@@ -106,7 +106,7 @@ def second_difference(mono: np.ndarray) -> np.ndarray:
 
 
 def _lock(level, period, fewest, trimmed=TRIMMED):
-    """`frame_lock` of a second difference [T] at a period in samples; None below `fewest` frames."""
+    """`frame_lock` of a level [T] at a period in samples; None below `fewest` of them."""
     count = int((len(level) - 1) / period)
     if count < max(fewest, 4 * BLOCK_FRAMES):
         return None
