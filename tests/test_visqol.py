@@ -7,7 +7,7 @@ import pytest
 import torch
 from band_like import band
 
-pytest.importorskip("visqol", reason="ViSQOL needs the extra `visqol`: visqol-python is not installed")
+pytest.importorskip("visqol", reason="the extra `visqol` (visqol-python) is not installed")
 
 from accompgen import audio
 from accompgen.evaluation import runner, visqol
@@ -58,7 +58,8 @@ def test_evaluation_scores_a_round_trip_once(truth, tmp_path, monkeypatch):
         (tmp_path / folder).mkdir()
         audio.write(tmp_path / folder / "song.wav", truth, RATE)
     place = {"system": tmp_path / "system"}, tmp_path / "vocals", tmp_path / "reference"
-    settings = {"metrics": ("visqol",), "window_seconds": 2.0, "progress": False, "cache": tmp_path / "cache"}
+    settings = {"metrics": ("visqol",), "window_seconds": 2.0, "progress": False}
+    settings["cache"] = tmp_path / "cache"
     results = runner.evaluate(*place, **settings)
     assert results["rows"]["system"]["visqol"]["value"] == pytest.approx(4.73, abs=0.01)
     assert results["versions"]["visqol-python"] and "visqol" not in runner.METRICS

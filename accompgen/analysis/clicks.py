@@ -23,10 +23,10 @@ def clicks(mono: np.ndarray, rate: int) -> float:
     loud, is no click. True recordings have 0 to 1.3 a second, a few with woodblocks or rim shots up
     to 3.3; a decoder that clicks in each frame 5 to 130. A bare sawtooth clicks, too.
     """
-    residual = np.abs(prediction_residual(mono))
     span, gap = round(SPAN_SECONDS * rate), max(1, round(GAP_SECONDS * rate))
-    if len(residual) <= 2 * (span + gap) + 1:
+    if len(mono) <= 2 * (span + gap) + 1:
         return 0.0
+    residual = np.abs(prediction_residual(mono))
     sums = np.concatenate([[0.0], np.cumsum(residual, dtype=np.float64)])
     means = (sums[span:] - sums[:-span]) / span  # means[i]: of residual[i : i + span]
     inside = residual[span + gap : len(residual) - span - gap]

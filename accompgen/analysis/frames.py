@@ -26,8 +26,8 @@ def frame_lock(mono: np.ndarray, rate: int, hop_hz: float = FRAME_HZ) -> float |
     """How unevenly the |second difference| of sound [T] is spread over frames of 1 / hop_hz s.
 
     1 is even; clicks at a fixed place give as many times the mean as they stand out (10 to 30 for a
-    decoder that plays its treble so). Truth has 0.95 to 1.2 on 10 s and more; of 3 to 5 s, one in fifty
-    has up to 1.4.
+    decoder that plays its treble so). Truth has 0.95 to 1.2 on 10 s and more;
+    one piece in fifty of 3 to 5 s has more, up to 1.4.
 
     Three things keep the largest of 320 means honest. The place is chosen on one half of the frames
     and read on the other, and the reverse, so that chance does not raise it on short sound. Each
@@ -106,7 +106,7 @@ def second_difference(mono: np.ndarray) -> np.ndarray:
 
 
 def _lock(level, period, fewest, trimmed=TRIMMED):
-    """`frame_lock` of a second difference [T] at a period in samples; None for less than `fewest`."""
+    """`frame_lock` of a level [T] at a period in samples; None below `fewest` of them."""
     count = int((len(level) - 1) / period)
     if count < max(fewest, 4 * BLOCK_FRAMES):
         return None
@@ -192,7 +192,9 @@ def _shortest(level, period, least):
     Multiples of a hop are locked as well as the hop itself. Half of a hop is so in every second
     frame: without the louder half of the frames it is not.
     """
-    whole = _lock(level, period, 0, trimmed=0.5)
-    parts = [period / times for times in range(1, int(period / least) + 1)]
+    # a hop that is locked in fewer than half of its frames has nothing left to compare
+    enough = max(1 + (_lock(level, period, 0, trimmed=0.5) - 1) / 2, CHANCE)
+    parts = [period / times for times in range(2, int(period / least) + 1)]
     locks = [_lock(level, part, 0, trimmed=0.5) for part in parts]
-    return min(part for part, lock in zip(parts, locks) if lock - 1 >= (whole - 1) / 2)
+    locked = [part for part, lock in zip(parts, locks) if lock is not None and lock >= enough]
+    return min(locked, default=period)
