@@ -20,7 +20,9 @@ def add_evaluate(verbs):
     parser.add_argument("--background", metavar="DIR", type=Path, help="what FAD and KAD compare with (default: the reference)")
     parser.add_argument("--annotations", metavar="DIR", type=Path, help="NAME.json with beats, chords, key, bpm")
     parser.add_argument("--metrics", nargs="+", metavar="NAME", help="fad kad apa rhythm harmony band sanity (default: all)")
-    parser.add_argument("--embedding", metavar="NAME|PATH", default="pocket", help="vggish, clap, pocket (default) or a path")
+    parser.add_argument(
+        "--embedding", metavar="NAME|PATH", default="pocket", help="vggish, clap, musicnn, pocket (default) or a path"
+    )
     parser.add_argument("--window", metavar="SECONDS", type=float, default=10.0, help="length of a window (default: 10)")
     parser.add_argument("--windows", metavar="N", type=int, help="at most so many of a song (default: all)")
     parser.add_argument("--tracker", choices=("librosa", "beat-this"), default="librosa", help="of beats (default: librosa)")
