@@ -65,8 +65,12 @@ EVERYWHERE = {"torch", "numpy", "safetensors", "tqdm"}
 LIVES_IN = {
     # the evaluation's: CLAP, and the mel filters of MusiCNN
     "transformers": {
-        "tokens.hubert", "tokens.hubert_weights", "tokens.encodec", "evaluation.embeddings", "evaluation.musicnn",
-    },  # fmt: skip
+        "tokens.hubert",
+        "tokens.hubert_weights",
+        "tokens.encodec",
+        "evaluation.embeddings",
+        "evaluation.musicnn",
+    },
     "sklearn": {"tokens.kmeans"},
     "soundfile": {"audio"},
     "soxr": {"audio"},

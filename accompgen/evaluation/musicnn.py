@@ -51,9 +51,11 @@ def patches(mono: np.ndarray) -> torch.Tensor:
     mono = np.asarray(mono, np.float32)
     if len(mono) < (PATCH_FRAMES - 1) * HOP:
         mono = np.resize(mono, (PATCH_FRAMES - 1) * HOP)
-    mels = mel_filter_bank(FFT // 2 + 1, BANDS, 0.0, RATE / 2, RATE, norm="slaney", mel_scale="slaney")
+    scale = {"norm": "slaney", "mel_scale": "slaney"}
+    mels = mel_filter_bank(FFT // 2 + 1, BANDS, 0.0, RATE / 2, RATE, **scale)
     wav = torch.from_numpy(np.ascontiguousarray(mono))
-    spectrum = torch.stft(wav, FFT, HOP, window=torch.hann_window(FFT), pad_mode="reflect", return_complex=True)
+    window = torch.hann_window(FFT)
+    spectrum = torch.stft(wav, FFT, HOP, window=window, pad_mode="reflect", return_complex=True)
     power = spectrum.real.square() + spectrum.imag.square()  # [257, frames]
     frames = torch.log10(1 + 10000 * power.T @ torch.from_numpy(mels).float())
     count = len(frames) // PATCH_FRAMES
@@ -127,9 +129,8 @@ def find_weights() -> Weights:
     for name, expected in SHA256.items():
         file = folder / name
         if not file.is_file():
-            raise CheckpointError(
-                f"{file} is missing from {PACKAGE} {package.version}: {INSTALL} --force-reinstall"
-            )
+            message = f"{file} is missing from {PACKAGE} {package.version}"
+            raise CheckpointError(f"{message}: {INSTALL} --force-reinstall")
         if (found := file_hash(file)) != expected:
             raise CheckpointError(
                 f"{file}: its sha256 begins with {found[:8]}, expected {expected[:8]} "
@@ -163,7 +164,6 @@ def load(weights: Weights, device="cpu") -> MusiCNN:
 def _fill(parameter, values):
     """Copy an array into a parameter of exactly its shape."""
     if parameter.shape != values.shape:
-        raise CheckpointError(
-            f"MusiCNN's weights hold an array {values.shape}; expected {tuple(parameter.shape)}"
-        )
+        expected = tuple(parameter.shape)
+        raise CheckpointError(f"MusiCNN's weights hold an array {values.shape}, not {expected}")
     parameter.data.copy_(torch.from_numpy(values.copy()))

@@ -1,8 +1,8 @@
 """Read the float arrays of a TensorFlow checkpoint (format V2, one data file) without TensorFlow.
 
-The index is a LevelDB table (github.com/google/leveldb, doc/table_format.md). Its keys are the names
-of the variables; its values are messages of tensorflow/core/protobuf/tensor_bundle.proto, which say
-where in the data file each array lies.
+The index is a LevelDB table (github.com/google/leveldb, doc/table_format.md). Its keys are the
+names of the variables; its values are messages of tensorflow/core/protobuf/tensor_bundle.proto,
+which say where in the data file each array lies.
 """
 
 from pathlib import Path
@@ -26,9 +26,7 @@ def read_bundle(index: Path, data: Path) -> dict[str, np.ndarray]:
     """
     table, stored = Path(index).read_bytes(), np.memmap(data, np.uint8, "r")
     if len(table) < FOOTER_BYTES or table[-8:] != MAGIC:
-        raise BundleError(
-            f"{index} is no index of a TensorFlow checkpoint: it does not end as a LevelDB table does"
-        )
+        raise BundleError(f"{index} does not end as a LevelDB table; expected an index file")
     arrays = {}
     try:
         # the footer holds two handles: of a block not used here, and of the block of blocks
@@ -55,15 +53,13 @@ def _array(entry, stored):
     shape = [_message(dimension).get(1, [0])[0] for dimension in dimensions]
     values = stored[offset : offset + size]
     if len(values) != size or size != 4 * np.prod(shape, dtype=int):
-        end = offset + size
-        raise BundleError(
-            f"an array of shape {shape} should lie at bytes {offset} to {end} of {len(stored)}"
-        )
+        place = f"bytes {offset} to {offset + size} of {len(stored)}"
+        raise BundleError(f"an array of shape {shape} should lie at {place}: files do not match")
     return np.frombuffer(values.tobytes(), "<f4").reshape(shape)
 
 
 def _entries(table, offset, size):
-    """Key and value of each entry of a block; of a key, what differs from the last one is stored."""
+    """Key and value of each entry of a block; a key is stored by how it differs from the last."""
     # behind a block stand one byte that names its compression, and a checksum
     if table[offset + size] != 0:
         raise BundleError(f"block at byte {offset} is compressed; expected an uncompressed table")
