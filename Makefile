@@ -32,8 +32,11 @@ $(VENV)/.installed: setup.cfg constraints.txt | $(VENV)/bin/python
 	$(PIP) -e '.[eval]'
 	@touch $@
 
+# musicnn is installed without its dependencies: it asks for TensorFlow and NumPy 1.16, and its weights alone are read
+# (`--embedding musicnn`).
 $(VENV)/.installed-dev: $(VENV)/.installed
 	$(PIP) -e '.[train,eval,reference,dev]'
+	$(PIP) --no-deps musicnn
 	@touch $@
 
 .PHONY: install

@@ -5,7 +5,7 @@
 #   REFERENCE  folder of the true accompaniments         ANNOTATIONS folder of NAME.json, or nothing
 #   SEPARATED_READY, SEPARATED_VOCALS                    the same for separated vocals, or nothing
 
-EMBEDDING ?= pocket#   pocket | vggish | clap | path; pocket is for development only
+EMBEDDING ?= pocket#   pocket | vggish | clap | musicnn | path; pocket is for development only
 WINDOW    ?= 10#       seconds
 SEED      ?= 0
 CACHE     ?=#          folder of what was worked out of each file; default: the user's cache

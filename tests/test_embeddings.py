@@ -163,5 +163,5 @@ def test_semantic_tokenizer_of_a_checkpoint_by_path_and_by_name(tmp_path, monkey
     assert "never with published values" in embedding.note
     monkeypatch.setenv("ACCOMPGEN_CHECKPOINTS", str(tmp_path))
     assert find_embedding("pocket").identity == embedding.identity
-    with pytest.raises(CheckpointError, match="none of vggish, clap, pocket"):
+    with pytest.raises(CheckpointError, match="none of vggish, clap, musicnn, pocket"):
         find_embedding("nothing")

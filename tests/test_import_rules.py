@@ -65,7 +65,14 @@ LAZY = ("", "cli", "verbs")  # what is imported before a verb is known
 # Libraries that may be imported anywhere; every other one lives in one file, those named here in the files named here.
 EVERYWHERE = {"torch", "numpy", "safetensors", "tqdm"}
 LIVES_IN = {
-    "transformers": {"tokens.hubert", "tokens.hubert_weights", "tokens.encodec", "evaluation.embeddings"},  # CLAP
+    # the evaluation's: CLAP, and the mel filters of MusiCNN
+    "transformers": {
+        "tokens.hubert",
+        "tokens.hubert_weights",
+        "tokens.encodec",
+        "evaluation.embeddings",
+        "evaluation.musicnn",
+    },
     "sklearn": {"tokens.kmeans"},
     "soundfile": {"audio"},
     "soxr": {"audio"},

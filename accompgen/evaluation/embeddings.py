@@ -1,6 +1,6 @@
-"""Sound -> rows that distances are taken between: VGGish, CLAP-music, or the features of a semantic tokenizer.
+"""Sound -> rows that distances are taken between: VGGish, CLAP-music, MusiCNN, or a semantic tokenizer's features.
 
-Beside `tokens`, this is the one file that imports transformers: CLAP's network and its mel front end are its.
+CLAP's network and its mel front end are transformers', which is imported in this file, `musicnn` and `tokens` alone.
 """
 
 import json
@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from accompgen import checkpoint
-from accompgen.evaluation import vggish
+from accompgen.evaluation import musicnn, vggish
 
 VGGISH_FILE, CLAP_FILE = "vggish-10086976.pth", "larger_clap_music-5c289311.bin"  # as `accompgen fetch` names them
 POOL_FRAMES = 50  # semantic features are averaged over 1 s
@@ -38,8 +38,8 @@ def find_embedding(name, device: str = "cpu", batch_size: int = 32, cache=None) 
     """An embedding by name or path.
 
     Args:
-        name: vggish | clap | pocket; or a path: VGGish's weight file, a transformers directory of a CLAP, a checkpoint or a
-            semantic tokenizer's directory.
+        name: vggish | clap | musicnn | pocket; or a path: VGGish's weight file, a transformers
+            directory of a CLAP, a checkpoint or a semantic tokenizer's directory.
         batch_size: examples in one pass of VGGish.
         cache: folder of fetched weights; the default is weights/ in `checkpoint.cache_directory()`.
 
@@ -51,6 +51,8 @@ def find_embedding(name, device: str = "cpu", batch_size: int = 32, cache=None) 
         return _vggish(cache / VGGISH_FILE, device, batch_size)
     if name == "clap":
         return _clap(cache / CLAP_FILE, device)
+    if name == "musicnn":
+        return _musicnn(device)
     if name == "pocket":
         return _semantic(checkpoint.find_checkpoint("pocket") / "semantic_tokenizer", "pocket", device)
     path = Path(name)
@@ -62,7 +64,8 @@ def find_embedding(name, device: str = "cpu", batch_size: int = 32, cache=None) 
         settings = json.loads((path / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise checkpoint.CheckpointError(
-            f"embedding {str(name)!r} is none of vggish, clap, pocket, nor the path of VGGish, of a CLAP or of a checkpoint"
+            f"embedding {str(name)!r} is none of vggish, clap, musicnn, pocket, "
+            "nor the path of VGGish, of a CLAP or of a checkpoint"
         ) from error
     if settings.get("model_type") == "clap":
         return _clap(path, device)
@@ -74,10 +77,26 @@ def _vggish(path, device, batch_size):
 
     def embed(mono):
         examples = torch.from_numpy(vggish.examples(mono))
-        rows = [network(part.to(device)).cpu() for part in examples.split(batch_size) if len(part)]
-        return torch.cat(rows).numpy() if rows else np.zeros((0, vggish.DIMENSION), np.float32)
+        return _in_batches(network, examples, vggish.DIMENSION, device, batch_size)
 
     return Embedding("vggish", vggish.RATE, checkpoint.file_hash(path), "128-d, 0.96 s examples, no PCA, no activation", embed)
+
+
+def _musicnn(device):
+    weights = musicnn.find_weights()
+    network = musicnn.load(weights, device)
+
+    def embed(mono):
+        patches = musicnn.patches(mono)
+        return _in_batches(network, patches, musicnn.DIMENSION, device, musicnn.BATCH)
+
+    return Embedding("musicnn", musicnn.RATE, weights.identity, musicnn.NOTE, embed)
+
+
+def _in_batches(network, examples, dimension, device, batch_size):
+    """Rows float32 [N, D] of examples [N, ...]; N may be 0."""
+    rows = [network(part.to(device)).cpu() for part in examples.split(batch_size) if len(part)]
+    return torch.cat(rows).numpy() if rows else np.zeros((0, dimension), np.float32)
 
 
 def _clap(path, device):

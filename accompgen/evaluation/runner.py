@@ -62,7 +62,7 @@ def evaluate(
         background: folder whose sound FAD and KAD compare with; the default is `reference`.
         annotations: folder of NAME.json with beats, chords, key and bpm.
         metrics: some of METRICS and ON_REQUEST.
-        embedding: vggish | clap | pocket, or a path (`embeddings.find_embedding`).
+        embedding: vggish | clap | musicnn | pocket, or a path (`embeddings.find_embedding`).
         window_seconds, windows: a song is scored in windows of this length, at most so many (None: all that fit).
         tracker, tracker_weights: `beats.find_tracker`.
         cocola: COCOLA's checkpoint file; with it, each song's accompaniment is scored against its vocal.

@@ -23,7 +23,9 @@ def add_evaluate(verbs):
         "--metrics", nargs="+", metavar="NAME",
         help="fad kad apa rhythm harmony band sanity artefacts (default: these), visqol",
     )  # fmt: skip
-    parser.add_argument("--embedding", metavar="NAME|PATH", default="pocket", help="vggish, clap, pocket (default) or a path")
+    parser.add_argument(
+        "--embedding", metavar="NAME|PATH", default="pocket", help="vggish, clap, musicnn, pocket (default) or a path"
+    )
     parser.add_argument("--window", metavar="SECONDS", type=float, default=10.0, help="length of a window (default: 10)")
     parser.add_argument("--windows", metavar="N", type=int, help="at most so many of a song (default: all)")
     parser.add_argument("--tracker", choices=("librosa", "beat-this"), default="librosa", help="of beats (default: librosa)")
