@@ -10,7 +10,7 @@ from accompgen.checkpoint import CheckpointError
 from accompgen.config import ConfigError
 from accompgen.tokens import decoder as module
 from accompgen.tokens.decoder import DecoderStream, EncodecDecoder, StereoDecoder, load_codec, load_decoder, round_trip
-from accompgen.tokens.decoder_network import DecoderConfig, mel_interpolation, overlap_add
+from accompgen.tokens.decoder_network import DecoderConfig, mel_interpolation, overlap_add, smoothed
 
 
 @pytest.fixture(scope="module")
@@ -109,6 +109,13 @@ def test_sound_is_never_louder_than_music_whatever_the_codes(decoder):
     assert 0.05 < network.tone(network.parts(said)[0], 48_000).std() < 0.2
     said[..., -network.sizes[2] :] = 1.0  # and what is usual is left as it is
     assert network.parts(said)[2].sub(0.0498).abs().max() < 1e-4
+
+
+def test_places_change_slowly_and_stay_where_they_are_steady():
+    steady = torch.full((1, 20, 3), -0.4)
+    torch.testing.assert_close(smoothed(steady), steady)
+    jump = torch.cat([torch.zeros(1, 10, 1), torch.ones(1, 10, 1)], dim=1)
+    assert smoothed(jump).diff(dim=1).max() < 0.35 and smoothed(jump)[0, [0, -1], 0].tolist() == pytest.approx([0, 1])
 
 
 def test_overlapping_spectra_give_their_sound_back():

@@ -25,6 +25,9 @@ LEVEL_CEILING = 3.0  # likewise
 # codes of sound that is far louder than those songs once made a burst of 70 times full scale.
 TONE_CEILING, NOISE_CEILING = 0.3, 0.25
 KERNEL = 7  # frames that a convolution looks at
+# Places do not jump: pans are averaged over so many spectra of the tone. Left as they are said, they gave the side a grain at
+# the frames' rate (a frame lock of 1.25 where 1.07 is left).
+PAN_WEIGHTS = (0.083, 0.25, 0.334, 0.25, 0.083)
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,7 @@ class DecoderConfig:
     @property
     def reach(self) -> int:
         """Frames before and after a frame that its sound depends on."""
-        return (KERNEL // 2) * (self.blocks + 1) + 2
+        return (KERNEL // 2) * (self.blocks + 1) + 2 + len(PAN_WEIGHTS) // 2
 
 
 class ConvNextBlock(nn.Module):
@@ -146,7 +149,7 @@ class DecoderNetwork(nn.Module):
         tone = tone.reshape(batch, -1, 2, config.tone_bins)
         loudness = (2 / config.tone_window * tone.square().sum((2, 3))).sqrt()
         tone = tone * (TONE_CEILING / loudness.clamp_min(TONE_CEILING))[..., None, None]
-        pan = torch.tanh(pan.reshape(batch, -1, config.pan_bands)) @ self.pan_bins
+        pan = smoothed(torch.tanh(pan.reshape(batch, -1, config.pan_bands))) @ self.pan_bins
         level = level.reshape(batch, -1, 2, config.noise_bands) + LEVEL_AT_START
         level = level.clamp(max=LEVEL_CEILING).exp()
         loudness = (level.square() @ self.level_bins.mean(1)).sqrt()  # or a little more: bins lie between bands
@@ -171,6 +174,13 @@ class DecoderNetwork(nn.Module):
         # as real numbers: a product of complex and real ones makes complex ones of the latter first
         spectrum = torch.view_as_complex(torch.view_as_real(drawn) * level[..., None])
         return overlap_add(spectrum, window, window // 2, math.sqrt(window / 2), power=0.5)
+
+
+def smoothed(pan: torch.Tensor) -> torch.Tensor:
+    """Values [B, F, bands], each averaged with its neighbours in time by PAN_WEIGHTS; the ends are repeated."""
+    reach = len(PAN_WEIGHTS) // 2
+    padded = F.pad(pan.transpose(1, 2), (reach, reach), mode="replicate").transpose(1, 2)
+    return sum(weight * padded[:, index : index + pan.shape[1]] for index, weight in enumerate(PAN_WEIGHTS))
 
 
 def overlap_add(spectrum: torch.Tensor, window: int, hop: int, scale: float = 1.0, power: float = 1.0) -> torch.Tensor:
