@@ -32,8 +32,9 @@ $(VENV)/.installed: setup.cfg constraints.txt | $(VENV)/bin/python
 	$(PIP) -e '.[eval]'
 	@touch $@
 
-# Two packages are installed without their dependencies. tinysoundfont asks for PyAudio, which is needed only to play through
-# a sound card; musicnn asks for TensorFlow and NumPy 1.16, and its weights alone are read (`--embedding musicnn`).
+# Two packages are installed without their dependencies. tinysoundfont asks for PyAudio, which is
+# needed only to play through a sound card; musicnn asks for TensorFlow and NumPy 1.16, and its
+# weights alone are read (`--embedding musicnn`).
 $(VENV)/.installed-dev: $(VENV)/.installed
 	$(PIP) -e '.[train,eval,reference,dev]'
 	$(PIP) --no-deps tinysoundfont musicnn
