@@ -188,6 +188,7 @@ def test_every_mixture_is_separated_once(root, tmp_path, monkeypatch):
     assert (tmp_path / "out" / "b.wav").read_bytes() == b"made before"
 
 
+@pytest.mark.skipif("CI" in os.environ, reason="continuous integration runs the recipe as a whole: make recipes")
 def test_one_command_makes_the_whole_table(root, musdb, tmp_path):
     """Everything but the data set and the published weights: clips, generation, baselines, evaluation, table."""
     if not shutil.which("make"):
