@@ -32,10 +32,8 @@ $(VENV)/.installed: setup.cfg constraints.txt | $(VENV)/bin/python
 	$(PIP) -e '.[eval]'
 	@touch $@
 
-# tinysoundfont is installed without its dependencies: it asks for PyAudio, which is needed only to play through a sound card
 $(VENV)/.installed-dev: $(VENV)/.installed
 	$(PIP) -e '.[train,eval,reference,dev]'
-	$(PIP) --no-deps tinysoundfont
 	@touch $@
 
 .PHONY: install
@@ -69,7 +67,8 @@ LIKE := $(abspath build/musdb18-like)
 
 .PHONY: recipes
 recipes: $(VENV)/.installed-dev  ## both recipes from data to the table of scores, at SIZE=tiny
-	@command -v flite >/dev/null || { echo 'the synthetic recipe needs flite and a soundfont: apt-get install flite fluidr3mono-gm-soundfont' >&2; exit 1; }
+	@command -v flite >/dev/null || { echo 'the synthetic recipe needs voices, a synthesizer and soundfonts:' \
+		'apt-get install flite libfluidsynth3 fluid-soundfont-gm csound-soundfont' >&2; exit 1; }
 	$(MAKE) -C recipes/synthetic SIZE=tiny VENV='$(abspath $(VENV))'
 	rm -rf $(LIKE) && $(VENV)/bin/python tests/musdb18_like.py $(LIKE)
 	$(MAKE) -C recipes/musdb18 SIZE=tiny VENV='$(abspath $(VENV))' WORK=$(LIKE)/work DATA=$(LIKE)/data MORE=$(LIKE)/more \

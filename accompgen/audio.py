@@ -25,8 +25,11 @@ class AudioError(ValueError):
     """Sound that cannot be read, used or written; the message names the file, what was found and what to do."""
 
 
-def read(path) -> tuple[np.ndarray, int]:
+def read(path, first: int = 0, frames: int | None = None) -> tuple[np.ndarray, int]:
     """Read a wav, flac, ogg or mp3 file of any sample format and number of channels.
+
+    Args:
+        first, frames: of its samples, only so many from `first` on, or as many as there are; None: all from there on.
 
     Returns:
         wav float32 [C, T] with T >= 1, and its rate in Hz, 8 000 to 192 000.
@@ -37,7 +40,7 @@ def read(path) -> tuple[np.ndarray, int]:
     """
     path = Path(path)
     _check_readable(path)
-    wav, rate, expected = _decode(path, path)
+    wav, rate, expected = _decode(path, path, first, frames)
     check_samples(wav, rate, path)
     if wav.shape[1] < expected:
         raise AudioError(
@@ -47,12 +50,18 @@ def read(path) -> tuple[np.ndarray, int]:
     return wav, rate
 
 
-def seconds(path) -> float:
-    """How long a sound file says it is. Raises AudioError for one that cannot be opened."""
+def length(path) -> tuple[int, int]:
+    """How many samples a sound file says it has, and its rate in Hz. Raises AudioError for one that cannot be opened."""
     path = Path(path)
     _check_readable(path)
     with _opened(path, path) as sound:
-        return sound.frames / sound.samplerate
+        return sound.frames, sound.samplerate
+
+
+def seconds(path) -> float:
+    """How long a sound file says it is. Raises AudioError for one that cannot be opened."""
+    samples, rate = length(path)
+    return samples / rate
 
 
 def decode(data: bytes) -> np.ndarray:
@@ -60,11 +69,14 @@ def decode(data: bytes) -> np.ndarray:
     return _decode(io.BytesIO(data), "sound")[0]
 
 
-def _decode(file, where):
-    """wav [C, T], rate, and the frames that the header announces."""
+def _decode(file, where, first=0, frames=None):
+    """wav [C, T], rate, and how many of the frames asked for the header announces."""
     with _opened(file, where) as sound:
-        wav = sound.read(dtype="float32", always_2d=True)  # [T, C]
-        return np.ascontiguousarray(wav.T), sound.samplerate, sound.frames
+        if first:
+            sound.seek(first)
+        expected = sound.frames - first if frames is None else min(frames, sound.frames - first)
+        wav = sound.read(-1 if frames is None else frames, dtype="float32", always_2d=True)  # [T, C]
+        return np.ascontiguousarray(wav.T), sound.samplerate, expected
 
 
 @contextmanager
@@ -305,6 +317,13 @@ def check_vocal(wav: np.ndarray, rate: int, where="the vocal") -> None:
         raise AudioError(f"{where}: its loudness lies below -70 LUFS, too quiet to be measured; raise its level")
 
 
+def spread(wav: np.ndarray, channels: int) -> np.ndarray:
+    """Sound [C, T] for so many channels: one channel sounds in each of them, and so does the mean of two in more than two."""
+    if len(wav) == channels:
+        return wav
+    return np.broadcast_to(wav if len(wav) == 1 else to_mono(wav)[None], (channels, wav.shape[1]))
+
+
 def mix(vocal: np.ndarray, accompaniment: np.ndarray, rate: int, balance: float) -> tuple[np.ndarray, np.ndarray, dict]:
     """Put an accompaniment under a vocal.
 
@@ -312,22 +331,23 @@ def mix(vocal: np.ndarray, accompaniment: np.ndarray, rate: int, balance: float)
     sample of the mix and of the accompaniment below -1 dBFS. Nothing is clipped.
 
     Args:
-        vocal: [C, T]; the accompaniment sounds in each of its channels.
-        accompaniment: [1, T]; if it is silent, it is left as it is.
+        vocal: [C, T].
+        accompaniment: [1, T] or [2, T]; if it is silent, it is left as it is. `spread` says how the two get as many channels.
         balance: loudness of accompaniment minus vocal in LU.
 
     Returns:
-        accompaniment [1, T] as it sounds in the mix, mix [C, T] = vocal * gain + accompaniment, and the levels in dB and LUFS
+        accompaniment as it sounds in the mix, mix [C, T] = vocal * gain + accompaniment, and the levels in dB and LUFS
         (None where silent).
     """
-    spread = np.broadcast_to(accompaniment, vocal.shape)
-    vocal_lufs, accompaniment_lufs = loudness(vocal, rate), loudness(spread, rate)
+    channels = max(len(vocal), len(accompaniment))
+    sung, band = spread(vocal, channels), spread(accompaniment, channels)
+    vocal_lufs, accompaniment_lufs = loudness(sung, rate), loudness(band, rate)
     audible = np.isfinite(accompaniment_lufs)
     raised = 10 ** ((vocal_lufs + balance - accompaniment_lufs) / 20) if audible else 1.0
-    loudest = max(peak(vocal + np.float32(raised) * accompaniment), raised * peak(accompaniment))
+    loudest = max(peak(sung + np.float32(raised) * band), raised * peak(accompaniment))
     gain = min(1.0, PEAK_LIMIT / loudest)
     accompaniment = np.float32(gain * raised) * accompaniment
-    mixed = np.float32(gain) * vocal + accompaniment
+    mixed = np.float32(gain) * sung + spread(accompaniment, channels)
     levels = {
         "vocal_lufs": vocal_lufs,
         "vocal_peak_dbfs": decibel(peak(vocal)),

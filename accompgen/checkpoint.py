@@ -4,8 +4,8 @@ A *component* is one network: `config.json` + `model.safetensors`. A *checkpoint
 
     semantic_tokenizer/  acoustic_tokenizer/  semantic/  coarse/  fine/
 
-or six (beat_tracker/), and a `config.json` of its own: format_version, sha256 of every file, and whatever the export knows
-(seed, step, data, ...).
+and it may have a decoder/ of its own for the acoustic codes and a beat_tracker/. Its own `config.json` holds format_version,
+sha256 of every file, and whatever the export knows (seed, step, data, ...).
 Writes are atomic (a neighbouring temporary directory, then a rename); reads are strict (every file present, every hash equal).
 """
 
@@ -23,10 +23,11 @@ FORMAT_VERSION = 1
 TOKENIZERS = ("semantic_tokenizer", "acoustic_tokenizer")
 STAGE_COMPONENTS = ("semantic", "coarse", "fine")
 COMPONENTS = TOKENIZERS + STAGE_COMPONENTS
-OPTIONAL_COMPONENTS = ("beat_tracker",)
+OPTIONAL_COMPONENTS = ("decoder", "beat_tracker")
 # The tokenizers whose ids a network reads or writes; it depends on these alone, so that another codec leaves `semantic` valid.
 TOKENIZERS_OF = {
-    "semantic": ("semantic",), "coarse": ("semantic", "acoustic"), "fine": ("acoustic",), "beat_tracker": ("semantic",),
+    "semantic": ("semantic",), "coarse": ("semantic", "acoustic"), "fine": ("acoustic",), "decoder": ("acoustic",),
+    "beat_tracker": ("semantic",),
 }  # fmt: skip
 CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
 
@@ -49,6 +50,11 @@ class Checkpoint:
 
     def component(self, name: str) -> Path:
         return self.path / name
+
+    @property
+    def decoder(self) -> Path:
+        """What makes sound of acoustic codes: the component `decoder`, or the acoustic tokenizer where there is none."""
+        return self.component("decoder" if "decoder" in self.components else "acoustic_tokenizer")
 
 
 def save_component(directory, config: dict, tensors: dict, force: bool = False) -> None:

@@ -31,12 +31,16 @@ UNITS      := $(shell sed -n 's/^semantic_vocab *= *//p' $(CONF)/semantic.toml)
 
 ifeq ($(TOKENIZERS),own)
 SEMANTIC := $(WORK)/hubert/model
-ACOUSTIC := $(WORK)/$(if $(wildcard $(CONF)/decoder.toml),decoder,codec)/model
+ACOUSTIC := $(WORK)/codec/model
+# another decoder of the codec's codes, where a size has one
+DECODER  := $(if $(wildcard $(CONF)/decoder.toml),$(WORK)/decoder/model)
 else
 SEMANTIC := $(WORK)/semantic_tokenizer
 ACOUSTIC := $(WORK)/acoustic_tokenizer
+DECODER  :=
 endif
 TOKENIZED  := $(SEMANTIC)/config.json $(ACOUSTIC)/config.json
+DECODED    := $(addsuffix /config.json,$(DECODER))
 SHARDS     := $(WORK)/shards/index.json
 # the semantic stage's context encoder by itself, before the stage, where a size has one of its own
 LISTENER   := $(if $(wildcard $(CONF)/listener.toml),$(WORK)/listener/model/config.json)
@@ -62,7 +66,7 @@ OVERRIDES = $(foreach s,$(SET),--set $(s))
 ENDED     = @[ -f $@ ] && touch $@ || { echo '$(WORK)/$* is not at its end yet: the same make goes on from here' >&2; exit 75; }
 
 .DELETE_ON_ERROR:
-.PHONY: help all songs tokenizers shards stages train beats checkpoint
+.PHONY: help all songs tokenizers decoder shards stages train beats checkpoint
 .DEFAULT_GOAL := $(if $(CHOSEN),all,help)
 
 help:  ## list the targets
@@ -75,6 +79,7 @@ help:  ## list the targets
 all: checkpoint evaluate  ## everything, from songs to the table of scores
 songs: $(SONGS)  ## the songs and their manifest
 tokenizers: $(TOKENIZED)  ## the semantic and the acoustic tokenizer
+decoder: $(DECODED)  ## what plays the codes, where the size has another than the codec's own
 shards: $(SHARDS)  ## the songs as tokens
 stages: $(STAGES)  ## the three transformers
 train: stages  ## the same
@@ -89,8 +94,7 @@ $(OWN): $(WORK)/%/model/config.json: $(CONF)/%.toml $(SONGS)
 	$(ACCOMPGEN) train $< $(TRAINING)
 	$(ENDED)
 
-$(OWN): TRAIN_SET = --set manifest=$(SONGS) $(if $(filter decoder,$*),--set start_from=$(WORK)/codec/model)
-# the codec's decoder goes on by itself, where a size asks for it
+$(OWN): TRAIN_SET = --set manifest=$(SONGS) $(if $(filter decoder,$*),--set codec=$(WORK)/codec/model)
 $(WORK)/decoder/model/config.json: $(WORK)/codec/model/config.json
 
 $(WORK)/semantic_tokenizer/config.json: $(if $(KMEANS),,$(SONGS))
@@ -125,8 +129,8 @@ $(BEATS): $(WORK)/%/model/config.json: $(CONF)/%.toml $(SHARDS)
 $(BEATS): TRAIN_SET = --set shards=$(WORK)/shards --set manifest=$(SONGS)
 $(BEATS): OVERRIDES =#  SET is for stages
 
-$(CHECKPOINT): $(TOKENIZED) $(STAGES) $(BEATS)
-	$(ACCOMPGEN) export $(patsubst %/model,%,$(SEMANTIC) $(ACOUSTIC)) $(patsubst %/model/config.json,%,$(STAGES) $(BEATS)) -o $(@D) --songs $(SONGS) --force $(ABOUT)
+$(CHECKPOINT): $(TOKENIZED) $(DECODED) $(STAGES) $(BEATS)
+	$(ACCOMPGEN) export $(patsubst %/model,%,$(SEMANTIC) $(ACOUSTIC) $(DECODER)) $(patsubst %/model/config.json,%,$(STAGES) $(BEATS)) -o $(@D) --songs $(SONGS) --force $(ABOUT)
 
 .PHONY: figures
 figures: $(CHECKPOINT)  ## the codec's and the stages' figures as a table

@@ -9,6 +9,7 @@ EMBEDDING ?= pocket#   pocket | vggish | clap | path; pocket is for development 
 WINDOW    ?= 10#       seconds
 SEED      ?= 0
 CACHE     ?=#          folder of what was worked out of each file; default: the user's cache
+SEAMS     ?=#          borders of the generator's windows to listen to, FIRST[:STEP] in seconds, as in 20:10 6.4
 GENERATE  ?=#          more options for accompgen generate
 ROWS      ?= truth codec shuffled retrieval random silence click noise
 
@@ -47,4 +48,4 @@ $(RESULTS): $(ISOLATED) $(SEPARATED) $(BASELINES)
 	$(SLICE) $(ACCOMPGEN) evaluate --vocals $(VOCALS) --reference $(REFERENCE) -o $(@D) \
 		--system isolated=$(SCORES)/isolated $(if $(SEPARATED),--system separated=$(SCORES)/separated --delta isolated separated) \
 		$(foreach row,$(ROWS),--system $(row)=$(SCORES)/baselines/$(row)) --embedding '$(EMBEDDING)' --window $(WINDOW) --seed $(SEED) \
-		--device $(DEVICE) $(if $(ANNOTATIONS),--annotations $(ANNOTATIONS)) $(if $(CACHE),--cache '$(CACHE)')
+		--device $(DEVICE) $(if $(SEAMS),--seams $(SEAMS)) $(if $(ANNOTATIONS),--annotations $(ANNOTATIONS)) $(if $(CACHE),--cache '$(CACHE)')

@@ -1,12 +1,14 @@
 """What every test may use: the shared folder with golden files and real recordings, where it is at hand."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 ROOT = Path(__file__).resolve().parents[1]
+FLITE = ("slt", "rms", "awb", "kal16")
 
 
 @pytest.fixture(scope="session")
@@ -30,3 +32,17 @@ def tiny_checkpoint(tmp_path_factory):
     from tiny import make_checkpoint
 
     return make_checkpoint(tmp_path_factory.mktemp("tiny") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def voices(tmp_path_factory):
+    """A folder with a small syllable bank of each of flite's voices."""
+    pytest.importorskip("pyworld", reason="pyworld is not installed (extra `train`)")
+    if shutil.which("flite") is None:
+        pytest.skip("flite is not installed (system package `flite`)")
+    from accompgen.data.synthetic.bank import build
+
+    folder = tmp_path_factory.mktemp("voices")
+    for voice in FLITE:
+        build(voice, size=16).save(folder / f"{voice}.npz")
+    return folder

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from accompgen.checkpoint import CheckpointError
+from accompgen.checkpoint import CheckpointError, component_hash, tokens_hash
 from accompgen.config import ConfigError, to_dict
 from accompgen.tokens import acoustic
 from accompgen.tokens.acoustic import AcousticTokenizer
@@ -96,6 +96,15 @@ def test_component_directory_gives_the_same_codes_and_wave(tmp_path, sizes):
     assert again.config == made.config and again.codebooks == made.codebooks == 4
     assert torch.equal(again.encode(noise(5000)), codes)
     assert torch.equal(again.decode(codes), made.decode(codes))
+
+
+def test_a_codec_may_name_the_one_whose_codes_it_gives(tmp_path):
+    first, second = tokenizer(), tokenizer(codes_of="5" * 64)
+    first.save(tmp_path / "first")
+    second.save(tmp_path / "second")
+    assert AcousticTokenizer.load(tmp_path / "second").config == second.config
+    assert tokens_hash(tmp_path / "first") == component_hash(tmp_path / "first")
+    assert tokens_hash(tmp_path / "second") == "5" * 64 != component_hash(tmp_path / "second")
 
 
 def test_bit_rates_of_the_published_sizes():

@@ -204,6 +204,21 @@ def test_vocals_that_cannot_be_used():
             audio.check_vocal(wav, 44_100)
 
 
+@pytest.mark.parametrize("suffix", ["wav", "flac"])
+def test_a_part_of_a_file_is_that_part(tmp_path, suffix):
+    path = tmp_path / f"a.{suffix}"
+    soundfile.write(path, tone(0.5, 8_000, channels=2).T, 8_000)
+    whole, _ = audio.read(path)
+    for first, frames in ((0, 10), (1234, 700), (3990, 100), (17, None)):
+        part, rate = audio.read(path, first, frames)
+        assert rate == 8_000 and np.array_equal(part, whole[:, first:][:, :frames])
+    assert audio.length(path) == (4_000, 8_000)
+    with open(path, "r+b") as file:
+        file.truncate(path.stat().st_size // 2)
+    with pytest.raises(AudioError, match="cut off|damaged"):
+        audio.read(path, 3_000, 500)
+
+
 def test_how_long_a_file_says_it_is(tmp_path):
     audio.write(tmp_path / "tone.wav", np.zeros((2, 12_000), np.float32), 48_000)
     assert audio.seconds(tmp_path / "tone.wav") == 0.25

@@ -1,6 +1,6 @@
 """What bad input gets: one clear line on stderr, exit 1, nothing written, and the other files of the same call still done.
 
-A row here is a row of the README's table.
+A row here is a row of the table in docs/errors.md.
 """
 
 import errno
@@ -129,10 +129,10 @@ def test_an_output_folder_without_permission(generate, tmp_path, monkeypatch, ca
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """A file system of 100 kB: room for the first file and not for the second."""
+    """A file system of 160 kB: room for the first file and not for the second."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=100k", "tmpfs", folder]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=160k", "tmpfs", folder]
     if os.geteuid() or not shutil.which("mount") or subprocess.run(mount, capture_output=True).returncode:
         pytest.skip("a small file system cannot be mounted here")
     yield folder

@@ -7,9 +7,10 @@ import torch
 from tiny import VOCAB, WINDOW_SECONDS, make_stage
 
 from accompgen.generation import cascade as module
-from accompgen.generation.cascade import LoadedStage, cascade, cascade_in_pieces, make_generator
+from accompgen.generation.cascade import LoadedStage, cascade, cascade_in_pieces
 from accompgen.generation.sampling import Sampling
 from accompgen.layout import Layout
+from accompgen.seeding import make_generator
 from accompgen.stages import STAGES, streams
 
 SAMPLING = dict.fromkeys(STAGES, Sampling(guidance=2.0))

@@ -97,7 +97,7 @@ def test_options_reach_the_song(generate, vocal, tmp_path):
     assert [settings[stage]["listening"] for stage in ("semantic", "coarse")] == [0.5, 0.0]
     assert settings["fine"]["top_p"] == 0.9 and settings["balance_lu"] == -9.0 and settings["noise"] == 0.02
     wav, rate = audio.read(tmp_path / "voice.mix.flac")
-    assert (wav.shape, rate) == ((1, 13_230), 44_100)
+    assert (wav.shape, rate) == ((2, 13_230), 44_100)
     assert np.array_equal(wav, np.round(wav * 32_768) / 32_768)  # 16 bits
 
 
@@ -167,8 +167,8 @@ def test_encode_and_decode_are_a_round_trip_through_one_tokenizer(tiny_checkpoin
     assert codes.shape == (COARSE + FINE, 23) and codes.max() < BINS
     assert main(["decode", str(tmp_path / "t" / "voice.safetensors"), "-o", str(tmp_path / "s"), *common]) == 0
     wav, rate = audio.read(tmp_path / "s" / "voice.wav")
-    assert (wav.shape, rate) == ((1, 7_200), 24_000)
-    expected = model.acoustic_tokenizer.decode(torch.from_numpy(codes)[None].long())[:, :7_200].numpy()
+    assert (wav.shape, rate) == ((2, 14_400), 48_000)
+    expected = model.decoder.decode(torch.from_numpy(codes)[None].long())[0, :, :14_400].numpy()
     assert np.abs(wav - expected).max() < 1e-6 or audio.peak(expected) > 1
     assert main(["encode", str(vocal), "-o", str(tmp_path / "u"), "--tokenizer", "semantic", *common]) == 0
     units = load_file(tmp_path / "u" / "voice.safetensors")["units"]
@@ -249,14 +249,20 @@ def test_data_verbs_pass_on_what_they_were_given(recorded, tmp_path, capsys):
     record("data.tokenize.tokenize_manifest", {"songs": 2, "hours": 0.1})
     record("training.export.export_checkpoint")
     record("tokens.fetch.fetch", "cache/file.pt")
-    assert main("synthesize -o songs --count 3 --validation 1 --test 2 --seconds 8 --seed 4 --workers 1 --quiet".split()) == 0
+    singers = ["--voices", "slt, lp", "--hts-voices", "hts"]
+    command = "synthesize -o songs --count 3 --validation 1 --test 2 --seconds 8 --seed 4 --workers 1 --quiet".split()
+    assert main([*command, *singers]) == 0
     assert main("prepare found -o pairs --set segment_seconds=20.0 --separator htdemucs --executor ray --quiet".split()) == 0
     assert main("tokenize m.jsonl -o shards --semantic-tokenizer s --acoustic-tokenizer a --workers 1".split()) == 0
     about = ["--about", "name=small", "--about", "data=x = y"]
     assert main(["export", "a", "b", "-o", "checkpoint", *about, "--songs", "m", "--force"]) == 0
     assert main(["fetch", "hubert-base", "--quiet"]) == 0
-    songs, pairs, _, shards, checkpoint, fetched = calls
+    assert main("synthesize -o songs --count 1 --no-stems --soundfont a.sf2 --soundfont b.sf2 --quiet".split()) == 0
+    songs, pairs, _, shards, checkpoint, fetched, other = calls
+    assert songs[2]["stems"] and not other[2]["stems"]
+    assert songs[2]["soundfonts"] == [] and other[2]["soundfonts"] == [Path("a.sf2"), Path("b.sf2")]
     assert songs[1] == (Path("songs"), 3, 4) and (songs[2]["validation"], songs[2]["test"], songs[2]["seconds"]) == (1, 2, 8.0)
+    assert songs[2]["voices"] == ["slt", "lp"] and songs[2]["hts_voices"] == Path("hts")
     assert pairs[1][:2] == (Path("found"), Path("pairs")) and pairs[1][2].segment_seconds == 20.0
     assert (pairs[2]["separator"], pairs[2]["executor"], pairs[2]["workers"]) == ("htdemucs", "ray", None)
     assert shards[1] == (Path("m.jsonl"), Path("s"), Path("a"), Path("shards")) and shards[2]["workers"] == 1

@@ -35,8 +35,9 @@ def test_it_writes_the_three_sounds_and_says_where_they_are(demo, tmp_path, caps
     audio.write(tmp_path / "voice.wav", loud, 44_100, "FLOAT")
     assert run(tmp_path / "voice.wav") == 0
     printed, out = capsys.readouterr().out, tmp_path / "out"
-    for name in ("voice.vocal.wav", "voice.accompaniment.wav", "voice.mix.wav"):
-        assert audio.read(out / name)[0].shape == loud.shape and str(out / name) in printed
+    channels = {"voice.vocal.wav": 1, "voice.accompaniment.wav": 2, "voice.mix.wav": 2}
+    for name, count in channels.items():
+        assert audio.read(out / name)[0].shape == (count, loud.shape[1]) and str(out / name) in printed
     assert (audio.read(out / "voice.vocal.wav")[0] == loud).all()
     (command,) = asked
     assert command[0] == sys.executable and command[1].name == "picture.py" and command[1].is_file()

@@ -23,11 +23,13 @@ def test_baselines_then_evaluate(place, tmp_path, capsys):
     assert [line.rsplit("/", 1)[1] for line in capsys.readouterr().out.split()] == ["truth", "noise", "shuffled"]
     checkpoint = tiny.make_checkpoint(tmp_path / "checkpoint")
     rows = [f"--system={row}={tmp_path / 'rows' / row}" for row in ("noise", "truth")]
-    settings = f"--metrics fad sanity --embedding {checkpoint} --window 1 --cache {tmp_path / 'cache'}".split()
+    settings = f"--metrics fad sanity artefacts --seams 0.7:0.4 1 --embedding {checkpoint} --window 1".split()
+    settings += ["--cache", str(tmp_path / "cache")]
     command = ["evaluate", *rows, *given(place, tmp_path / "out", *settings, "--delta", "truth", "noise", "--listen", "truth")]
     assert main(command) == 0
     printed = capsys.readouterr().out
     assert printed == (tmp_path / "out" / "table.md").read_text() and "| Delta (noise - truth) |" in printed
+    assert "borders at 0.7 s and every 0.4 s, 1 s and every 1 s" in printed
     assert "To hear: truth" in (tmp_path / "out" / "report.html").read_text()
     (tmp_path / "rows" / "noise" / "song1.wav").unlink()
     assert main(command) == 1  # scored again, with what is missing
@@ -36,7 +38,10 @@ def test_baselines_then_evaluate(place, tmp_path, capsys):
 
 
 def test_usage(place, tmp_path, capsys):
-    for wrong in (["--system", "a=x", "--system", "a=y"], ["--system", "a=x", "--delta", "a", "b"], []):
+    for wrong in (
+        ["--system", "a=x", "--system", "a=y"], ["--system", "a=x", "--delta", "a", "b"], [],
+        ["--system", "a=x", "--seams", "ten"],
+    ):  # fmt: skip
         with pytest.raises(SystemExit) as stopped:
             main(["evaluate", *given(place, tmp_path), *wrong])
         assert stopped.value.code == 2

@@ -79,7 +79,7 @@ def test_truth_scores_as_truth_and_damage_is_noticed(place, tmp_path):
     )
     text = (tmp_path / "out" / "table.md").read_text()
     assert (
-        text.count("\n| ") == 2 * 6 - 1
+        text.count("\n| ") == 3 * 6 - 1
         and "never with published values" in text
         and "fewer than twice the 16 dimensions" in text
     )
@@ -116,6 +116,33 @@ def test_a_killed_evaluation_goes_on(place, tmp_path, monkeypatch):
     half = next((tmp_path / "cache").glob("*/*.npz"))
     half.write_bytes(half.read_bytes()[:100])  # and the disk was full
     assert run(place, metrics=QUICK, cache=tmp_path / "cache")["rows"] == whole["rows"]
+
+
+def test_faults_that_an_ear_hears_are_flagged_and_kept(place, tmp_path, monkeypatch):
+    for i in range(4):
+        wav, rate = audio.read(place / "reference" / f"song{i}.wav")
+        wav[0, 10::320] -= 0.3  # a click in each frame of 75 Hz, loud enough for the crest factor
+        for border in (1.3, 2.6, 3.9):
+            wav[:, round(border * rate) :] = np.roll(wav[:, round(border * rate) :], 999) * 0.9
+        audio.write(tmp_path / f"song{i}.wav", wav * 0.7, rate)
+    systems = {"truth": place / "reference", "clicking": tmp_path}
+    settings = {"metrics": ("artefacts",), "seams": [(1.3, 1.3)]}
+    results = run(place, systems, **settings)
+    clicking, truth = results["rows"]["clicking"], results["rows"]["truth"]
+    assert truth["flagged"]["value"] == 0 and truth["crest_excess_db"]["value"] == 0
+    assert clicking["flagged"]["value"] == 1 and clicking["frame_lock"]["value"] > 5 > 1.2 > truth["frame_lock"]["value"]
+    for scores in results["songs"]["clicking"].values():
+        assert {"frame_lock", "buzz_db", "clicks"} <= set(scores["flags"])
+    reference = results["songs"]["truth"]["song0"]["crest_db"]
+    scores = results["songs"]["clicking"]["song0"]
+    assert scores["crest_excess_db"] == pytest.approx(scores["crest_db"] - reference)
+    assert 0 <= truth["seam_jump"]["value"] <= 1 and clicking["seam_click"]["value"] is not None
+    text = table(results)
+    assert "Artefacts, means over the files:" in text and "| frame lock |" in text
+    assert "flagged from frame lock 1.2" in text and "borders at 1.3 s and every 1.3 s" in text
+    monkeypatch.setattr(tracks.artefacts, "measure", None)  # whatever is listened to again fails
+    monkeypatch.setattr(tracks, "seams", None)
+    assert run(place, systems, **settings)["songs"] == results["songs"]
 
 
 def test_missing_extra_and_corrupt_files_are_named_and_the_rest_is_scored(place, copy):
@@ -187,6 +214,9 @@ def test_foreign_results_are_not_replaced(place, tmp_path):
 def test_settings_out_of_range(place):
     for wrong in ({"metrics": ("fad", "beauty")}, {"window_seconds": 0.0}, {"windows": 0}):
         with pytest.raises(ValueError, match="expected some of fad"):
+            run(place, **wrong)
+    for wrong in ({"seams": [(1.0, 0.0)]}, {"seams": [(1.0, 1.0)], "metrics": ("sanity",)}):
+        with pytest.raises(ValueError, match="expected pairs of at least 0.1 s"):
             run(place, **wrong)
 
 

@@ -23,16 +23,17 @@ MAY_IMPORT = {
     "device": ("config",),
     "layout": ("stages",),
     "worker": (),
+    "seeding": (),
     "checkpoint": ("config",),
-    "tokens": ("config", "audio", "checkpoint"),
+    "tokens": ("config", "audio", "checkpoint", "seeding"),
     "model": ("config", "stages", "layout"),  # integers, never tokens
-    "generation": ("model", "layout", "stages", "config"),
+    "generation": ("model", "layout", "stages", "config", "seeding"),
     "generation.load": ("checkpoint", "model", "stages", "config"),
-    "generation.beside": ("checkpoint", "stages", "worker"),  # a second process, which loads stages of its own
+    "generation.beside": ("checkpoint", "stages", "worker", "seeding"),  # a second process, which loads stages of its own
     "generation.song": ("audio",),  # the finished song and its files, divided from pipeline.py
     "generation.many": ("audio",),  # songs into a folder, as song.py
-    "generation.stream": ("audio", "stages"),  # pipeline.py in pieces
-    "generation.pipeline": ("model", "layout", "stages", "config", "tokens", "audio", "checkpoint", "device"),
+    "generation.stream": ("audio", "stages", "seeding", "tokens"),  # pipeline.py in pieces
+    "generation.pipeline": ("model", "layout", "stages", "config", "tokens", "audio", "checkpoint", "device", "seeding"),
     "data": ("audio", "tokens", "layout", "stages", "config", "device", "worker"),
     "data.tokenize": ("audio", "tokens", "layout", "stages", "config", "device", "checkpoint"),  # hashes of the tokenizers
     "data.synthetic": ("audio", "config"),
@@ -43,17 +44,22 @@ MAY_IMPORT = {
     "training.export": ("config", "stages", "checkpoint", "data.shards"),
     "training.unit_chroma": ("config", "data.shards", "data.songs"),  # listens to the songs of the shards
     "training.beat_tracker": ("model", "stages", "config", "checkpoint", "device", "data.shards", "data.songs"),  # their beats
-    # tokenizers are trained on songs, before there are shards: these two read the manifest
-    "training.codec": ("config", "checkpoint", "device", "tokens", "audio", "data.songs"),
+    # codec, its decoder and units are trained on songs, before there are shards: these read the manifest
+    "training.codec": ("config", "device", "tokens", "audio", "data.songs"),
+    "training.decoder": ("config", "checkpoint", "device", "tokens", "audio", "data.songs"),
     "training.hubert": ("config", "checkpoint", "device", "tokens", "audio", "data.songs"),
-    "evaluation": ("audio", "config", "tokens", "checkpoint", "device"),  # any system can be scored: never model or generation
+    "training.discriminator": ("config",),  # sound [B, C, T] and gradients alone: any decoder can be trained with them
+    "training.balancer": (),
+    "analysis": (),  # sound and numbers alone
+    # any system can be scored: never model or generation
+    "evaluation": ("analysis", "audio", "config", "tokens", "checkpoint", "device"),
     "cli": ("verbs",),
     "verbs": ("",),  # everything, inside the function of a verb
     "__main__": ("cli",),
     "": ("generation.pipeline", "generation.stream"),  # accompgen/__init__.py: load(), accompany() and stream()
 }
 # `training.codec` stands for codec.py and for codec_*.py beside it, the parts it was divided into; `training.hubert` too.
-DIVIDED = ("training.codec", "training.hubert")
+DIVIDED = ("training.codec", "training.decoder", "training.hubert")
 LAZY = ("", "cli", "verbs")  # what is imported before a verb is known
 
 # Libraries that may be imported anywhere; every other one lives in one file, those named here in the files named here.
@@ -67,12 +73,21 @@ LIVES_IN = {
     "demucs": {"data.separate"},
     "ray": {"data.executors"},
     "librosa": {"evaluation.listen", "data.augment"},  # beats and onsets; pitch and speed
+    # beats and onsets; chord labels, which corpora and evaluation read by one grammar
+    "mir_eval": {"evaluation.beats", "evaluation.harmony", "data.synthetic.score"},
     "deepspeed": {"training.engine"},
+    # filters and spectra: the singer's pitch, its sound, its rooms and microphones; the band's rooms and bus
+    "scipy": {
+        "data.synthetic.intonation", "data.synthetic.singing", "data.synthetic.microphone", "data.synthetic.effects",
+    },
 }
 NOWHERE = {"x_transformers", "fairseq", "encodec", "torchaudio", "torchvision", "omegaconf", "hydra", "tools", "tests"}
-DISTRIBUTIONS = {"sklearn": "scikit-learn"}  # where the name to install is not the name to import
+# where the name to install is not the name to import
+DISTRIBUTIONS = {
+    "sklearn": "scikit-learn", "fluidsynth": "pyfluidsynth", "pyopenjtalk": "pyopenjtalk-plus",
+    "visqol": "visqol-python",
+}  # fmt: skip
 WITHOUT_EXTRA = {
-    "tinysoundfont",  # the Makefile installs it without its dependencies, of which PyAudio wants a sound card's headers
     "beat_this",  # wants torchaudio, so it lives in a virtual environment of its own
 }
 MAY_UNPICKLE = {"tokens.unpickle"}
@@ -246,7 +261,6 @@ def test_setup_cfg_names_every_library(modules):
     named = {line.strip().partition(">")[0].partition("=")[0].lower() for line in required.splitlines()}
     missing = {library for library in libraries(modules) if DISTRIBUTIONS.get(library, library) not in named}
     assert missing - WITHOUT_EXTRA == set(), "add them to install_requires or to an extra of setup.cfg"
-    assert "--no-deps tinysoundfont" in (ROOT / "Makefile").read_text(encoding="utf-8")
 
 
 def test_weights_are_unpickled_safely():
@@ -332,7 +346,10 @@ def f():
         ("training.loop", "data.songs"),
         ("training.export", "model.stage_lm"),
         ("training.codec", "model.stage_lm"),
+        ("training.discriminator", "tokens.acoustic"),
         ("training.codec_figures", "data.shards"),
+        ("analysis.artefacts", "evaluation.beats"),
+        ("analysis.artefacts", "audio"),
         ("evaluation.beats", "generation.pipeline"),
         ("evaluation.beats", "model.stage_lm"),
         ("evaluation.beats", "data.songs"),
@@ -362,6 +379,7 @@ def test_a_forbidden_import_is_found(module, target):
         ("training.codec", "training.codec_init"),
         ("training.hubert", "data.songs"),
         ("evaluation.report", "evaluation.beats"),
+        ("evaluation.tracks", "analysis.artefacts"),
         ("cli", "verbs.training"),
         ("verbs.training", "training.loop"),
         ("__main__", "cli"),

@@ -69,6 +69,31 @@ def test_band_and_faults(figures):
     assert faults[1] == "1 of 4: s3" and faults[3] == "**no**"
 
 
+def test_faults_that_an_ear_hears_miss_their_goals(figures):
+    names = ("frame_lock", "buzz_db", "clicks", "crest_excess_db", "seam_jump", "seam_click")
+    fine = dict(zip(names, (1.1, None, 0.5, 0.0, 0.5, 0.4)))
+    bad = dict(zip(names, (1.2, 9.0, 30.0, 5.0, 0.9, 0.9)))
+    songs = {"truth": {}, "codec": {}, "system": {}}
+    for i in range(4):
+        songs["truth"][f"s{i}"] = fine | {"frame_lock": 1.1 + 0.01 * i}
+        songs["codec"][f"s{i}"] = songs["truth"][f"s{i}"]
+        songs["system"][f"s{i}"] = bad if i else fine  # one good song does not save the others
+    crests = {"truth": 0.0, "codec": -1.4, "system": 1.6}
+    rows = {
+        name: {"crest_excess_db": value(crest), "seam_jump": value(0.5), "seam_click": value(0.5)}
+        for name, crest in crests.items()
+    }
+    found = figures.sound({"rows": rows, "songs": songs, "settings": {"seed": 0, "seams": [[20, 10]]}})
+    verdicts = {row[0]: row[3] for row in found}
+    assert {name.split(":")[0] for name, verdict in verdicts.items() if verdict == "yes"} == {"codec"}
+    assert len(verdicts) == 10 and sum(verdict == "**no**" for verdict in verdicts.values()) == 6
+    lock = next(row for row in found if row[0] == "system: frame lock")
+    assert "3 of 4 songs reach 1.2" in lock[1] and "truth at most 1.13" in lock[2]
+    silent = {"crest_excess_db": {"value": None, "low": None, "high": None}}
+    found = figures.sound({"rows": rows | {"system": silent}, "songs": songs, "settings": {"seams": []}})
+    assert found[-1][3] == "**no**" and len(found) == 8
+
+
 def test_long_songs_must_hold(figures):
     names = ("chord_tone_share", "chroma_vocal", "beat_f1", "drums", "bass", "chords")
     steady = {**dict.fromkeys(names, 0.6), "loudness_lufs": -20.0, "flatness": 0.01}
@@ -145,6 +170,7 @@ def test_make_plans_the_whole_judgement(root, tmp_path):
     steps = ("synthesize", "generate --manifest", "judge.py rows", "baselines --vocals", "evaluate --vocals", "judge.py table")
     assert [plan.index(step) for step in steps] == sorted(plan.index(step) for step in steps)
     assert "--test 3 " in plan and "--system swapped=" in plan and "--long" not in plan and "--voice" not in plan
+    assert "band sanity artefacts " in plan and "--seams 20:10 6.4:4.28 6.4 " in plan
     assert "examples.py" in plan and "--count 2" in plan and f"sweep.py {tmp_path / 'songs.jsonl'}" in plan
 
 

@@ -7,7 +7,7 @@ import torch
 
 from accompgen.config import ConfigError, StageConfig, TrainConfig
 from accompgen.model.stage_lm import StageLM
-from accompgen.training.optimizer import MuonAdamW, sorted_parameters
+from accompgen.training.optimizer import MuonAdamW, orthogonal, sorted_parameters
 
 SIZES = dict(width=16, layers=1, heads=2, context_layers=1, semantic_vocab=20)
 
@@ -40,6 +40,14 @@ def test_a_matrix_moves_as_far_in_every_direction_and_a_table_as_adamw_moves_it(
     assert lengths.min() > 0.5 * lengths.max()  # of the gradient they differ twentyfold
     assert (matrix - start).square().mean().sqrt().item() == pytest.approx(0.2 * 0.01, rel=0.4)  # RMS of AdamW's steps
     assert not torch.equal(matrix, before)
+
+
+def test_orthogonal_steps_have_one_size_in_every_direction():
+    generator = torch.Generator().manual_seed(0)
+    common = torch.ones(8, 40) + 0.1 * torch.randn(8, 40, generator=generator)  # all numbers go one way
+    for matrix in (common, common.T):
+        values = torch.linalg.svdvals(orthogonal(matrix))
+        assert len(values) == 8 and values.min() > 0.6 and values.max() < 1.3
 
 
 def test_a_restored_optimizer_goes_on_as_if_never_stopped():

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 pytest.importorskip("matplotlib", reason="pictures need the extra `eval`: matplotlib is not installed")
-librosa = pytest.importorskip("librosa", reason="pictures need the extra `eval`: librosa is not installed")
 
 from accompgen import audio  # noqa: E402
+from accompgen.evaluation import pictures  # noqa: E402
 
 spec = importlib.util.spec_from_file_location("picture", Path(__file__).resolve().parents[1] / "tools" / "picture.py")
 picture = sys.modules["picture"] = importlib.util.module_from_spec(spec)
@@ -40,8 +40,23 @@ def test_a_track_is_measured(files):
     low, high, level = track.envelope[:, 200:-200]
     assert level == pytest.approx(0.1 / np.sqrt(2), abs=0.04) and np.all(low <= high)
     assert track.envelope[1].max() == pytest.approx(0.1, abs=5e-3) == -track.envelope[0].min()
-    band = librosa.mel_frequencies(n_mels=picture.MEL_BANDS, fmin=0.0, fmax=picture.RATE / 2)[track.power.sum(axis=1).argmax()]
-    assert band == pytest.approx(440, abs=40)
+    bands = pictures.mel_edges(picture.HIGH_HZ)[1:-1]
+    assert bands[track.power.sum(axis=1).argmax()] == pytest.approx(440, abs=40)
+
+
+def test_the_peak_is_shown_sample_by_sample(tmp_path):
+    wav = np.repeat(tone(110, 0.1, 3.0, 48000), 2, axis=0)
+    wav[1, 100_000] = -0.7  # a click of one sample in one channel
+    audio.write(tmp_path / "click.wav", wav, 48000)
+    track = picture.analyse(tmp_path / "click.wav")
+    assert track.peak == pytest.approx(0.7, abs=1e-3) and track.peak_seconds == 100_000 / 48000
+    assert track.close.shape == (4800,) and track.close.argmin() == 2400 and track.rate == 48000
+    assert track.close_seconds == pytest.approx(track.peak_seconds - 0.05)
+    assert track.crest > 18 and picture.faults(track).startswith("crest ") and "lock" in picture.faults(track)
+    wav[0, 10] = 0.9  # at the edge the span is moved inside
+    audio.write(tmp_path / "edge.wav", wav, 48000)
+    track = picture.analyse(tmp_path / "edge.wav")
+    assert track.close_seconds == 0 and track.close.argmax() == 10 and track.close.shape == (4800,)
 
 
 def test_the_three_share_one_decibel_scale(files):
@@ -55,7 +70,7 @@ def test_silence_is_the_bottom_of_the_scale(tmp_path):
     audio.write(tmp_path / "silence.wav", np.zeros((1, 12000), np.float32), picture.RATE)
     track = picture.analyse(tmp_path / "silence.wav")
     assert np.all(picture.decibels([track])[0] == -picture.RANGE_DECIBELS)
-    assert picture.levels(track) == "silence"
+    assert picture.levels(track) == "silence" and picture.faults(track) == ""
     assert run(*[tmp_path / "silence.wav"] * 3, "-o", tmp_path / "p.png") == 0
 
 
@@ -73,9 +88,13 @@ def test_long_sounds_are_reduced_to_columns_without_losing_an_attack():
 def test_the_figure_shows_three_tracks_on_one_time_axis(files):
     figure = picture.draw([picture.analyse(path) for path in files], "a $ong")
     axes = figure.axes
-    assert [a.get_title(loc="left") for a in axes if a.get_title(loc="left")] == ["Vocal", "Accompaniment", "Mix"]
+    names = [a.get_title(loc="left") for a in axes if a.get_title(loc="left")]
+    assert names[::2] == ["Vocal", "Accompaniment", "Mix"]
     assert "a $ong" in [text.get_text() for text in figure.texts]
-    assert {a.get_xlim() for a in axes[:6]} == {(0.0, 1.0)}
+    close = [a for a in axes if a.get_title(loc="left") == "100 ms around the peak"]
+    spans = [np.ptp(a.get_xlim()) for a in axes]
+    assert spans.count(1.0) == 6 + 1 and len(close) == 3  # and the bar of the colours
+    assert [np.ptp(a.get_xlim()) for a in close] == pytest.approx([0.1] * 3, abs=1e-3)
     assert len([a for a in axes if a.images]) == 3 and "dB" in axes[-1].get_ylabel()
     loudness = audio.loudness(*audio.read(files[0]))
     assert axes[0].get_title(loc="right") == f"−{-loudness:.1f} LUFS, peak −20.0 dBFS"
@@ -93,7 +112,7 @@ def test_the_command_writes_a_png_and_says_where(files, tmp_path, capsys):
     assert run(*files, "-o", out) == 0
     assert capsys.readouterr().out == f"{out}\n" and [path.name for path in out.parent.iterdir()] == ["picture.png"]
     pixels = image.imread(out)
-    assert pixels.shape[:2] == (1248, 1560)
+    assert pixels.shape[:2] == (1152, 1800)
     assert len(np.unique(np.round(pixels[..., :3] @ np.float32([1, 256, 65536])))) > 100  # colours
 
 

@@ -81,7 +81,7 @@ def with_beats(verbs):
 @pytest.mark.parametrize("size", ["tiny", "pocket", "base"])
 def test_make_goes_from_songs_to_a_table(root, tmp_path, size):
     said = make(root, "synthetic", "--dry-run", f"SIZE={size}", f"WORK={tmp_path}", "DEVICE=cpu")
-    own = {"tiny": ("hubert", "codec"), "pocket": ("hubert", "codec", "decoder"), "base": ()}[size]
+    own = () if size == "base" else ("hubert", "codec", "decoder")
     tokenizers = ["train"] * len(own) or ["adopt", "adopt"]
     assert [verb for verb, _ in calls(said)] == [
         "synthesize", *tokenizers, *with_beats(FROM_SHARDS if size == "base" else LISTENING_FIRST)
@@ -91,12 +91,28 @@ def test_make_goes_from_songs_to_a_table(root, tmp_path, size):
     assert ("--set start_from=" in said) == (size != "base") and ("--augment" in said) == (size != "base")
     assert [name.rpartition("/")[2] for name in configured] == [f"{part}.toml" for part in parts]
     assert all((root / "recipes" / "synthetic" / name).is_file() for name in configured)
-    codec = f"{tmp_path}/decoder/model" if size == "pocket" else f"{tmp_path}/codec/model"
-    assert size == "base" or f"--acoustic-tokenizer {codec} " in said
-    assert f"--set start_from={tmp_path}/codec/model" in said or size != "pocket"
+    assert (f"--acoustic-tokenizer {tmp_path}/codec/model " in said) == (size != "base")
+    assert (f"--set codec={tmp_path}/codec/model" in said) == (f"{tmp_path}/decoder " in said) == (size != "base")
     assert f"--set manifest={tmp_path}/songs/manifest.jsonl" in said and f"{tmp_path}/beat_tracker -o " in said
     if size == "base":
         assert "adopt hubert 'hubert-base'" in said and "--layer 9" in said and "--units 500" in said
+
+
+@needs_make
+def test_a_decoder_is_trained_for_the_codec_and_exported_with_it_where_a_size_has_one(root, tmp_path):
+    conf = tmp_path / "conf"
+    shutil.copytree(root / "recipes" / "synthetic" / "conf" / "tiny", conf)
+    dials = ("--dry-run", "SIZE=tiny", f"CONF={conf}", f"WORK={tmp_path}/work")
+    lines = [line for line in make(root, "synthetic", *dials, "checkpoint").splitlines() if "accompgen " in line]
+    trained = {part: next(n for n, line in enumerate(lines) if f"/{part}.toml " in line) for part in ("codec", "decoder")}
+    assert trained["codec"] < trained["decoder"]
+    songs, codec = f"--set manifest={tmp_path}/work/songs/manifest.jsonl", f"--set codec={tmp_path}/work/codec/model"
+    assert f"{songs} {codec}" in lines[trained["decoder"]] and codec not in lines[trained["codec"]]
+    assert re.search(r" export \S+/hubert \S+/codec \S+/decoder \S+/semantic ", lines[-1])
+    assert "/decoder" not in make(root, "synthetic", *dials, "shards"), "tokens do not need it"
+    (conf / "decoder.toml").unlink()
+    assert "/decoder" not in make(root, "synthetic", *dials, "checkpoint")
+    assert "/decoder" not in make(root, "musdb18", "--dry-run", "SIZE=pocket", "DATA=x", "SEPARATE=no", f"WORK={tmp_path}/w")
 
 
 @needs_make

@@ -34,7 +34,7 @@ def results():
     interval = {"low": 0.4, "high": 0.6, "n": 3, "songs": 3}
     return {
         "format": "accompgen-evaluation",
-        "settings": {"metrics": ["rhythm", "fad"], "window_seconds": 1.0, "windows": None, "seed": 0},
+        "settings": {"metrics": ["rhythm", "fad"], "window_seconds": 1.0, "windows": None, "seed": 0, "seams": []},
         "embedding": {"name": "pocket", "sample_rate": 16000, "sha256": "ab" * 32, "note": "for development"},
         "tracker": {"name": "librosa", "sha256": None},
         "data": {"songs": 3, "windows": 3, "seconds": 3.0, "reference": "0123", "background": None, "annotated": 2},
@@ -42,13 +42,15 @@ def results():
         "rows": {
             "mine": {
                 "beat_f1": {"value": 0.5, **interval}, "dc_offset": {"value": 0.0, **interval},
+                "frame_lock": {"value": 12.0, **interval},
                 "fad": {"value": 1.25, "low": None, "high": None, "n": 30, "songs": 3},
             },
             "empty": {},
         },
         "songs": {
             "mine": {
-                "song0": scores(0.9, 0.8), "song1": scores(0.1, None), "a<b>&c": scores(0.5, 0.2) | {"flags": ["held_share"]},
+                "song0": scores(0.9, 0.8, frame_lock=13.5, buzz_db=None),
+                "song1": scores(0.1, None), "a<b>&c": scores(0.5, 0.2) | {"flags": ["held_share"]},
             },
             "empty": {},
         },
@@ -101,6 +103,7 @@ def test_page_holds_everything_and_asks_for_nothing(written, place):
     assert len(parser.audios) == len(parser.images) // 2 == 3 * 3  # vocal, accompaniment, mix of three songs
     assert "a&lt;b&gt;&amp;c" in text and "<b>&c" not in text and "&lt;missing&gt;" in text and "<!--" not in text
     wav, rate = audio.decode(base64.b64decode(parser.audios[1].partition(",")[2])), 24000
+    assert "<h3>Artefacts, means over the files</h3>" in text and "frame lock <b>13.50</b>" in text
     data = json.loads(re.search(r'id="data">(.*?)</script>', text, re.S)[1])
     assert data["rows"]["mine"][2][0] == "a<b>&c" and data["rows"]["mine"][2][2] == ["held_share"]
     assert abs(wav.shape[1] - rate) < 3000  # one second, as MP3 pads it

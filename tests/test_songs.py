@@ -16,13 +16,15 @@ def test_round_trip_keeps_every_field_and_makes_paths_relative(tmp_path):
     folder = tmp_path / "set"
     folder.mkdir()
     songs = [
-        Song("eins", "train", "CC0", 30.0, folder / "s/v.flac", folder / "s/b.flac", meta=folder / "s/eins.json"),
+        Song("eins", "train", "CC0", 30.0, folder / "s/v.flac", folder / "s/b.flac", meta=folder / "s/eins.json",
+             stems={"drums": folder / "s/d.flac"}),
         Song("übung-2", "test", "CC BY 4.0", 1.5, mixture=tmp_path / "elsewhere/mix.mp3"),
     ]
     write_manifest(folder / "manifest.jsonl", songs)
     first, second = map(json.loads, (folder / "manifest.jsonl").read_text(encoding="utf-8").splitlines())
     assert first["vocal"] == "s/v.flac" and second["mixture"] == "../elsewhere/mix.mp3"
     assert "mixture" not in first and "vocal" not in second
+    assert first["stems"] == {"drums": "s/d.flac"} and "stems" not in second
     back = read_manifest(folder / "manifest.jsonl")
     assert [s.id for s in back] == ["eins", "übung-2"]
     assert back[0] == songs[0]

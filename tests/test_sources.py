@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from accompgen.data.songs import ManifestError
+from accompgen.data.songs import ManifestError, Song, write_manifest
 from accompgen.data.sources import choose_split, read_sources, read_vocals
 
 
@@ -30,6 +30,17 @@ def test_json_and_csv_say_the_same(tmp_path):
     assert songs[0].files == [tmp_path / "x/v.wav", tmp_path / "x/d.wav", tmp_path / "x/b.wav"]
     assert (songs[0].bpm, songs[0].tags, songs[0].split) == (92.0, ("pop", "slow"), "test")
     assert (songs[1].id, songs[1].mixture, songs[1].licence) == ("y-Mix_one", tmp_path / "y/Mix one.mp3", "CC0")
+
+
+def test_stems_by_name_are_those_of_the_accompaniment_or_make_it(tmp_path):
+    """A manifest of ours names stems beside the accompaniment that they sum to."""
+    both = Song("a", "train", "CC0", 2.0, tmp_path / "v.wav", tmp_path / "b.wav", stems={"bass": tmp_path / "s.wav"})
+    write_manifest(tmp_path / "ours.jsonl", [both])
+    (song,) = read_sources(tmp_path / "ours.jsonl")
+    assert (song.accompaniment.name, song.stems) == ("b.wav", ())
+    (tmp_path / "stems.jsonl").write_text('{"id": "a", "vocal": "v.wav", "stems": {"bass": "s.wav", "drums": "d.wav"}}')
+    (song,) = read_sources(tmp_path / "stems.jsonl")
+    assert song.accompaniment is None and [path.name for path in song.stems] == ["s.wav", "d.wav"]
 
 
 @pytest.mark.parametrize(

@@ -78,7 +78,7 @@ def test_of_a_recording_the_stream_is_the_song(model, rate):
 
 
 def test_pieces_are_the_songs_sound_but_for_their_gain(model, monkeypatch):
-    monkeypatch.setattr(stream._Level, "__call__", lambda self, wav, *vocal: wav[None])
+    monkeypatch.setattr(stream._Level, "__call__", lambda self, wav, *vocal: wav)
     vocal = (sing(1.31), 44_100)
     wav = np.concatenate([piece.accompaniment for piece in stream.Stream(model, vocal, seed=1)], axis=1)
     song = model.accompany(vocal, seed=1)
@@ -89,10 +89,10 @@ def test_pieces_are_the_songs_sound_but_for_their_gain(model, monkeypatch):
 def test_the_level_follows_the_balance_without_a_jump_and_below_the_limit():
     noise = 0.1 * np.random.default_rng(0).standard_normal((3, RATE)).astype(np.float32)
     level, lufs = stream._Level(RATE, -6.0), audio.loudness(noise[:1], RATE)
-    first, second = level(noise[1], lufs, 1), level(noise[2] * 0.25, lufs, 1)
+    first, second = level(noise[1:2], lufs, 1), level(noise[2:] * 0.25, lufs, 1)
     assert audio.loudness(first, RATE) - lufs == pytest.approx(-6, abs=0.01)
     assert abs(second[0, 0] / (0.25 * noise[2, 0]) - first[0, 0] / noise[1, 0]) < 1e-3
-    assert np.abs(level(noise[1] * 100, lufs, 1)).max() <= audio.PEAK_LIMIT
+    assert np.abs(level(noise[1:2] * 100, lufs, 1)).max() <= audio.PEAK_LIMIT
 
 
 def test_the_loudness_of_a_recording_is_measured_once(model, monkeypatch):
@@ -110,7 +110,7 @@ def test_a_vocal_in_blocks_is_as_long_and_does_not_depend_on_their_size(model):
         blocks = [wav[0, start : start + size] for start in range(0, wav.shape[1], size)]
         pieces = list(stream.Stream(model, iter(blocks), seed=2, rate=RATE))
         together = np.concatenate([piece.accompaniment for piece in pieces], axis=1)
-        assert together.shape == wav.shape and audio.peak(together) > 0.01 and together[0, -1] == 0
+        assert together.shape == (2, wav.shape[1]) and audio.peak(together) > 0.01 and together[0, -1] == 0
         codes.append(torch.cat([piece.codes for piece in pieces], dim=1))
     assert codes[0].shape == (4, 53 * 3) and torch.equal(codes[0], codes[1]) and torch.equal(codes[0], codes[2])
 
@@ -156,11 +156,11 @@ def test_a_stream_is_read_once_and_has_a_song_at_its_end(model):
 
 @pytest.mark.parametrize("bit_depth, error", [("16", 2**-15), ("24", 2**-23)])
 def test_a_growing_file_can_be_read_at_any_time(tmp_path, bit_depth, error):
-    sound, growing = sing(0.5)[0], GrowingWav(tmp_path / "new" / "a.wav", 44_100, bit_depth)
+    sound, growing = sing(0.5, channels=2), GrowingWav(tmp_path / "new" / "a.wav", 44_100, 2, bit_depth)
     for start, stop in ((0, 10_000), (10_000, 22_050)):
-        growing.add(sound[start:stop])
+        growing.add(sound[:, start:stop])
         found, rate = audio.read(tmp_path / "new" / "a.wav")
-        assert rate == 44_100 and found.shape == (1, stop) and np.abs(found[0] - sound[:stop]).max() <= error
+        assert rate == 44_100 and found.shape == (2, stop) and np.abs(found - sound[:, :stop]).max() <= error
     growing.remove()
     assert list((tmp_path / "new").iterdir()) == []
 

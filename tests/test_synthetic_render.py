@@ -1,44 +1,35 @@
-"""Songs that sound: the singer's pitch, the band's chords, the job and its files. Needs flite and a soundfont."""
+"""Songs that sound: the band's chords, the job and its files. Needs flite and a soundfont."""
 
 import json
 import os
 import shutil
+import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from conftest import FLITE
 
 from accompgen import audio
 from accompgen.data.songs import read_manifest
-from accompgen.data.synthetic import bank as banks
-from accompgen.data.synthetic import make, world
-from accompgen.data.synthetic.band import arrange
-from accompgen.data.synthetic.bank import VOICES, Bank, build, speak
+from accompgen.data.synthetic import make
+from accompgen.data.synthetic import render as band_sound
+from accompgen.data.synthetic import voices as speakers
+from accompgen.data.synthetic.band import CRASH, INSTRUMENTS, STEMS, arrange
 from accompgen.data.synthetic.compose import compose
-from accompgen.data.synthetic.render import find_soundfont, render
-from accompgen.data.synthetic.score import harmony
-from accompgen.data.synthetic.singer import PRESETS, sing, vary
+from accompgen.data.synthetic.effects import Room
+from accompgen.data.synthetic.mixing import draw_mix, mix_stems
+from accompgen.data.synthetic.render import find_soundfonts, play
+from accompgen.data.synthetic.score import METRES, Note, harmony
 
 RATE = make.SAMPLE_RATE
 
 
 @pytest.fixture(scope="session")
-def voices(tmp_path_factory):
-    """A folder with a small bank of each voice."""
-    pytest.importorskip("pyworld", reason="pyworld is not installed (extra `train`)")
-    if shutil.which("flite") is None:
-        pytest.skip("flite is not installed (system package `flite`)")
-    folder = tmp_path_factory.mktemp("voices")
-    for voice in VOICES:
-        build(voice, sentences=3).save(folder / f"{voice}.npz")
-    return folder
-
-
-@pytest.fixture(scope="session")
-def soundfont():
-    pytest.importorskip("tinysoundfont", reason="tinysoundfont is not installed")
+def soundfonts():
     try:
-        return find_soundfont()
-    except FileNotFoundError as error:
+        return find_soundfonts()
+    except (FileNotFoundError, ImportError) as error:
         pytest.skip(str(error))
 
 
@@ -49,76 +40,47 @@ def spectrum(wave, rate, size=4096, hop=1200):
     return np.abs(np.fft.rfft(frames)) ** 2, starts / rate
 
 
-# the singer
-
-
-@pytest.mark.parametrize("preset", [0, 6, 8])
-def test_the_singer_keeps_to_the_score(voices, preset):
-    rng = np.random.default_rng(preset)
-    song = compose(rng, 8.0)
-    singer = vary(PRESETS[preset], rng)
-    octaves = make._octaves_for(singer, [n.pitch for n in song.melody])
-    song = song.transposed(0, octaves)
-    wave = sing(song.melody, singer, Bank.load(voices / f"{singer.voice}.npz"), rng, 8.0)
-    assert wave.shape == (8 * world.SAMPLE_RATE,) and np.abs(wave).max() == pytest.approx(0.7, abs=1e-3)
-    found = world.pitch(wave, world.SAMPLE_RATE)
-    errors, expected = [], 0
-    for note in song.melody:
-        f0 = found[int(note.start * 200) : int(note.end * 200)]
-        expected += len(f0)
-        errors += list(12 * np.log2(f0[f0 > 0] / 440) + 69 - note.pitch)
-    assert len(errors) > 0.7 * expected
-    assert np.mean(np.abs(errors) < 0.5) >= 0.85
-
-
-def test_the_singer_rests_where_the_score_does(voices):
-    song = compose(np.random.default_rng(2), 8.0)
-    notes = [n for n in song.melody if n.end < 3] + [n for n in song.melody if n.start > 5]
-    singer = next(p for p in PRESETS if p.room_seconds == 0)
-    wave = sing(notes, singer, Bank.load(voices / f"{singer.voice}.npz"), np.random.default_rng(0), 8.0)
-    sung = wave[int(notes[0].start * 16000) : int(2.5 * 16000)]
-    assert np.sqrt(np.mean(wave[int(3.3 * 16000) : int(4.2 * 16000)] ** 2)) < 0.02 * np.sqrt(np.mean(sung**2))
-    with pytest.raises(ValueError, match="no notes to sing"):
-        sing([], singer, None, np.random.default_rng(0), 8.0)
-
-
-def test_a_bank_is_saved_without_pickled_objects(voices, tmp_path):
-    found = Bank.load(voices / "slt.npz")  # np.load refuses pickled objects there
-    assert len(found) > 15 and found.envelope.shape == (found.first[-1], world.COEFFICIENTS)
-    assert (found.vowel_start >= 0).all() and (found.vowel_end <= np.diff(found.first)).all()
-    spans = zip(found.vowel_start, found.vowel_end, found.first[:-1], strict=True)
-    vowels = np.concatenate([np.arange(start, end) + first for start, end, first in spans])
-    assert not found.unvoiced[vowels].any() and 0.02 < found.unvoiced.mean() < 0.5
-    found.save(tmp_path / "again.npz")
-    again = Bank.load(tmp_path / "again.npz")
-    assert all(np.array_equal(getattr(found, name), getattr(again, name)) for name in vars(found))
+# what is missing
 
 
 def test_what_is_missing_is_named(monkeypatch, tmp_path):
-    monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(FileNotFoundError, match="apt-get install flite"):
-        speak("slt", "la")
-    with pytest.raises(FileNotFoundError, match="nowhere.sf2.*fluidr3mono-gm-soundfont"):
-        find_soundfont(tmp_path / "nowhere.sf2")
-    with pytest.raises(ValueError, match="voice 'bob' is none of slt"):
-        build("bob")
+    with pytest.raises(FileNotFoundError, match="nowhere.sf2.*fluid-soundfont-gm.*csound-soundfont"):
+        find_soundfonts([tmp_path / "nowhere.sf2"])
+    monkeypatch.setattr(band_sound, "FONTS", (replace(band_sound.FONTS[1], files=(str(tmp_path / "none.sf2"),)),))
+    with pytest.raises(FileNotFoundError, match="Csound GM bank.*none.sf2.*apt-get install csound-soundfont"):
+        find_soundfonts()
+    (tmp_path / "broken.sf2").write_bytes(b"RIFF and no more")
+    pytest.importorskip("fluidsynth", reason="pyfluidsynth is not installed (extra `train`)", exc_type=ImportError)
+    with pytest.raises(ValueError, match="broken.sf2 is no soundfont that FluidSynth can read"):
+        find_soundfonts([tmp_path / "broken.sf2"])
+    monkeypatch.setitem(sys.modules, "fluidsynth", None)
+    with pytest.raises(ImportError, match="apt-get install libfluidsynth3.*accompgen.train"):
+        band_sound._FluidSynth()
 
 
 # the band
 
 
+def play_band(arrangement, seconds, font):
+    return {
+        part: play(part, notes, arrangement.programs[part], seconds, RATE, font) for part, notes in arrangement.events.items()
+    }
+
+
 @pytest.mark.parametrize("seed", [1, 4, 7])
-def test_the_harmony_sounds_the_annotated_chords(soundfont, seed):
+def test_the_harmony_sounds_the_annotated_chords(soundfonts, seed):
     rng = np.random.default_rng(seed)
-    song = compose(rng, 10.0)
-    stems = render(arrange(song, rng), 10.0, RATE, soundfont, rng)
-    power, times = spectrum(stems["harmony"] + stems["bass"], RATE)
-    hz = np.fft.rfftfreq(4096, 1 / RATE)
+    song = compose(rng, 6.0)
+    parts = play_band(arrange(song, rng), 6.0, soundfonts[seed % 2])
+    parts.pop("drums", None)
+    stems = mix_stems(parts, draw_mix(parts, rng), RATE)
+    power, times = spectrum((stems["harmony"] + stems["bass"]).mean(axis=0), RATE, 8192, 2400)
+    hz = np.fft.rfftfreq(8192, 1 / RATE)
     usable = (hz > 120) & (hz < 1500)
     classes = np.round(12 * np.log2(hz[usable] / 440) + 69).astype(int) % 12
     inside, outside = [], []
     for chord in song.chords:
-        frames = (times > chord.start + 0.1) & (times + 4096 / RATE < chord.end)
+        frames = (times > chord.start + 0.1) & (times + 8192 / RATE < chord.end)
         chroma = np.bincount(classes, power[frames][:, usable].sum(axis=0), 12)
         tones = list(harmony(chord.label).pitch_classes)
         inside.append(chroma[tones].mean())
@@ -126,36 +88,57 @@ def test_the_harmony_sounds_the_annotated_chords(soundfont, seed):
     assert sum(inside) > 5 * sum(outside)
 
 
-def test_drums_strike_on_the_beats(soundfont):
+def test_drums_strike_on_the_beats(soundfonts):
+    """As they are mixed, in a long room: the room must not swamp them."""
     rng = np.random.default_rng(0)
-    song = compose(rng, 10.0)
+    song = compose(rng, 6.0)
     band = arrange(song, rng)
-    assert "drums" in band.events
-    drums = render(band, 10.0, RATE, soundfont, rng)["drums"]
-    strikes = [np.abs(drums[int((b.time - 0.01) * RATE) : int((b.time + 0.05) * RATE)]).max() for b in song.beats[1:-1]]
+    drums = play_band(replace(band, events={"drums": band.events["drums"]}), 6.0, soundfonts[0])
+    mix = replace(draw_mix(drums, rng), room=Room(2.0, 1.2, 0.02, 0), sends={"drums": -14.0})
+    wave = mix_stems(drums, mix, RATE)["drums"].mean(axis=0)
+    strikes = [np.abs(wave[int((b.time - 0.01) * RATE) : int((b.time + 0.05) * RATE)]).max() for b in song.beats[1:-1]]
     assert min(strikes) > 0.05 * max(strikes)
-    shifted = [np.abs(drums[int((b.time - 0.08) * RATE) : int((b.time - 0.02) * RATE)]).max() for b in song.beats[1:-1]]
+    shifted = [np.abs(wave[int((b.time - 0.08) * RATE) : int((b.time - 0.02) * RATE)]).max() for b in song.beats[1:-1]]
     assert np.median(strikes) > 2 * np.median(shifted)
 
 
-def test_a_render_does_not_depend_on_the_one_before(soundfont):
-    def play(seed):
-        return render(arrange(compose(np.random.default_rng(seed), 2.0), np.random.default_rng(seed)), 2.0, RATE, soundfont,
-                      np.random.default_rng(seed))  # fmt: skip
+@pytest.mark.parametrize("font", [0, 1])
+def test_a_part_does_not_depend_on_the_one_before(soundfonts, font):
+    """Two melodies by one instrument, another part between them; the kit that the font lacks is its first one."""
+    notes = [Note(0.1, 0.9, 60, 90), Note(0.2, 0.8, 67, 50)]
+    first = play("keys", notes, 0, 1.0, RATE, soundfonts[font])
+    drums = play("drums", notes, 0, 1.0, RATE, soundfonts[font])
+    again = play("keys", notes, 0, 1.0, RATE, soundfonts[font])
+    assert first.shape == (2, RATE) and first.dtype == np.float32 and np.array_equal(first, again)
+    assert first[:, : int(0.09 * RATE)].max() == 0 and np.abs(first[:, int(0.11 * RATE) :]).max() > 0.01
+    assert np.array_equal(play("drums", notes, 99, 1.0, RATE, soundfonts[font]), drums)
+    assert not play("keys", (), 0, 1.0, RATE, soundfonts[font]).any()
 
-    first, _, again = play(1), play(2), play(1)
-    assert all(np.array_equal(first[stem], again[stem]) for stem in first)
+
+def test_instruments_sound_in_stereo_and_up_to_the_treble(soundfonts):
+    cymbal = play("drums", [Note(0.0, 1.0, CRASH, 100)], 0, 1.0, RATE, soundfonts[0])
+    power, _ = spectrum(cymbal.mean(axis=0), RATE)
+    hz = np.fft.rfftfreq(4096, 1 / RATE)
+    assert 10 * np.log10(power[:, (hz > 14_000) & (hz < 16_000)].mean() / power[:, (hz > 4000) & (hz < 8000)].mean()) > -30
+    piano = play("keys", [Note(0.0, 1.0, pitch, 90) for pitch in (50, 62, 74)], 0, 1.0, RATE, soundfonts[0])
+    assert not np.allclose(piano[0], piano[1], atol=0.1 * np.abs(piano).max())
+
+
+def test_louder_keys_sound_louder(soundfonts):
+    for font in soundfonts:
+        soft, loud = (np.square(play("keys", [Note(0.0, 0.5, 60, v)], 0, 0.5, RATE, font)).mean() for v in (50, 100))
+        assert 10 * np.log10(loud / soft) == pytest.approx(12, abs=5)  # 40 log10 of the velocities, as MIDI has it
 
 
 # the job
 
 
 @pytest.fixture(scope="session")
-def songs(voices, soundfont, tmp_path_factory):
+def songs(voices, soundfonts, tmp_path_factory):
     """Two training songs, one of validation and one of test, of 2 s, with stems, by one process."""
     out = tmp_path_factory.mktemp("songs")
     shutil.copytree(voices, out / "voices")
-    make.make_songs(out, 2, seed=5, soundfont=soundfont, workers=1, validation=1, test=1, seconds=2.0, stems=True)
+    make.make_songs(out, 2, seed=5, workers=1, validation=1, test=1, seconds=2.0, voices=FLITE)
     return out
 
 
@@ -163,11 +146,11 @@ def contents(folder):
     return {p.name: p.read_bytes() for p in sorted((folder / "songs").iterdir())}
 
 
-def test_songs_depend_on_the_seed_alone(songs, soundfont, tmp_path):
+def test_songs_depend_on_the_seed_alone(songs, tmp_path):
     for name, seed, workers, counts in (("same", 5, 2, (2, 1, 1)), ("other", 6, 1, (1, 0, 0))):
         (tmp_path / name).mkdir()
         shutil.copytree(songs / "voices", tmp_path / name / "voices")
-        settings = dict(zip(("count", "validation", "test"), counts, strict=True), soundfont=soundfont, seconds=2.0, stems=True)
+        settings = dict(zip(("count", "validation", "test"), counts, strict=True), seconds=2.0, voices=FLITE)
         make.make_songs(tmp_path / name, seed=seed, workers=workers, **settings)
     assert contents(tmp_path / "same") == contents(songs)
     assert contents(tmp_path / "other")["train-00000.vocal.flac"] != contents(songs)["train-00000.vocal.flac"]
@@ -179,18 +162,45 @@ def test_files_of_a_song_fit_together(songs):
     assert not (songs / "manifest.partial.jsonl").exists() and len(contents(songs)) == 4 * 6
     for song in manifest:
         (vocal, rate), (band, _) = audio.read(song.vocal), audio.read(song.accompaniment)
-        assert vocal.shape == band.shape == (1, 2 * RATE) and rate == RATE
+        assert vocal.shape == (1, 2 * RATE) and band.shape == (2, 2 * RATE) and rate == RATE == 48_000
         assert vocal.shape[1] % (RATE * make.WINDOW_MS // 1000) == 0
         meta = json.loads(song.meta.read_text())
         assert meta["split"] == song.split and meta["beats"] and meta["chords"] and meta["notes"] and meta["singer"]["name"]
         for part, wave in (("vocal", vocal), ("accompaniment", band)):
             assert audio.loudness(wave, RATE) == pytest.approx(meta["loudness"][part], abs=0.2)
-        stems = [audio.read(song.vocal.with_name(f"{song.id}.{stem}.flac"))[0] for stem in ("harmony", "bass", "drums")]
-        np.testing.assert_allclose(sum(stems), band, atol=4 / 32768)
+        stems = {stem: audio.read(song.vocal.with_name(f"{song.id}.{stem}.flac"))[0] for stem in STEMS}
+        assert np.array_equal(sum(stems.values()), band)  # to the bit: whole steps of 16 bits add up in float32 exactly
+        assert meta["stems"] == [stem for stem, wave in stems.items() if wave.any()]
     assert len({audio.read(s.vocal)[0].tobytes() for s in manifest}) == 4
 
 
-def test_a_stopped_job_goes_on(songs, soundfont, tmp_path):
+def test_a_song_knows_itself(songs):
+    for song in read_manifest(songs / "manifest.jsonl"):
+        meta = json.loads(song.meta.read_text())
+        assert meta["source"] == "composed" and meta["metre"] in METRES and meta["bpm"] > 0 and ":" in meta["key"]
+        assert meta["instruments"].keys() == meta["programs"].keys() == meta["fonts"].keys() == meta["players"].keys()
+        assert all(INSTRUMENTS[part][meta["programs"][part]] == name for part, name in meta["instruments"].items())
+        assert set(meta["fonts"].values()) <= {"FluidR3_GM.sf2", "sf_GMbank.sf2"}
+        assert meta["sections"][0][0] == 0 and meta["sections"][-1][1] == 2.0 and meta["sections"][0][2] in ("verse", "bridge")
+        assert [[p["start"], p["end"], p["label"]] for p in meta["passages"]] == meta["sections"]
+        assert {part for p in meta["passages"] for part in p["parts"]} == meta["programs"].keys()
+        assert all(abs(p["loudness"]) < 20 for p in meta["passages"])
+        assert {position for _, position in meta["beats"]} <= set(range(1, 5)) and meta["mix"]["room"]["seconds"] > 0
+        assert all(licence in meta["licence"] for licence in ("FluidR3 GM MIT", "Csound GM bank public domain"))
+
+
+def test_stems_can_be_left_out(songs, tmp_path):
+    shutil.copytree(songs / "voices", tmp_path / "voices")
+    make.make_songs(
+        tmp_path, 1, seed=5, workers=1, validation=0, test=0, seconds=2.0, stems=False, voices=FLITE
+    )
+    assert set(contents(tmp_path)) == {f"train-00000.{end}" for end in ("vocal.flac", "accompaniment.flac", "json")}
+    assert contents(tmp_path).items() <= contents(songs).items()
+    with pytest.raises(FileExistsError, match=r"stems False \(asked now: True\)"):
+        make.make_songs(tmp_path, 1, seed=5, workers=1, validation=0, test=0, seconds=2.0)
+
+
+def test_a_stopped_job_goes_on(songs, tmp_path):
     again = tmp_path / "again"
     shutil.copytree(songs, again)
     (again / "songs" / "test-00000.json").unlink()  # as if stopped before its last file
@@ -199,16 +209,16 @@ def test_a_stopped_job_goes_on(songs, soundfont, tmp_path):
     os.utime(kept, (1, 1))
     ticks = []
     make.make_songs(
-        again, 2, 5, soundfont=soundfont, workers=1, validation=1, test=1, seconds=2.0, stems=True,
+        again, 2, 5, workers=1, validation=1, test=1, seconds=2.0,
         progress=lambda done, total: ticks.append((done, total)),
     )  # fmt: skip
     assert kept.stat().st_mtime == 1 and contents(again) == contents(songs)
     assert ticks == [(1, 4), (2, 4), (3, 4), (4, 4)]
 
 
-def test_a_folder_of_other_settings_is_refused(songs, soundfont):
+def test_a_folder_of_other_settings_is_refused(songs):
     with pytest.raises(FileExistsError, match=r"seed 5 \(asked now: 6\)"):
-        make.make_songs(songs, 2, seed=6, soundfont=soundfont, seconds=2.0, stems=True)
+        make.make_songs(songs, 2, seed=6, seconds=2.0)
 
 
 @pytest.mark.parametrize(
@@ -226,7 +236,13 @@ def test_arguments_out_of_range(tmp_path, wrong, message):
     assert not (tmp_path / "x").exists()
 
 
-def test_no_flite_no_songs(monkeypatch, soundfont, tmp_path):
-    monkeypatch.setattr(banks.shutil, "which", lambda program: None)
-    with pytest.raises(FileNotFoundError, match="flite"):
-        make.make_songs(tmp_path / "x", 1, soundfont=soundfont, workers=1, validation=0, test=0, seconds=2.0)
+def test_songs_of_other_voices_are_not_mixed_in(songs, soundfonts):
+    with pytest.raises(FileExistsError, match=r"voices \[.*\] \(asked now: \['slt'\]\)"):
+        make.make_songs(songs, 2, seed=5, seconds=2.0, voices=["slt"])
+
+
+def test_no_flite_no_songs(monkeypatch, soundfonts, tmp_path):
+    monkeypatch.setattr(speakers.shutil, "which", lambda program: None)
+    with pytest.raises(FileNotFoundError, match="no voice is left to sing: voice slt needs the system package flite"):
+        make.make_songs(tmp_path / "x", 1, workers=1, validation=0, test=0, seconds=2.0, voices=FLITE)
+    assert not (tmp_path / "x").exists()

@@ -8,6 +8,8 @@ from accompgen.config import StageConfig, to_dict
 from accompgen.model.beat_tracker import PHASES, BeatTracker, BeatTrackerConfig
 from accompgen.model.stage_lm import StageLM
 from accompgen.tokens.acoustic import AcousticTokenizer
+from accompgen.tokens.decoder import StereoDecoder
+from accompgen.tokens.decoder_network import DecoderConfig, DecoderNetwork
 from accompgen.tokens.encodec import CodecConfig, build_network
 from accompgen.tokens.hubert import Hubert, HubertConfig
 from accompgen.tokens.semantic import SemanticTokenizer
@@ -28,6 +30,8 @@ def make_checkpoint(directory, seed: int = 0):
             model = make_stage(stage)
             about = {"stage": to_dict(model.config), "window_seconds": window_seconds, "tokenizers": tokenizers}
             save_component(parts / stage, about, model.state_dict())
+        about = {"tokenizers": {"acoustic": tokenizers["acoustic"]}}
+        make_decoder().save(parts / "decoder", about, torch.float32)
         tracker = make_beat_tracker()
         about = {"beat_tracker": to_dict(tracker.config), "tokenizers": {"semantic": tokenizers["semantic"]}}
         save_component(parts / "beat_tracker", about, tracker.state_dict())
@@ -50,6 +54,16 @@ def make_acoustic_tokenizer():
     for layer in network.quantizer.layers:
         torch.nn.init.normal_(layer.codebook.embed)  # zeros as transformers makes them
     return AcousticTokenizer(sizes, network)
+
+
+def make_decoder():
+    """A decoder of such a codec's codes with random weights, drawn from torch's own generator."""
+    sizes = DecoderConfig(
+        codebooks=COARSE + FINE, bins=BINS, latent=8, width=8, hidden=16, blocks=1, noise_bands=8, pan_bands=4
+    )
+    network = DecoderNetwork(sizes)
+    torch.nn.init.normal_(network.code_vectors)
+    return StereoDecoder(sizes, network)
 
 
 def make_stage(stage):

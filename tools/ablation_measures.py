@@ -11,10 +11,10 @@ from accompgen.data.batches import held_out_windows, read_windows, window_blocks
 from accompgen.data.shards import open_shards, write_index, write_shard
 from accompgen.data.songs import read_manifest
 from accompgen.evaluation.harmony import chord_tone_share
-from accompgen.generation.cascade import make_generator
 from accompgen.generation.decode import decode, prepare_for_decoding
 from accompgen.generation.sampling import Sampling
 from accompgen.model.stage_lm import StageLM
+from accompgen.seeding import make_generator
 from accompgen.tokens.acoustic import AcousticTokenizer
 from accompgen.training.hubert_probe import NONE, chord_roots
 

@@ -17,7 +17,7 @@ VOCAL = ROOT / "recipes" / "synthetic" / "sample" / "vocal.flac"  # repeated to 
 LENGTHS = {10.0: 3, 30.0: 2, 60.0: 1, 240.0: 1}  # seconds -> times that the song is made
 QUICK_LENGTHS = {1.2: 2, 2.4: 1}
 STEPS = {"HuBERT": ("vocal_units",), "semantic": ("semantic",), "coarse": ("coarse",), "fine": ("fine",)}
-STEPS |= {"codec": ("codec",), "audio": ("read", "mix")}  # the steps of a song's report
+STEPS |= {"decoder": ("decoder",), "audio": ("read", "mix")}  # the steps of a song's report
 MB = 1e6
 
 

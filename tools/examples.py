@@ -22,13 +22,13 @@ import soundfile
 from accompgen import audio
 from accompgen.evaluation import listen, pictures
 from accompgen.evaluation.folders import EvaluationError, find_songs
-from accompgen.evaluation.tracks import levelled
 
 PARTS = {"vocal": "Vocal", "accompaniment": "Accompaniment", "mix": "Mix"}
-VOICE_LEADS_DB = 3.0
+RATE = 44_100
+BALANCE_LU = -3.0  # of the band against the voice
 POOL, SHADES = 3, 24  # pixels of a picture: 60 ms; its colours
 LARGEST_BYTES = 6_000_000
-COMPRESSION = 0.7  # of mp3, 0 to 1
+COMPRESSION = 0.8  # of mp3, 0 to 1
 TEMPLATE = Path(__file__).with_name("examples.html")
 MARK = "examples.json"  # what says that a folder is ours
 
@@ -69,10 +69,10 @@ def make_page(vocals, played, out, count: int) -> Path:
     files, articles = {}, []
     for number, (name, meta) in enumerate(zip(names, metas), 1):
         sounds = _sounds(sung[name], bands[name])
-        for part, mono in sounds.items():
-            files[f"{number:02d}-{part}.mp3"] = mp3(mono)
-            files[f"{number:02d}-{part}.png"] = picture(mono)
-        articles.append(_article(number, meta, len(sounds["mix"]) / listen.RATE))
+        for part, wav in sounds.items():
+            files[f"{number:02d}-{part}.mp3"] = mp3(wav)
+            files[f"{number:02d}-{part}.png"] = picture(wav)
+        articles.append(_article(number, meta, sounds["mix"].shape[1] / RATE))
     files["index.html"] = _page(articles, about[0], metas).encode()
     size = sum(map(len, files.values()))
     if size > LARGEST_BYTES:
@@ -97,31 +97,28 @@ def _clear(out):
 
 
 def _sounds(vocal, band):
-    """Vocal, accompaniment and mix, mono at 24 kHz, of one length, each with its peak below -1 dBFS."""
-    sounds = {}
-    for part, path in (("vocal", vocal), ("accompaniment", band)):
-        wav, rate = audio.read(path)
-        sounds[part] = levelled(audio.resample(audio.to_mono(wav), rate, listen.RATE), listen.RATE)
-    length = len(sounds["vocal"])
-    sounds["accompaniment"] = audio.fit(sounds["accompaniment"], length)
-    sounds["mix"] = sounds["vocal"] + sounds["accompaniment"] * np.float32(10 ** (-VOICE_LEADS_DB / 20))
-    loudest = max(audio.peak(mono) for mono in sounds.values())
+    """Vocal, accompaniment and mix [C, T] at RATE, of one length, each with its peak below -1 dBFS."""
+    wavs = {part: audio.resample(*audio.read(path), RATE) for part, path in (("vocal", vocal), ("band", band))}
+    sung = wavs["vocal"]
+    accompaniment, mixed, levels = audio.mix(sung, audio.fit(wavs["band"], sung.shape[1]), RATE, BALANCE_LU)
+    sounds = {"vocal": sung * np.float32(10 ** (levels["vocal_gain_db"] / 20)), "accompaniment": accompaniment, "mix": mixed}
+    loudest = max(map(audio.peak, sounds.values()))
     gain = np.float32(min(1.0, 0.9 * audio.PEAK_LIMIT / loudest))  # mp3 does not keep peaks exactly
-    return {part: mono * gain for part, mono in sounds.items()}
+    return {part: wav * gain for part, wav in sounds.items()}
 
 
-def mp3(mono: np.ndarray) -> bytes:
-    """Sound [T] at 24 kHz as mp3 of variable rate, about 65 kbit/s: less than audio.py's (needs soundfile 0.13)."""
+def mp3(wav: np.ndarray) -> bytes:
+    """Sound [C, T] at RATE as mp3 of variable rate: smaller than audio.py's (needs soundfile 0.13)."""
     file = io.BytesIO()
     soundfile.write(
-        file, mono, listen.RATE, format="MP3", subtype="MPEG_LAYER_III", bitrate_mode="VARIABLE", compression_level=COMPRESSION
+        file, wav.T, RATE, format="MP3", subtype="MPEG_LAYER_III", bitrate_mode="VARIABLE", compression_level=COMPRESSION
     )
     return file.getvalue()
 
 
-def picture(mono: np.ndarray) -> bytes:
-    """Mel spectrogram of sound [T] at 24 kHz as a small PNG: 60 ms a pixel, 24 shades."""
-    power = pictures.mel_power(mono)
+def picture(wav: np.ndarray) -> bytes:
+    """Mel spectrogram of the mean of sound [C, T] at RATE as a small PNG: 60 ms a pixel, 24 shades."""
+    power = pictures.mel_power(audio.resample(audio.to_mono(wav), RATE, listen.RATE))
     power = power[:, : power.shape[1] // POOL * POOL].reshape(len(power), -1, POOL).mean(axis=2)
     level = 10 * np.log10(power + 1e-9)
     shade = np.clip((level - level.max()) / pictures.RANGE_DB + 1, 0, 1)

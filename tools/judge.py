@@ -110,7 +110,7 @@ def write_table(args):
     """Gather all figures and write them beside their goals."""
     results = _read(args.out / "evaluation" / "results.json")
     rows = figures.codec(args.out) + figures.against_shuffled(results) + figures.swapped(results)
-    rows += figures.listening(args.checkpoint) + figures.band(results)
+    rows += figures.sound(results) + figures.listening(args.checkpoint) + figures.band(results)
     if args.long:
         rows += figures.minutes(_read(args.long / "evaluation" / "results.json"))
     if args.voice:

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from accompgen import audio
+from accompgen.analysis import artefacts
 from accompgen.checkpoint import STAGE_COMPONENTS, file_hash, find_checkpoint, load_component
 from accompgen.evaluation import band as bands
 from accompgen.evaluation import harmony, listen
@@ -20,6 +21,7 @@ OCTAVES_HZ = (62.5, 125, 250, 500, 1000, 2000, 4000, 8000, 12000)
 MISSING_DB = -6.0
 FAULTS = ("silence_share", "flatness", "held_share")
 LARGEST_MB, SLOWEST = 100, 1.0
+CREST_DB = 1.5  # how far the mean crest factor may lie from the truth's
 
 
 def reached(is_reached) -> str:
@@ -135,6 +137,45 @@ def band(results) -> list[tuple]:
     faulty = [name for name, scores in results["songs"]["system"].items() if set(scores["flags"]) & set(FAULTS)]
     text = f"{len(faulty)} of {len(results['songs']['system'])}" + (f": {', '.join(faulty[:4])}" if faulty else "")
     rows.append(("silence, noise or one held note", text, "none", reached(not faulty)))
+    return rows
+
+
+def sound(results) -> list[tuple]:
+    """Faults that an ear hears: worst songs of codec and system, crest factor, borders of windows."""
+    rows = []
+    for measure, title in (
+        ("frame_lock", "frame lock"), ("buzz_db", "buzz, dB"), ("clicks", "clicks a second")
+    ):  # fmt: skip
+        limit = artefacts.LIMITS[measure]
+        values = {
+            row: {name: scores[measure] or 0.0 for name, scores in results["songs"][row].items()}
+            for row in ("codec", "system", "truth")
+        }
+        goal = f"below {limit:g} on every song (truth at most {max(values.pop('truth').values()):.2f})"
+        for row, found in values.items():
+            name, largest = max(found.items(), key=lambda entry: entry[1])
+            over = sum(value >= limit for value in found.values())
+            text = f"at most {largest:.2f} ({name}); {over} of {len(found)} songs reach {limit:g}"
+            rows.append((f"{row}: {title}", text, goal, reached(not over)))
+    for row in ("codec", "system"):
+        found = results["rows"][row]["crest_excess_db"]
+        fine = found["value"] is not None and abs(found["value"]) <= CREST_DB
+        goal = f"within {CREST_DB:g} dB in the mean"
+        title = f"{row}: crest factor over the truth's, dB"
+        rows.append((title, cell(found, 1), goal, reached(fine)))
+    return rows + _borders(results) if results["settings"]["seams"] else rows
+
+
+def _borders(results):
+    """Where windows meet, the system must break no more than the truth does there."""
+    rows = []
+    more = difference(
+        results["rows"], results["songs"], "truth", "system", results["settings"]["seed"]
+    )
+    for measure, title in (("seam_jump", "spectrum"), ("seam_click", "waveform")):
+        fine = more[measure]["low"] is not None and more[measure]["low"] <= 0
+        name = f"borders of windows: break of the {title}, over the truth's"
+        rows.append((name, cell(more[measure], 3), "not above 0 with its interval", reached(fine)))
     return rows
 
 

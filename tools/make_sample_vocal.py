@@ -16,11 +16,14 @@ import numpy as np
 
 from accompgen import audio
 from accompgen.data.synthetic.bank import open_bank
+from accompgen.data.synthetic.microphone import Recording
 from accompgen.data.synthetic.score import Beat, Chord, Note, Score
-from accompgen.data.synthetic.singer import PRESETS, sing
+from accompgen.data.synthetic.singer import KINDS, singer_of
+from accompgen.data.synthetic.singing import sing
+from accompgen.data.synthetic.voices import VOICES
 from accompgen.data.synthetic.world import SAMPLE_RATE
 
-SEED, PRESET, BPM, SECONDS, RATE, LUFS = 1, "alto", 132, 23.4, 24_000, -24.0
+SEED, BPM, SECONDS, RATE, LUFS = 1, 132, 23.4, 24_000, -24.0
 BARS = 17  # the first one holds the upbeat alone
 
 # (beats, MIDI pitch) from the third beat of the first bar on, in G major; tune "New Britain", printed by 1829
@@ -64,7 +67,8 @@ def main():
     if (folder / "vocal.flac").exists() and not arguments.force:
         sys.exit(f"{folder / 'vocal.flac'} exists; give --force to replace it")
     score = amazing_grace()
-    singer = replace(next(p for p in PRESETS if p.name == PRESET), room_seconds=0.8, room_db=-22.0)
+    alto = singer_of(VOICES["slt"], KINDS["woman"][0])
+    singer = replace(alto, recording=Recording(room_seconds=0.8, room_db=-22.0))
     wave = sing(score.melody, singer, open_bank(singer.voice, arguments.voices), np.random.default_rng(SEED), SECONDS)
     wave = audio.fit(audio.resample(wave, SAMPLE_RATE, RATE), round(SECONDS * RATE))
     wave = wave * 10 ** ((LUFS - audio.loudness(wave, RATE)) / 20)

@@ -1,8 +1,10 @@
-"""One picture of a song: waveforms and mel spectrograms of the vocal, the accompaniment and the mix, on one time axis.
+"""One picture of a song: vocal, accompaniment and mix as waveforms, mel spectrograms, and 100 ms around their peaks.
 
     python tools/picture.py VOCAL ACCOMPANIMENT MIX -o picture.png
 
 The spectrograms share one decibel scale (0 dB is the loudest bin of the three), so that their levels can be compared.
+At the right stand the 100 ms around the loudest sample of each file, at its own rate: clicks, which no spectrogram
+shows, are seen there.
 """
 
 import argparse
@@ -14,13 +16,15 @@ from pathlib import Path
 import numpy as np
 
 from accompgen import audio
+from accompgen.analysis import artefacts, frames
+from accompgen.evaluation import pictures
 
 TRACKS = (("Vocal", "#c8553d"), ("Accompaniment", "#2a6f97"), ("Mix", "#6a4c93"))
-WINDOW_SAMPLES, HOP_SAMPLES, MEL_BANDS = 2048, 512, 128  # at RATE
-RATE = 24000  # the rate of the acoustic tokens: nothing above 12 kHz comes from the model
+RATE, HIGH_HZ = 48000, 20000.0  # of the spectrograms
 RANGE_DECIBELS = 80.0
-COLUMNS = 2000  # at most so many columns are drawn: more than the picture has pixels
-TICK_HERTZ = (250, 1000, 2000, 4000, 8000)
+COLUMNS = 1000  # at most so many columns are drawn: the picture has about as many pixels there
+CLOSE_SECONDS = 0.1
+TICK_HERTZ = (250, 1000, 2000, 4000, 8000, 16000)
 
 
 @dataclass(frozen=True)
@@ -30,34 +34,46 @@ class Track:
     seconds: float
     loudness: float  # LUFS; -inf for silence
     peak: float  # of any channel, 1.0 is full scale
+    peak_seconds: float  # where it is
+    crest: float | None  # dB
+    lock: float | None  # `frames.frame_lock`
+    close: np.ndarray  # [samples] of the channel with the peak, 100 ms around it
+    close_seconds: float  # where it begins
+    rate: int
     envelope: np.ndarray  # [3, columns]
-    power: np.ndarray  # [MEL_BANDS, columns], of the mono signal at RATE
+    power: np.ndarray  # [pictures.BANDS, columns], of the mono signal
 
 
 def analyse(path) -> Track:
-    """Read a file and reduce it to columns. Raises audio.AudioError if it cannot be read."""
-    import librosa
-
+    """Read a file and reduce it to what is drawn. Raises audio.AudioError if it cannot be read."""
     wav, rate = audio.read(path)  # [C, T]
-    seconds = wav.shape[1] / rate
-    mono = audio.resample(audio.to_mono(wav), rate, RATE)  # [T]
-    power = librosa.feature.melspectrogram(
-        y=mono, sr=RATE, n_fft=WINDOW_SAMPLES, hop_length=HOP_SAMPLES, n_mels=MEL_BANDS, power=2.0
-    )
-    return Track(seconds, audio.loudness(wav, rate), audio.peak(wav), envelope(mono), pooled(power))
+    mono = audio.to_mono(wav)  # [T]
+    channel, top = np.unravel_index(np.abs(wav).argmax(), wav.shape)
+    length = round(CLOSE_SECONDS * rate)
+    start = int(np.clip(top - length // 2, 0, max(0, wav.shape[1] - length)))
+    power = pictures.mel_power(audio.resample(mono, rate, RATE), RATE, HIGH_HZ)
+    return Track(
+        seconds=wav.shape[1] / rate, loudness=audio.loudness(wav, rate), peak=audio.peak(wav),
+        peak_seconds=top / rate, crest=artefacts.crest_factor(wav),
+        lock=artefacts.worst(frames.frame_lock, wav, rate), close=wav[channel, start : start + length],
+        close_seconds=start / rate, rate=rate, envelope=envelope(mono), power=pooled(power),
+    )  # fmt: skip
 
 
 def envelope(mono: np.ndarray) -> np.ndarray:
     """Lowest, highest and RMS sample value in each of at most COLUMNS spans: [T] -> [3, columns]."""
-    spans = np.array_split(mono, min(COLUMNS, len(mono)))
-    return np.array([[span.min(), span.max(), np.sqrt(np.mean(np.square(span)))] for span in spans]).T
+    columns = min(COLUMNS, len(mono))
+    starts = np.arange(columns) * len(mono) // columns
+    counts = np.diff(starts, append=len(mono))
+    squares = np.add.reduceat(np.square(mono, dtype=np.float64), starts)
+    low, high = np.minimum.reduceat(mono, starts), np.maximum.reduceat(mono, starts)
+    return np.array([low, high, np.sqrt(squares / counts)])
 
 
 def pooled(power: np.ndarray) -> np.ndarray:
     """The loudest of neighbouring frames where there are more than COLUMNS: [M, F] -> [M, columns]."""
-    if power.shape[1] <= COLUMNS:
-        return power
-    return np.stack([part.max(axis=1) for part in np.array_split(power, COLUMNS, axis=1)], axis=1)
+    columns = min(COLUMNS, power.shape[1])
+    return np.maximum.reduceat(power, np.arange(columns) * power.shape[1] // columns, axis=1)
 
 
 def decibels(tracks: list[Track]) -> list[np.ndarray]:
@@ -70,46 +86,53 @@ def decibels(tracks: list[Track]) -> list[np.ndarray]:
 
 
 def draw(tracks: list[Track], title: str):
-    """A matplotlib figure with a waveform and a spectrogram for each of the three tracks."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import librosa
-    from matplotlib import pyplot
+    """A matplotlib figure: of each track its waveform, its spectrogram and the 100 ms around its peak."""
+    from matplotlib import rcParams
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     seconds = max(track.seconds for track in tracks)
-    bands = librosa.mel_frequencies(n_mels=MEL_BANDS, fmin=0.0, fmax=RATE / 2)
-    ticks = np.interp(TICK_HERTZ, bands, np.arange(MEL_BANDS))
-    labels = [f"{hertz // 1000} kHz" if hertz >= 1000 else f"{hertz} Hz" for hertz in TICK_HERTZ]
-
-    pyplot.rcParams.update({"font.size": 9, "font.family": "DejaVu Sans", "axes.linewidth": 0.6})
-    figure = pyplot.figure(figsize=(12.0, 9.6), dpi=130, facecolor="white")
-    figure.text(0.075, 0.962, title, fontsize=15, fontweight="bold", va="center", parse_math=False)
-    figure.text(0.905, 0.962, f"{seconds:.1f} s", color="0.35", ha="right", va="center")
-    outer = figure.add_gridspec(3, 1, left=0.075, right=0.905, top=0.912, bottom=0.058, hspace=0.22)
-    image = first = None
+    rcParams.update({"font.size": 9, "font.family": "DejaVu Sans", "axes.linewidth": 0.6})
+    figure = Figure(figsize=(15.0, 9.6), dpi=120, facecolor="white")
+    figure.text(0.06, 0.962, title, fontsize=15, fontweight="bold", va="center", parse_math=False)
+    figure.text(0.625, 0.962, f"{seconds:.1f} s", color="0.35", ha="right", va="center")
+    outer = figure.add_gridspec(
+        3, 2, left=0.06, right=0.985, top=0.912, bottom=0.058, hspace=0.22, wspace=0.27, width_ratios=(2.0, 1.0)
+    )
+    first = None
     for row, (track, (name, colour), power) in enumerate(zip(tracks, TRACKS, decibels(tracks))):
-        inner = outer[row].subgridspec(2, 1, height_ratios=(1.0, 2.1), hspace=0.06)
+        inner = outer[row, 0].subgridspec(2, 1, height_ratios=(1.0, 2.1), hspace=0.06)
         wave = figure.add_subplot(inner[0], sharex=first)
         first = first or wave
         mel = figure.add_subplot(inner[1], sharex=first)
         draw_wave(wave, track, colour)
         wave.set_title(name, loc="left", color=colour, fontsize=11, fontweight="bold", pad=5)
-        image = mel.imshow(
-            power, origin="lower", aspect="auto", cmap="magma", vmin=-RANGE_DECIBELS, vmax=0.0, interpolation="nearest",
-            extent=(0.0, track.seconds, -0.5, MEL_BANDS - 0.5),
-        )  # fmt: skip
-        mel.set_facecolor(image.cmap(0.0))
-        mel.set_yticks(ticks, labels)
+        image = draw_mel(mel, track, power)
         mel.tick_params(length=2.5, labelbottom=row == 2)
         wave.set_xlim(0.0, seconds)
-    mel.xaxis.set_major_locator(pyplot.MaxNLocator(nbins=12, steps=[1, 1.5, 2, 3, 5, 6, 10], integer=seconds > 6))
+        close = figure.add_subplot(outer[row, 1])
+        draw_close(close, track, colour)
+    mel.xaxis.set_major_locator(MaxNLocator(nbins=10, steps=[1, 1.5, 2, 3, 5, 6, 10], integer=seconds > 6))
     mel.xaxis.set_major_formatter(lambda value, _: clock(value, seconds))
     mel.set_xlabel("time (min:s)" if seconds >= 60 else "time (s)")
-    bar = figure.colorbar(image, cax=figure.add_axes((0.925, 0.058, 0.012, 0.854)))
+    close.set_xlabel("time (s)")
+    bar = figure.colorbar(image, cax=figure.add_axes((0.635, 0.058, 0.008, 0.854)))
     bar.set_label("mel power (dB below the loudest)")
     bar.outline.set_linewidth(0.4)
     return figure
+
+
+def draw_mel(axes, track, power):
+    """The spectrogram in decibels [bands, columns], with ticks in Hz; returns the image."""
+    bands = pictures.mel_edges(HIGH_HZ)[1:-1]
+    labels = [f"{hertz // 1000} kHz" if hertz >= 1000 else f"{hertz} Hz" for hertz in TICK_HERTZ]
+    image = axes.imshow(
+        power, origin="lower", aspect="auto", cmap="magma", vmin=-RANGE_DECIBELS, vmax=0.0,
+        interpolation="nearest", extent=(0.0, track.seconds, -0.5, pictures.BANDS - 0.5),
+    )  # fmt: skip
+    axes.set_facecolor(image.cmap(0.0))
+    axes.set_yticks(np.interp(TICK_HERTZ, bands, np.arange(pictures.BANDS)), labels)
+    return image
 
 
 def draw_wave(axes, track, colour):
@@ -125,6 +148,31 @@ def draw_wave(axes, track, colour):
     axes.tick_params(bottom=False, labelbottom=False)
     for side in axes.spines.values():
         side.set_visible(False)
+    if track.peak > 0:
+        axes.plot([track.peak_seconds], [height], marker="v", color="0.2", markersize=5, clip_on=False)
+
+
+def draw_close(axes, track, colour):
+    """Every sample of the 100 ms around the peak, over the time in the song; what an ear may hear is written above."""
+    times = track.close_seconds + np.arange(len(track.close)) / track.rate
+    height = 1.06 * max(track.peak, 1e-6)
+    axes.plot(times, track.close, color=colour, linewidth=0.7)
+    axes.axhline(0.0, color="0.7", linewidth=0.5, zorder=0)
+    axes.set_xlim(times[0], times[-1] if len(times) > 1 else times[0] + CLOSE_SECONDS)
+    axes.set_ylim(-height, height)
+    axes.tick_params(length=2.5)
+    axes.ticklabel_format(useOffset=False)
+    axes.locator_params(axis="x", nbins=6)
+    axes.set_title("100 ms around the peak", loc="left", fontsize=9, pad=5)
+    axes.set_title(faults(track), loc="right", color="0.35", fontsize=9, pad=5)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+
+
+def faults(track: Track) -> str:
+    """Crest factor and frame lock in words, as far as there are any."""
+    words = [] if track.crest is None else [f"crest {track.crest:.1f} dB"]
+    return ", ".join(words + ([] if track.lock is None else [f"frame lock {track.lock:.2f}"]))
 
 
 def levels(track: Track) -> str:
@@ -146,7 +194,7 @@ def save(figure, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.part")
     try:
-        figure.savefig(part, format="png")
+        figure.savefig(part, format="png", pil_kwargs={"compress_level": 3})  # 6 takes twice as long
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)

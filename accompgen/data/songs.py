@@ -2,7 +2,7 @@
 
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 SPLITS = ("train", "validation", "test")
@@ -18,7 +18,8 @@ class Song:
     """A song of a manifest: a vocal and its accompaniment, or a mixture still to be separated.
 
     `meta` names a JSON file with what is known about the music (beats, chords, key, bpm, notes), or is None. `separated` says
-    that the two were one recording, so that each holds residue of the other.
+    that the two were one recording, so that each holds residue of the other. `stems` are the files, by name, that sum to the
+    accompaniment; none where they are not known.
     """
 
     id: str
@@ -30,6 +31,7 @@ class Song:
     mixture: Path | None = None
     meta: Path | None = None
     separated: bool = False
+    stems: dict[str, Path] = field(default_factory=dict, hash=False)
 
     def __post_init__(self):
         if not self.id or any(c in self.id for c in "/\\\0") or self.id.startswith("."):
@@ -58,6 +60,7 @@ def read_manifest(path):
             for name in _PATHS:
                 if values.get(name) is not None:
                     values[name] = path.parent / values[name]
+            values["stems"] = {name: path.parent / file for name, file in values.get("stems", {}).items()}
             song = Song(**values)
         except (ManifestError, TypeError, AttributeError, json.JSONDecodeError) as error:
             raise ManifestError(f"{path}, line {number}: {error}") from error
@@ -72,10 +75,16 @@ def write_manifest(path, songs):
     """Write the songs, one a line, their paths relative to the manifest's folder; the file is replaced as a whole."""
     path = Path(path)
     lines = []
+
+    def relative(file):
+        return Path(os.path.relpath(file, path.parent)).as_posix()
+
     for song in songs:
-        values = {name: value for name, value in vars(song).items() if value is not None and value is not False}
+        values = {name: value for name, value in vars(song).items() if value not in (None, False, {})}
         for name in set(_PATHS) & set(values):
-            values[name] = Path(os.path.relpath(values[name], path.parent)).as_posix()
+            values[name] = relative(values[name])
+        if song.stems:
+            values["stems"] = {name: relative(file) for name, file in song.stems.items()}
         lines.append(json.dumps(values, ensure_ascii=False) + "\n")
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     temporary.write_text("".join(lines), encoding="utf-8")

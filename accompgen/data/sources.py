@@ -154,7 +154,10 @@ def _source(folder, values):
     for name in _PATHS:
         if values.get(name) is not None:
             values[name] = folder / values[name]
-    values["stems"] = tuple(folder / stem for stem in values.get("stems") or ())
+    stems = values.get("stems") or ()
+    if isinstance(stems, dict):  # by name, as in our own manifests: they sum to the accompaniment, where it is there
+        stems = () if values.get("accompaniment") else stems.values()
+    values["stems"] = tuple(folder / stem for stem in stems)
     values["tags"] = tuple(values.get("tags") or ())
     if values.get("bpm") is not None:
         values["bpm"] = float(values["bpm"])

@@ -31,7 +31,7 @@ def write_baselines(
     retrieved file was made of.
 
     Args:
-        rows: some of ROWS. checkpoint: name or directory whose acoustic tokenizer makes the codec row; an EnCodec file
+        rows: some of ROWS. checkpoint: name or directory whose codec makes the codec row; an EnCodec file
         or directory serves, too. annotations: folder of NAME.json; its beats, key and tempo serve the click and
         retrieval rows, else they are heard. pool: folder of accompaniments to retrieve from; the default is
         `reference`, its own recording left out. pool_annotations: the same for the pool. force: make all files anew.
@@ -51,7 +51,7 @@ def write_baselines(
     if not names:
         raise EvaluationError(f"no song has both a vocal in {vocals} and a reference in {reference}")
     sources = _sources(names, rows, sung, true, annotations, pool, pool_annotations, seed, report, progress)
-    tokenizer = _load_codec(checkpoint, device) if "codec" in rows else None
+    codec = _load_codec(checkpoint, device) if "codec" in rows else None
     for row in rows:
         (out / row).mkdir(parents=True, exist_ok=True)
     audio.write_bytes(out / "baselines.json", (json.dumps({"seed": seed, "sources": sources}, indent=1) + "\n").encode())
@@ -67,19 +67,18 @@ def write_baselines(
                 shutil.copyfile(true[name], path)
                 continue
             source = sources.get(row, {}).get(name)
-            wav, rate = _sound(row, name, *sounds, source, annotations, tokenizer, seed, report)
+            wav, rate = _sound(row, name, *sounds, source, annotations, codec, seed, report)
             if wav is not None:
                 audio.write(path, wav / max(1.0, audio.peak(wav) / audio.PEAK_LIMIT), rate, "PCM_16")
     return {row: out / row for row in rows}, report.problems
 
 
-def _sound(row, name, vocal, true, source, annotations, tokenizer, seed, report):
+def _sound(row, name, vocal, true, source, annotations, codec, seed, report):
     """(wav [C, T], rate) of one file; the vocal's length, the reference's rate (the codec's own for codec)."""
     (sung, sung_rate), (wav, rate) = vocal, true
     samples = round(sung.shape[1] * rate / sung_rate)
     if row == "codec":
-        mono = audio.resample(audio.to_mono(wav), rate, tokenizer.sample_rate)
-        return _round_trip(mono, tokenizer)[None], tokenizer.sample_rate
+        return _round_trip(wav, rate, codec)
     if row == "silence":
         return np.zeros((1, samples), np.float32), rate
     if row == "noise":
@@ -117,26 +116,21 @@ def click_track(times, samples: int, rate: int) -> np.ndarray:
 
 
 def _load_codec(checkpoint, device):
-    from accompgen.checkpoint import CheckpointError, find_checkpoint
     from accompgen.device import choose_device
-    from accompgen.tokens.acoustic import AcousticTokenizer
+    from accompgen.tokens.decoder import load_codec
 
-    device = choose_device(device)
-    try:
-        folder = find_checkpoint(checkpoint) / "acoustic_tokenizer"
-        return AcousticTokenizer.load(folder if folder.is_dir() else folder.parent, device)
-    except CheckpointError:
-        if Path(checkpoint).exists():
-            return AcousticTokenizer.load(checkpoint, device)
-        raise
+    return load_codec(checkpoint, choose_device(device))
 
 
-def _round_trip(mono, tokenizer):
-    """Through codes and back: [T] -> [T]."""
+def _round_trip(wav, rate, codec):
+    """Through codes and back: [C, T] -> sound as the decoder gives it, and its rate."""
     import torch
 
-    wav = tokenizer.decode(tokenizer.encode(torch.from_numpy(mono)[None]))[0]
-    return audio.fit(wav.float().cpu().numpy(), len(mono))
+    from accompgen.tokens.decoder import round_trip
+
+    tokenizer, decoder = codec
+    mono = audio.resample(audio.to_mono(wav), rate, tokenizer.sample_rate)
+    return round_trip(torch.from_numpy(mono), tokenizer, decoder).float().cpu().numpy(), decoder.sample_rate
 
 
 def _sources(names, rows, sung, true, annotations, pool, pool_annotations, seed, report, progress):

@@ -1,4 +1,4 @@
-"""Rhythm: beat F1, onset F1, tempo error; the only file that imports mir_eval or beat_this."""
+"""Rhythm: beat F1, onset F1, tempo error; the only file that imports beat_this."""
 
 import numpy as np
 

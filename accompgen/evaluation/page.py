@@ -9,7 +9,17 @@ import numpy as np
 
 from accompgen import audio
 from accompgen.evaluation import folders, listen, pictures
-from accompgen.evaluation.report import COLUMNS, MINUTE, SANITY, cell, columns, conditions, show
+from accompgen.evaluation.report import (
+    ARTEFACTS,
+    COLUMNS,
+    FAULTS,
+    MINUTE,
+    SANITY,
+    cell,
+    columns,
+    conditions,
+    show,
+)
 from accompgen.evaluation.tracks import levelled
 
 EACH = 10  # so many of the worst and so many of the best songs can be heard
@@ -49,7 +59,9 @@ def write_page(results: dict, systems: dict, vocals, out, row: str | None = None
         heard[name] = _song(name, results["songs"][row][name], vocal_files[name], files[name], seconds)
     parts = {
         "TITLE": f"Evaluation of {html.escape(', '.join(systems))}",
-        "TABLE": _table(results, columns(results)) + _sanity(results) + _minutes(results.get("minutes")),
+        "TABLE": "".join((
+            _table(results, columns(results)), _faults(results), _minutes(results.get("minutes"))
+        )),  # fmt: skip
         "CONDITIONS": _list(conditions(results)),
         "MISSING": _section("What is missing", results["problems"]) + _section("Notes", results["notes"]),
         "ROW": html.escape(row),
@@ -83,9 +95,11 @@ def _cell(result, decimals):
     return f"{value}<small>{interval}</small>" if interval else value
 
 
-def _sanity(results):
-    shown = columns(results, SANITY)
-    return f"<h3>Sanity, means over the files</h3>{_table(results, shown)}" if shown else ""
+def _faults(results):
+    shown = {title: columns(results, faults) for title, faults in FAULTS.items()}
+    return "".join(
+        f"<h3>{title}</h3>{_table(results, faults)}" for title, faults in shown.items() if faults
+    )
 
 
 def _minutes(found):
@@ -121,7 +135,9 @@ def _song(name, scores, vocal_path, path, seconds):
     length = max(map(len, sounds.values()))
     sounds = {part: audio.fit(mono, length) for part, mono in sounds.items()}
     sounds["mix"] = sum(levelled(mono, listen.RATE) for mono in sounds.values())
-    numbers = {**{m: COLUMNS[m] for m in scores if m in COLUMNS}, "song_fad": ("song FAD", 2, -1)}
+    heard = ("frame_lock", "buzz_db", "crest_excess_db", "clicks")
+    told = COLUMNS | {measure: ARTEFACTS[measure] for measure in heard}
+    numbers = {**{m: told[m] for m in scores if m in told}, "song_fad": ("song FAD", 2, -1)}
     listed = " &middot; ".join(
         f"{heading} <b>{show(scores[measure], decimals)}</b>"
         for measure, (heading, decimals, _) in numbers.items()
@@ -150,7 +166,7 @@ def _inline(data, kind):
 
 def _data(results):
     """Per-song values of every row for the table that sorts, as JSON that cannot end the script element."""
-    names = {"song_fad": ("song FAD", 2, -1), **COLUMNS, **SANITY}
+    names = {"song_fad": ("song FAD", 2, -1), **COLUMNS, **SANITY, **ARTEFACTS}
     there = [m for m in names if any(s.get(m) is not None for row in results["songs"].values() for s in row.values())]
     data = {
         "columns": [[measure, names[measure][0], names[measure][1]] for measure in there],

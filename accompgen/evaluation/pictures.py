@@ -11,6 +11,7 @@ from accompgen.evaluation.listen import RATE
 FFT, HOP_SAMPLES = 2048, 480
 BANDS, LOW_HZ, HIGH_HZ = 96, 40.0, 11000.0
 RANGE_DB = 70.0
+SPAN = 1024  # frames at once, so that a long song needs no more memory
 # dark violet over red to pale yellow, evenly spaced; lightness rises throughout
 COLOURS = np.array([[8, 6, 30], [60, 15, 95], [130, 35, 110], [200, 60, 90], [245, 120, 65], [252, 190, 100], [252, 250, 200]])
 
@@ -41,18 +42,24 @@ def mel_picture(mono: np.ndarray) -> bytes:
     return png(colour((level - level.max()) / RANGE_DB + 1))
 
 
-def mel_power(mono: np.ndarray) -> np.ndarray:
-    """Power of sound [T] at 24 kHz in 96 mel bands from 40 Hz to 11 kHz, every 20 ms: [96, frames]."""
-    padded = np.pad(mono, FFT // 2)
-    frames = np.lib.stride_tricks.sliding_window_view(padded, FFT)[::HOP_SAMPLES]
-    power = np.abs(np.fft.rfft(frames * np.hanning(FFT))) ** 2
-    hertz = np.arange(FFT // 2 + 1) * RATE / FFT
-    edges = 700 * (np.exp(np.linspace(np.log1p(LOW_HZ / 700), np.log1p(HIGH_HZ / 700), BANDS + 2)) - 1)
+def mel_power(mono: np.ndarray, rate: int = RATE, high_hz: float = HIGH_HZ) -> np.ndarray:
+    """Power of sound [T] in 96 mel bands from 40 Hz to `high_hz`, every 20 ms: [96, frames]."""
+    size, hop = round(FFT * rate / RATE), round(HOP_SAMPLES * rate / RATE)
+    frames = np.lib.stride_tricks.sliding_window_view(np.pad(mono, size // 2), size)[::hop]
+    hertz = np.arange(size // 2 + 1) * rate / size
+    edges = mel_edges(high_hz)
     low, centre, high = edges[:-2], edges[1:-1], edges[2:]
     weights = np.minimum((hertz[:, None] - low) / (centre - low), (high - hertz[:, None]) / (high - centre)).clip(0)
     nearest = np.abs(hertz[:, None] - centre).argmin(axis=0)  # low bands are narrower than a bin: each sees at least one
     weights[nearest, np.arange(BANDS)] = np.maximum(weights[nearest, np.arange(BANDS)], 0.5)
-    return (power @ weights).T
+    window = np.hanning(size).astype(np.float32)
+    spans = [frames[start : start + SPAN] for start in range(0, len(frames), SPAN)]
+    return np.concatenate([np.abs(np.fft.rfft(span * window)) ** 2 @ weights for span in spans]).T
+
+
+def mel_edges(high_hz: float = HIGH_HZ) -> np.ndarray:
+    """Where the mel bands begin, peak and end, in Hz: band i has i, i + 1 and i + 2 of [98]."""
+    return 700 * (np.exp(np.linspace(np.log1p(LOW_HZ / 700), np.log1p(high_hz / 700), BANDS + 2)) - 1)
 
 
 def chroma_picture(mono: np.ndarray) -> bytes:

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from accompgen import audio
+from accompgen.analysis import artefacts
 from accompgen.evaluation.folders import EvaluationError
 
 # metric -> (heading, decimals, what is better: 1 high, -1 low, 0 neither)
@@ -13,6 +14,7 @@ COLUMNS = {
     "tempo_error_percent": ("tempo error %", 2, -1), "tempo_octave_errors": ("octave errors", 2, -1),
     "chroma_reference": ("chroma to reference", 3, 1), "chroma_vocal": ("chroma to vocal", 3, 1),
     "chord_tone_share": ("chord tones", 3, 1), "key_agreement": ("key", 2, 1), "cocola": ("COCOLA", 2, 1),
+    "visqol": ("ViSQOL", 2, 1),
     "drums": ("drums", 2, 1), "bass": ("bass", 2, 1), "chords": ("chords", 2, 1), "flagged": ("flagged", 2, -1),
 }  # fmt: skip
 SANITY = {
@@ -20,6 +22,15 @@ SANITY = {
     "dc_offset": ("DC", 4, 0), "length_error_seconds": ("length error s", 2, 0), "repetition": ("repetition", 2, 0),
     "held_share": ("held", 2, 0), "flatness": ("flatness", 3, 0),
 }  # fmt: skip
+ARTEFACTS = {
+    "frame_lock": ("frame lock", 2, 0), "buzz_db": ("buzz dB", 1, 0),
+    "crest_db": ("crest dB", 1, 0),
+    "crest_excess_db": ("crest over truth dB", 1, 0), "clicks": ("clicks/s", 1, 0),
+    "hop_lock": ("lock at any hop", 2, 0), "hop_ms": ("of ms", 2, 0),
+    "bandwidth_hz": ("bandwidth Hz", 0, 0), "width_db": ("width dB", 1, 0), "correlation": ("correlation", 2, 0),
+    "seam_jump": ("seam jump", 2, 0), "seam_click": ("seam click", 2, 0),
+}  # fmt: skip
+FAULTS = {"Sanity, means over the files": SANITY, "Artefacts, means over the files": ARTEFACTS}
 MINUTE = {
     name: (COLUMNS | SANITY)[name]
     for name in ("chord_tone_share", "chroma_vocal", "chroma_reference", "beat_f1", "drums", "bass", "chords", "loudness_lufs",
@@ -76,9 +87,9 @@ def columns(results: dict, table: dict = COLUMNS) -> dict:
 def table(results: dict) -> str:
     """The whole table as Markdown: rows, how it was measured, what is missing."""
     parts = [_rows(results, columns(results))]
-    faults = columns(results, SANITY)
-    if faults:
-        parts += ["Sanity, means over the files:", _rows(results, faults)]
+    for title, faults in FAULTS.items():
+        if shown := columns(results, faults):
+            parts += [f"{title}:", _rows(results, shown)]
     if results.get("minutes"):
         parts += ["Minute by minute, means over the songs of 2 minutes or more:", _minutes(results["minutes"])]
     parts.append("\n".join(f"- {line}" for line in conditions(results)))
@@ -132,6 +143,21 @@ def conditions(results: dict) -> list[str]:
         lines.append(f"beats: tracker {results['tracker']['name']}, {source}; a bare click track scores 1 here")
     if "band" in settings["metrics"]:
         lines.append("drums, bass, chords: share of the seconds in which their range is heard; read it beside truth")
+    if "visqol" in settings["metrics"]:
+        lines.append(
+            "ViSQOL: visqol-python's audio mode, against the reference: for round trips of it, "
+            "not for other music"
+        )
+    if "artefacts" in settings["metrics"]:
+        names = {name: heading for name, (heading, _, _) in ARTEFACTS.items()}
+        limits = ", ".join(f"{names[name]} {limit:g}" for name, limit in artefacts.LIMITS.items())
+        lines.append(
+            f"artefacts: flagged from {limits} on; a frame lock of 1 and a buzz of 0 dB are none, "
+            "the rest is read beside truth"
+        )
+    if settings["seams"]:
+        times = ", ".join(f"{first:g} s and every {step:g} s" for first, step in settings["seams"])
+        lines.append(f"seams: borders at {times}; 0.5 is none, 1 a break at each")
     if results.get("cocola"):
         lines.append(f"COCOLA: weights {results['cocola'][:12]}; read it beside truth and shuffled, it has no scale of its own")
     versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items() if version)

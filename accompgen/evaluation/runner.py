@@ -11,6 +11,7 @@ import platform
 from dataclasses import asdict, dataclass
 
 from accompgen import checkpoint
+from accompgen.analysis import artefacts
 from accompgen.device import choose_device
 from accompgen.evaluation import beats, coherence, distances, folders, measures, minutes, sanity, sets, tracks
 from accompgen.evaluation.cache import Cache
@@ -18,7 +19,8 @@ from accompgen.evaluation.embeddings import find_embedding
 from accompgen.evaluation.folders import EvaluationError, Report, plan_windows
 from accompgen.evaluation.report import FORMAT
 
-METRICS = ("fad", "kad", "apa", "rhythm", "harmony", "band", "sanity")
+METRICS = ("fad", "kad", "apa", "rhythm", "harmony", "band", "sanity", "artefacts")
+ON_REQUEST = ("visqol",)  # wants a package more, and means something for round trips alone
 SILENT_ROW = "every file of this row is silent"
 
 
@@ -32,6 +34,7 @@ class Settings:
     windows: int | None  # at most so many of a song
     tracker: str
     seed: int
+    seams: tuple[tuple[float, float], ...]  # windows that meet: first border and step in seconds
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,7 @@ class Entry:
 def evaluate(
     systems: dict, vocals, reference, *, background=None, annotations=None, metrics=METRICS, embedding="pocket",
     window_seconds: float = 10.0, windows: int | None = None, tracker: str = "librosa", tracker_weights=None, cocola=None,
-    seed: int = 0, device: str = "auto", batch_size: int = 32, cache=None, delta: tuple[str, str] | None = None,
+    seams=(), seed: int = 0, device: str = "auto", batch_size: int = 32, cache=None, delta: tuple[str, str] | None = None,
     progress: bool = True,
 ) -> dict:  # fmt: skip
     """Score folders of accompaniments.
@@ -58,11 +61,12 @@ def evaluate(
         vocals, reference: folders of the vocals and of the true accompaniments; they say which songs there are.
         background: folder whose sound FAD and KAD compare with; the default is `reference`.
         annotations: folder of NAME.json with beats, chords, key and bpm.
-        metrics: some of METRICS.
+        metrics: some of METRICS and ON_REQUEST.
         embedding: vggish | clap | pocket, or a path (`embeddings.find_embedding`).
         window_seconds, windows: a song is scored in windows of this length, at most so many (None: all that fit).
         tracker, tracker_weights: `beats.find_tracker`.
         cocola: COCOLA's checkpoint file; with it, each song's accompaniment is scored against its vocal.
+        seams: pairs (first, step) in seconds: where windows of the generator meet; needs "artefacts".
         device: auto | cpu | cuda | cuda:N.
         cache: folder for what is worked out of each file; the default is evaluation/ in `checkpoint.cache_directory()`.
         delta: two row names; a row with the second minus the first is added.
@@ -76,13 +80,21 @@ def evaluate(
         EvaluationError: nothing to score. checkpoint.CheckpointError: no such embedding. ValueError: a setting out of
         range.
     """
-    unknown = sorted(set(metrics) - set(METRICS))
+    known = METRICS + ON_REQUEST
+    unknown = sorted(set(metrics) - set(known))
     if unknown or not window_seconds > 0.2 or (windows is not None and windows < 1):
         raise ValueError(
             f"metrics {', '.join(unknown) or 'as known'}, window {window_seconds} s, windows {windows}: expected some of "
-            f"{', '.join(METRICS)}, a window over 0.2 s and at least 1 window"
+            f"{', '.join(known)}, a window over 0.2 s and at least 1 window"
         )
-    settings = Settings(tuple(m for m in METRICS if m in metrics), str(embedding), window_seconds, windows, tracker, seed)
+    if any(min(pair) < 0.1 for pair in seams) or (seams and "artefacts" not in metrics):
+        raise ValueError(
+            f"seams {seams}: expected pairs of at least 0.1 s, and artefacts among the metrics"
+        )
+    settings = Settings(
+        tuple(m for m in known if m in metrics), str(embedding), window_seconds, windows,
+        tracker, seed, tuple((float(first), float(step)) for first, step in seams),
+    )  # fmt: skip
     report, cache = Report(), Cache(cache or checkpoint.cache_directory() / "evaluation")
     device = choose_device(device)
     listener = beats.find_tracker(tracker, tracker_weights, device) if "rhythm" in metrics or "harmony" in metrics else None
@@ -127,7 +139,7 @@ def evaluate(
 
 
 def _versions():
-    names = ("accompgen", "numpy", "torch", "soxr", "librosa", "mir_eval", "transformers")
+    names = ("accompgen", "numpy", "torch", "soxr", "librosa", "mir_eval", "transformers", "visqol-python")
     found = {"python": platform.python_version()}
     for name in names:
         try:
@@ -210,13 +222,11 @@ def _row_files(row, folder, entries, cache, report):
 
 def _score_song(track, entry, settings, listener, cache, report):
     """All measures of one song of one row, and those of its minutes where it is a long one."""
-    scores, plan = {}, entry.plan
-    if "sanity" in settings.metrics:
-        scores |= tracks.sanity_of(track, entry.vocal.seconds, cache)
-        scores["flags"] = sanity.flags(scores)
-        scores["flagged"] = float(bool(scores["flags"]))
+    scores, plan = _faults(track, entry, settings, cache), entry.plan
     if "band" in settings.metrics:
         scores |= tracks.band_of(track, cache)
+    if "visqol" in settings.metrics:
+        scores["visqol"] = tracks.visqol_of(track, entry.reference, plan, cache)
     if not listener:
         return scores, None
     heard = [tracks.analysis(part, plan, listener, settings.tracker, cache) for part in (track, entry.vocal, entry.reference)]
@@ -240,8 +250,26 @@ def _score_song(track, entry, settings, listener, cache, report):
     return scores, [a | b for a, b in zip(minutes.of_windows(windows, plan), sounds)]
 
 
+def _faults(track, entry, settings, cache):
+    """Sanity and artefacts of one song of one row, and which of them are beyond their limits."""
+    scores, found = {}, []
+    if "sanity" in settings.metrics:
+        scores |= tracks.sanity_of(track, entry.vocal.seconds, cache)
+        found += sanity.flags(scores)
+    if "artefacts" in settings.metrics:
+        scores |= tracks.artefacts_of(track, cache)
+        found += artefacts.flags(scores)
+        peaks = scores["crest_db"], tracks.artefacts_of(entry.reference, cache)["crest_db"]
+        scores["crest_excess_db"] = None if None in peaks else peaks[0] - peaks[1]
+    if settings.seams:
+        scores |= tracks.seams_of(track, settings.seams, cache)
+    if scores:
+        scores |= {"flags": found, "flagged": float(bool(found))}
+    return scores
+
+
 def _means(songs, seed):
-    """Each measure's mean over songs with its interval; `flagged` becomes the share of songs with any sanity flag."""
+    """Each measure's mean over songs with its interval; `flagged`: the share of songs with a flag."""
     names = sorted({name for scores in songs.values() for name in scores} - {"flags"})
     return {name: distances.mean_interval({song: scores[name] for song, scores in songs.items()}, seed) for name in names}
 

@@ -1,4 +1,4 @@
-"""A file of a song, and what is worked out of it once: length, analysis, sanity, embeddings, embeddings of mixes."""
+"""A file of a song, and what is worked out of it once: length, analysis, faults, embeddings."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,8 +6,10 @@ from pathlib import Path
 import numpy as np
 
 from accompgen import audio
+from accompgen.analysis import artefacts
+from accompgen.analysis.clicks import border_times, seams
 from accompgen.checkpoint import file_hash
-from accompgen.evaluation import band, coherence, folders, listen, measures, minutes, sanity
+from accompgen.evaluation import band, coherence, folders, listen, measures, minutes, sanity, visqol
 from accompgen.evaluation import cache as caches
 
 MIX_LUFS = -23.0  # vocal and accompaniment are brought to this before they are mixed
@@ -80,6 +82,35 @@ def sanity_of(track, expected_seconds, cache) -> dict:
     """`sanity.check` of the whole file."""
     name = caches.key("sanity", track.digest, expected_seconds)
     return cache.values(name, lambda: sanity.check(*audio.read(track.path), expected_seconds))
+
+
+def artefacts_of(track, cache) -> dict:
+    """`artefacts.measure` of the whole file."""
+    return cache.values(
+        caches.key("artefacts", track.digest), lambda: artefacts.measure(*audio.read(track.path))
+    )
+
+
+def seams_of(track, windows, cache) -> dict:
+    """`clicks.seams` of the whole file where `windows` meet: (first border, step) in seconds."""
+
+    def listen_at_borders():
+        wav, rate = audio.read(track.path)
+        times = [border_times(track.seconds, first, step) for first, step in windows]
+        return seams(audio.to_mono(wav), rate, np.concatenate(times))
+
+    return cache.values(caches.key("seams", track.digest, windows), listen_at_borders)
+
+
+def visqol_of(track, reference, plan, cache) -> float | None:
+    """Mean `visqol.score` of a track's windows against those of the reference."""
+
+    def scores():
+        windows = [plan.cut(part.mono(visqol.RATE), visqol.RATE) for part in (reference, track)]
+        return measures.mean([visqol.score(*pair, visqol.RATE) for pair in zip(*windows)])
+
+    digests = [track.digest, reference.digest]
+    return cache.values(caches.key("visqol", digests, [plan.seconds, plan.count]), scores)
 
 
 def embedded(track, plan, embedding, cache) -> Path:

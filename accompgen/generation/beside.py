@@ -28,7 +28,6 @@ from accompgen.generation.cascade import (
     check_vocal,
     continued,
     inputs,
-    make_generator,
     new_ids,
     tokens_of,
     windows_of,
@@ -37,6 +36,7 @@ from accompgen.generation.decode import decode
 from accompgen.generation.load import load_stages
 from accompgen.generation.sampling import Sampling
 from accompgen.generation.windows import Span
+from accompgen.seeding import make_generator
 from accompgen.stages import STAGES
 from accompgen.worker import start_worker
 

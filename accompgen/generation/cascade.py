@@ -7,7 +7,6 @@ Each stage draws from generators of its own, derived from (seed, stage, window):
 else is generated beside or before, and other settings of the fine stage leave the coarse codes as they are.
 """
 
-import hashlib
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from accompgen.generation.decode import EARLIER_VOCAL, decode
 from accompgen.generation.sampling import Sampling
 from accompgen.generation.windows import Span, blocks, frames, next_span, plan
 from accompgen.model.stage_lm import StageLM
+from accompgen.seeding import make_generator
 from accompgen.stages import STAGES, streams
 
 HZ = {name: stream.hz for name, stream in streams(1, 1, 1, 1).items()}
@@ -215,12 +215,6 @@ def _possible(stages, known, finished):
         finished, there = finished and made == there, made
         found = (name, span) if span else found
     return found
-
-
-def make_generator(seed: int, stage: str, window: int) -> torch.Generator:
-    """A generator of its own for every (seed, stage, window), on the CPU, so that every device draws the same numbers."""
-    digest = hashlib.sha256(f"{seed}:{stage}:{window}".encode()).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
 
 
 def windows_of(name, stage, song) -> list[Span]:

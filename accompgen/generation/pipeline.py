@@ -1,6 +1,6 @@
 """Wave to wave: a voice in, an accompaniment and a mix out. `Accompanist.accompany` reads like the paper's figure.
 
-vocal -> mono, 16 kHz, one loudness -> + Gaussian noise -> HuBERT units -> semantic -> coarse -> fine -> EnCodec
+vocal -> mono, 16 kHz, one loudness -> + Gaussian noise -> HuBERT units -> semantic -> coarse -> fine -> decoder
       -> the vocal's rate and length -> balanced against the vocal -> mix
 """
 
@@ -31,13 +31,15 @@ from accompgen.checkpoint import (
 )
 from accompgen.device import choose_device
 from accompgen.generation.beside import Helper, cascade_beside
-from accompgen.generation.cascade import LoadedStage, cascade, make_generator
+from accompgen.generation.cascade import LoadedStage, cascade
 from accompgen.generation.decode import decoding_dtype
 from accompgen.generation.load import load_stages
 from accompgen.generation.sampling import Sampling
 from accompgen.generation.song import Song
+from accompgen.seeding import make_generator
 from accompgen.stages import STAGES
 from accompgen.tokens.acoustic import AcousticTokenizer
+from accompgen.tokens.decoder import load_decoder
 from accompgen.tokens.semantic import SemanticTokenizer
 
 VOCAL_NOISE = 0.01  # sigma of the noise on the waveform before HuBERT, as in AccompGen's inference script
@@ -70,14 +72,16 @@ class Vocal:
 
 
 class Accompanist:
-    """A loaded checkpoint: two tokenizers and three stages on one device; `sampling` are its own settings by stage; `helper` is
-    a second process for vocals of LONG_SECONDS or more."""
+    """A loaded checkpoint: the voice's tokenizer, three stages and the decoder on one device.
+
+    `sampling` are its own settings by stage; `helper` is a second process for vocals of LONG_SECONDS or more.
+    """
 
     def __init__(
-        self, semantic_tokenizer, acoustic_tokenizer, stages: dict[str, LoadedStage], about: dict, device: str,
+        self, semantic_tokenizer, decoder, stages: dict[str, LoadedStage], about: dict, device: str,
         sampling: dict[str, Sampling] | None = None, helper: Helper | None = None,
     ):  # fmt: skip
-        self.semantic_tokenizer, self.acoustic_tokenizer = semantic_tokenizer, acoustic_tokenizer
+        self.semantic_tokenizer, self.decoder = semantic_tokenizer, decoder
         self.stages, self.about, self.device = stages, about, device
         self.sampling = sampling or {stage: Sampling() for stage in STAGES}
         self.helper = helper
@@ -122,8 +126,8 @@ class Accompanist:
             else:
                 tokens = cascade(self.stages, units, sampling, seed, bar)
         clock.seconds |= tokens.seconds
-        with clock("codec"):
-            sound = self.acoustic_tokenizer.decode(tokens.codes[None].to(self.device)).cpu().numpy()  # [1, T] at 24 kHz
+        with clock("decoder"):
+            sound = self.decoder.decode(tokens.codes[None], seed)[0].cpu().numpy()  # [C, T] at the decoder's rate
         return self.finish(vocal, seed, sampling, balance, noise, tokens, sound, clock)
 
     def units(self, vocal: Vocal, noise: float, seed: int):
@@ -131,9 +135,9 @@ class Accompanist:
         return self.semantic_tokenizer.encode(conditioning(vocal, noise, seed).to(self.device))
 
     def finish(self, vocal, seed, sampling, balance, noise, tokens, sound, clock) -> Song:
-        """The song of tokens and their sound [1, T] at 24 kHz: resampled, mixed, reported."""
+        """The song of tokens and their sound [C, T] at the decoder's rate: resampled, mixed, reported."""
         with clock("mix"):
-            sound = _like(vocal, sound, self.acoustic_tokenizer.sample_rate)  # [1, T] at the vocal's rate
+            sound = _like(vocal, sound, self.decoder.sample_rate)  # [C, T] at the vocal's rate
             accompaniment, mixed, levels = audio.mix(vocal.wav, sound, vocal.rate, balance)
         settings = {name: asdict(values) for name, values in sampling.items()} | {"balance_lu": balance, "noise": noise}
         report = self._report(vocal, seed, settings, levels, clock.seconds)
@@ -183,7 +187,7 @@ def load(checkpoint="pocket", device: str = "auto", helper: bool = False) -> Acc
     about = {"name": path.resolve().name, "config_sha256": file_hash(path / "config.json"), "sha256": hashes}
     return Accompanist(
         SemanticTokenizer.load(verified.component("semantic_tokenizer"), device),
-        AcousticTokenizer.load(verified.component("acoustic_tokenizer"), device),
+        load_decoder(verified.decoder, device),
         load_stages(verified, device),
         about,
         device,
@@ -284,7 +288,7 @@ def conditioning(vocal, noise, seed):
 
 
 def _like(vocal, sound, rate):
-    """The decoded sound [1, T] at the vocal's rate and of its length to the sample, faded out at the end."""
+    """The decoded sound [C, T] at the vocal's rate and of its length to the sample, faded out at the end."""
     sound = audio.fit(audio.resample(sound, rate, vocal.rate), vocal.wav.shape[1])
     fade = min(sound.shape[1], round(FADE_SECONDS * vocal.rate))
     ramp = np.ones(sound.shape[1], np.float32)

@@ -20,7 +20,7 @@ class Song:
 
     name: str
     rate: int
-    accompaniment: np.ndarray  # [1, T], as loud as it is in the mix
+    accompaniment: np.ndarray  # [C, T] as the decoder has channels, as loud as it is in the mix
     mix: np.ndarray  # [C, T] = vocal * gain + accompaniment
     semantic: torch.Tensor  # [1, S] units at 50 Hz
     codes: torch.Tensor  # [Q, F] at 75 Hz
@@ -69,9 +69,9 @@ class Song:
 
 
 class GrowingWav:
-    """A mono wav file of 16 or 24 bits that is whole after every piece, so that it can be played until it is removed."""
+    """A wav file of 16 or 24 bits that is whole after every piece, so that it can be played until it is removed."""
 
-    def __init__(self, path, rate: int, bit_depth: str = "24"):
+    def __init__(self, path, rate: int, channels: int = 1, bit_depth: str = "24"):
         self.path, self.width = Path(path), int(bit_depth) // 8
         audio.make_folder(self.path.parent)
         try:
@@ -79,12 +79,12 @@ class GrowingWav:
         except OSError as error:
             raise audio.AudioError(f"cannot write {path}: {error.strerror}; make room or choose another folder") from error
         self.wave = wave.open(self.file, "wb")
-        self.wave.setparams((1, self.width, rate, 0, "NONE", ""))
+        self.wave.setparams((channels, self.width, rate, 0, "NONE", ""))
 
     def add(self, piece: np.ndarray) -> None:
-        """Write samples [T] behind the others; they must lie within full scale. Raises audio.AudioError on a full disk."""
+        """Write sound [C, T] behind the rest; it must lie within full scale. Raises audio.AudioError on a full disk."""
         top = 2 ** (8 * self.width - 1) - 1
-        data = np.round(piece * top).astype("<i4").view(np.uint8).reshape(-1, 4)[:, : self.width].tobytes()
+        data = np.ascontiguousarray(np.round(piece.T * top), "<i4").view(np.uint8).reshape(-1, 4)[:, : self.width].tobytes()
         try:
             self.wave.writeframes(data)  # and corrects the header
             self.file.flush()

@@ -1,8 +1,9 @@
 """An accompaniment window by window, as it is made: from a recording, or from a voice that is still singing.
 
 What a window needs. The semantic stage hears the vocal of its own window and nothing behind it, the coarse stage the vocal and
-semantic units of its window, the fine stage the coarse codes of its window; the codec looks back alone. So the first sound
-comes when the vocal has reached the end of the first semantic window, and each later piece when it reaches those of its own.
+semantic units of its window, the fine stage the coarse codes of its window; the decoder looks at most some frames ahead. So the
+first sound comes when the vocal has reached the end of the first semantic window, and each later piece when it reaches those
+of its own.
 
 What the vocal's units hear. Of a recording they are those of `Accompanist.accompany`: HuBERT reads all of it, at one loudness.
 So the codes are the same, and so is the sound. Of a vocal that comes in blocks they are made second by second, each from
@@ -20,13 +21,14 @@ import torch
 
 from accompgen import audio
 from accompgen.generation import pipeline
-from accompgen.generation.cascade import Tokens, cascade_in_pieces, make_generator
+from accompgen.generation.cascade import Tokens, cascade_in_pieces
 from accompgen.generation.sampling import Sampling
+from accompgen.seeding import make_generator
 from accompgen.stages import STAGES
+from accompgen.tokens.decoder import DecoderStream
 
 STEP_SECONDS, AHEAD_SECONDS, BEHIND_SECONDS = 1.0, 0.4, 4.0
 LOUDNESS_SECONDS = 20
-CODEC_FRAMES = 150  # of codes before a piece that the codec hears again: more than its convolutions look back
 RAMP_SECONDS = 0.5  # in which a piece goes from the gain of the piece before to its own
 
 
@@ -36,7 +38,7 @@ class Piece:
 
     start: float  # in seconds, of `semantic` and `codes`; the sound before it lags some milliseconds
     stop: float
-    accompaniment: np.ndarray  # [1, T] at `rate`; pieces follow each other without gap
+    accompaniment: np.ndarray  # [C, T] at `rate`; pieces follow each other without gap
     rate: int
     semantic: torch.Tensor  # [1, S]
     codes: torch.Tensor  # [Q, F]
@@ -89,18 +91,18 @@ class Stream:
             self.rate = self.vocal.rate
         else:
             self.heard, self.rate = _Heard(vocal, rate), rate
-        self._begun, self._made = False, []  # of a recording, the (tokens, sound [T] at 24 kHz) of each piece
+        self._begun, self._made = False, []  # of a recording, the (tokens, sound [C, T] at the decoder's rate) of each piece
 
     def __iter__(self):
         if self._begun:
             raise ValueError("this stream was read already; make another one")
         self._begun = True
         began, seconds = time.perf_counter(), self.clock.seconds
-        sound, level = _Sound(self.model.acoustic_tokenizer, self.rate), _Level(self.rate, self.balance)
+        sound, level = _Sound(self.model.decoder, self.rate, self.seed), _Level(self.rate, self.balance)
         for tokens in cascade_in_pieces(self.model.stages, self._units(), self.sampling, self.seed, seconds):
             last = self._samples is not None and tokens.stop * self.rate >= 25 * self._samples
-            with self.clock("codec"):
-                raw = sound.decode(tokens.codes)
+            with self.clock("decoder"):
+                raw = sound.decode(tokens.codes, last)
                 wav = sound.resample(raw, self._samples if last else None)
             if self.vocal is not None:
                 self._made.append((tokens, raw))
@@ -108,9 +110,14 @@ class Stream:
             stop = self._samples / self.rate if last else tokens.stop / 25
             yield Piece(tokens.start / 25, stop, wav, self.rate, tokens.semantic, tokens.codes, time.perf_counter() - began)
         if not last:  # that the vocal was over came to light behind the last piece: its last milliseconds
-            wav = level(sound.resample(raw[:0], self._samples), *self._loudness())
+            wav = level(sound.resample(sound.decode(tokens.codes[:, :0], last=True), self._samples), *self._loudness())
             after = time.perf_counter() - began
             yield Piece(stop, stop, wav, self.rate, tokens.semantic[:, :0], tokens.codes[:, :0], after)
+
+    @property
+    def channels(self) -> int:
+        """Of the accompaniment."""
+        return self.model.decoder.channels
 
     @property
     def _samples(self):
@@ -135,8 +142,8 @@ class Stream:
         tokens = Tokens(
             torch.cat([part.semantic for part in parts], dim=-1), torch.cat([part.codes for part in parts], dim=-1), {}
         )
-        sound = np.concatenate([sound for _, sound in self._made])[None]
-        order = ["read", "vocal_units", *STAGES, "codec"]
+        sound = np.concatenate([sound for _, sound in self._made], axis=1)
+        order = ["read", "vocal_units", *STAGES, "decoder"]
         self.clock.seconds = {name: self.clock.seconds[name] for name in order}
         return self.model.finish(self.vocal, self.seed, self.sampling, self.balance, self.noise, tokens, sound, self.clock)
 
@@ -214,31 +221,30 @@ class _Heard:
 class _Sound:
     """Codes that come in pieces -> sound without seams."""
 
-    def __init__(self, tokenizer, rate):
-        self.tokenizer, self.codes = tokenizer, None
-        self.resampler = audio.Resampler(tokenizer.sample_rate, rate)
+    def __init__(self, decoder, rate, seed):
+        self.decoder = DecoderStream(decoder, seed)
+        self.resamplers = [audio.Resampler(decoder.sample_rate, rate) for _ in range(decoder.channels)]
         self.fade = round(pipeline.FADE_SECONDS * rate)
-        self.held = np.zeros(0, np.float32)  # the end of what was resampled: if it is the end, it is faded out
+        # the end of what was resampled: if it is the end, it is faded out
+        self.held = np.zeros((decoder.channels, 0), np.float32)
         self.given = 0
 
-    def decode(self, codes):
-        """The sound [T] at 24 kHz of the next codes [Q, F]."""
-        all_codes = codes if self.codes is None else torch.cat([self.codes, codes], dim=-1)
-        wav = self.tokenizer.decode(all_codes[None].to(self.tokenizer.device))[0].cpu().numpy()
-        self.codes = all_codes[:, -CODEC_FRAMES:]
-        return wav[-codes.shape[1] * self.tokenizer.hop_samples :]
+    def decode(self, codes, last):
+        """The sound [C, T], at the decoder's rate, that is ready with the next codes [Q, F]; with `last` all of it."""
+        return self.decoder(codes, last).cpu().numpy()
 
     def resample(self, wav, total=None):
-        """Sound [T] at 24 kHz -> what is ready at the vocal's rate [T']; the rest, faded out, if `total` samples are all."""
-        ready = np.concatenate([self.held, self.resampler(wav, last=total is not None)])
+        """Sound [C, T] -> what is ready at the vocal's rate [C, T']; the rest, faded out, if `total` samples are all."""
+        ready = [resampler(row, last=total is not None) for resampler, row in zip(self.resamplers, wav, strict=True)]
+        ready = np.concatenate([self.held, np.stack(ready)], axis=1)
         if total is None:
-            keep = max(0, len(ready) - self.fade)
-            ready, self.held = ready[:keep], ready[keep:]
+            keep = max(0, ready.shape[1] - self.fade)
+            ready, self.held = ready[:, :keep], ready[:, keep:]
         else:
             ready = audio.fit(ready, max(0, total - self.given))
-            fade = min(len(ready), self.fade)
-            ready[len(ready) - fade :] *= np.linspace(1, 0, fade, dtype=np.float32)
-        self.given += len(ready)
+            fade = min(ready.shape[1], self.fade)
+            ready[:, ready.shape[1] - fade :] *= np.linspace(1, 0, fade, dtype=np.float32)
+        self.given += ready.shape[1]
         return ready
 
 
@@ -247,19 +253,19 @@ class _Level:
 
     def __init__(self, rate, balance):
         self.rate, self.balance, self.gain = rate, balance, None
-        self.recent = np.zeros((1, 0), np.float32)
+        self.recent = None
 
     def __call__(self, wav, lufs, channels):
-        """wav [T], and the loudness of a vocal of so many channels -> wav [1, T] as loud as it should be."""
-        if not len(wav):
-            return wav[None]
-        self.recent = np.concatenate([self.recent, wav[None]], axis=1)[:, -LOUDNESS_SECONDS * self.rate :]
-        spread = np.broadcast_to(self.recent, (min(2, channels), self.recent.shape[1]))
-        wanted = lufs + self.balance - audio.loudness(spread, self.rate)
+        """wav [C, T], and the loudness of a vocal of so many channels -> wav [C, T] as loud as it should be."""
+        if not wav.shape[1]:
+            return wav
+        recent = wav if self.recent is None else np.concatenate([self.recent, wav], axis=1)
+        self.recent = recent[:, -LOUDNESS_SECONDS * self.rate :]
+        wanted = lufs + self.balance - audio.loudness(audio.spread(self.recent, channels), self.rate)
         before, gain = self.gain, 10 ** (wanted / 20) if np.isfinite(wanted) else self.gain or 1.0
         self.gain = min(gain, audio.PEAK_LIMIT / max(audio.peak(wav), 1e-9))
-        ramp = np.full(len(wav), self.gain, np.float32)
+        ramp = np.full(wav.shape[1], self.gain, np.float32)
         if before is not None:
-            count = min(len(wav), round(RAMP_SECONDS * self.rate))
+            count = min(len(ramp), round(RAMP_SECONDS * self.rate))
             ramp[:count] = np.linspace(before, self.gain, count, dtype=np.float32)
-        return (wav * ramp).clip(-audio.PEAK_LIMIT, audio.PEAK_LIMIT)[None]
+        return (wav * ramp).clip(-audio.PEAK_LIMIT, audio.PEAK_LIMIT)

@@ -47,8 +47,9 @@ def encode_file(path, directory, tokenizer, codebooks: int | None = None, force:
     return target
 
 
-def decode_file(path, directory, tokenizer, codebooks: int | None = None, force: bool = False) -> Path:
-    """Write directory/<name>.wav (24 kHz, mono, 24 bits) of the acoustic codes that `encode_file` wrote; return its path.
+def decode_file(path, directory, decoder, codebooks: int | None = None, force: bool = False, seed: int = 0) -> Path:
+    """Write directory/<name>.wav (24 bits, rate and channels of the decoder) of the acoustic codes that `encode_file` wrote;
+    return its path.
 
     A decoded sound beyond full scale is turned down to -1 dBFS, not clipped.
 
@@ -73,11 +74,12 @@ def decode_file(path, directory, tokenizer, codebooks: int | None = None, force:
     codes = tokens["codes"][None].long()  # [1, Q, F]
     if codebooks is not None and not 1 <= codebooks <= codes.shape[1]:
         raise TokenFileError(f"{path}: has {codes.shape[1]} codebooks; {codebooks} cannot be decoded")
-    wav = tokenizer.decode(codes[:, :codebooks]).cpu().numpy()[:, : int(about["samples"])]  # [1, T]
+    samples = round(int(about["samples"]) * decoder.sample_rate / int(about["sample_rate"]))
+    wav = decoder.decode(codes[:, :codebooks], seed)[0].cpu().numpy()[:, :samples]  # [C, T]
     if audio.peak(wav) > 1:
         wav = wav * (audio.PEAK_LIMIT / audio.peak(wav))
     audio.make_folder(directory)
-    audio.write(target, wav, tokenizer.sample_rate)
+    audio.write(target, wav, decoder.sample_rate)
     return target
 
 

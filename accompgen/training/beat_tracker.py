@@ -23,14 +23,14 @@ from accompgen.data.songs import read_manifest
 from accompgen.device import choose_device
 from accompgen.model.beat_tracker import PHASES, BeatTracker, BeatTrackerConfig
 from accompgen.stages import SEMANTIC_HZ
-from accompgen.training.kept import load_state, save_state
+from accompgen.training.kept import lasting, load_state, save_state
 from accompgen.training.optimizer import learning_rate
+from accompgen.training.run_log import RunLog
 
 NEARNESS = (0.25, 0.6, 1.0, 0.6, 0.25)  # what the network shall say two frames before a beat to two frames after it
 HIDDEN_FRAMES = (5, 45)  # length of a span that is not heard
 SEEN_BEFORE = 50.0  # frames that each unit counts as seen, spread over the phases, before any are counted
 NOT_TOLD = {"model", "shards", "manifest", "device"}  # of the configuration, in the component
-FREE = {"steps", "minutes", "device", "log_every", "validate_every", "save_every"}  # may change when a run goes on
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,6 @@ def train(config: BeatTrainConfig, run_dir, pause_after_minutes: float = 0.0) ->
         ShardError: a shard is missing or was altered.
     """
     entered, run_dir = time.monotonic(), Path(run_dir)
-    (run_dir / "last").mkdir(parents=True, exist_ok=True)
     device = torch.device(choose_device(config.device))
     shards = open_shards(config.shards)
     if shards.index["semantic_vocab"] != config.model.semantic_vocab:
@@ -115,13 +114,12 @@ def train(config: BeatTrainConfig, run_dir, pause_after_minutes: float = 0.0) ->
     average = copy.deepcopy(model).eval()
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
     step, seconds = _resume(run_dir, config, model, average, optimizer)
-    begun, recent, pausing = time.monotonic() - seconds, [], False
-    log = _Log(run_dir / "log.jsonl")
-    log({"step": step, "songs": len(songs["train"]), "validation_songs": len(songs["validation"])})
+    log, pausing = RunLog(run_dir, config, step, config.batch_size * config.window_seconds), False
+    log.start(seconds)
+    log(step=step, songs=len(songs["train"]), validation_songs=len(songs["validation"]))
 
     def progress():
-        spent = time.monotonic() - begun
-        return max(step / config.steps, spent / (60 * config.minutes) if config.minutes else 0.0)
+        return max(step / config.steps, log.seconds / (60 * config.minutes) if config.minutes else 0.0)
 
     share = progress()
     if share >= 1 and (run_dir / "model").exists():
@@ -140,19 +138,16 @@ def train(config: BeatTrainConfig, run_dir, pause_after_minutes: float = 0.0) ->
         weight = 1 - min(config.ema_decay, step / (9 + step))  # young averages forget their start
         with torch.no_grad():
             torch._foreach_lerp_(list(average.parameters()), list(model.parameters()), weight)
-        recent.append(loss.item())
         share = progress()
-        if step % config.log_every == 0:
-            log({"step": step, "loss": sum(recent) / len(recent), "minutes": (time.monotonic() - begun) / 60})
-            recent = []
+        log.step(step, min(1.0, share), {"loss": loss.item(), "lr": optimizer.param_groups[0]["lr"]})
         if step % config.validate_every == 0 and share < 1:
-            log({"step": step, "validation": _validate(config, average, songs["validation"])})
+            log(step=step, validation=_validate(config, average, songs["validation"]))
         pausing = bool(pause_after_minutes) and time.monotonic() - entered > 60 * pause_after_minutes and share < 1
         if pausing or step % config.save_every == 0 or share >= 1:
-            _save(run_dir, config, model, average, optimizer, step, time.monotonic() - begun)
+            _save(run_dir, config, model, average, optimizer, step, log.seconds)
     validation = None if pausing else _finish(run_dir, config, shards, songs, average, step)
     if validation:
-        log({"step": step, "validation": validation})
+        log(step=step, validation=validation)
     return {"step": step, "finished": not pausing, "validation": validation}
 
 
@@ -294,15 +289,11 @@ def _number(*seeds):
     return int(np.random.SeedSequence(seeds).generate_state(1)[0])
 
 
-def _lasting(config):
-    """What must stay the same when a run goes on."""
-    return {name: value for name, value in to_dict(config).items() if name not in FREE}
-
-
 def _resume(run_dir, config, model, average, optimizer):
     """Load what was saved last, if anything was -> (step, seconds spent)."""
-    state = load_state(run_dir, _lasting(config))
+    state = load_state(run_dir, lasting(config))
     if state is None:
+        run_dir.mkdir(parents=True, exist_ok=True)
         (run_dir / "config.json").write_text(json.dumps(to_dict(config), indent=2) + "\n", encoding="utf-8")
         return 0, 0.0
     model.load_state_dict(state["model"])
@@ -314,17 +305,4 @@ def _resume(run_dir, config, model, average, optimizer):
 def _save(run_dir, config, model, average, optimizer, step, seconds):
     parts = {"model": model, "average": average, "optimizer": optimizer}
     weights = {name: part.state_dict() for name, part in parts.items()}
-    save_state(run_dir, {**weights, "step": step, "seconds": seconds, "config": _lasting(config)})
-
-
-class _Log:
-    """Lines of JSON in a file, and on the screen."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def __call__(self, values):
-        line = json.dumps(values)
-        print(line, flush=True)
-        with open(self.path, "a", encoding="utf-8") as file:
-            file.write(line + "\n")
+    save_state(run_dir, {**weights, "step": step, "seconds": seconds, "config": lasting(config)})

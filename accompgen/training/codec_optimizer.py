@@ -8,6 +8,7 @@ has the same size in every direction, and a weight that keeps its norm cannot gr
 import torch
 
 from accompgen.training.codec_init import CONVOLUTIONS
+from accompgen.training.optimizer import orthogonal
 
 BETAS = (0.9, 0.98)
 MOMENTUM = 0.9
@@ -51,7 +52,7 @@ class CodecOptimizer(torch.optim.Optimizer):
         direction = weight.grad.lerp(state["momentum"], MOMENTUM).flatten(1)  # [m, n]
         rows, columns = direction.shape
         size = state["norm"] * (rows**-0.5 + columns**-0.5)  # spectral norm of a random matrix of this Frobenius norm
-        weight.sub_(rate * size * orthogonalized(direction).view_as(weight))
+        weight.sub_(rate * size * orthogonal(direction).view_as(weight))
         weight.mul_(state["norm"] / weight.norm())
 
     def _adam_step(self, weight, rate):
@@ -64,14 +65,3 @@ class CodecOptimizer(torch.optim.Optimizer):
         state["second"].lerp_(weight.grad.square(), 1 - BETAS[1])
         first, second = (state[name] / (1 - beta ** state["step"]) for name, beta in zip(("first", "second"), BETAS))
         weight.sub_(rate * first / (second.sqrt() + 1e-8))
-
-
-def orthogonalized(matrix: torch.Tensor, iterations: int = 5) -> torch.Tensor:
-    """The matrix [m, n] with all singular values brought near 1, by a Newton-Schulz iteration of the fifth order."""
-    tall = matrix.shape[0] > matrix.shape[1]
-    matrix = matrix.T if tall else matrix
-    matrix = matrix / (matrix.norm() + 1e-12)
-    for _ in range(iterations):
-        square = matrix @ matrix.T
-        matrix = 3.4445 * matrix + (-4.7750 * square + 2.0315 * square @ square) @ matrix
-    return matrix.T if tall else matrix

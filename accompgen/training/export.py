@@ -17,6 +17,7 @@ from accompgen.stages import ACOUSTIC_HZ, SEMANTIC_HZ, STAGES
 
 CARD_FILE = "README.md"
 ACOUSTIC_FORMAT = "encodec"  # what tokens/acoustic.py writes
+DECODER_FORMAT = "accompgen decoder 1"  # what tokens/decoder.py writes
 DTYPES = ("bfloat16", "float16", "float32")
 
 
@@ -24,16 +25,16 @@ def export_checkpoint(
     runs, directory, about: dict | None = None, dtype: str = "bfloat16", unfinished: bool = False, force: bool = False,
     songs=None,
 ) -> dict:  # fmt: skip
-    """Pack the components of five runs (two tokenizers, three stages), or six with a beat tracker, into a checkpoint directory
-    and write its model card.
+    """Pack the components of five runs (two tokenizers, three stages), and those of a decoder and a beat tracker where there
+    are some, into a checkpoint directory and write its model card.
 
     Args:
         runs: run directories, in any order: each holds `model/` (a stage whose run has not ended: `snapshot/`). A component
             directory itself will do as well.
         directory: the checkpoint to write.
         about: what only the caller knows, such as {"name", "data", "licence", "limits"}; goes to config.json and the card.
-        dtype: of the weights of stages and beat tracker, one of DTYPES. The tokenizers stay as they are: other values would
-            give other tokens.
+        dtype: of the weights of stages and beat tracker, one of DTYPES. Tokenizers and decoder stay as they are: other values
+            would give other tokens and other sound.
         unfinished: take the snapshot of a run that has not ended.
         force: replace `directory` if it is a checkpoint.
         songs: manifest of the songs of the semantic run's shards, so that the checkpoint knows what its units sound like
@@ -44,7 +45,7 @@ def export_checkpoint(
 
     Raises:
         CheckpointError: a run without a component, two for the same part, a missing part, an unfinished run without
-            `unfinished`, an unknown dtype, or stages or a beat tracker trained on other tokenizers than these.
+            `unfinished`, an unknown dtype, or other networks trained on other tokenizers than these.
     """
     if dtype not in DTYPES:
         raise CheckpointError(f"weights cannot be stored as {dtype!r}; choose one of {', '.join(DTYPES)}")
@@ -65,7 +66,7 @@ def export_checkpoint(
         **(about or {}),
     }
     more = {"semantic": {"unit_chroma": _unit_chroma(components["semantic"], songs)}} if songs else {}
-    learned = [name for name in components if name in (*STAGE_COMPONENTS, *OPTIONAL_COMPONENTS)]
+    learned = [name for name in components if name in (*STAGE_COMPONENTS, "beat_tracker")]
     with tempfile.TemporaryDirectory() as folder:
         stored = {name: _as(dtype, components[name], Path(folder) / name, more.get(name, {})) for name in learned}
         write_checkpoint(directory, components | stored, info | {"dtype": dtype}, force=force)
@@ -119,7 +120,9 @@ def _part(path):
         return config["kind"]
     if config.get("format") == ACOUSTIC_FORMAT:
         return "acoustic_tokenizer"
-    raise CheckpointError(f"{path / 'config.json'} describes neither a tokenizer, a stage nor a beat tracker")
+    if config.get("format") == DECODER_FORMAT:
+        return "decoder"
+    raise CheckpointError(f"{path / 'config.json'} describes neither a tokenizer, a decoder, a stage nor a beat tracker")
 
 
 def _config(path):
@@ -149,7 +152,7 @@ def model_card(config: dict, components: dict) -> str:
     for name in [*COMPONENTS, *(name for name in OPTIONAL_COMPONENTS if name in components)]:
         size = f"{_values(components[name]) / 1e6:.2f} M"
         if name not in STAGE_COMPONENTS:
-            steps = _config(components[name])["step"] if name == "beat_tracker" else ""
+            steps = _config(components[name])["step"] if name in OPTIONAL_COMPONENTS else ""
             lines.append(f"| {name.replace('_', ' ')} | {size} | {steps} | | | | | |")
             continue
         stage = config["stages"][name]
@@ -164,6 +167,12 @@ def model_card(config: dict, components: dict) -> str:
         "earlier), counted on the training songs. Gain: what it costs to give the windows each other's context.",
         "",
     ]
+    if "decoder" in components:
+        found = _config(components["decoder"])["validation"]
+        lines.append(
+            f"The decoder plays held-out songs' codes with an SI-SDR of {found['si_sdr']:.1f} dB and a chroma correlation of "
+            f"{found['chroma']:.3f} (the middle of the stereo, 24 kHz)."
+        )
     if "beat_tracker" in components:
         found = _config(components["beat_tracker"])["validation"]
         share = f"{100 * found['right_phase']:.0f} % of the frames"

@@ -27,7 +27,9 @@ from accompgen.tokens import kmeans
 from accompgen.tokens.hubert import SAMPLE_RATE, Hubert, HubertConfig
 from accompgen.training import hubert_targets as targets
 from accompgen.training.hubert_units import PARTS, choose_tokenizer, read_sound, spaced
-from accompgen.training.kept import load_state, save_state
+from accompgen.training.kept import lasting, load_state, save_state
+from accompgen.training.optimizer import learning_rate
+from accompgen.training.run_log import RunLog
 
 
 @dataclass(frozen=True)
@@ -91,11 +93,12 @@ def train(config: HubertTrainConfig, run_dir, stop_at: int | None = None, pause_
         ConfigError: the run was begun with another configuration, the manifest lacks songs, or there is no such device.
     """
     entered, run_dir = time.monotonic(), Path(run_dir)
-    (run_dir / "last").mkdir(parents=True, exist_ok=True)
-    log = _Log(run_dir / "log.jsonl")
     device = torch.device(choose_device(config.device))
     songs = {split: _songs(config.manifest, split) for split in ("train", "validation")}
-    state = load_state(run_dir, _lasting(config))
+    lasts = lasting(config, "manifest", "probe_layers", "probe_songs")
+    state = load_state(run_dir, lasts)
+    step, seconds = (state["step"], state["seconds"]) if state else (0, 0.0)
+    log = RunLog(run_dir, config, step, config.batch_size * config.segment_seconds)
     if state is None:
         log(f"{len(songs['train'])} training songs, {len(songs['validation'])} held-out songs; clustering the targets")
         mean, deviation, centres = _cluster_targets(config, songs["train"])
@@ -108,12 +111,10 @@ def train(config: HubertTrainConfig, run_dir, stop_at: int | None = None, pause_
     head = nn.Linear(config.model.width, config.units).to(device)
     parameters = [p for p in (*hubert.parameters(), *head.parameters()) if p.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=config.weight_decay, betas=(0.9, 0.98))
-    step, seconds = 0, 0.0
     if state is not None:
         hubert.network.load_state_dict(state["hubert"])
         head.load_state_dict(state["head"])
         optimizer.load_state_dict(state["optimizer"])
-        step, seconds = state["step"], state["seconds"]
         log(f"resumed at step {step}")
 
     @lru_cache(maxsize=config.pool_songs + 2)
@@ -121,10 +122,11 @@ def train(config: HubertTrainConfig, run_dir, stop_at: int | None = None, pause_
         return [_labelled(config, songs[split][index], part, mean, deviation, centres) for part in PARTS]
 
     validation = _validation_batch(config, len(songs["validation"]), sound_and_labels)
-    begun, shown, recent = time.monotonic() - seconds, time.monotonic(), []
     last_step = config.steps if stop_at is None else min(config.steps, stop_at)
-    while step < last_step and not (config.minutes and time.monotonic() - begun > 60 * config.minutes):
-        rate = _learning_rate(config, step)
+    log.start(seconds)
+    while step < last_step and not (config.minutes and log.seconds > 60 * config.minutes):
+        after_warmup = (step - config.warmup_steps) / max(1, config.steps - config.warmup_steps)
+        rate = learning_rate(config, step, after_warmup)
         for group in optimizer.param_groups:
             group["lr"] = rate
         batch = _batch(config, step, len(songs["train"]), sound_and_labels)
@@ -134,14 +136,9 @@ def train(config: HubertTrainConfig, run_dir, stop_at: int | None = None, pause_
         norm = nn.utils.clip_grad_norm_(parameters, config.clip_norm)
         optimizer.step()
         step += 1
-        recent.append({**figures, "norm": float(norm)})
-        if step % config.log_every == 0 or step == last_step:
-            now = time.monotonic()
-            means = {key: sum(r[key] for r in recent) / len(recent) for key in recent[0]}
-            speed = len(recent) * config.batch_size * config.segment_seconds / (now - shown)
-            left = (config.steps - step) * (now - shown) / len(recent)
-            log(step=step, **means, lr=rate, realtime=speed, minutes=(now - begun) / 60, minutes_left=left / 60)
-            shown, recent = now, []
+        spent = log.seconds / (60 * config.minutes) if config.minutes else 0.0
+        share = max(step / config.steps, min(spent, 1.0))
+        log.step(step, share, {**figures, "norm": norm.item(), "lr": rate}, now=step == last_step)
         if step % config.validate_every == 0 or step == last_step:
             with torch.no_grad():
                 figures = _loss(config, hubert, head, *(tensor.to(device) for tensor in validation))[1]
@@ -149,8 +146,8 @@ def train(config: HubertTrainConfig, run_dir, stop_at: int | None = None, pause_
         pausing = pause_after_minutes and time.monotonic() - entered > 60 * pause_after_minutes and step < last_step
         if step % config.save_every == 0 or step == last_step or pausing:
             weights = {"hubert": hubert.network.state_dict(), "head": head.state_dict(), "optimizer": optimizer.state_dict()}
-            progress = {"step": step, "seconds": time.monotonic() - begun, "targets": (mean, deviation, centres)}
-            save_state(run_dir, {**weights, **progress, "config": _lasting(config)})
+            progress = {"step": step, "seconds": log.seconds, "targets": (mean, deviation, centres)}
+            save_state(run_dir, {**weights, **progress, "config": lasts})
         if pausing:
             log(f"paused at step {step}, saved; the same command goes on from here")
             return None
@@ -278,35 +275,6 @@ def _margins(model):
     """Zeros before and after a segment, so that it gives a frame per hop (as tokens.semantic.pad does)."""
     left = (model.field_samples - model.hop_samples) // 2
     return left, model.field_samples - model.hop_samples - left
-
-
-def _learning_rate(config, step):
-    if step < config.warmup_steps:
-        return config.learning_rate * (step + 1) / config.warmup_steps
-    share = min(1.0, (step - config.warmup_steps) / max(1, config.steps - config.warmup_steps))
-    low = config.final_learning_rate
-    return config.learning_rate * (low + (1 - low) * (1 + math.cos(math.pi * share)) / 2)
-
-
-class _Log:
-    """One dense line per event on stdout, the same as JSON in log.jsonl."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def __call__(self, message=None, **figures):
-        rounded = {key: round(value, 5) if isinstance(value, float) else value for key, value in figures.items()}
-        record = {"message": message} if message else rounded
-        with open(self.path, "a", encoding="utf-8") as file:
-            file.write(json.dumps(record) + "\n")
-        shown = (f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}" for key, value in figures.items())
-        print(message or " | ".join(shown), flush=True)
-
-
-def _lasting(config):
-    """What a resumed run must have in common with the run it goes on with."""
-    free = {"steps", "minutes", "manifest", "probe_layers", "probe_songs", "device"}
-    return {key: value for key, value in to_dict(config).items() if key not in free and not key.endswith("_every")}
 
 
 def _write_json(path, values):

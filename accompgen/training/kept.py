@@ -5,29 +5,45 @@ from pathlib import Path
 
 import torch
 
-from accompgen.config import ConfigError
+from accompgen.config import ConfigError, to_dict
+
+FREE = {"steps", "minutes", "device"}  # of any configuration
+
+
+def lasting(config, *free: str) -> dict:
+    """The values of a configuration that must stay when a run goes on.
+
+    All but its length and device (FREE), how often it tells and saves (`*_every`), and those named
+    in `free`.
+    """
+    values = {name: value for name, value in to_dict(config).items() if not name.endswith("_every")}
+    return {name: value for name, value in values.items() if name not in FREE.union(free)}
 
 
 def load_state(run_dir: Path, lasting: dict) -> dict | None:
     """What was saved last, on the CPU; None if nothing was.
 
-    Raises ConfigError where the run was begun with other values than `lasting`, those of the configuration that must stay.
+    Raises ConfigError where the run was begun with other values than `lasting`, those of the
+    configuration that must stay.
     """
     path = run_dir / "last" / "state.pt"
     if not path.exists():
         return None
     state = torch.load(path, map_location="cpu", weights_only=True)
-    changed = [key for key, value in lasting.items() if state["config"].get(key) != value]
+    begun = state.get("config", {})
+    changed = [key for key, value in lasting.items() if begun.get(key) != value]
     if changed:
         raise ConfigError(
-            f"{run_dir} was begun with {changed[0]} = {state['config'].get(changed[0])!r}, the configuration says "
-            f"{lasting[changed[0]]!r}; use the same configuration or another run directory"
+            f"{run_dir} was begun with {changed[0]} = {begun.get(changed[0])!r}, "
+            f"the configuration says {lasting[changed[0]]!r}; "
+            "use the same configuration or another run directory"
         )
     return state
 
 
 def save_state(run_dir: Path, state: dict) -> None:
     """Replace last/state.pt by `state`, whose "config" holds the values that must stay."""
+    (run_dir / "last").mkdir(parents=True, exist_ok=True)
     temporary = run_dir / "last" / ".state.pt"
     torch.save(state, temporary)
     os.replace(temporary, run_dir / "last" / "state.pt")

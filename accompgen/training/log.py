@@ -6,7 +6,7 @@ from pathlib import Path
 
 from accompgen.config import ConfigError
 from accompgen.training import listening
-from accompgen.training.state import write_text
+from accompgen.training.run_log import forget_later
 from accompgen.training.stops import TrainingError
 
 
@@ -23,9 +23,7 @@ class Log:
         self.path, self.chief, self.writer = run_dir / "log.jsonl", chief, None
         if not chief:
             return
-        if self.path.exists():
-            lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True)
-            write_text(self.path, "".join(line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step))
+        forget_later(self.path, step)
         if tensorboard:
             self.writer = _writer(run_dir / "tensorboard", step)
 

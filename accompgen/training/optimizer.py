@@ -1,4 +1,4 @@
-"""The stages' optimizer: orthogonalised steps for the matrices inside the blocks, AdamW for everything else."""
+"""The stages' optimizer: orthogonalised steps for the matrices inside the blocks, AdamW for everything else; schedules."""
 
 import math
 
@@ -99,6 +99,14 @@ def learning_rate(config, step: int, share: float) -> float:
 
     config: with learning_rate, final_learning_rate (a share of it) and warmup_steps.
     """
+    return warmed_up(config, step, 0.5 * (1 + math.cos(math.pi * min(1.0, max(0.0, share)))))
+
+
+def warmed_up(config, step: int, height: float) -> float:
+    """The rate of step `step` (from 0) of a schedule that stands at `height`, after a linear warm-up.
+
+    height: 1 is learning_rate, 0 is final_learning_rate (a share of it).
+    """
     warm = min(1.0, (step + 1) / max(1, config.warmup_steps))
     low = config.final_learning_rate
-    return config.learning_rate * warm * (low + (1 - low) * 0.5 * (1 + math.cos(math.pi * min(1.0, share))))
+    return config.learning_rate * warm * (low + (1 - low) * height)

@@ -1,9 +1,11 @@
 """Songs to train on: `synthesize`, `prepare`, `tokenize`."""
 
+import argparse
 import os
+from functools import partial
 from pathlib import Path
 
-from accompgen.verbs.shared import add_executor, print_values, song_bar
+from accompgen.verbs.shared import add_executor, print_values, remark, song_bar
 
 
 def add_synthesize(verbs):
@@ -16,9 +18,20 @@ def add_synthesize(verbs):
     parser.add_argument("--test", metavar="N", type=int, default=60, help="songs held out for the last figures (default: 60)")
     parser.add_argument("--seconds", metavar="X", type=float, default=30.0, help="length of a song (default: 30)")
     parser.add_argument("--seed", metavar="N", type=int, default=0)
-    parser.add_argument("--corpus", metavar="DIR", type=Path, help="a POP909 folder (default: songs composed by rule)")
-    parser.add_argument("--soundfont", metavar="FILE", type=Path, help="the band's sounds (default: FluidR3Mono)")
-    parser.add_argument("--stems", action="store_true", help="drums, bass and harmony as files of their own, too")
+    parser.add_argument(
+        "--corpus", metavar="DIR", type=Path, action="append", default=[],
+        help="POP909, OpenScore Lieder, OpenEWLD or scores in MusicXML; again for more (default: songs composed by rule)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--soundfont", metavar="FILE", type=Path, action="append", default=[],
+        help="the band's sounds; again for more to draw from (default: FluidR3 GM and the Csound GM bank)",
+    )  # fmt: skip
+    parser.add_argument("--voices", metavar="NAMES", help="who sings: slt,lp,mei ..., or permissive (default: all installed)")
+    parser.add_argument("--hts-voices", metavar="DIR", type=Path, help="a folder with .htsvoice files: more voices")
+    parser.add_argument(
+        "--stems", action=argparse.BooleanOptionalAction, default=True,
+        help="drums, bass and harmony as files of their own, too (default: yes)",
+    )  # fmt: skip
     parser.add_argument("--workers", metavar="N", type=int, default=2, help="processes (default: 2)")
     parser.add_argument("--quiet", action="store_true", help="no progress on stderr")
     parser.set_defaults(run=run_synthesize)
@@ -27,10 +40,12 @@ def add_synthesize(verbs):
 def run_synthesize(args) -> int:
     from accompgen.data.synthetic.make import make_songs
 
+    voices = args.voices and [name.strip() for name in args.voices.split(",") if name.strip()]
     with song_bar(args.quiet) as show:
         manifest = make_songs(
-            args.out, args.count, args.seed, corpus=args.corpus, soundfont=args.soundfont, workers=args.workers,
+            args.out, args.count, args.seed, corpora=args.corpus, soundfonts=args.soundfont, workers=args.workers,
             validation=args.validation, test=args.test, seconds=args.seconds, stems=args.stems, progress=show,
+            voices=voices, hts_voices=args.hts_voices, remark=partial(remark, args),
         )  # fmt: skip
     print(manifest)
     return 0

@@ -19,13 +19,20 @@ def add_evaluate(verbs):
     parser.add_argument("-o", "--out", metavar="DIR", type=Path, required=True, help="where to write")
     parser.add_argument("--background", metavar="DIR", type=Path, help="what FAD and KAD compare with (default: the reference)")
     parser.add_argument("--annotations", metavar="DIR", type=Path, help="NAME.json with beats, chords, key, bpm")
-    parser.add_argument("--metrics", nargs="+", metavar="NAME", help="fad kad apa rhythm harmony band sanity (default: all)")
+    parser.add_argument(
+        "--metrics", nargs="+", metavar="NAME",
+        help="fad kad apa rhythm harmony band sanity artefacts (default: these), visqol",
+    )  # fmt: skip
     parser.add_argument("--embedding", metavar="NAME|PATH", default="pocket", help="vggish, clap, pocket (default) or a path")
     parser.add_argument("--window", metavar="SECONDS", type=float, default=10.0, help="length of a window (default: 10)")
     parser.add_argument("--windows", metavar="N", type=int, help="at most so many of a song (default: all)")
     parser.add_argument("--tracker", choices=("librosa", "beat-this"), default="librosa", help="of beats (default: librosa)")
     parser.add_argument("--tracker-weights", metavar="FILE", type=Path, help="for beat-this")
     parser.add_argument("--cocola", metavar="FILE", type=Path, help="COCOLA's checkpoint: score how well vocal and band agree")
+    parser.add_argument(
+        "--seams", nargs="+", type=borders, default=[], metavar="FIRST[:STEP]",
+        help="seconds at which windows of the generator meet, as in 20:10 6.4: does the sound break there?",
+    )  # fmt: skip
     parser.add_argument("--delta", nargs=2, metavar=("FIRST", "SECOND"), help="add a row: the second row minus the first")
     parser.add_argument("--listen", metavar="NAME", help="the row whose songs the page plays (default: the first)")
     parser.add_argument("--seed", metavar="N", type=int, default=0, help="of bootstrap, shuffling and samples (default: 0)")
@@ -33,6 +40,12 @@ def add_evaluate(verbs):
     parser.add_argument("--cache", metavar="DIR", type=Path, help="what is worked out of each file (default: the user's cache)")
     parser.add_argument("--quiet", action="store_true", help="no progress on stderr")
     parser.set_defaults(run=run_evaluate, parser=parser)
+
+
+def borders(text) -> tuple[float, float]:
+    """`FIRST[:STEP]` in seconds; without a step, FIRST again and again. argparse words the ValueError."""
+    first, colon, step = text.partition(":")
+    return float(first), float(step if colon else first)
 
 
 def run_evaluate(args) -> int:
@@ -52,8 +65,8 @@ def run_evaluate(args) -> int:
     results = runner.evaluate(
         systems, args.vocals, args.reference, background=args.background, annotations=args.annotations,
         metrics=args.metrics or runner.METRICS, embedding=args.embedding, window_seconds=args.window, windows=args.windows,
-        tracker=args.tracker, tracker_weights=args.tracker_weights, cocola=args.cocola, seed=args.seed, device=args.device,
-        cache=args.cache, delta=args.delta, progress=not args.quiet,
+        tracker=args.tracker, tracker_weights=args.tracker_weights, cocola=args.cocola, seams=args.seams, seed=args.seed,
+        device=args.device, cache=args.cache, delta=args.delta, progress=not args.quiet,
     )  # fmt: skip
     report.write_results(results, args.out)
     page.write_page(results, systems, args.vocals, args.out, args.listen, progress=not args.quiet)

@@ -80,7 +80,7 @@ def run_generate(args) -> int:
             return []
         song.output_paths(args.out, path.stem, args.format, args.force)
         vocal = pipeline.read_vocal(path)
-        song.format_of(vocal.rate, len(vocal.wav), args.format, args.bit_depth)
+        song.format_of(vocal.rate, max(len(vocal.wav), model.decoder.channels), args.format, args.bit_depth)
         if args.stream:
             return _stream(args, path, stream.Stream(model, vocal, args.seed, **sampling, balance=balance, noise=noise))
         made = model.accompany(vocal, args.seed, **sampling, balance=balance, noise=noise, progress=not args.quiet)
@@ -109,10 +109,10 @@ def _stream(args, path, pieces):
     from accompgen.generation import song
 
     target = song.output_paths(args.out, path.stem, "wav", args.force)["accompaniment"]
-    growing = song.GrowingWav(target.with_suffix(".part.wav"), pieces.rate, args.bit_depth)
+    growing = song.GrowingWav(target.with_suffix(".part.wav"), pieces.rate, pieces.channels, args.bit_depth)
     try:
         for piece in pieces:
-            growing.add(piece.accompaniment[0])
+            growing.add(piece.accompaniment)
             remark(args, f"{growing.path}: {piece.start:.2f} to {piece.stop:.2f} s ready after {piece.after:.1f} s")
         return pieces.song().save(args.out, "wav", args.bit_depth, args.force).values()
     finally:
@@ -197,6 +197,7 @@ def add_decode(verbs):
     parser.add_argument("tokens", metavar="TOKENS", nargs="+", type=Path, help="a .safetensors file that `encode` wrote")
     parser.add_argument("-o", "--out", metavar="DIR", type=Path, default=Path("."), help="where to write (default: here)")
     parser.add_argument("--codebooks", metavar="Q", type=int, help="decode the first Q codebooks alone (default: all)")
+    parser.add_argument("--seed", type=int, default=0, help="of the noise that a decoder draws (default: %(default)s)")
     parser.add_argument("--force", action="store_true", help="replace files that exist")
     add_model(parser)
     parser.set_defaults(run=run_decode, parser=parser)
@@ -204,11 +205,12 @@ def add_decode(verbs):
 
 def run_decode(args) -> int:
     _refuse_same_names(args.parser, args.tokens)
-    from accompgen.generation.pipeline import load_tokenizer
+    from accompgen.device import choose_device
+    from accompgen.tokens.decoder import load_codec
     from accompgen.tokens.files import decode_file
 
-    tokenizer = load_tokenizer(args.checkpoint, "acoustic", args.device)
-    return for_each(args.tokens, lambda path: [decode_file(path, args.out, tokenizer, args.codebooks, args.force)])
+    _, decoder = load_codec(args.checkpoint, choose_device(args.device))
+    return for_each(args.tokens, lambda path: [decode_file(path, args.out, decoder, args.codebooks, args.force, args.seed)])
 
 
 def _refuse_same_names(parser, paths):

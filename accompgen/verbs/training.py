@@ -9,7 +9,7 @@ from accompgen.verbs.shared import print_values
 def add_train(verbs):
     parser = verbs.add_parser(
         "train",
-        help="train a tokenizer, a stage or a beat tracker",
+        help="train a tokenizer, a decoder, a stage or a beat tracker",
         description="A stopped call goes on from what it saved last.",
     )
     parser.add_argument("config", metavar="CONFIG.toml", type=Path)
@@ -39,7 +39,11 @@ def run_train(args) -> int:
         print_values(beat_tracker.train(beat_tracker.read_config(args.config, args.set), run_dir, **pause))
         print(run_dir)
         return 0
-    if "units" in values or "segment_seconds" in values:
+    if "codec" in values:
+        from accompgen.training import decoder
+
+        print_values(decoder.train(decoder.read_config(args.config, args.set), run_dir, **pause))
+    elif "units" in values or "segment_seconds" in values:
         from accompgen.training.hubert import read_config, train
 
         train(read_config(args.config, args.set), run_dir, **pause)
@@ -64,7 +68,7 @@ def _train_stage(args, run_dir, pause):
 
 def add_export(verbs):
     parser = verbs.add_parser("export", help="trained runs -> a checkpoint", description="Writes DIR and its model card.")
-    runs = "run directories: two tokenizers, three stages, and maybe a beat tracker"
+    runs = "run directories: two tokenizers, three stages, and maybe a decoder and a beat tracker"
     parser.add_argument("runs", metavar="RUN", nargs="+", type=Path, help=runs)
     parser.add_argument("-o", "--out", metavar="DIR", type=Path, required=True, help="the checkpoint to write")
     parser.add_argument("--about", metavar="KEY=TEXT", action="append", default=[], help="name, summary, data, licence, limits")

@@ -6,7 +6,8 @@
 #   make examples SIZE=pocket SCORED=pocket
 
 JUDGE_SONGS   ?= 67#                   test songs of 30 s: 201 windows of 10 s
-JUDGE_METRICS ?= rhythm harmony band sanity# add fad kad apa for the distances, which cost most
+JUDGE_METRICS ?= rhythm harmony band sanity artefacts# add fad kad apa for the distances, which cost most
+JUDGE_SEAMS   ?= 20:10 6.4:4.28 6.4#   where windows of the semantic, coarse and fine stage meet: first border and step in seconds
 LONG_SONGS    ?= 2#                    test songs of LONG_SECONDS, measured minute by minute; 0: none
 LONG_SECONDS  ?= 180
 SEPARATOR     ?= $(wildcard $(WORK)/separator.safetensors)# demucs weights (a file, a folder, a name on the hub): a row of separated vocals; `make separator`
@@ -17,7 +18,6 @@ LONG          ?= $(WORK)/long
 JUDGED        ?= $(WORK)/judge/$(notdir $(SCORED))-$(JUDGE_SONGS)
 
 FIRST      := $(TEST)/first-$(JUDGE_SONGS).jsonl
-IN_CORPUS   = --seed $(SEED) $(if $(WORKERS),--workers $(WORKERS)) $(if $(CORPUS),--corpus '$(CORPUS)')
 PLAY_ALL    = --checkpoint '$(SCORED)' --device $(DEVICE) $(if $(WORKERS),--workers $(WORKERS)) $(GENERATE)
 # also weights that are found by their name
 HEARD      := $(WEIGHTS)
@@ -80,6 +80,7 @@ $(JUDGED)/baselines/.done: $(JUDGED)/rows.done
 $(JUDGED)/evaluation/results.json: $(JUDGED)/baselines/.done $(if $(SEPARATOR),$(JUDGED)/separated/.done)
 	$(ACCOMPGEN) evaluate --vocals $(JUDGED)/songs --reference $(JUDGED)/songs --annotations $(JUDGED)/songs -o $(@D) $(JUDGE_ROWS) \
 		$(foreach row,$(ROWS),--system $(row)=$(<D)/$(row)) --metrics $(JUDGE_METRICS) --embedding '$(EMBEDDING)' \
+		$(if $(JUDGE_SEAMS),--seams $(JUDGE_SEAMS)) \
 		$(if $(SEPARATOR),--delta system separated) \
 		--window $(WINDOW) --seed $(SEED) $(if $(CACHE),--cache '$(CACHE)')
 
@@ -134,7 +135,7 @@ EXAMPLE_PAGE    ?= $(ROOT)/docs/examples
 
 $(EXAMPLE_SONGS)/manifest.jsonl:
 	$(ACCOMPGEN) synthesize -o $(@D) --count 0 --validation 0 --test $(EXAMPLES) --seconds $(EXAMPLE_SECONDS) --seed $(EXAMPLE_SEED) \
-		$(if $(WORKERS),--workers $(WORKERS))
+		$(if $(WORKERS),--workers $(WORKERS)) $(if $(VOICES),--voices $(VOICES))
 
 $(EXAMPLE_PLAYED)/.done: $(EXAMPLE_SONGS)/manifest.jsonl $(HEARD)
 	$(ANEW)

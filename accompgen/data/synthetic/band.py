@@ -1,9 +1,11 @@
-"""A score becomes note events for a band: keys, pad, bass, drums, lead. Pure, seeded; no audio.
+"""A score becomes written parts for a band: keys, pad, bass, drums, lead. Pure, seeded; no audio.
 
-Every part keeps to the annotated chords and beats, so that what is heard is what the annotations say.
+Every part keeps to the annotated chords and beats, so that what is heard is what the annotations say. Notes lie on the
+grid here; players.py plays them.
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -11,12 +13,34 @@ from accompgen.data.synthetic.score import Note, harmony
 
 PARTS = ("keys", "bass", "pad", "lead", "drums")
 STEMS = {"harmony": ("keys", "pad", "lead"), "bass": ("bass",), "drums": ("drums",)}
-# General MIDI programs, from 0
-KEYS = (0, 0, 1, 4, 5, 6, 11, 24, 25, 26, 27, 46)
-BASSES = (32, 33, 33, 34, 35, 38, 39)
-PADS = (16, 19, 48, 49, 50, 51, 61, 89, 90, 91, 94)
-LEADS = (11, 40, 48, 56, 65, 68, 71, 73, 80, 81)
-KITS = (0, 0, 0, 8, 16, 25, 40)
+# General MIDI programs, from 0, and what they are called; of the drums, the kits of its second level
+INSTRUMENTS = {
+    "keys": {
+        0: "acoustic grand piano", 1: "bright acoustic piano", 4: "electric piano", 5: "FM electric piano", 6: "harpsichord",
+        11: "vibraphone", 24: "nylon-string guitar", 25: "steel-string guitar", 26: "jazz guitar", 27: "clean electric guitar",
+        46: "harp",
+    },
+    "bass": {
+        32: "acoustic bass", 33: "fingered electric bass", 34: "picked electric bass", 35: "fretless bass", 38: "synth bass",
+        39: "rubber synth bass",
+    },
+    "pad": {
+        16: "drawbar organ", 19: "church organ", 48: "string ensemble", 49: "slow strings", 50: "synth strings",
+        51: "slow synth strings", 61: "brass section", 89: "warm synth pad", 90: "polysynth pad", 91: "choir pad",
+        94: "halo pad",
+    },
+    "lead": {
+        11: "vibraphone", 40: "violin", 48: "string ensemble", 56: "trumpet", 65: "alto saxophone", 68: "oboe", 71: "clarinet",
+        73: "flute", 80: "square synth lead", 81: "sawtooth synth lead",
+    },
+    "drums": {
+        0: "standard drum kit", 8: "room drum kit", 16: "power drum kit", 24: "electronic drum kit", 25: "drum machine",
+        32: "jazz drum kit", 40: "brushed drum kit",
+    },
+}  # fmt: skip
+GUITARS = range(24, 32)
+FAVOURITES = {"keys": 0, "bass": 33, "drums": 0}  # these are drawn more often than the others, by this share:
+FAVOURED = 0.15
 KICK, SIDE_STICK, SNARE, CLOSED_HAT, OPEN_HAT, CRASH, RIDE = 36, 37, 38, 42, 46, 49, 51
 TOMS = (38, 45, 47, 50)
 
@@ -45,6 +69,25 @@ BASS_LINES = ("root pulse", "root beats", "octaves", "root and fifth", "long")
 COMPINGS = ("block", "beats", "pulse", "bass and chord", "arpeggio", "broken")
 
 
+PHRASE_BARS = 8  # where the score has no sections
+# how loud a band plays a section, dB; others and phrases without a name lie around 0
+LEVELS = {"intro": -4.0, "verse": -2.0, "chorus": 2.0, "outro": -3.0}
+# how often a part that plays in the song rests in a section, soft and loud
+RESTS = {"keys": (0.05, 0.05), "bass": (0.08, 0.0), "pad": (0.45, 0.1), "lead": (0.4, 0.2), "drums": (0.1, 0.0)}
+PLAYS = {"keys": 0.93, "bass": 0.97, "pad": 0.7, "lead": 0.35, "drums": 0.96}  # how often a part plays in a song
+
+
+class Passage(NamedTuple):
+    """What the band makes of a section, or of a phrase where the score has no sections."""
+
+    start: float  # seconds
+    end: float
+    label: str  # the section's, or empty
+    level: float  # dB, against the song's middle
+    swell: float  # dB by which the end is louder than the start
+    parts: tuple[str, ...]
+
+
 @dataclass(frozen=True)
 class Arrangement:
     """What is played and by whom: `events[part]` are the notes, `programs[part]` General MIDI numbers (drums: the kit)."""
@@ -54,36 +97,77 @@ class Arrangement:
     comping: str  # "piano part" where the score's own part is played
     programs: dict[str, int]
     events: dict[str, tuple[Note, ...]]
+    passages: tuple[Passage, ...]  # they follow each other and cover the score
 
 
 def arrange(score, rng):
-    """Draw a style, players and patterns, and write the notes of every part for the whole `score`."""
+    """Draw a style, instruments and patterns, and write the notes of every part for the whole `score`."""
     styles = DRUMS[score.metre]
     style = str(rng.choice(list(styles)))
     own_part = bool(score.piano) and rng.random() < 0.55
     comping = "piano part" if own_part else str(rng.choice(COMPINGS))
     bass_line = str(rng.choice(BASS_LINES))
-    programs = dict(zip(PARTS, (int(rng.choice(p)) for p in (KEYS, BASSES, PADS, LEADS, KITS)), strict=True))
-    plays = {part: bool(rng.random() < p) for part, p in zip(PARTS, (0.93, 0.95, 0.7, 0.35, 0.94), strict=True)}
+    programs = {part: _instrument(part, rng) for part in PARTS}
+    plays = {part: bool(rng.random() < PLAYS[part]) for part in PARTS}
     if not plays["keys"] and not plays["pad"]:
         plays["keys"] = True
-    events = {
-        "keys": score.piano if own_part else _comp(score, comping, rng),
-        "bass": _bass(score, bass_line, rng),
-        "pad": _pad(score, rng),
+    passages = _passages(score, [part for part in PARTS if plays[part]], rng)
+    written = {
+        "keys": score.piano if own_part else _comp(score, comping),
+        "bass": _bass(score, bass_line),
+        "pad": _pad(score),
         "lead": tuple(n._replace(velocity=max(1, int(n.velocity * 0.75))) for n in score.bridge),
-        "drums": _drums(score, styles[style], rng),
+        "drums": _drums(score, styles[style], [p.start for p in passages[1:]], rng),
     }
-    if not plays["drums"]:
+    events = {part: _only_in(passages, part, notes) for part, notes in written.items()}
+    events = {part: notes for part, notes in events.items() if notes}
+    if "drums" not in events:
         style = "no drums"
-    played = {part: notes for part, notes in events.items() if plays[part] and notes}
-    return Arrangement(style, bass_line, comping, {part: programs[part] for part in played}, played)
+    return Arrangement(style, bass_line, comping, {part: programs[part] for part in events}, events, passages)
 
 
-def _note(start, end, pitch, velocity, rng):
-    """A note played by a person: a few milliseconds and a few steps of velocity off."""
-    start = max(0.0, start + rng.normal(0, 0.004))
-    return Note(start, max(end, start + 0.03), int(pitch), int(np.clip(velocity + rng.normal(0, 5), 1, 127)))
+def _instrument(part, rng):
+    """A program; the favourite of the part more often than another."""
+    if part in FAVOURITES and rng.random() < FAVOURED:
+        return FAVOURITES[part]
+    return int(rng.choice(list(INSTRUMENTS[part])))
+
+
+def _passages(score, parts, rng):
+    """How loud each section is and which of the `parts` play in it; sections of the same name are played alike."""
+    names = [s.label for s in score.sections]
+    starts = [s.start for s in score.sections]
+    if not starts:
+        downbeats = [b.time for b in score.beats if b.position == 1]
+        starts = downbeats[::PHRASE_BARS] or [0.0]
+        names = [""] * len(starts)
+    edges = [0.0, *starts[1:], score.seconds]
+    drawn, passages = {}, []
+    for name, start, end in zip(names, edges[:-1], edges[1:], strict=True):
+        if name not in drawn or not name:
+            level = LEVELS.get(name, 0.0) + float(rng.normal(0, 1.5))
+            loud = float(np.clip(0.5 + level / 6, 0, 1))  # 0 soft, 1 loud
+            playing = [p for p in parts if rng.random() >= np.interp(loud, (0, 1), RESTS[p])]
+            if not {"keys", "pad"} & set(playing):  # the chords are always heard
+                playing += [p for p in ("keys", "pad") if p in parts][:1]
+            drawn[name] = round(level, 2), tuple(p for p in PARTS if p in playing)
+        level, playing = drawn[name]
+        swell = float(rng.uniform(-1, 4)) if rng.random() < 0.4 else 0.0
+        passages.append(Passage(start, end, name, level, round(swell, 2), playing))
+    return tuple(passages)
+
+
+def _only_in(passages, part, notes):
+    """The notes that begin while the part plays, cut where it begins to rest."""
+    kept = []
+    spans = [(p.start, p.end) for p in passages if part in p.parts]
+    for note in notes:
+        for start, end in spans:
+            if start - 0.02 <= note.start < end - 0.02:
+                following = any(abs(end - other) < 1e-9 for other, _ in spans)
+                kept.append(note if following else note._replace(end=min(note.end, end)))
+                break
+    return tuple(kept)
 
 
 def _above(floor, pitch_classes):
@@ -107,36 +191,36 @@ def _spans(score):
         yield chord.start, chord.end, tones, inside
 
 
-def _pad(score, rng):
+def _pad(score):
     notes = []
     for start, end, tones, _ in _spans(score):
-        notes += [_note(start, end, p, 58, rng) for p in _above(52, tones.pitch_classes)]
+        notes += [Note(start, end, p, 58) for p in _above(52, tones.pitch_classes)]
     return tuple(notes)
 
 
-def _bass(score, line, rng):
+def _bass(score, line):
     notes = []
     pulses = 3 if score.steps_per_beat == 3 else 2
     for start, end, tones, beats in _spans(score):
         low = 28 + (tones.bass - 28) % 12
         fifth = low + 7 if (tones.root + 7) % 12 in tones.pitch_classes and tones.bass == tones.root else low + 12
         if line == "long" or not beats:
-            notes.append(_note(start, end, low, 95, rng))
+            notes.append(Note(start, end, low, 95))
             continue
         for k, (time, length, _) in enumerate(beats):
             if line == "root beats":
-                notes.append(_note(time, time + 0.9 * length, low, 95, rng))
+                notes.append(Note(time, time + 0.9 * length, low, 95))
             elif line == "root and fifth":
-                notes.append(_note(time, time + 0.9 * length, fifth if k % 2 else low, 95, rng))
+                notes.append(Note(time, time + 0.9 * length, fifth if k % 2 else low, 95))
             else:
                 for j in range(pulses):
                     pitch = low + 12 if line == "octaves" and j else low
                     begin = time + j * length / pulses
-                    notes.append(_note(begin, begin + 0.9 * length / pulses, pitch, 98 if j == 0 else 85, rng))
+                    notes.append(Note(begin, begin + 0.9 * length / pulses, pitch, 98 if j == 0 else 85))
     return tuple(notes)
 
 
-def _comp(score, pattern, rng):
+def _comp(score, pattern):
     """Chords on keys or guitar: patterns on the beats and their halves (thirds in 6/8)."""
     notes = []
     pulses = 3 if score.steps_per_beat == 3 else 2
@@ -147,7 +231,7 @@ def _comp(score, pattern, rng):
             restrikes = [b[0] for b in beats if b[2] == 1 and b[0] > start + 0.05]
             edges = [start, *restrikes, end]
             for a, b in zip(edges[:-1], edges[1:], strict=True):
-                notes += [_note(a, b, p, 78, rng) for p in (low, *chord)]
+                notes += [Note(a, b, p, 78) for p in (low, *chord)]
             continue
         ladder = [low, *chord, chord[0] + 12, *reversed(chord)]
         rung = 0
@@ -167,12 +251,13 @@ def _comp(score, pattern, rng):
                     pitches = (low,) if j == 0 else chord
                 else:  # pulse
                     pitches = chord
-                notes += [_note(begin, close, p, strength, rng) for p in pitches]
+                notes += [Note(begin, close, p, strength) for p in pitches]
                 rung += 1
     return tuple(notes)
 
 
-def _drums(score, pattern, rng):
+def _drums(score, pattern, arrivals, rng):
+    """A pattern in every bar, with fills now and then and before `arrivals` (seconds), where a cymbal is struck."""
     kicks, snares, hat_every, snare = pattern
     hat = RIDE if rng.random() < 0.2 else CLOSED_HAT
     fill_every = int(rng.integers(4, 9))
@@ -180,19 +265,21 @@ def _drums(score, pattern, rng):
     times = [b.time for b in score.beats] + [score.beats[-1].time + 60 / score.bpm] if score.beats else []
     for beat, following in zip(score.beats, times[1:], strict=True):
         bars += beat.position == 1
-        filling = bars % fill_every == 0 and beat.position == score.beats_per_bar
-        if beat.position == 1 and bars % fill_every == 1:
-            notes.append(_note(beat.time, beat.time + 0.5, CRASH, 92, rng))
+        arriving = any(abs(beat.time - time) < 0.05 for time in arrivals)
+        leaving = any(abs(following - time) < 0.05 for time in arrivals)
+        filling = leaving or (bars % fill_every == 0 and beat.position == score.beats_per_bar)
+        if arriving or (beat.position == 1 and bars % fill_every == 1):
+            notes.append(Note(beat.time, beat.time + 0.5, CRASH, 92))
         for j in range(steps):
             step = (beat.position - 1) * steps + j
             time = beat.time + j * (following - beat.time) / steps
             if step in kicks:
-                notes.append(_note(time, time + 0.1, KICK, 106, rng))
+                notes.append(Note(time, time + 0.1, KICK, 106))
             if step in snares:
-                notes.append(_note(time, time + 0.1, snare, 100, rng))
+                notes.append(Note(time, time + 0.1, snare, 100))
             if step % hat_every == 0:
                 sound = OPEN_HAT if rng.random() < 0.05 else hat
-                notes.append(_note(time, time + 0.05, sound, 80 if j == 0 else 62, rng))
+                notes.append(Note(time, time + 0.05, sound, 80 if j == 0 else 62))
             if filling and rng.random() < 0.7:
-                notes.append(_note(time, time + 0.1, rng.choice(TOMS), 88, rng))
+                notes.append(Note(time, time + 0.1, int(rng.choice(TOMS)), 88))
     return tuple(notes)

@@ -1,22 +1,27 @@
 """What a song is before it sounds: melody, chords, beats, in seconds; pure values, no audio.
 
-Both sources of songs, the corpus reader and the composer, give a `Score`; the singer reads its melody, the band the rest.
+Every source of songs, the readers of corpora and the composer, gives a `Score`; the singer reads
+its melody, the band the rest. mir_eval reads the chord labels.
 """
 
+import re
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 
 METRES = {"4/4": (4, 4), "3/4": (3, 4), "6/8": (2, 3)}  # metre -> beats in a bar, steps in a beat
 PITCH_NAMES = ("C", "Db", "D", "Eb", "E", "F", "Gb", "G", "Ab", "A", "Bb", "B")
+# of a scale, by semitones above its first
+DEGREES = ("1", "b2", "2", "b3", "3", "4", "b5", "5", "b6", "6", "b7", "7")
 _LETTERS = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
-_DEGREES = {"1": 0, "2": 2, "3": 4, "4": 5, "5": 7, "6": 9, "7": 11}
-QUALITIES = {
-    "maj": (0, 4, 7), "min": (0, 3, 7), "dim": (0, 3, 6), "aug": (0, 4, 8), "sus2": (0, 2, 7), "sus4": (0, 5, 7),
-    "7": (0, 4, 7, 10), "maj7": (0, 4, 7, 11), "min7": (0, 3, 7, 10), "minmaj7": (0, 3, 7, 11),
-    "maj6": (0, 4, 7, 9), "min6": (0, 3, 7, 9), "dim7": (0, 3, 6, 9), "hdim7": (0, 3, 6, 10), "sus4(b7)": (0, 5, 7, 10),
-}  # fmt: skip
+# shorthands that mir_eval's grammar reads and its table of qualities lacks, spelled out
+_SPELLED_OUT = {"aug7": "aug(b7)", "maj11": "maj9(11)"}
+
+
+class ScoreError(ValueError):
+    """A score cannot be used; one line says which file and bar, what is wrong and what to mend."""
 
 
 class Note(NamedTuple):
@@ -46,7 +51,7 @@ class Section(NamedTuple):
 class Harmony(NamedTuple):
     root: int  # pitch classes, C = 0
     bass: int
-    intervals: tuple[int, ...]  # semitones above the root
+    intervals: tuple[int, ...]  # semitones above the root, 0 to 11
 
     @property
     def pitch_classes(self):
@@ -56,38 +61,61 @@ class Harmony(NamedTuple):
 def pitch_class(name):
     """Pitch class 0 to 11 of a note name such as `F#` or `Bb`; ValueError for anything else."""
     if name[:1] not in _LETTERS or name[1:].strip("#b"):
-        raise ValueError(f"{name!r} is no note name; expected a letter A to G with # or b behind it")
+        raise ValueError(f"{name!r} is no note name; expected A to G with # or b behind it")
     return (_LETTERS[name[0]] + name.count("#") - name.count("b")) % 12
 
 
+@lru_cache(maxsize=4096)
 def harmony(label):
-    """The tones that a chord label stands for, None for `N`; ValueError for a label that cannot be read."""
-    if label == "N":
+    """The tones that a chord label stands for, None for no chord (`N`) and an unknown one (`X`).
+
+    Labels are those of Harte et al. ("Symbolic representation of musical chords", ISMIR 2005) as
+    mir_eval reads them, `root:quality(degrees)/bass`, where ninths to thirteenths are tones of
+    their own. Other than in mir_eval the bass is no tone of the chord unless its quality has it,
+    and `aug7` and `maj11` are read.
+
+    Returns: Harmony, its intervals sorted. Raises: ValueError for a label that cannot be read.
+    """
+    if label in ("N", "X"):
         return None
-    root_name, _, quality = label.partition(":")
-    quality, _, degree = quality.partition("/")
-    if quality not in QUALITIES:
-        raise ValueError(f"chord {label!r}: quality {quality!r} is none of {', '.join(QUALITIES)}")
-    root = pitch_class(root_name)
-    bass = root
-    if degree:
-        number = degree.lstrip("#b")
-        if number not in _DEGREES:
-            raise ValueError(f"chord {label!r}: bass degree {degree!r} is none of 1 to 7 with # or b before it")
-        bass = (root + _DEGREES[number] + degree.count("#") - degree.count("b")) % 12
-    return Harmony(root, bass, QUALITIES[quality])
+    chord = _mir_eval_chord()
+    upper, _, degree = label.partition("/")
+    root, _, quality = upper.partition(":")
+    try:
+        chord.validate_chord_label(label)
+        upper = f"{root}:{_SPELLED_OUT[quality]}" if quality in _SPELLED_OUT else upper
+        root, bitmap, _ = chord.encode(upper, reduce_extended_chords=True)
+        bass = (root + chord.scale_degree_to_semitone(degree or "1")) % 12
+    except chord.InvalidChordException as error:
+        raise ValueError(
+            f"chord {label!r} cannot be read ({error}); "
+            "expected root:quality/bass such as C:min7 or Bb:maj/3, or N"
+        ) from error
+    return Harmony(root, bass, tuple(int(step) for step in np.flatnonzero(bitmap)))
+
+
+def _mir_eval_chord():
+    try:
+        import mir_eval.chord
+    except ImportError as error:
+        raise ImportError("chord labels need mir_eval: pip install 'accompgen[train]'") from error
+    return mir_eval.chord
 
 
 def transpose_label(label, semitones):
-    """A chord (`C:maj/3`) or key (`A:min`) label moved by some semitones, spelled with flats."""
-    if label == "N":
+    """A chord (`C:maj/3`) or key (`A:min`) label moved by some semitones, its root spelled with
+    flats.
+    """
+    if label in ("N", "X"):
         return label
-    root, _, rest = label.partition(":")
-    return f"{PITCH_NAMES[(pitch_class(root) + semitones) % 12]}:{rest}"
+    root = re.match("[A-G]?[#b]*", label).group()
+    return f"{PITCH_NAMES[(pitch_class(root) + semitones) % 12]}{label[len(root):]}"
 
 
 def clip_notes(notes, start, end, shortest=0.12):
-    """Notes inside [start, end) seconds, counted from `start`; pieces under `shortest` seconds at an edge are dropped."""
+    """Notes inside [start, end) seconds, counted from `start`; pieces under `shortest` seconds at
+    an edge are dropped.
+    """
     clipped = []
     for note in notes:
         low, high = max(note.start, start), min(note.end, end)
@@ -100,9 +128,10 @@ def clip_notes(notes, start, end, shortest=0.12):
 class Score:
     """One song or an excerpt of one; all times in seconds from its start.
 
-    `melody` is monophonic. `piano` and `bridge` are written-out accompaniment parts where the source has them, else
-    empty. `beats_per_bar` and `steps_per_beat` follow from the metre (a beat of 6/8 is a dotted quarter). `sections`
-    follow each other without overlap; they are empty where the source does not know them.
+    `melody` is monophonic. `piano` and `bridge` are written-out accompaniment parts where the
+    source has them, else empty. `beats_per_bar` and `steps_per_beat` follow from the metre (a beat
+    of 6/8 is a dotted quarter). `sections` follow each other without overlap; they are empty where
+    the source does not know them.
     """
 
     title: str
@@ -151,7 +180,9 @@ class Score:
         )
 
     def transposed(self, semitones, melody_octaves=0):
-        """The whole song moved by `semitones`, and the melody by `melody_octaves` octaves on top of it."""
+        """The whole song moved by `semitones`, and the melody by `melody_octaves` octaves on top of
+        it.
+        """
 
         def move(notes, by):
             return tuple(n._replace(pitch=n.pitch + by) for n in notes)
@@ -166,7 +197,9 @@ class Score:
         )
 
     def sung_share(self, start, end):
-        """The part of [start, end) seconds, 0 to 1, in which the melody sounds; start and end are numbers or arrays [K]."""
+        """The part of [start, end) seconds, 0 to 1, in which the melody sounds; start and end are
+        numbers or arrays [K].
+        """
         start, end = np.asarray(start)[..., None], np.asarray(end)[..., None]  # [K, 1] against notes [N]
         notes = np.array([(n.start, n.end) for n in self.melody]).reshape(-1, 2)
         sounding = np.minimum(notes[:, 1], end) - np.maximum(notes[:, 0], start)
@@ -174,8 +207,8 @@ class Score:
 
 
 def monophonic(notes, shortest=0.06, together=0.04):
-    """A line that can be sung: of notes that start within `together` seconds the upper one stays, a note ends where
-    the next begins, and what is left shorter than `shortest` seconds goes."""
+    """A line that can be sung: of notes that start within `together` seconds the upper one stays, a
+    note ends where the next begins, and what is left shorter than `shortest` seconds goes."""
     line = []
     for note in sorted(notes):
         if line and note.start - line[-1].start < together:

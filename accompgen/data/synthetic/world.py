@@ -24,15 +24,27 @@ def _pyworld():
     return pyworld
 
 
-def analyse(wave):
-    """wave [T] at 16 kHz -> (f0 [N] in Hz, 0 where unvoiced; coded envelope [N, 45]; coded aperiodicity [N, 1])."""
+def analyse(wave, voiced):
+    """Frames of speech.
+
+    Args:
+        wave: [T] at 16 kHz.
+        voiced: function of the number of frames -> [N] bool, where the speech is known to be voiced.
+            The pitch is interpolated there where none was found, as at the joins of diphones.
+
+    Returns: f0 [N] in Hz as found, 0 where none was; coded envelope [N, 45]; coded aperiodicity [N, 1].
+    """
     pw = _pyworld()
     wave = np.ascontiguousarray(wave, dtype=np.float64)
-    f0, times = _pitch(wave, SAMPLE_RATE, 60, 420)
+    found, times = _pitch(wave, SAMPLE_RATE, 60, 600)
+    f0 = found.copy()
+    pitched, gaps = np.flatnonzero(found), np.flatnonzero(voiced(len(found)) & (found == 0))
+    if len(pitched):
+        f0[gaps] = np.interp(gaps, pitched, found[pitched])
     envelope = pw.cheaptrick(wave, f0, times, SAMPLE_RATE, fft_size=_ANALYSIS_FFT)
     aperiodicity = pw.d4c(wave, f0, times, SAMPLE_RATE, fft_size=_ANALYSIS_FFT)
     return (
-        f0,
+        found,
         pw.code_spectral_envelope(envelope, SAMPLE_RATE, COEFFICIENTS).astype(np.float32),
         pw.code_aperiodicity(aperiodicity, SAMPLE_RATE).astype(np.float32),
     )
@@ -54,7 +66,10 @@ def synthesise(f0, spectrum, aperiodicity):
 
 
 def pitch(wave, rate, floor_hz=60.0, ceiling_hz=1100.0):
-    """f0 of a voice, wave [T] -> [N] in Hz every 5 ms, 0 where unvoiced (DIO refined by StoneMask)."""
+    """f0 of a voice, wave [T] -> [N] in Hz every 5 ms, 0 where unvoiced (DIO refined by StoneMask).
+
+    WORLD's other method, Harvest, hears no pitch in a tone that is clean.
+    """
     return _pitch(np.ascontiguousarray(wave, dtype=np.float64), rate, floor_hz, ceiling_hz)[0]
 
 

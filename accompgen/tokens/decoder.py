@@ -1,0 +1,214 @@
+"""Codes -> sound: what turns a song's codes into what is heard.
+
+A decoder takes codes [B, Q, F] at 75 frames a second and gives sound [B, C, T] at its own rate, T = F * hop_samples:
+- `EncodecDecoder`, that of an EnCodec itself: 24 kHz, one channel (tokens/acoustic.py);
+- `StereoDecoder`, ours, trained on the codes of an EnCodec: 48 kHz, two channels (decoder_network.py).
+
+What the codes do not say, a `StereoDecoder` draws as noise, from generators by (seed, block of a second): the same
+seed gives the same sound, and a stream's sound is that of the whole.
+"""
+
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+
+from accompgen.checkpoint import (
+    CheckpointError,
+    find_checkpoint,
+    load_component,
+    read_checkpoint,
+    read_info,
+    save_component,
+)
+from accompgen.config import ConfigError, from_dict, to_dict
+from accompgen.seeding import make_generator
+from accompgen.tokens.acoustic import AcousticTokenizer
+from accompgen.tokens.decoder_network import DecoderConfig, DecoderNetwork
+
+FORMAT = "accompgen decoder 1"
+BLOCK_FRAMES = 75  # of which the noise is drawn together
+CHUNK_FRAMES = 900  # decoded together: memory does not grow with the song but for the sound itself
+EDGE_FRAMES = 2  # before and after a span, that its windows overlap with
+
+
+class EncodecDecoder:
+    """An EnCodec's own decoder. `before` and `ahead` are the frames around a frame that its sound depends on; an LSTM's
+    memory, which fades, is left out. It is causal, but the first frames are padded with those behind them."""
+
+    sample_rate, channels, hop_samples = AcousticTokenizer.sample_rate, 1, AcousticTokenizer.hop_samples
+    before, ahead = 150, 8
+
+    def __init__(self, tokenizer: AcousticTokenizer):
+        self.tokenizer = tokenizer
+
+    @property
+    def device(self) -> torch.device:
+        return self.tokenizer.device
+
+    def decode(self, codes: torch.Tensor, seed: int = 0) -> torch.Tensor:
+        """Sound [B, 1, F * 320] of codes [B, q, F]; nothing is drawn, whatever `seed` is. Raises ValueError."""
+        return self.tokenizer.decode(codes)[:, None]
+
+    def span(self, codes: torch.Tensor, start: int, first: int, stop: int, seed: int) -> torch.Tensor:
+        """The sound of frames first..stop-1, as `StereoDecoder.span`."""
+        return self.decode(codes)[..., (first - start) * self.hop_samples : (stop - start) * self.hop_samples]
+
+
+class StereoDecoder:
+    """Codes [B, q, F] -> sound [B, 2, F * 640] at 48 kHz (or another multiple of 24 kHz).
+
+    Attributes:
+        config, network: sizes and weights.
+        before, ahead: frames around a frame that its sound depends on.
+    """
+
+    channels = 2
+
+    def __init__(self, config: DecoderConfig, network: DecoderNetwork):
+        self.config, self.network = config, network.eval().requires_grad_(False)
+        self.sample_rate, self.hop_samples = config.sample_rate, config.hop_samples
+        self.before = self.ahead = config.reach
+
+    @classmethod
+    def load(cls, directory, device="cpu") -> "StereoDecoder":
+        """Read a component directory. Raises CheckpointError for anything missing, or another format."""
+        config, tensors = load_component(directory)
+        if config.get("format") != FORMAT:
+            raise CheckpointError(f"{directory}: its format is {config.get('format')!r}; expected {FORMAT!r}")
+        try:
+            sizes = from_dict(DecoderConfig, config["decoder"], f"{directory}/config.json: decoder")
+            with torch.random.fork_rng(devices=[]):  # building draws random weights, which nobody shall notice
+                network = DecoderNetwork(sizes)
+            network.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
+        except (KeyError, ConfigError, RuntimeError) as error:
+            first = " ".join(str(error).split())[:300]
+            raise CheckpointError(f"{directory}: the weights do not fit its config.json ({first}); get it again") from error
+        return cls(sizes, network.to(device))
+
+    def save(self, directory, about: dict, dtype: torch.dtype = torch.float16, force: bool = False) -> None:
+        """Write a component directory; `about` names the tokenizers whose codes it reads. Raises CheckpointError."""
+        state = {name: tensor.to(dtype) for name, tensor in self.network.state_dict().items()}
+        save_component(directory, {"format": FORMAT, "decoder": to_dict(self.config), **about}, state, force=force)
+
+    @property
+    def device(self) -> torch.device:
+        return self.network.code_vectors.device
+
+    @torch.no_grad()
+    def decode(self, codes: torch.Tensor, seed: int = 0) -> torch.Tensor:
+        """Sound [B, 2, T] of codes [B, q, F]; with q below Q the first q codebooks alone are heard. The same seed gives the
+        same sound, and all rows of a batch the same noise.
+
+        Raises ValueError for another shape, another type or codes out of range.
+        """
+        if codes.ndim != 3 or not codes.shape[-1] or codes.is_floating_point():
+            raise ValueError(
+                f"codes have shape {tuple(codes.shape)}, {codes.dtype}; expected integers [B, q, F] with F > 0"
+            )
+        if not 1 <= codes.shape[1] <= self.config.codebooks:
+            raise ValueError(f"{codes.shape[1]} codebooks given; this decoder reads 1 to {self.config.codebooks}")
+        if codes.min() < 0 or codes.max() >= self.config.bins:
+            raise ValueError(f"codes go from {codes.min()} to {codes.max()}; expected 0 to {self.config.bins - 1}")
+        frames = codes.shape[-1]
+        wav = torch.empty(len(codes), 2, frames * self.hop_samples, device=self.device)
+        for first in range(0, frames, CHUNK_FRAMES):
+            start, stop = max(0, first - self.before), min(frames, first + CHUNK_FRAMES)
+            piece = self.span(codes[..., start : stop + self.ahead], start, first, stop, seed)
+            wav[..., first * self.hop_samples : stop * self.hop_samples] = piece
+        return wav
+
+    @torch.no_grad()
+    def span(self, codes: torch.Tensor, start: int, first: int, stop: int, seed: int) -> torch.Tensor:
+        """The sound [B, 2, T] of frames first..stop-1 of a song.
+
+        Args:
+            codes: [B, q, n] of the song's frames from `start` on: `before` frames before `first` and `ahead` behind `stop`,
+                or as many as the song has.
+        """
+        network, end = self.network, start + codes.shape[-1]
+        low, high = max(start, first - EDGE_FRAMES), min(end, stop + EDGE_FRAMES)
+        tone, pan, level = network.parts(network(network.vectors(codes.to(self.device))))
+        per_tone, per_level = self.config.tone_frames, self.config.noise_frames
+        inside = slice((low - start) * per_tone, (high - start) * per_tone)
+        tone, pan = tone[:, inside], pan[:, inside]
+        level = level[:, (low - start) * per_level : (high - start) * per_level]
+        drawn = self._drawn(seed, low, high)
+        middle, side = (
+            network.tone(spectrum, self.sample_rate) + network.noise(level[:, :, index], drawn[index])
+            for index, spectrum in enumerate((tone, tone * pan))
+        )
+        wav = torch.stack([middle + side, middle - side], dim=1)
+        return wav[..., (first - low) * self.hop_samples : (stop - low) * self.hop_samples]
+
+    def _drawn(self, seed, low, high):
+        """Complex draws [2, 1, F'', bins] for the frames low..high-1 of a song."""
+        bins, per_frame = self.network.level_bins.shape[1], self.config.noise_frames
+        blocks = range(low // BLOCK_FRAMES, (high - 1) // BLOCK_FRAMES + 1)
+        drawn = torch.cat([_block(seed, number, BLOCK_FRAMES * per_frame, bins) for number in blocks], dim=1)
+        skipped = blocks[0] * BLOCK_FRAMES
+        return drawn[:, None, (low - skipped) * per_frame : (high - skipped) * per_frame].to(self.device)
+
+
+@lru_cache(maxsize=8)
+def _block(seed, number, frames, bins):
+    """The draws of one block of a song: complex [2, frames, bins]."""
+    draws = torch.randn(2, frames, bins, 2, generator=make_generator(seed, "decoder", number))
+    return torch.view_as_complex(draws)
+
+
+class DecoderStream:
+    """Codes that come in pieces -> the very sound that `decode` gives of all of them, without seams.
+
+    A decoder that looks ahead keeps as many frames back until more codes, or the end, have come.
+    """
+
+    def __init__(self, decoder, seed: int = 0):
+        self.decoder, self.seed = decoder, seed
+        self.codes = None  # [Q, n], of the frames from `start` on
+        self.start = self.done = 0  # frames; those before `done` have been given
+
+    def __call__(self, codes: torch.Tensor, last: bool = False) -> torch.Tensor:
+        """The next codes [Q, f], none or more -> what can be heard now [C, T], maybe nothing; all of it with `last`."""
+        self.codes = codes if self.codes is None else torch.cat([self.codes, codes], dim=-1)
+        known = self.start + self.codes.shape[-1]
+        stop = known if last else max(self.done, known - self.decoder.ahead)
+        if stop == self.done:
+            return torch.zeros(self.decoder.channels, 0)
+        wav = self.decoder.span(self.codes[None], self.start, self.done, stop, self.seed)[0]
+        self.done, forget = stop, max(0, stop - self.decoder.before - self.start)
+        self.codes, self.start = self.codes[:, forget:], self.start + forget
+        return wav
+
+
+def load_decoder(path, device="cpu") -> EncodecDecoder | StereoDecoder:
+    """The decoder of a component directory: ours, or that of an EnCodec (whatever `AcousticTokenizer.load` reads).
+
+    Raises CheckpointError for neither of them.
+    """
+    directory = Path(path)
+    if (directory / "config.json").is_file() and read_info(directory).get("format") == FORMAT:
+        return StereoDecoder.load(directory, device)
+    return EncodecDecoder(AcousticTokenizer.load(path, device))
+
+
+def load_codec(path, device="cpu") -> tuple[AcousticTokenizer, EncodecDecoder | StereoDecoder]:
+    """Encoder and decoder of a checkpoint (its name or directory), or of an EnCodec by itself (a file or a directory).
+
+    Raises CheckpointError for none of them.
+    """
+    try:
+        verified = read_checkpoint(find_checkpoint(path))
+    except CheckpointError:
+        if not Path(path).exists() or (Path(path) / "config.json").is_file() and "sha256" in read_info(path):
+            raise
+        tokenizer = AcousticTokenizer.load(path, device)
+        return tokenizer, EncodecDecoder(tokenizer)
+    tokenizer = AcousticTokenizer.load(verified.component("acoustic_tokenizer"), device)
+    return tokenizer, load_decoder(verified.decoder, device)
+
+
+def round_trip(mono: torch.Tensor, tokenizer: AcousticTokenizer, decoder, codebooks: int | None = None) -> torch.Tensor:
+    """Sound [T] at 24 kHz through codes and back -> [C, T'] at the decoder's rate, as long as it was."""
+    wav = decoder.decode(tokenizer.encode(mono[None], codebooks))[0]
+    return wav[:, : round(len(mono) * decoder.sample_rate / tokenizer.sample_rate)]

@@ -1,0 +1,200 @@
+"""The network of our decoder: code vectors -> what is known of the waveform, and how loud the rest is.
+
+Blocks of ConvNeXt (Liu et al. 2022) at 75 Hz read the codes; one linear layer says, for each frame,
+- *tone*: a complex spectrum up to 12 kHz, all that codes of 24 kHz sound can know, of the middle
+  (L + R) / 2; its inverse STFT is the waveform (Siuzdak 2023, Vocos: no upsampling, so nothing that
+  repeats with the frame);
+- *pan*: per band, how much of the tone stands in the side (L - R) / 2;
+- *level*: per band and quarter of a frame, how loud noise of random phase is, of the middle and of the side,
+  up to 24 kHz. It stands for what the codes do not say: breath, brushes, rooms, the top octave.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from accompgen.config import ConfigError
+
+TONE_HZ = 12000  # the highest frequency that codes of 24 kHz sound can say anything of
+LEVEL_AT_START = -4.0  # natural log of the noise's amplitude where the linear layer says 0
+LEVEL_CEILING = 3.0
+KERNEL = 7  # frames that a convolution looks at
+
+
+@dataclass(frozen=True)
+class DecoderConfig:
+    """Sizes. The codes are those of an EnCodec of 75 frames a second."""
+
+    codebooks: int = 8
+    bins: int = 1024
+    latent: int = 128  # width of the code vectors
+    width: int = 256
+    hidden: int = 768
+    blocks: int = 7
+    sample_rate: int = 48000  # a multiple of 24 kHz
+    tone_frames: int = 2  # spectra of the tone in a frame of codes
+    noise_frames: int = 4  # levels of the noise in a frame of codes
+    noise_bands: int = 48
+    pan_bands: int = 32
+
+    def __post_init__(self):
+        for name in ("codebooks", "latent", "width", "hidden", "blocks", "tone_frames", "noise_frames"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} is {getattr(self, name)}; expected 1 or more")
+        for name in ("bins", "noise_bands", "pan_bands"):
+            if getattr(self, name) < 2:
+                raise ConfigError(f"{name} is {getattr(self, name)}; expected 2 or more")
+        if self.sample_rate < 24000 or self.sample_rate % 24000:
+            raise ConfigError(f"sample_rate is {self.sample_rate}; expected 24000, 48000 or 96000")
+        for name in ("tone_frames", "noise_frames"):
+            if 320 % (2 * getattr(self, name)):
+                raise ConfigError(f"{name} is {getattr(self, name)}; expected a divisor of 160")
+
+    @property
+    def hop_samples(self) -> int:
+        """Samples in a frame of codes."""
+        return self.sample_rate // 75
+
+    @property
+    def tone_window(self) -> int:
+        """Samples of a tone's spectrum: four hops."""
+        return 4 * self.hop_samples // self.tone_frames
+
+    @property
+    def noise_window(self) -> int:
+        """Samples of a noise's spectrum: two hops, since onsets must stay sharp."""
+        return 2 * self.hop_samples // self.noise_frames
+
+    @property
+    def tone_bins(self) -> int:
+        """Bins of a tone's spectrum up to TONE_HZ, that of 0 Hz included."""
+        return self.tone_window * TONE_HZ // self.sample_rate + 1
+
+    @property
+    def reach(self) -> int:
+        """Frames before and after a frame that its sound depends on."""
+        return (KERNEL // 2) * (self.blocks + 1) + 2
+
+
+class ConvNextBlock(nn.Module):
+    """A residual block [B, D, F] -> [B, D, F]: each channel over 7 frames, then each frame by itself."""
+
+    def __init__(self, width: int, hidden: int):
+        super().__init__()
+        self.depthwise = nn.Conv1d(width, width, KERNEL, padding=KERNEL // 2, groups=width)
+        self.norm = nn.LayerNorm(width)
+        self.up, self.down = nn.Linear(width, hidden), nn.Linear(hidden, width)
+        self.gain = nn.Parameter(torch.full((width,), 1 / 6))
+
+    def forward(self, x):
+        y = self.norm(self.depthwise(x).transpose(1, 2))  # [B, F, D]
+        return x + (self.gain * self.down(F.gelu(self.up(y)))).transpose(1, 2)
+
+
+class DecoderNetwork(nn.Module):
+    """Codes -> tone, pan and level -> sound of the middle and of the side."""
+
+    def __init__(self, config: DecoderConfig):
+        super().__init__()
+        self.config, width = config, config.width
+        self.register_buffer("code_vectors", torch.zeros(config.codebooks, config.bins, config.latent))
+        self.first = nn.Conv1d(config.latent, width, KERNEL, padding=KERNEL // 2)
+        self.norm_in, self.norm_out = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.blocks = nn.ModuleList(ConvNextBlock(width, config.hidden) for _ in range(config.blocks))
+        self.sizes = [
+            config.tone_frames * 2 * config.tone_bins,
+            config.tone_frames * config.pan_bands,
+            config.noise_frames * 2 * config.noise_bands,
+        ]
+        self.out = nn.Linear(width, sum(self.sizes))
+        nn.init.normal_(self.out.weight, std=0.02)
+        nn.init.zeros_(self.out.bias)
+        bands = mel_interpolation(config.noise_bands, config.noise_window // 2 + 1, config.sample_rate / 2)
+        pans = mel_interpolation(config.pan_bands, config.tone_bins, TONE_HZ)
+        self.register_buffer("level_bins", bands, persistent=False)
+        self.register_buffer("pan_bins", pans, persistent=False)
+
+    def vectors(self, codes: torch.Tensor) -> torch.Tensor:
+        """The sum of the code vectors [B, latent, F] of codes [B, q, F], q at most `codebooks`."""
+        latent = sum(self.code_vectors[index][codes[:, index]] for index in range(codes.shape[1]))
+        return latent.transpose(1, 2)
+
+    def forward(self, latent: torch.Tensor, low_precision: bool = False) -> torch.Tensor:
+        """What is said of each frame [B, F, N], N the sum of `sizes`, of a latent [B, latent, F]; with `low_precision` the
+        products are in bfloat16."""
+        with torch.autocast(latent.device.type, torch.bfloat16, enabled=low_precision):
+            x = self.norm_in(self.first(latent).transpose(1, 2)).transpose(1, 2)
+            for block in self.blocks:
+                x = block(x)
+            return self.out(self.norm_out(x.transpose(1, 2))).float()
+
+    def parts(self, said: torch.Tensor):
+        """The parts of what was said [B, F, N].
+
+        Returns:
+            tone, complex [B, F', tone_bins], F' = F * tone_frames; pan [B, F', tone_bins], -1 to 1;
+            level [B, F'', 2, noise bins], F'' = F * noise_frames, amplitudes of middle and side.
+        """
+        config, batch = self.config, len(said)
+        tone, pan, level = said.split(self.sizes, dim=-1)
+        tone = tone.reshape(batch, -1, 2, config.tone_bins)
+        pan = torch.tanh(pan.reshape(batch, -1, config.pan_bands)) @ self.pan_bins
+        level = level.reshape(batch, -1, 2, config.noise_bands) + LEVEL_AT_START
+        level = level.clamp(max=LEVEL_CEILING).exp() @ self.level_bins
+        return torch.complex(tone[:, :, 0], tone[:, :, 1]), pan, level
+
+    def tone(self, spectrum: torch.Tensor, rate: int) -> torch.Tensor:
+        """The waveform [B, F * hop] of a tone's spectrum [B, F', bins] at 24 kHz or a multiple of it.
+
+        Below 12 kHz a spectrum says the same at every rate, so losses need not look at 48 kHz.
+        """
+        config = self.config
+        window = config.tone_window * rate // config.sample_rate
+        scale = math.sqrt(config.tone_window) * rate / config.sample_rate
+        return overlap_add(spectrum, window, window // 4, scale)
+
+    def noise(self, level: torch.Tensor, drawn: torch.Tensor) -> torch.Tensor:
+        """Noise [B, F * hop] of amplitudes [B, F'', bins] and complex draws of the same shape, whose
+        real and imaginary parts have variance 1. Where the level stays, its power stays."""
+        window = self.config.noise_window
+        # as real numbers: a product of complex and real ones makes complex ones of the latter first
+        spectrum = torch.view_as_complex(torch.view_as_real(drawn) * level[..., None])
+        return overlap_add(spectrum, window, window // 2, math.sqrt(window / 2), power=0.5)
+
+
+def overlap_add(spectrum: torch.Tensor, window: int, hop: int, scale: float = 1.0, power: float = 1.0) -> torch.Tensor:
+    """Inverse STFT [B, F * hop] of spectra [B, F, up to window / 2 + 1] under a Hann window, times `scale`.
+
+    The sum is divided by the sum of the squared windows to the power of `power`: 1 for spectra that
+    agree where they overlap, 0.5 for independent noise. `window` is a multiple of `hop`.
+    """
+    hann = torch.hann_window(window, device=spectrum.device)
+    batch, frames, count = len(spectrum), spectrum.shape[1], window // hop
+    pieces = torch.fft.irfft(spectrum, window, dim=2).view(batch, frames, count, hop)
+    windows = hann.view(count, hop)
+    total = pieces.new_zeros(batch, frames + count - 1, hop)
+    weight = pieces.new_zeros(frames + count - 1, hop)
+    for index, part in enumerate(windows):
+        total[:, index : index + frames] += pieces[:, :, index] * part
+        weight[index : index + frames] += part.square()
+    edge = (window - hop) // 2
+    middle = slice(edge, edge + frames * hop)
+    weight = weight.clamp_min_(1e-3).pow_(-power).mul_(scale).flatten()[middle]
+    return total.flatten(1)[:, middle] * weight
+
+
+def mel_interpolation(bands: int, bins: int, top_hz: float, low_hz: float = 80.0) -> torch.Tensor:
+    """Weights [bands, bins] that spread values at `bands` places, equal steps of the mel scale
+    2595 log10(1 + f / 700) from `low_hz` to `top_hz`, over bins from 0 Hz to `top_hz`. Columns sum to 1."""
+    mel = 2595 * torch.log10(1 + torch.linspace(0, top_hz, bins) / 700)
+    low, high = (2595 * math.log10(1 + hertz / 700) for hertz in (low_hz, top_hz))
+    place = ((mel - low) / (high - low)).clamp(0, 1) * (bands - 1)
+    lower = place.floor().long().clamp(max=bands - 2)
+    weights = torch.zeros(bands, bins)
+    columns = torch.arange(bins)
+    weights[lower, columns] = 1 - (place - lower)
+    weights[lower + 1, columns] = place - lower
+    return weights

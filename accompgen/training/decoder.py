@@ -1,0 +1,313 @@
+"""Trains the decoder of a codec's codes: 48 kHz, stereo, without clicks. The codec itself stands still, and so do its codes.
+
+Two losses, since neither alone will do: the tone by itself is held to the waveform, and its sum with the noise
+to the truth by the spectral energy distance (decoder_losses.py). Of the tone alone no treble comes, of the energy
+distance alone no tune. A discriminator may join (`adversarial_weight`), as published for EnCodec, on machines
+that can pay for it.
+
+All randomness of a step comes from (seed, step). A run directory holds config.json, codes/, log.jsonl, last/state.pt (resumes
+exactly), snapshot/ and, when done, model/: component directories.
+"""
+
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from accompgen import audio
+from accompgen.checkpoint import tokens_hash
+from accompgen.config import ConfigError, from_dict, read_toml, to_dict
+from accompgen.device import choose_device
+from accompgen.tokens.acoustic import AcousticTokenizer
+from accompgen.tokens.decoder import StereoDecoder
+from accompgen.tokens.decoder_network import DecoderConfig, DecoderNetwork
+from accompgen.training.average import make_average
+from accompgen.training.codec_figures import chroma, chroma_correlation, correlation, onset_envelope, si_sdr
+from accompgen.training.decoder_adversary import Adversary, complex_normal
+from accompgen.training.decoder_losses import TONE_WINDOWS, energy_distance, log_magnitude, tone_loss
+from accompgen.training.decoder_songs import Sound, middle_and_side, read_sounds
+from accompgen.training.discriminator import DiscriminatorConfig
+from accompgen.training.kept import lasting, load_state, save_state
+from accompgen.training.optimizer import learning_rate
+from accompgen.training.run_log import RunLog
+
+LOOKS = ((1.0, 0.0), (1.0, 1.0), (1.0, -1.0), (0.0, 1.0))  # of (middle, side): the middle, left, right and the side
+DISTANCE_WINDOWS = (64, 128, 256, 512, 1024, 2048)  # at 24 kHz, of the figure `spectra`
+NOT_TOLD = {"model", "manifest", "codec", "device"}  # of the configuration, in the component
+MAY_CHANGE = ("manifest", "codec", "songs", "validation_songs", "validation_seconds")  # when a run goes on, beside its length
+
+
+@dataclass(frozen=True)
+class DecoderTraining:
+    """How the decoder is trained."""
+
+    manifest: str  # JSONL of songs; their accompaniments, and stems where they are named, are learned
+    codec: str  # component directory of the codec whose codes are decoded
+    model: DecoderConfig
+    seed: int = 0
+    steps: int = 10_000
+    minutes: float = 0.0  # end after this wall time of all calls together, the learning rate following it; 0: no limit
+    batch_size: int = 4
+    crop_seconds: float = 2.0
+    learning_rate: float = 2e-3
+    warmup_steps: int = 100
+    final_learning_rate: float = 0.05  # the cosine ends at this fraction of learning_rate
+    clip_norm: float = 1.0
+    ema_decay: float = 0.998  # of the running average of the weights that is validated and kept
+    windows: tuple[int, ...] = (64, 128, 256, 512, 1024, 2048, 4096, 8192)  # of the energy distance, in samples
+    windows_per_step: int = 2  # so many of them, drawn for each step
+    tone_weight: float = 4.0
+    side_weight: float = 0.5  # of the side's waveform beside the middle's
+    stem_share: float = 0.4  # of the crops that are a stem alone
+    stem_seconds: float = 10.0  # of each stem
+    adversarial_weight: float = 0.0  # of a discriminator's judgement; 0: there is none. With one, losses are balanced
+    matching_weight: float = 4.0  # of the likeness of what the discriminator sees, times adversarial_weight
+    discriminator_learning_rate: float = 3e-4
+    discriminator_share: float = 0.67  # of the steps in which the discriminator learns, too
+    coarse_share: float = 0.15  # of the crops whose fine half of the codebooks is not heard
+    gain_db: tuple[float, float] = (-6.0, 6.0)  # random level of a sound, no louder than full scale
+    songs: int = 0  # read at most so many training songs; 0: all. A song of 30 s with stems takes 12 MB of memory
+    discriminator: DiscriminatorConfig = DiscriminatorConfig(windows=(4096, 2048, 1024, 512, 256), channels=2)
+    dtype: str = "float32"  # of the products: float32 | bfloat16
+    device: str = "auto"  # auto | cpu | cuda | cuda:N
+    log_every: int = 50
+    validate_every: int = 1000
+    save_every: int = 500
+    validation_songs: int = 12
+    validation_seconds: float = 10.0  # of each of them
+
+    def __post_init__(self):
+        if self.dtype not in ("float32", "bfloat16"):
+            raise ConfigError(f"dtype is {self.dtype!r}; expected 'float32' or 'bfloat16'")
+        counts = ("steps", "batch_size", "windows_per_step", "log_every", "validate_every", "save_every")
+        for name in (*counts, "validation_songs"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} is {getattr(self, name)}; expected 1 or more")
+        for name in ("stem_share", "coarse_share", "ema_decay"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ConfigError(f"{name} is {getattr(self, name)}; expected 0 or more, less than 1")
+        if self.windows_per_step > len(self.windows):
+            raise ConfigError(f"windows_per_step is {self.windows_per_step}; there are {len(self.windows)} windows")
+        inner = (self.frames - 2 * self.margin) * self.model.hop_samples
+        needed = max(2 * max(self.windows), max(TONE_WINDOWS) * self.model.sample_rate // 24000)
+        if inner < needed:
+            least = (needed / self.model.hop_samples + 2 * self.margin) / 75
+            raise ConfigError(f"crop_seconds is {self.crop_seconds}; expected {least:.2f} or more")
+
+    @property
+    def frames(self) -> int:
+        """Of codes in a crop."""
+        return round(75 * self.crop_seconds)
+
+    @property
+    def margin(self) -> int:
+        """Frames at each end of a crop that count for no loss: what lies beyond them is not known."""
+        return self.model.reach // 3
+
+
+def read_config(path, overrides=()) -> DecoderTraining:
+    """The TOML file of a training with `key=value` overrides. Raises ConfigError."""
+    return from_dict(DecoderTraining, read_toml(path, overrides), str(path))
+
+
+def train(config: DecoderTraining, run_dir, pause_after_minutes: float = 0.0) -> dict:
+    """Train, or go on with, the run in `run_dir`; when it has come to its end it holds the component run_dir/model.
+
+    Args:
+        pause_after_minutes: stop this call after so much wall time, saved; 0: do not.
+
+    Returns:
+        {"step", "finished", "validation"}.
+
+    Raises:
+        ConfigError: the run was begun with other sizes, seed or levels, the codec has other codes than the model's,
+            there are no training or validation songs, or no such device.
+        CheckpointError: no codec. FloatingPointError: a step was not finite.
+    """
+    entered, run_dir = time.monotonic(), Path(run_dir)
+    device = torch.device(choose_device(config.device))
+    network, average, tokenizer = _build(config, device)
+    adversary = Adversary(config, device) if config.adversarial_weight else None
+    optimizer = torch.optim.AdamW(network.parameters(), config.learning_rate, betas=(0.8, 0.99))
+    parts = {"network": network, "average": average, "optimizer": optimizer}
+    parts |= {"adversary": adversary} if adversary else {}
+    step, seconds, figures = _resume(config, run_dir, parts)
+    if figures and (run_dir / "model").exists():
+        return {"step": step, "finished": True, "validation": figures}
+    songs, held_out = (
+        read_sounds(config, split, count, tokenizer, run_dir / "codes" / split)
+        for split, count in (("train", config.songs), ("validation", config.validation_songs))
+    )
+    log, pausing = RunLog(run_dir, config, step, config.batch_size * config.crop_seconds), False
+    (run_dir / "config.json").write_text(json.dumps(to_dict(config), indent=2) + "\n", encoding="utf-8")
+    log.start(seconds)
+    log(step=step, sounds=len(songs), stems=sum(sound.stem for sound in songs), validation_songs=len(held_out))
+
+    def share_done():
+        return max(step / config.steps, log.seconds / (60 * config.minutes) if config.minutes else 0.0)
+
+    share = share_done()
+    while share < 1 and not pausing:
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(config, step, share)
+        losses = training_step(config, step, songs, network, optimizer, adversary, device)
+        average.update_parameters(network)
+        step += 1
+        share = share_done()
+        log.step(step, share, losses)
+        pausing = bool(pause_after_minutes) and time.monotonic() - entered > 60 * pause_after_minutes and share < 1
+        if step % config.validate_every == 0 or share >= 1:
+            figures = decoder_figures(average.module, config, held_out)
+            log(step=step, validation=figures)
+            for name in ("snapshot", "model") if share >= 1 else ("snapshot",):
+                _save_component(config, run_dir / name, average.module, step, figures)
+        if pausing or step % config.save_every == 0 or share >= 1:
+            state = {name: part.state_dict() for name, part in parts.items()}
+            now = {"step": step, "seconds": log.seconds, "figures": figures, "config": lasting(config, *MAY_CHANGE)}
+            save_state(run_dir, state | now)
+    return {"step": step, "finished": share >= 1, "validation": figures}
+
+
+# ---- one step, in parts --------------------------------------------------------------------------
+
+
+def training_step(config, step, songs, network, optimizer, adversary, device) -> dict:
+    """One step; the losses as numbers."""
+    random = np.random.default_rng([config.seed, step])
+    wav, codes, counts = draw_crops(config, songs, random)
+    generator = torch.Generator().manual_seed(int(random.integers(2**62)))
+    said = network(heard_vectors(network, codes.to(device), counts), config.dtype == "bfloat16")
+    losses = reconstruction_losses(config, network, said, wav, random, generator)
+    optimizer.zero_grad(set_to_none=True)
+    if adversary:
+        losses |= adversary.losses(network, said, wav.to(device), random, generator)
+        adversary.backward(losses, said)
+    else:
+        (losses["energy"] + config.tone_weight * losses["tone"]).backward()
+    norm = torch.nn.utils.clip_grad_norm_(network.parameters(), config.clip_norm)
+    if not torch.isfinite(norm):
+        raise FloatingPointError(f"step {step}: the gradient is not finite; lower learning_rate and start the call again")
+    optimizer.step()
+    return {name: value.item() for name, value in losses.items()} | {"norm": norm.item()}
+
+
+def draw_crops(config, songs: list[Sound], random: np.random.Generator):
+    """Crops of random sounds: wav [B, 2, T] float32 (middle, side), codes [B, Q, F], and how many codebooks each hears [B]."""
+    mixes, stems = ([sound for sound in songs if sound.stem is stem] for stem in (False, True))
+    hop, frames, wavs, codes = config.model.hop_samples, config.frames, [], []
+    for _ in range(config.batch_size):
+        pool = stems if stems and random.random() < config.stem_share else mixes
+        sound = pool[random.integers(len(pool))]
+        first = int(random.integers(max(1, sound.codes.shape[1] - frames + 1)))
+        piece = sound.wav[:, first * hop : (first + frames) * hop].astype(np.float32) / 32767
+        wavs.append(middle_and_side(audio.fit(piece, frames * hop)))
+        found = sound.codes[:, first : first + frames]
+        codes.append(np.pad(found, ((0, 0), (0, frames - found.shape[1])), mode="edge"))
+    books = config.model.codebooks
+    coarse = random.random(config.batch_size) < config.coarse_share
+    counts = torch.from_numpy(np.where(coarse, max(1, books // 2), books))
+    return torch.from_numpy(np.stack(wavs)), torch.from_numpy(np.stack(codes).astype(np.int64)), counts
+
+
+def heard_vectors(network, codes, counts):
+    """The sum of the first `counts` [B] code vectors of each row: [B, latent, F]."""
+    total = 0
+    for index in range(codes.shape[1]):
+        counted = (counts > index).to(codes.device)[:, None, None]
+        total = total + network.code_vectors[index][codes[:, index]] * counted
+    return total.transpose(1, 2)
+
+
+def reconstruction_losses(config, network, said, wav, random, generator) -> dict:
+    """`tone` and `energy` of what was said of crops wav [B, 2, T] (middle, side), the latter of one look at each crop."""
+    rate, hop, margin = config.model.sample_rate, config.model.hop_samples, config.margin
+    tone, pan, level = network.parts(said)
+    low = torch.from_numpy(audio.resample(wav.numpy(), rate, 24000)).to(said.device)
+    both = torch.stack([network.tone(tone, 24000), network.tone(tone * pan, 24000)], dim=1)
+    inside = slice(margin * 320, -margin * 320)
+    losses = {"tone": tone_loss(low[..., inside], both[..., inside], config.side_weight)}
+
+    look = torch.tensor([LOOKS[index] for index in random.integers(len(LOOKS), size=len(wav))], device=said.device)
+    middle, side = look[:, 0, None, None], look[:, 1, None, None]
+    heard = network.tone(tone * (middle + side * pan), rate)
+    # independent noises of middle and side add up by their powers
+    loud = ((middle * level[:, :, 0]).square() + (side * level[:, :, 1]).square() + 1e-12).sqrt()
+    inside = slice(margin * hop, -margin * hop)
+    draws = [(heard + network.noise(loud, complex_normal(loud, generator)))[:, inside] for _ in range(2)]
+    truth = (wav.to(said.device) * look[:, :, None]).sum(1)[:, inside]
+    windows = random.choice(config.windows, config.windows_per_step, replace=False)
+    return losses | {"energy": energy_distance(truth, *draws, windows.tolist(), rate)}
+
+
+# ---- figures and state ---------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def decoder_figures(network, config, held_out: list[Sound]) -> dict:
+    """Means over some sounds: SI-SDR (dB), chroma and onset correlation of the middle at 24 kHz, mean absolute difference of
+    its log spectra (nats, windows of 64 to 2048 samples), width (side over middle, dB) beyond the truth's."""
+    decoder = StereoDecoder(config.model, network)
+    rows, frames = [], round(75 * config.validation_seconds)
+    for sound in held_out:
+        codes = torch.from_numpy(sound.codes[None, :, :frames].astype(np.int64))
+        back = middle_and_side(decoder.decode(codes)[0].cpu().numpy())
+        true = middle_and_side(sound.wav[:, : back.shape[1]].astype(np.float32) / 32767)
+        rows.append(compare_middles(true, back, config.model.sample_rate))
+    network.train()
+    return {name: round(float(np.nanmean([row[name] for row in rows])), 4) for name in rows[0]}
+
+
+def compare_middles(true: np.ndarray, back: np.ndarray, rate: int) -> dict:
+    """The figures of one sound, both [2, T] (middle, side) at `rate`."""
+    x, y = (audio.resample(wav[0], rate, 24000) for wav in (true, back))
+    spectra = [
+        (log_magnitude(torch.from_numpy(x[None]), w) - log_magnitude(torch.from_numpy(y[None]), w)).abs().mean().item()
+        for w in DISTANCE_WINDOWS
+    ]
+    width = [20 * np.log10((np.std(wav[1]) + 1e-6) / (np.std(wav[0]) + 1e-6)) for wav in (true, back)]
+    return {
+        "si_sdr": si_sdr(x, y),
+        "chroma": chroma_correlation(chroma(x), chroma(y)),
+        "onset": correlation(onset_envelope(x), onset_envelope(y)),
+        "spectra": float(np.mean(spectra)),
+        "width": width[1] - width[0],
+    }
+
+
+def _build(config, device):
+    """Network, its running average, and the codec, whose code vectors the network gets."""
+    tokenizer = AcousticTokenizer.load(config.codec, device, config.model.codebooks)
+    vectors = torch.stack([layer.codebook.embed for layer in tokenizer.network.quantizer.layers[: config.model.codebooks]])
+    expected = (config.model.codebooks, config.model.bins, config.model.latent)
+    if tuple(vectors.shape) != expected:
+        raise ConfigError(f"{config.codec} has code vectors {tuple(vectors.shape)}; the model of this configuration {expected}")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        network = DecoderNetwork(config.model).to(device)
+    network.code_vectors.copy_(vectors)
+    return network, make_average(network, config.ema_decay), tokenizer
+
+
+def _resume(config, run_dir, parts):
+    """(step, seconds spent, last figures) of what was saved; the start if nothing was."""
+    state = load_state(run_dir, lasting(config, *MAY_CHANGE))
+    if state is None:
+        return 0, 0.0, {}
+    for name, part in parts.items():
+        part.load_state_dict(state[name])
+    return state["step"], state["seconds"], state["figures"]
+
+
+def _save_component(config, directory, network, step, figures):
+    about = {
+        "tokenizers": {"acoustic": tokens_hash(config.codec)},
+        "step": step,
+        "seed": config.seed,
+        "training": {name: value for name, value in to_dict(config).items() if name not in NOT_TOLD},
+        "validation": figures,
+    }
+    StereoDecoder(config.model, network).save(directory, about, force=True)
+    network.requires_grad_(True)

@@ -1,0 +1,178 @@
+"""Codes -> sound: any cut of a song gives the same samples, a seed gives the same noise, and noise knows nothing of frames."""
+
+import numpy as np
+import pytest
+import torch
+from tiny import BINS, make_acoustic_tokenizer, make_checkpoint, make_decoder
+
+from accompgen import checkpoint
+from accompgen.checkpoint import CheckpointError
+from accompgen.config import ConfigError
+from accompgen.tokens import decoder as module
+from accompgen.tokens.decoder import DecoderStream, EncodecDecoder, StereoDecoder, load_codec, load_decoder, round_trip
+from accompgen.tokens.decoder_network import DecoderConfig, mel_interpolation, overlap_add
+
+
+@pytest.fixture(scope="module")
+def decoder():
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return make_decoder()
+
+
+def draw_codes(frames, batch=1, books=4):
+    return torch.randint(BINS, (batch, books, frames), generator=torch.Generator().manual_seed(frames))
+
+
+def test_sound_has_two_channels_at_48_khz_and_every_codebook_is_heard(decoder):
+    codes = draw_codes(10, batch=2)
+    wav = decoder.decode(codes)
+    assert wav.shape == (2, 2, 6400) and decoder.sample_rate == 48_000 and torch.isfinite(wav).all()
+    assert not torch.allclose(wav[:, 0], wav[:, 1])
+    for book in range(4):
+        other = codes.clone()
+        other[:, book] = (other[:, book] + 1) % BINS
+        assert not torch.equal(decoder.decode(other), wav)
+    assert not torch.equal(decoder.decode(codes[:, :2]), wav)
+
+
+def test_a_seed_gives_the_same_sound_and_another_one_other_noise(decoder):
+    codes = draw_codes(12)
+    torch.manual_seed(1)
+    first = decoder.decode(codes, seed=3)
+    torch.manual_seed(2)
+    assert torch.equal(decoder.decode(codes, seed=3), first)
+    assert not torch.equal(decoder.decode(codes, seed=4), first)
+
+
+def test_chunks_leave_no_seam(decoder, monkeypatch):
+    codes = draw_codes(80)
+    whole = decoder.decode(codes)
+    monkeypatch.setattr(module, "CHUNK_FRAMES", 13)
+    torch.testing.assert_close(decoder.decode(codes), whole, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("sizes", [(1,) * 12 + (20, 0, 40), (72,), (3, 69)])
+@pytest.mark.parametrize("kind", ["stereo", "encodec"])
+def test_a_stream_gives_the_sound_of_the_whole(decoder, kind, sizes):
+    if kind == "encodec":
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            decoder = EncodecDecoder(make_acoustic_tokenizer())
+    codes = draw_codes(sum(sizes))
+    stream, parts, known = DecoderStream(decoder, seed=5), [], 0
+    for index, piece in enumerate(codes[0].split(sizes, dim=1)):
+        parts.append(stream(piece, last=index == len(sizes) - 1))
+        known += piece.shape[1]
+        # no sound of frames that other codes could still change, and none kept back without need
+        ready = known if index == len(sizes) - 1 else max(0, known - decoder.ahead)
+        assert sum(part.shape[1] for part in parts) == ready * decoder.hop_samples
+    torch.testing.assert_close(torch.cat(parts, dim=1), decoder.decode(codes, seed=5)[0], rtol=0, atol=1e-5)
+
+
+def test_the_end_can_come_without_codes(decoder):
+    codes, stream = draw_codes(40), DecoderStream(decoder)
+    first, rest = stream(codes[0]), stream(codes[0, :, :0], last=True)
+    torch.testing.assert_close(torch.cat([first, rest], dim=1), decoder.decode(codes)[0], rtol=0, atol=1e-5)
+
+
+def test_a_frame_depends_on_no_more_than_its_reach(decoder):
+    codes, reach = draw_codes(60), decoder.config.reach
+    wav = decoder.decode(codes)
+    other = codes.clone()
+    other[..., 30] = (other[..., 30] + 1) % BINS
+    changed = (decoder.decode(other) - wav).abs().amax(dim=(0, 1)).reshape(60, -1).amax(dim=1) > 1e-6
+    assert changed[30] and not changed[: 30 - reach].any() and not changed[30 + reach + 1 :].any()
+
+
+def test_noise_of_a_steady_level_is_as_loud_at_every_place_of_a_frame(decoder):
+    """What a decoder that clicks fails: 22 here, where sound that knows nothing of frames has 1.1."""
+    network, frames = decoder.network, 3000
+    bins = network.level_bins.shape[1]
+    level = torch.full((1, frames * decoder.config.noise_frames, bins), 0.1)
+    wav = network.noise(level, torch.view_as_complex(torch.randn(*level.shape, 2)))[0].numpy()
+    places = np.abs(np.diff(wav, 2, append=[0, 0])).reshape(frames, -1).mean(axis=0)
+    assert places.max() / places.mean() < 1.1
+    assert np.std(wav) == pytest.approx(0.1, rel=0.05)
+
+
+def test_overlapping_spectra_give_their_sound_back():
+    wav = torch.randn(1, 64 * 40)
+    hann = torch.hann_window(256)
+    padded = torch.nn.functional.pad(wav, (96, 96))
+    spectrum = torch.stft(padded, 256, 64, window=hann, center=False, return_complex=True).transpose(1, 2)
+    torch.testing.assert_close(overlap_add(spectrum, 256, 64)[:, 256:-256], wav[:, 256:-256], rtol=0, atol=1e-4)
+
+
+def test_bands_cover_every_bin_once():
+    weights = mel_interpolation(12, 161, 24_000)
+    torch.testing.assert_close(weights.sum(0), torch.ones(161))
+    assert (weights >= 0).all() and weights[0, 0] == 1 and weights[-1, -1] == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    "codes, message",
+    [
+        (torch.zeros(1, 4, 0, dtype=torch.int64), "expected integers"),
+        (torch.zeros(1, 4, 3), "expected integers"),
+        (torch.zeros(4, 3, dtype=torch.int64), "expected integers"),
+        (torch.zeros(1, 5, 3, dtype=torch.int64), "5 codebooks given; this decoder reads 1 to 4"),
+        (torch.full((1, 4, 3), BINS), "expected 0 to 15"),
+        (torch.full((1, 4, 3), -1), "expected 0 to 15"),
+    ],
+)
+def test_codes_that_cannot_be_decoded_are_refused(decoder, codes, message):
+    with pytest.raises(ValueError, match=message):
+        decoder.decode(codes)
+
+
+@pytest.mark.parametrize(
+    "values, message",
+    [
+        ({"width": 0}, "width is 0; expected 1 or more"),
+        ({"noise_bands": 1}, "noise_bands is 1; expected 2 or more"),
+        ({"sample_rate": 44_100}, "sample_rate is 44100"),
+        ({"tone_frames": 3}, "tone_frames is 3; expected a divisor of 160"),
+    ],
+)
+def test_sizes_that_cannot_be_are_refused(values, message):
+    with pytest.raises(ConfigError, match=message):
+        DecoderConfig(**values)
+
+
+def test_a_component_is_read_as_it_was_written(decoder, tmp_path):
+    decoder.save(tmp_path / "d", {"step": 3}, torch.float32)
+    again = load_decoder(tmp_path / "d")
+    assert isinstance(again, StereoDecoder) and again.config == decoder.config
+    codes = draw_codes(8)
+    assert torch.equal(again.decode(codes), decoder.decode(codes))
+    decoder.save(tmp_path / "half", {})  # half the size, and hardly another sound
+    torch.testing.assert_close(StereoDecoder.load(tmp_path / "half").decode(codes), again.decode(codes), rtol=0, atol=0.02)
+
+
+def test_weights_that_do_not_fit_are_named(decoder, tmp_path):
+    decoder.save(tmp_path / "d", {})
+    config = checkpoint.read_info(tmp_path / "d")
+    config["decoder"]["width"] = 9
+    checkpoint._write_json(tmp_path / "d" / "config.json", config)
+    with pytest.raises(CheckpointError, match="do not fit its config.json"):
+        load_decoder(tmp_path / "d")
+
+
+def test_a_checkpoint_says_what_decodes_it(tmp_path):
+    tokenizer, decoder = load_codec(make_checkpoint(tmp_path / "c"))
+    assert isinstance(decoder, StereoDecoder)
+    assert round_trip(torch.randn(1000), tokenizer, decoder).shape == (2, 2000)
+    alone, own = load_codec(tmp_path / "c-components" / "acoustic_tokenizer")
+    assert isinstance(own, EncodecDecoder) and round_trip(torch.randn(1000), alone, own).shape == (1, 1000)
+    with pytest.raises(CheckpointError, match="no checkpoint 'nothing'"):
+        load_codec("nothing")
+
+
+def test_a_decoder_of_another_codec_is_refused(tmp_path):
+    make_checkpoint(tmp_path / "c")
+    parts = tmp_path / "c-components"
+    config = checkpoint.read_info(parts / "decoder") | {"tokenizers": {"acoustic": "0" * 64}}
+    checkpoint._write_json(parts / "decoder" / "config.json", config)
+    with pytest.raises(CheckpointError, match="the decoder was trained on another acoustic tokenizer"):
+        checkpoint.write_checkpoint(tmp_path / "d", {part.name: part for part in parts.iterdir()}, {})
