@@ -11,15 +11,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from accompgen.analysis.features import (
-    CHROMA_BINS,
     RHYTHM_SECONDS,
+    SUNG_DB,
     TONAL_SECONDS,
     Features,
     librosa,
+    pitch_classes,
 )
 
 SHORTEST_STEP, LONGEST_STEP = 0.33, 0.75  # seconds of the grid; beats are halved or joined to lie between
-SUNG_DB = -25.0  # the voice's level beside its mean, from which on it sounds
 COEFFICIENTS = 13  # of the mel cepstrum
 KERNEL_STEPS = 24  # of the novelty, on each side: about 12 s
 FINE_KERNEL_STEPS, FINE_STEPS = 4, 2  # a boundary moves to the sharpest corner this near
@@ -50,12 +50,10 @@ def on_grid(voice: Features, band: Features, beats) -> Grid:
     steps = _steps(np.asarray(beats, float), seconds)
     inside = steps[(steps > SHORTEST_STEP / 2) & (steps < seconds - SHORTEST_STEP / 2)]
     times = np.concatenate([[0.0], inside, [seconds]])
-    # the middle one of the three bins of a semitone is in tune
-    chroma = np.roll(band.chroma, 1, axis=1).reshape(-1, 12, CHROMA_BINS // 12).sum(axis=2)
     sung = (voice.level > SUNG_DB).astype(np.float32)
     return Grid(
         times,
-        _means(chroma, times, TONAL_SECONDS),
+        _means(pitch_classes(band), times, TONAL_SECONDS),
         _means(band.mel, times, RHYTHM_SECONDS) @ _cosines(band.mel.shape[1]),
         _means(np.maximum(band.level, -40.0)[:, None], times, RHYTHM_SECONDS),
         _means(sung[:, None], times, RHYTHM_SECONDS),

@@ -21,6 +21,7 @@ LOWEST_PITCH_HZ, PITCH_OCTAVES, HARMONICS = 65.41, 4, 8  # the sung pitch lies b
 HARMONIC_DECAY = 0.84  # weight of each harmonic beside the one below (Hermes, 1988)
 REFERENCE_RMS = 0.1
 SILENCE_DB = -60.0  # below the track's own level
+SUNG_DB = -25.0  # the level of a voice from which on it sounds; residue of a band lies lower
 TONE_BINS = 25  # 98 Hz: what stands out of that much around it is a tone, not drums or breath
 
 
@@ -116,6 +117,11 @@ def _tonal_filters():
 @lru_cache(maxsize=1)
 def _mel_filters():
     return librosa().filters.mel(sr=RHYTHM_RATE, n_fft=RHYTHM_SAMPLES, n_mels=MEL_BANDS).T
+
+
+def pitch_classes(features: Features) -> np.ndarray:
+    """The chroma [F, 12] in semitones, C first; the middle one of three bins is in tune."""
+    return np.roll(features.chroma, 1, axis=1).reshape(-1, 12, CHROMA_BINS // 12).sum(axis=2)
 
 
 def beats(features: Features) -> np.ndarray:

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from accompgen.analysis.boundaries import Grid, embedded, find_boundaries, on_grid
-from accompgen.analysis.features import RHYTHM_SECONDS, Features
+from accompgen.analysis.features import RHYTHM_SECONDS, SUNG_DB, Features
 
 LABELS = ("intro", "verse", "chorus", "bridge", "instrumental", "outro")
 MIN_SUNG_SHARE = 0.2  # of a section, for it to be sung
 LOUDER_DB = 1.0  # the chorus stands out by this much
 # two sections are the same below this distance
-SAME = 0.5
+SAME = 0.3
 TIMBRE_WEIGHT, LEVEL_DB = 0.25, 12.0
 FARTHEST_SHIFT = 8  # steps by which two boundaries may be off
 MIN_OVERLAP = 0.7  # of the shorter section
@@ -71,13 +71,13 @@ def _heard(voice, band, start, end):
     part = slice(round(start / RHYTHM_SECONDS), max(round(end / RHYTHM_SECONDS), round(start / RHYTHM_SECONDS) + 1))
     power = sum(track.rms**2 * 10 ** (track.level / 10) for track in (voice, band))
     whole, here = float(power.mean()), float(power[part].mean()) if len(power[part]) else 0.0
-    loudness = 10 * np.log10(max(here, 1e-9 * whole, 1e-12) / max(whole, 1e-12))
+    loudness = 10 * float(np.log10(max(here, 1e-9 * whole, 1e-12) / max(whole, 1e-12)))
     # the inverse of the logarithm that the features take
     magnitude = np.expm1(band.mel)
     loud = np.percentile(magnitude, 90, axis=0)
     plays = 10 * np.log10(np.mean(10 ** (band.level[part] / 10))) > SILENT_DB if len(band.level[part]) else False
     fullness = float((magnitude[part].mean(axis=0) > ACTIVE * loud).mean()) if plays else 0.0
-    sung = float((voice.level[part] > -25.0).mean()) if len(voice.level[part]) else 0.0
+    sung = float((voice.level[part] > SUNG_DB).mean()) if len(voice.level[part]) else 0.0
     return round(loudness, 2), round(fullness, 3), round(sung, 3)
 
 
