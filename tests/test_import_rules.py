@@ -34,7 +34,7 @@ MAY_IMPORT = {
     "generation.many": ("audio",),  # songs into a folder, as song.py
     "generation.stream": ("audio", "stages", "seeding", "tokens"),  # pipeline.py in pieces
     "generation.pipeline": ("model", "layout", "stages", "config", "tokens", "audio", "checkpoint", "device", "seeding"),
-    "data": ("audio", "tokens", "layout", "stages", "config", "device", "worker"),
+    "data": ("analysis", "audio", "tokens", "layout", "stages", "config", "device", "worker"),
     "data.tokenize": ("audio", "tokens", "layout", "stages", "config", "device", "checkpoint"),  # hashes of the tokenizers
     "data.synthetic": ("audio", "config"),
     "data.synthetic.make": ("audio", "config", "data.songs"),  # writes a manifest
@@ -51,6 +51,7 @@ MAY_IMPORT = {
     "training.discriminator": ("config",),  # sound [B, C, T] and gradients alone: any decoder can be trained with them
     "training.balancer": (),
     "analysis": (),  # sound and numbers alone
+    "analysis.features": ("audio",),  # resamples
     # any system can be scored: never model or generation
     "evaluation": ("analysis", "audio", "config", "tokens", "checkpoint", "device"),
     "cli": ("verbs",),
@@ -79,13 +80,16 @@ LIVES_IN = {
     "pyloudnorm": {"audio"},
     "demucs": {"data.separate"},
     "ray": {"data.executors"},
-    "librosa": {"evaluation.listen", "data.augment"},  # beats and onsets; pitch and speed
+    # beats and onsets; pitch and speed; filters, beats and recurrences
+    "librosa": {"evaluation.listen", "data.augment", "analysis.features"},
     # beats and onsets; chord labels, which corpora and evaluation read by one grammar
     "mir_eval": {"evaluation.beats", "evaluation.harmony", "data.synthetic.score"},
     "deepspeed": {"training.engine"},
-    # filters and spectra: the singer's pitch, its sound, its rooms and microphones; the band's rooms and bus
+    # filters and spectra: the singer's pitch, its sound, its rooms and microphones; the band's rooms and bus; analysis:
+    # spectra, smoothing of recurrences, clustering of sections
     "scipy": {
         "data.synthetic.intonation", "data.synthetic.singing", "data.synthetic.microphone", "data.synthetic.effects",
+        "analysis.spectra", "analysis.boundaries", "analysis.sections",
     },
 }
 NOWHERE = {"x_transformers", "fairseq", "encodec", "torchaudio", "torchvision", "omegaconf", "hydra", "tools", "tests"}

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from accompgen import audio
-from accompgen.evaluation import harmony
+from accompgen.analysis.keys import find_key
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +117,7 @@ def test_annotated_notes_make_a_profile_and_score_a_band(figures, tmp_path):
     sung[:, [0, 4, 7]] = 1 / 3
     right, wrong = (figures.voice_scores(tmp_path / f"{name}.wav", sung, "C:maj") for name in ("right", "wrong"))
     assert right[1] > 0.8 and wrong[1] < 0.3 and right[0] > wrong[0]
-    assert harmony.key(sung) is not None
+    assert find_key(sung) is not None
 
 
 def test_codec_figures_see_a_missing_octave(figures, tmp_path):

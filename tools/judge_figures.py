@@ -7,6 +7,7 @@ import numpy as np
 
 from accompgen import audio
 from accompgen.analysis import artefacts
+from accompgen.analysis.keys import find_key
 from accompgen.checkpoint import STAGE_COMPONENTS, file_hash, find_checkpoint, load_component
 from accompgen.evaluation import band as bands
 from accompgen.evaluation import harmony, listen
@@ -220,7 +221,7 @@ def voice(notes, played: list[Path], out) -> list[tuple]:
     }
     seconds = min(audio.read(path)[0].shape[1] / audio.read(path)[1] for path in rows["played"])
     sung = notes_profile(notes, seconds)
-    key = harmony.key(sung)
+    key = find_key(sung)
     known = {
         path: json.loads((out / "songs" / f"{name}.json").read_text(encoding="utf-8"))["key"] for name, path in songs.items()
     }
@@ -243,7 +244,7 @@ def voice_scores(path, sung, key) -> tuple[float, float]:
     mono = audio.resample(audio.to_mono(wav), rate, listen.RATE)
     size = len(sung) * harmony.BLOCK_FRAMES * harmony.HOP_SAMPLES
     profile = harmony.profile(np.resize(mono, size) if len(mono) < size else mono[:size])
-    return harmony.key_agreement(harmony.key(profile), key), harmony.similarity(profile, sung)
+    return harmony.key_agreement(find_key(profile), key), harmony.similarity(profile, sung)
 
 
 def size_and_time(checkpoint, out) -> list[tuple]:

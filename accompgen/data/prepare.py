@@ -1,7 +1,8 @@
-"""Songs as found -> pairs: separated or summed where need be, cut, filtered, without duplicates, with a report of it all.
+"""Songs as found -> pairs: separated or summed, cut, filtered, graded, without duplicates, with a report of it all.
 
 DIR/settings.json          what the folder was begun with
-DIR/songs/<xx>/<id>-000.vocal.flac, .accompaniment.flac, .json    a piece, mono, and what is known about its music
+DIR/songs/<xx>/<id>-000.vocal.flac, .accompaniment.flac, .json    a piece, mono, and what is known about its music,
+                           graded too low or not: which of them the manifest names is decided at the end of each call
 DIR/songs/<xx>/<id>.record.json    what became of a song; written last, so that a stopped run goes on after it
 DIR/manifest.jsonl, report.json, dropped.jsonl    written at the end, from the records
 """
@@ -11,7 +12,9 @@ from collections import Counter
 from pathlib import Path
 
 from accompgen import audio
+from accompgen.analysis.features import librosa
 from accompgen.config import to_dict
+from accompgen.data import grading
 from accompgen.data.executors import check_executor, run_tasks
 from accompgen.data.prepare_song import Job, finished, song_folder, write_json
 from accompgen.data.segments import PrepareConfig
@@ -34,6 +37,7 @@ def prepare(
     device: str = "cpu",
     held_out: float = 0.05,
     licence: str = "unknown",
+    keep: float = 1.0,
     executor: str = "local",
     workers: int | None = None,
     force: bool = False,
@@ -46,21 +50,28 @@ def prepare(
         separator: the demucs model for mixtures (data/separate.py); needed only where there are some.
         held_out: share of the songs without a split that goes to validation, and the same to test.
         licence: of the songs that say none.
+        keep: share of the pieces that stay, the best by both grades (data/grading.py). Pieces of songs whose source says
+            that they are validation or test are graded, and all of them stay: a chosen test set would flatter. The files
+            of what falls stay, so that another share can be asked for by calling again.
         executor, workers: see data/executors.py.
         force: go on in a folder that was begun with other settings; its songs are made anew.
         progress: called as progress(done, total) after every song.
 
     Returns:
-        The report (also DIR/report.json): {"songs", "pieces", "hours", "dropped", "licences", "speed", "settings"}.
+        The report (also DIR/report.json): {"songs", "pieces", "hours", "dropped", "grades", "licences", "speed",
+        "settings"}.
 
     Raises:
-        PrepareError: another run's settings, mixtures without a separator, held_out out of range, nothing kept.
+        PrepareError: another run's settings, mixtures without a separator, held_out or keep out of range, nothing kept.
         ManifestError, ExecutorError, SeparationError, ImportError: see there. A song that cannot be used is no error: it is
             dropped with its reason.
     """
     directory = Path(directory).absolute()  # workers may run in another folder
     if not 0 <= held_out <= 0.5:
         raise PrepareError(f"held_out is {held_out}; expected 0 to 0.5")
+    if not 0 < keep <= 1:
+        raise PrepareError(f"keep is {keep}; expected a share over 0 and up to 1")
+    librosa()  # or say what to install, before the work
     check_executor(executor, workers)
     source = Path(source).absolute()
     if directory.is_relative_to(source) or source == directory / "manifest.jsonl":
@@ -79,8 +90,8 @@ def prepare(
         records[name] = record
         if progress:
             progress(done, len(tasks))
-    report = _conclude(directory, sources, records, held_out, licence)
-    report["settings"] = _settings(job)
+    report = _conclude(directory, sources, records, held_out, licence, keep)
+    report["settings"] = _settings(job) | {"keep": keep}
     write_json(directory / "report.json", report)
     if not report["pieces"]["kept"]:
         reasons = ", ".join(f"{reason} ({count['count']})" for reason, count in report["dropped"].items())
@@ -119,9 +130,38 @@ def _settle(directory, job, force):
     write_json(path, settings)
 
 
-def _conclude(directory, sources, records, held_out, licence):
-    """Leave out duplicates, write the manifest and the list of what was dropped -> the report."""
-    songs, dropped, first, licences, kept = [], [], {}, Counter(), 0
+def _conclude(directory, sources, records, held_out, licence, keep):
+    """Leave out duplicates and what is graded low, write the manifest and the list of what was dropped -> the report."""
+    pieces, dropped = _found(sources, records)
+    fallen = _fallen(pieces, keep)
+    dropped += fallen.values()
+    pieces = {name: found for name, found in pieces.items() if name not in fallen}
+    songs, licences = [], Counter()
+    for source, piece in pieces.values():
+        songs.append(_song(directory, source, piece, choose_split(source, held_out), source.licence or licence))
+        licences[source.licence or licence] += piece["seconds"]
+    write_manifest(directory / "manifest.jsonl", songs)
+    lines = "".join(json.dumps(item, ensure_ascii=False) + "\n" for item in dropped)
+    audio.write_bytes(directory / "dropped.jsonl", lines.encode())
+    found, cpu = (sum(records[s.id][key] for s in sources) / 3600 for key in ("seconds", "cpu_seconds"))
+    hours = {"found": found, "kept": sum(song.seconds for song in songs) / 3600}
+    for split in sorted({song.split for song in songs}):
+        hours[split] = sum(song.seconds for song in songs if song.split == split) / 3600
+    grades = [piece["grades"] for _, piece in pieces.values()] + [item["grades"] for item in fallen.values()]
+    return {
+        "songs": {"found": len(sources), "kept": len({source.id for source, _ in pieces.values()})},
+        "pieces": {"kept": len(songs), "dropped": sum("start" in item for item in dropped)},
+        "hours": {name: round(value, 4) for name, value in hours.items()},
+        "dropped": _by_reason(dropped),
+        "grades": grading.summarise(grades),
+        "licences": {name: round(seconds / 3600, 4) for name, seconds in sorted(licences.items())},
+        "speed": {"core_hours": round(cpu, 5), "hours_per_core_hour": round(found / cpu, 1) if cpu else None},
+    }
+
+
+def _found(sources, records):
+    """({piece: (its source, its record)}, what was dropped by itself or is the same as an earlier song)."""
+    pieces, dropped, first = {}, [], {}
     for source in sources:
         record = records[source.id]
         about = {"song": source.id}
@@ -134,25 +174,24 @@ def _conclude(directory, sources, records, held_out, licence):
             continue
         first[record["digest"]] = source.id
         dropped += [about | piece for piece in record["dropped"]]
-        kept += bool(record["pieces"])
-        for piece in record["pieces"]:
-            songs.append(_song(directory, source, piece, choose_split(source, held_out), source.licence or licence))
-            licences[source.licence or licence] += piece["seconds"]
-    write_manifest(directory / "manifest.jsonl", songs)
-    lines = "".join(json.dumps(item, ensure_ascii=False) + "\n" for item in dropped)
-    audio.write_bytes(directory / "dropped.jsonl", lines.encode())
-    found, cpu = (sum(records[s.id][key] for s in sources) / 3600 for key in ("seconds", "cpu_seconds"))
-    hours = {"found": found, "kept": sum(song.seconds for song in songs) / 3600}
-    for split in sorted({song.split for song in songs}):
-        hours[split] = sum(song.seconds for song in songs if song.split == split) / 3600
-    return {
-        "songs": {"found": len(sources), "kept": kept},
-        "pieces": {"kept": len(songs), "dropped": sum("start" in item for item in dropped)},
-        "hours": {name: round(value, 4) for name, value in hours.items()},
-        "dropped": _by_reason(dropped),
-        "licences": {name: round(seconds / 3600, 4) for name, seconds in sorted(licences.items())},
-        "speed": {"core_hours": round(cpu, 5), "hours_per_core_hour": round(found / cpu, 1) if cpu else None},
-    }
+        pieces |= {piece["id"]: (source, piece) for piece in record["pieces"]}
+    return pieces, dropped
+
+
+def _fallen(pieces, keep):
+    """Piece -> why it is not among the best; pieces of a split that the source itself names are left alone."""
+    graded = {name: piece["grades"] for name, (source, piece) in pieces.items() if source.split in (None, "train")}
+    ranks = grading.rank(graded)
+    best = grading.choose_best(ranks, keep)
+    fallen = {}
+    for name in graded:
+        if name not in best:
+            source, piece = pieces[name]
+            worse = max(grading.MEASURES, key=lambda measure: ranks[name][measure])
+            detail = ", ".join(f"{m} {graded[name][m]:.2f}, rank {ranks[name][m]} of {len(graded)}" for m in grading.MEASURES)
+            fallen[name] = {"song": source.id, "piece": name, "start": piece["start"], "seconds": piece["seconds"]}
+            fallen[name] |= {"reason": f"not among the best: {worse}", "detail": detail, "grades": piece["grades"]}
+    return fallen
 
 
 def _song(directory, source, piece, split, licence):
@@ -191,4 +230,7 @@ def table(report: dict) -> str:
         for reason, entry in report["dropped"].items():
             examples = ", ".join(entry["examples"][:2])
             lines.append(f"        {reason.ljust(width)}  {entry['count']:5d}  {entry['seconds'] / 60:7.2f}  {examples}")
+    lines += grading.table(report["grades"])
+    if any(reason.startswith("not among the best") for reason in report["dropped"]):
+        lines.append("their files stay; another --keep chooses anew, without making them again")
     return "\n".join(lines)

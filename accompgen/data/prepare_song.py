@@ -10,9 +10,13 @@ from pathlib import Path
 import numpy as np
 
 from accompgen import audio
+from accompgen.data.grading import grade_musical, grade_technical
 from accompgen.data.pairs import BLOCKS_PER_SECOND
+from accompgen.data.piece_meta import MetaError, describe_piece, hear_song, read_said
 from accompgen.data.segments import PrepareConfig, choose, clipped_share
 from accompgen.data.sources import Source
+
+RECORD_FORMAT = 2  # records of another one are made anew: the first had no grades
 
 
 class Unusable(ValueError):
@@ -57,11 +61,22 @@ def prepare_song(source: Source, job: Job, separators) -> dict:
     """Write the pieces of one song and its record, and return the record; a song that cannot be used has a reason in it."""
     start, folder = time.process_time(), song_folder(job.directory, source.id)
     folder.mkdir(parents=True, exist_ok=True)
-    record = {"id": source.id, "stamp": _stamp(source), "seconds": 0.0, "digest": None, "pieces": [], "dropped": []}
+    record = {"id": source.id, "format": RECORD_FORMAT, "stamp": _stamp(source), "seconds": 0.0, "digest": None}
+    record |= {"pieces": [], "dropped": []}
     try:
-        voice, band = _waves(source, job.config, separators, record)
-        for piece in choose(voice, band, job.config):
-            _settle_piece(piece, source, (voice, band), job, folder, record)
+        said, parts = read_said(source), _parts(source, job.config, record)
+        waves = _waves(source, parts, job.config, separators)
+        pieces = choose(*waves, job.config)
+        if any(piece.reason is None for piece in pieces):
+            music = hear_song(said, *waves, job.config.sample_rate, _stems(source, parts))
+        for piece in pieces:
+            if piece.reason:
+                place = round(piece.first / BLOCKS_PER_SECOND, 2)
+                record["dropped"].append({"start": place, "seconds": piece.seconds, "reason": piece.reason})
+            else:
+                _write_piece(piece, source, waves, parts, music, job, folder, record)
+    except MetaError as error:
+        record |= {"reason": "its meta file cannot be used", "detail": str(error), "pieces": [], "dropped": []}
     except Unusable as error:  # a place that cannot be written stops the run
         record |= {"reason": error.reason, "detail": error.detail, "pieces": [], "dropped": []}
     record["cpu_seconds"] = round(time.process_time() - start, 3)
@@ -69,28 +84,38 @@ def prepare_song(source: Source, job: Job, separators) -> dict:
     return record
 
 
-def _settle_piece(piece, source, waves, job, folder, record):
-    start = piece.first / BLOCKS_PER_SECOND
-    if piece.reason:
-        record["dropped"].append({"start": round(start, 2), "seconds": piece.seconds, "reason": piece.reason})
-        return
-    size = job.config.sample_rate // BLOCKS_PER_SECOND
+def _write_piece(piece, source, waves, parts, music, job, folder, record):
+    """Cut, grade and write a piece that stays: vocal, accompaniment and meta."""
+    start, rate = piece.first / BLOCKS_PER_SECOND, job.config.sample_rate
     name = f"{source.id}-{len(record['pieces']):03d}"
-    for part, wav in zip(("vocal", "accompaniment"), waves):
-        cut = wav[piece.first * size : (piece.first + piece.blocks) * size]
-        audio.write(folder / f"{name}.{part}.flac", cut[None], job.config.sample_rate, "PCM_16")
-    write_json(folder / f"{name}.json", _about(source, piece, start))
-    record["pieces"].append({"id": name, "start": round(start, 2), "seconds": piece.seconds})
+    cuts = [_cut(wav, rate, start, piece.seconds) for wav in waves]
+    for part, wav in zip(("vocal", "accompaniment"), cuts):
+        audio.write(folder / f"{name}.{part}.flac", wav[None], rate, "PCM_16")
+    originals = [_cut(wav, own, start, piece.seconds) for wav, own in parts]
+    heard = (track.between(start, start + piece.seconds) for track in (music.voice, music.band))
+    grades = grade_technical(*cuts, rate, originals) | grade_musical(*heard)
+    about = {"song": source.id, "start": round(start, 2), "seconds": piece.seconds, "lufs": list(piece.lufs)}
+    write_json(folder / f"{name}.json", describe_piece(start, piece.seconds, music, about | {"grades": grades}))
+    record["pieces"].append({"id": name, "start": round(start, 2), "seconds": piece.seconds, "grades": grades})
 
 
-def _waves(source, config, separators, record):
-    """Voice and accompaniment [T] at the config's rate, mono, not clipping; length and digest go into the record."""
+def _cut(wav, rate, start, seconds):
+    return wav[..., round(start * rate) : round((start + seconds) * rate)]
+
+
+def _parts(source, config, record):
+    """The files of a song, [C, T] each and its rate; its length and digest go into the record."""
     if source.mixture is None and source.accompaniment is None and not source.stems:
         raise Unusable("a vocal without accompaniment", str(source.vocal))
     parts = [_read(path) for path in source.files]
     record["seconds"] = round(min(wav.shape[1] / rate for wav, rate in parts), 3)
     _check_parts(source, parts, config)
     record["digest"] = _digest(parts)
+    return parts
+
+
+def _waves(source, parts, config, separators):
+    """Voice and accompaniment [T] at the config's rate, mono, not clipping."""
     if source.mixture is not None:
         voice, rest, rate = separators.split(*parts[0])
         waves = [_mono(voice, rate, config), _mono(rest, rate, config)]
@@ -101,6 +126,12 @@ def _waves(source, config, separators, record):
     loudest = max(audio.peak(voice), audio.peak(band))
     scale = np.float32(min(1.0, audio.PEAK_LIMIT / max(loudest, 1e-9)))  # one for both: the balance stays
     return voice * scale, band * scale
+
+
+def _stems(source, parts):
+    """The stems by their files' names: mono waves and their rates."""
+    named = zip(source.stems, parts[1:]) if source.stems else ()
+    return {path.stem.lower(): (audio.to_mono(wav), rate) for path, (wav, rate) in named}
 
 
 def _read(path):
@@ -138,27 +169,6 @@ def _check_parts(source, parts, config):
         raise Unusable("clipped", f"{100 * worst:.2f} % of the samples are at full scale")
 
 
-def _about(source, piece, start):
-    """What is known about a piece's music: the song's own values, and events of its meta file, moved and clipped."""
-    end = start + piece.seconds
-    values = {"song": source.id, "start": round(start, 2), "seconds": piece.seconds, "lufs": list(piece.lufs)}
-    values |= {name: getattr(source, name) for name in ("bpm", "key") if getattr(source, name) is not None}
-    if source.tags:
-        values["tags"] = list(source.tags)
-    if source.meta is None:
-        return values
-    try:
-        known = json.loads(Path(source.meta).read_text(encoding="utf-8"))
-        moved = {"beats": [[round(time - start, 4), *rest] for time, *rest in known.get("beats", ()) if start <= time < end]}
-        for name in ("chords", "notes"):  # [from, to, ...]
-            events = [event for event in known.get(name, ()) if event[1] > start and event[0] < end]
-            moved[name] = [[round(max(a, start) - start, 4), round(min(b, end) - start, 4), *rest] for a, b, *rest in events]
-    except (OSError, ValueError, TypeError, AttributeError, IndexError) as error:
-        raise Unusable("its meta file cannot be used", f"{source.meta}: {error}") from error
-    said = {name: known[name] for name in ("bpm", "key", "metre") if name in known}
-    return values | said | {name: events for name, events in moved.items() if events}
-
-
 def song_folder(directory, name: str) -> Path:
     """Where the pieces of a song lie: one of 256 folders, so that none holds a million files."""
     return Path(directory) / "songs" / hashlib.sha256(name.encode()).hexdigest()[:2]
@@ -182,6 +192,8 @@ def finished(source, job):
     if not path.exists():
         return None
     record = json.loads(path.read_text(encoding="utf-8"))
+    if record.get("format") != RECORD_FORMAT:
+        return None
     pieces = (path.with_name(f"{piece['id']}.json") for piece in record["pieces"])
     return record if record["stamp"] == _stamp(source) and all(piece.exists() for piece in pieces) else None
 

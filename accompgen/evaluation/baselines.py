@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from accompgen import audio
+from accompgen.analysis.keys import find_key
 from accompgen.evaluation import beats, folders, harmony, listen, sets
 from accompgen.evaluation.folders import EvaluationError, Report
 
@@ -171,7 +172,7 @@ def _key_and_tempo(name, path, annotations, report):
     if sound is None:
         return None, None
     mono = audio.resample(audio.to_mono(sound[0]), sound[1], listen.RATE)
-    return harmony.key(harmony.profile(mono)), beats.tempo(listen.beats(mono))
+    return find_key(harmony.profile(mono)), beats.tempo(listen.beats(mono))
 
 
 def distance(first, second) -> float:

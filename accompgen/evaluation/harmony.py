@@ -17,11 +17,6 @@ PEAK_FLOOR = 1e-3  # of the frame's largest magnitude: -60 dB
 SILENCE = 1e-3  # RMS of a block: -60 dBFS
 FINE_BINS = 36
 LETTERS = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
-NAMES = ("C", "Db", "D", "Eb", "E", "F", "Gb", "G", "Ab", "A", "Bb", "B")
-# Tones of the scale, tonic and fifth a little more. Chosen on 24 synthetic test songs of 20 s, where it found 67 % of the keys
-# and 92 % of the signatures; the probe-tone ratings of Krumhansl and Kessler (1982), made for melodies, 54 % and 79 % there
-MAJOR = np.array([1.2, 0, 1, 0, 1, 1, 0, 1.1, 0, 1, 0, 1])
-MINOR = np.array([1.2, 0, 1, 1, 0, 1, 0, 1.1, 1, 0, 1, 0])
 
 
 def peaks(mono: np.ndarray):
@@ -141,23 +136,6 @@ def chord_tone_share(mono: np.ndarray, chords) -> float | None:
         all_power = total[inside]
         shares.append(np.divide(on, all_power, out=np.zeros_like(on), where=(all_power > 0) & loud[inside]))
     return float(np.concatenate(shares).mean()) if shares else None
-
-
-def key(profiles: np.ndarray) -> str | None:
-    """The key whose scale correlates best with the sum of profiles [blocks, 12]: `C:maj`, `A:min`, ...; None for silence.
-
-    As Krumhansl ("Cognitive foundations of musical pitch", 1990) finds keys, but with scales instead of ratings. The longer
-    the sound, the surer.
-    """
-    mean = profiles.sum(axis=0)
-    if not mean.std() > 0:
-        return None
-    scores = {
-        f"{NAMES[tonic]}:{mode}": np.corrcoef(np.roll(ratings, tonic), mean)[0, 1]
-        for tonic in range(12)
-        for mode, ratings in (("maj", MAJOR), ("min", MINOR))
-    }
-    return max(scores, key=scores.get)
 
 
 def key_agreement(estimated: str | None, reference: str | None) -> float | None:

@@ -6,6 +6,7 @@ of them.
 
 import numpy as np
 
+from accompgen.analysis.keys import find_key
 from accompgen.evaluation import beats, harmony, listen
 from accompgen.evaluation.folders import Plan, clip_annotation
 
@@ -51,7 +52,7 @@ def compare(windows: list[dict], system: dict, reference: dict, plan: Plan, anno
 
 
 def _key(heard, plan):
-    return harmony.key(np.concatenate([heard[f"profile{index}"] for index in range(plan.count)]))
+    return find_key(np.concatenate([heard[f"profile{index}"] for index in range(plan.count)]))
 
 
 def _compare_window(system, vocal, reference, index, annotation):

@@ -60,6 +60,9 @@ def add_prepare(verbs):
     parser.add_argument("--separator", metavar="NAME|FILE", help="the demucs model for mixtures, such as htdemucs")
     parser.add_argument("--held-out", metavar="X", type=float, default=0.05, help="share for validation, and for test (0.05)")
     parser.add_argument("--licence", metavar="TEXT", default="unknown", help="of the songs that say none")
+    parser.add_argument(
+        "--keep", metavar="X", type=float, default=1.0, help="share of the pieces, the best by both grades (default: 1, all)"
+    )
     add_executor(parser)
     parser.add_argument("--device", metavar="DEVICE", default="cpu", help="of the separator (default: cpu)")
     parser.add_argument("--force", action="store_true", help="make anew what other settings left there")
@@ -77,7 +80,8 @@ def run_prepare(args) -> int:
     with song_bar(args.quiet) as show:
         report = prepare(
             args.source, args.out, config, separator=args.separator, device=args.device, held_out=args.held_out,
-            licence=args.licence, executor=args.executor, workers=args.workers, force=args.force, progress=show,
+            licence=args.licence, keep=args.keep, executor=args.executor, workers=args.workers, force=args.force,
+            progress=show,
         )  # fmt: skip
     print(table(report))
     return 0
