@@ -425,6 +425,14 @@ def broken(**changes):
             r"a.xml, bar 5: the chord symbol C'x' is of the kind 'mystic'; write one",
         ),
         (
+            broken(bar2=harmony("H", "major") + note(60, 4)),
+            r"a.xml, bar 2: the chord symbol H cannot be read: chord 'H:maj'",
+        ),
+        (
+            broken(bar2=harmony("C", "major", ("add", 19, 0)) + note(60, 4)),
+            r"a.xml, bar 2: the chord symbol C has the degree add 19 \+0; write one from 1 to 13",
+        ),
+        (
             broken(bar2="<harmony><kind>major</kind></harmony>" + note(60, 4)),
             r"a.xml, bar 2: a chord symbol without root or kind; write",
         ),

@@ -1,6 +1,6 @@
 """Chord symbols of MusicXML -> this project's labels. Pure."""
 
-from accompgen.data.synthetic.score import DEGREES, ScoreError, pitch_class
+from accompgen.data.synthetic.score import DEGREES, ScoreError, harmony, pitch_class
 
 # MusicXML's kind -> a shorthand of Harte's and the degrees above it. An eleventh is played without
 # its third, and a thirteenth without its eleventh, as players do. The kinds behind the line are not
@@ -56,7 +56,12 @@ def label(symbol, path):
     if degrees and degrees[0] == "9" and shorthand in NINTHS:
         shorthand, degrees = NINTHS[shorthand], degrees[1:]
     extras = f"({','.join(degrees)})" if degrees else ""
-    return f"{symbol.root}:{shorthand}{extras}{_bass(symbol)}"
+    try:
+        found = f"{symbol.root}:{shorthand}{extras}{_bass(symbol)}"
+        harmony(found)
+    except ValueError as error:
+        raise ScoreError(f"{where} cannot be read: {error}") from error
+    return found
 
 
 def _degree(number, semitones):

@@ -20,9 +20,7 @@ SHEET_FORMAT = 1
 
 
 class Kind(NamedTuple):
-    """A collection of scores, told by how it names its files; `title` is that of a piece, from its
-    path.
-    """
+    """A collection of scores, told by how it names its files; `title` takes one from a path."""
 
     name: str
     licence: str
