@@ -37,7 +37,8 @@ from accompgen.training.run_log import RunLog
 LOOKS = ((1.0, 0.0), (1.0, 1.0), (1.0, -1.0), (0.0, 1.0))  # of (middle, side): the middle, left, right and the side
 DISTANCE_WINDOWS = (64, 128, 256, 512, 1024, 2048)  # at 24 kHz, of the figure `spectra`
 NOT_TOLD = {"model", "manifest", "codec", "device"}  # of the configuration, in the component
-MAY_CHANGE = ("manifest", "codec", "songs", "validation_songs", "validation_seconds")  # when a run goes on, beside its length
+# when a run goes on, beside its length
+MAY_CHANGE = ("manifest", "codec", "songs", "learning_rate", "validation_songs", "validation_seconds")
 
 
 @dataclass(frozen=True)
