@@ -11,9 +11,9 @@ import torch
 from fake_shards import BINS, VOCAB, make_shards
 
 from accompgen import cli
+from accompgen.analysis.keys import NAMES
 from accompgen.data.batches import Window, held_out_windows
 from accompgen.data.shards import open_shards
-from accompgen.evaluation.harmony import NAMES
 
 BLOCKS = 75  # 3 s
 STAGE = f"""
