@@ -9,7 +9,7 @@ from accompgen.analysis.spectra import spectra
 
 WINDOW_SECONDS = 0.08  # rounded to a power of two: 85 ms at 24 kHz; windows do not overlap
 # clipping
-FLAT_TOP = 0.998  # of the peak: a run of samples beyond is a flat top, if it is too steep to be a crest
+FLAT_TOP = 0.998  # of the peak: a run of samples beyond is a flat top, if its ends are too steep for a crest
 MIN_RUN = 3
 STEEPNESS = 3.0  # times the fall beside a parabola's crest of the same length
 # noise
@@ -22,35 +22,34 @@ BAND_DB = -70.0  # below the loudest group: beyond the bandwidth
 NO_NOISE_DB = -100.0
 # bleed
 SEGMENT_FRAMES = 32  # 2.7 s
-CHANCE_SHIFT = 13  # frames, over a second
 AUDIBLE_DB = -70.0  # below the track's loudest bins
 
 
 def flat_top_share(wav: np.ndarray) -> float:
     """Share of the samples of wav [C, T] that lie on flat tops, of the channel that has most: 0 to 1.
 
-    A flat top is a run of at least 3 samples within 0.2 % of the channel's peak beside which the wave falls 3 times
-    faster than beside the crest of a parabola of that length. So clipping is found at any level, and the crest of a low
-    tone is none.
+    A flat top is a run of at least 3 samples within 0.2 % of the channel's peak, on either side of zero, beside which the
+    wave falls 3 times faster than beside the crest of a parabola of that length. So clipping is found at any level, and
+    the crest of a low tone is none.
     """
-    return max(_flat_tops(channel) for channel in np.atleast_2d(wav))
+    return max(_flat_tops(channel) + _flat_tops(-channel) for channel in np.atleast_2d(wav))
 
 
-def _flat_tops(channel):
-    magnitude = np.abs(channel)
+def _flat_tops(magnitude):
+    """Of the upper side alone."""
     peak = float(magnitude.max(initial=0.0))
     if not peak > 0:
         return 0.0
     edges = np.flatnonzero(np.diff(magnitude >= FLAT_TOP * peak, prepend=False, append=False))
     first, behind = edges[::2], edges[1::2]
     length = behind - first
-    inside = (length >= MIN_RUN) & (first > 0) & (behind < len(channel))
+    inside = (length >= MIN_RUN) & (first > 0) & (behind < len(magnitude))
     first, behind, length = first[inside], behind[inside], length[inside]
     fall = magnitude[first] - magnitude[first - 1] + magnitude[behind - 1] - magnitude[behind]
     fall = fall / (2 * peak)
     # A parabola that stays within 1 - FLAT_TOP for n samples falls by 4 (1 - FLAT_TOP) / n a sample at its ends.
     steep = fall > STEEPNESS * 4 * (1 - FLAT_TOP) / np.maximum(length, 1)
-    return float(length[steep].sum() / len(channel))
+    return float(length[steep].sum() / len(magnitude))
 
 
 def frames_of(mono: np.ndarray, rate: int) -> np.ndarray:
@@ -87,22 +86,35 @@ def noise_floor(frames: np.ndarray) -> float:
 
 
 def bleed(first: np.ndarray, second: np.ndarray) -> float:
-    """How much of one track is heard in the other, either way: 0 (nothing beyond chance) to 1 (the same sound).
+    """How much of one track is heard in the other, either way: 0 (nothing beyond chance) to 1 (the same in all bins).
 
     In a bin where the second track leaks into the first, the phase between the two stands still; elsewhere it is random.
-    This is the length of the mean phase vector over 2.7 s, averaged over bins and segments, bins under -70 dB counting 0,
-    less what tracks give that are shifted against each other. A leak at -20 dB gives near 0.2, at -30 dB near 0.1.
+    Over 2.7 s, n audible phases give a sum whose square is n^2 where it stands still, and n on average where it is
+    random. The excess over n is divided by the largest there could be and averaged over bins and segments. What n is
+    multiplied by first, 1 for independent frames, is read from the same tracks shifted against each other, since tones
+    that are held make frames alike.
 
     Args:
         first, second: spectra [frames, bins] of two tracks of the same length, by `frames_of`.
     """
     first, second = _phases(first), np.conj(_phases(second))
-    locked, chance = [], []
-    for start in range(0, max(1, len(first) - SEGMENT_FRAMES + 1), SEGMENT_FRAMES):
-        one, other = first[start : start + SEGMENT_FRAMES], second[start : start + SEGMENT_FRAMES]
-        locked.append(np.abs((one * other).mean(axis=0)).mean())
-        chance.append(np.abs((one * np.roll(other, CHANCE_SHIFT, axis=0)).mean(axis=0)).mean())
-    return float(np.clip(np.mean(locked) - np.mean(chance), 0, 1))
+    locked = chance = audible = chances = 0.0
+    size = min(SEGMENT_FRAMES, len(first))
+    starts = range(0, len(first) - size + 1, size)
+    for start in starts:
+        one, other = first[start : start + size], second[start : start + size]
+        square, count = _phase_sums(one, other)
+        locked, audible = locked + square, audible + count
+        square, count = _phase_sums(one, np.roll(other, size * 2 // 5, axis=0))
+        chance, chances = chance + square, chances + count
+    excess = locked - audible * max(chance / max(chances, 1.0), 1.0)
+    return float(np.clip(excess / (len(starts) * first.shape[1] * size**2), 0, 1))
+
+
+def _phase_sums(one, other):
+    """Sum over bins of |sum over frames|^2, and the number of audible products."""
+    products = one * other
+    return float(np.square(np.abs(products.sum(axis=0))).sum()), float(np.count_nonzero(products))
 
 
 def _phases(frames):

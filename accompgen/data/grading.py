@@ -19,7 +19,7 @@ MEASURES = ("technical", "musical")
 BANDWIDTH_HZ = 2_000.0, 16_000.0  # the best is at most 0.45 of the rate
 CLIPPED_SHARE = 1e-2, 1e-5
 NOISE_DB = -20.0, -70.0
-BLEED = 0.5, 0.002
+BLEED = 0.3, 5e-4
 # figures that chance gives are 0 and become grade 0.5; from these on the grade is 1, at their negatives 0
 TONAL, ONSETS = 0.6, 0.5
 BINS = 10
