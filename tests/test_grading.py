@@ -144,7 +144,8 @@ def graded(technical, musical):
 
 
 def test_a_piece_is_as_good_as_the_worse_of_its_ranks():
-    grades = {"a": graded(0.9, 0.5), "b": graded(0.8, 0.8), "c": graded(0.7, 0.9), "d": graded(0.99, 0.1), "e": graded(0.9, 0.5)}
+    grades = {"a": graded(0.9, 0.5), "b": graded(0.8, 0.8), "c": graded(0.7, 0.9), "d": graded(0.99, 0.1)}
+    grades["e"] = graded(0.9, 0.5)
     ranks = grading.rank(grades)
     assert ranks == {
         "a": graded(2, 3), "b": graded(4, 2), "c": graded(5, 1), "d": graded(1, 5), "e": graded(2, 3),
