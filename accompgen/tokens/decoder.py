@@ -136,12 +136,12 @@ class StereoDecoder:
         tone, pan = tone[:, inside], pan[:, inside]
         level = level[:, (low - start) * per_level : (high - start) * per_level]
         drawn = self._drawn(seed, low, high)
+        inside = slice((first - low) * self.hop_samples, (stop - low) * self.hop_samples)
         middle, side = (
-            network.tone(spectrum, self.sample_rate) + network.noise(level[:, :, index], drawn[index])
+            network.tone(spectrum, self.sample_rate)[:, inside].add_(network.noise(level[:, :, index], drawn[index])[:, inside])
             for index, spectrum in enumerate((tone, tone * pan))
         )
-        wav = torch.stack([middle + side, middle - side], dim=1)
-        return wav[..., (first - low) * self.hop_samples : (stop - low) * self.hop_samples]
+        return torch.stack([middle + side, middle.sub_(side)], dim=1)
 
     def _drawn(self, seed, low, high):
         """Complex draws [2, 1, F'', bins] for the frames low..high-1 of a song."""

@@ -58,7 +58,7 @@ class DecoderTraining:
     final_learning_rate: float = 0.05  # the cosine ends at this fraction of learning_rate
     clip_norm: float = 1.0
     ema_decay: float = 0.998  # of the running average of the weights that is validated and kept
-    windows: tuple[int, ...] = (64, 128, 256, 512, 1024, 2048, 4096, 8192)  # of the energy distance, in samples
+    windows: tuple[int, ...] = (64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384)  # of the energy distance, in samples
     windows_per_step: int = 2  # so many of them, drawn for each step
     tone_weight: float = 4.0
     side_weight: float = 0.5  # of the side's waveform beside the middle's

@@ -14,7 +14,7 @@ from accompgen.tokens.decoder_network import mel_interpolation
 
 FLOOR = 1e-4  # of magnitudes, -80 dB of full scale
 QUIET = 1e-4  # a mean square below it, -40 dB, counts as it does: near silence must not outweigh all music
-TONE_WINDOWS = (256, 1024, 4096)  # at 24 kHz
+TONE_WINDOWS = (256, 1024, 4096, 8192)  # at 24 kHz
 ONSET_WINDOWS = (512, 1024, 2048)  # of those of the energy distance, where onsets are looked for
 ONSETS_AT_LEAST = 0.3  # a mean of the onset envelope below it counts as it does
 
