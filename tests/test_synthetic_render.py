@@ -11,6 +11,7 @@ import pytest
 from conftest import FLITE
 
 from accompgen import audio
+from accompgen.analysis.labels import harmony
 from accompgen.data.songs import read_manifest
 from accompgen.data.synthetic import make
 from accompgen.data.synthetic import render as band_sound
@@ -20,7 +21,7 @@ from accompgen.data.synthetic.compose import compose
 from accompgen.data.synthetic.effects import Room
 from accompgen.data.synthetic.mixing import draw_mix, mix_stems
 from accompgen.data.synthetic.render import find_soundfonts, play
-from accompgen.data.synthetic.score import METRES, Note, harmony
+from accompgen.data.synthetic.score import METRES, Note
 
 RATE = make.SAMPLE_RATE
 
