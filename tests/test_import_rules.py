@@ -44,7 +44,8 @@ MAY_IMPORT = {
     "training.samples": ("model", "config", "generation", "tokens"),  # what a stage generates, as sound for TensorBoard
     "training.export": ("config", "stages", "checkpoint", "data.shards"),
     "training.unit_chroma": ("config", "data.shards", "data.songs"),  # listens to the songs of the shards
-    "training.beat_tracker": ("model", "stages", "config", "checkpoint", "device", "data.shards", "data.songs"),  # their beats
+    # reads the beats of songs
+    "training.beat_tracker": ("model", "stages", "files", "config", "checkpoint", "device", "data.shards", "data.songs"),
     # codec, its decoder and units are trained on songs, before there are shards: these read the manifest
     "training.codec": ("config", "device", "tokens", "audio", "data.songs"),
     "training.decoder": ("config", "checkpoint", "device", "tokens", "audio", "data.songs"),

@@ -237,14 +237,14 @@ def _by_reason(dropped):
 def _missing_splits(hours, songs):
     """What to do where nothing is left to train on, or to validate with."""
     purposes = {"train": "train on", "validation": "validate with"}
-    missing = [purpose for split, purpose in purposes.items() if split not in hours]
+    missing = {split: purpose for split, purpose in purposes.items() if split not in hours}
     if not missing:
         return []
     there = " and ".join(name for name in SPLITS if name in hours)
     return [
-        f"there is nothing to {' or to '.join(missing)}: {'the song is' if songs == 1 else f'all {songs} songs are'} "
+        f"there is nothing to {' or to '.join(missing.values())}: {'the song is' if songs == 1 else f'all {songs} songs are'} "
         f"of the split {there}. Songs that name no split are divided by their ids: give them one in the manifest "
-        '("split": "train"), or put them into folders train and validation, or add songs'
+        f'("split": "{next(iter(missing))}"), or put them into folders train and validation, or add songs'
     ]
 
 
