@@ -263,7 +263,7 @@ def test_mistakes_are_named_before_the_work(tmp_path):
         with pytest.raises(PrepareError, match="choose a folder outside"):
             prepare.prepare(source, out, SMALL, separator="x", workers=0)
     lines(tmp_path / "m.jsonl", {"id": "x", "vocal": "songs/mix.wav"})
-    with pytest.raises(PrepareError, match=r"nothing of .* can be used: a vocal without accompaniment \(1\)"):
+    with pytest.raises(PrepareError, match=r"nothing of .* can be used: a vocal without accompaniment \(1, such as"):
         prepare.prepare(tmp_path / "m.jsonl", tmp_path / "out", SMALL, workers=0)
 
 
@@ -316,6 +316,22 @@ def test_a_stem_in_any_format_is_in_the_sum_or_the_song_is_dropped(tmp_path):
     expected = noise(2.0, 11) + noise(2.0, 12) + piano
     assert song.id == "one-000" and correlation(audio.read(song.accompaniment)[0], expected) > 0.999
     assert "other.wma" in dropped(tmp_path / "out")["two"]["detail"]
+
+
+def test_what_could_not_be_read_is_tried_again(tmp_path, monkeypatch):
+    pair(tmp_path / "songs/one")
+    pair(tmp_path / "songs/two", 20)
+    real = audio.read
+
+    def older(path, *rest):
+        if path.parent.name == "two":
+            raise audio.AudioError(f"{path}: a format of tomorrow")
+        return real(path, *rest)
+
+    monkeypatch.setattr(audio, "read", older)
+    assert prepare.prepare(tmp_path / "songs", tmp_path / "out", SMALL, workers=0)["songs"]["kept"] == 1
+    monkeypatch.undo()
+    assert prepare.prepare(tmp_path / "songs", tmp_path / "out", SMALL, workers=0)["songs"]["kept"] == 2
 
 
 def test_links_are_followed_and_loops_are_not(tmp_path):

@@ -98,7 +98,7 @@ def prepare(
     report["settings"] = _settings(job) | {"keep": keep}
     write_json(directory / "report.json", report)
     if not report["pieces"]["kept"]:
-        reasons = ", ".join(f"{reason} ({count['count']})" for reason, count in report["dropped"].items())
+        reasons = ", ".join(_reason_in_words(*item) for item in report["dropped"].items())
         raise PrepareError(f"nothing of {source} can be used: {reasons}; see {directory / 'dropped.jsonl'}")
     return report
 
@@ -223,10 +223,11 @@ def _song(directory, source, piece, split, licence):
 
 
 def _by_reason(dropped):
-    """Reason -> {"count", "seconds", "examples"}, the costliest first."""
+    """Reason -> {"count", "seconds", "examples", "detail" of the first}, the costliest first."""
     reasons = {}
     for item in dropped:
-        entry = reasons.setdefault(item["reason"], {"count": 0, "seconds": 0.0, "examples": []})
+        empty = {"count": 0, "seconds": 0.0, "examples": [], "detail": item.get("detail", "")}
+        entry = reasons.setdefault(item["reason"], empty)
         entry["count"] += 1
         entry["seconds"] = round(entry["seconds"] + item["seconds"], 2)
         if len(entry["examples"]) < EXAMPLES and item["song"] not in entry["examples"]:
@@ -246,6 +247,10 @@ def _missing_splits(hours, songs):
         f"of the split {there}. Songs that name no split are divided by their ids: give them one in the manifest "
         f'("split": "{next(iter(missing))}"), or put them into folders train and validation, or add songs'
     ]
+
+
+def _reason_in_words(reason, entry):
+    return f"{reason} ({entry['count']}" + (f", such as {entry['detail']})" if entry["detail"] else ")")
 
 
 def table(report: dict) -> str:

@@ -17,6 +17,7 @@ from accompgen.data.segments import PrepareConfig, choose, clipped_share
 from accompgen.data.sources import Source
 
 RECORD_FORMAT = 2  # records of another one are made anew: the first had no grades
+UNREADABLE = "cannot be read as sound"
 
 
 class Unusable(ValueError):
@@ -140,9 +141,9 @@ def _read(path):
     try:
         return audio.read(path)
     except audio.AudioError as error:
-        raise Unusable("cannot be read as sound", str(error)) from error
+        raise Unusable(UNREADABLE, str(error)) from error
     except Exception as error:  # whatever else a reader raises is about this file, too
-        raise Unusable("cannot be read as sound", f"{path}: {type(error).__name__}: {error}") from error
+        raise Unusable(UNREADABLE, f"{path}: {type(error).__name__}: {error}") from error
 
 
 def _digest(parts):
@@ -195,12 +196,15 @@ def _stamp(source):
 
 
 def finished(source, job):
-    """The record of a song that an earlier run finished, if it is still about the same files and its pieces are there."""
+    """The record of a song that an earlier run finished, if it is still about the same files and its pieces are there.
+
+    What could not be read is tried again: another version may read it.
+    """
     path = _record_path(job, source.id)
     if not path.exists():
         return None
     record = json.loads(path.read_text(encoding="utf-8"))
-    if record.get("format") != RECORD_FORMAT:
+    if record.get("format") != RECORD_FORMAT or record.get("reason") == UNREADABLE:
         return None
     pieces = (path.with_name(f"{piece['id']}.json") for piece in record["pieces"])
     return record if record["stamp"] == _stamp(source) and all(piece.exists() for piece in pieces) else None
