@@ -1,5 +1,6 @@
 """Files as people have them: text in the usual encodings, names in any form of Unicode, endings of sound."""
 
+import os
 import unicodedata
 from pathlib import Path
 
@@ -57,10 +58,10 @@ def one_form(name: str) -> str:
 def in_either_form(path) -> Path:
     """The path, or the file that is there under the same name with its characters composed or decomposed."""
     path = Path(path)
-    if str(path).isascii() or path.exists():
+    if str(path).isascii() or os.path.exists(path):
         return path
     for form in ("NFC", "NFD"):
         for other in (path.with_name(unicodedata.normalize(form, path.name)), Path(unicodedata.normalize(form, str(path)))):
-            if other.exists():
+            if os.path.exists(other):
                 return other
     return path

@@ -103,6 +103,11 @@ def test_csv_as_spreadsheets_write_it(tmp_path, text, encoding):
     assert [path.name for path in song.files] == ["v.wav", "d.wav", "b.wav"]
 
 
+def test_columns_that_the_files_say_themselves_are_passed_over(tmp_path):
+    (tmp_path / "m.csv").write_text("vocal,seconds,separated\nv.wav,3:20,True\n")
+    assert [song.id for song in read_sources(tmp_path / "m.csv")] == ["v"]
+
+
 def test_a_wrong_number_in_csv_is_told(tmp_path):
     (tmp_path / "m.csv").write_text("vocal,bpm\nv.wav,fast\nw.wav,-3\n")
     with pytest.raises(ManifestError, match='line 2: "bpm" is "fast"; expected a number.*line 3: "bpm" is -3.0; expected'):

@@ -67,7 +67,7 @@ def _walk(folder, passed, above=frozenset()):
         return
     sounds = []
     for path in paths:
-        if path.is_dir():
+        if os.path.isdir(path):
             if path.name.startswith("."):
                 passed.add("hidden", path)
             elif os.path.realpath(path) in above:
@@ -78,7 +78,7 @@ def _walk(folder, passed, above=frozenset()):
             passed.add("no sound by their names", path)
         elif path.name.startswith("."):
             passed.add("hidden", path)
-        elif not path.is_file():
+        elif not os.path.isfile(path):
             passed.add("links to nothing", path)
         else:
             sounds.append(path)

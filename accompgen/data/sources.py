@@ -174,10 +174,9 @@ def _csv_values(row, delimiter):
     for name in set(_LISTS) & set(values):
         mark = "," if delimiter == ";" and ";" not in values[name] else ";"
         values[name] = [part.strip() for part in values[name].split(mark) if part.strip()]
-    for name in {"bpm", "seconds"} & set(values):
-        text = values[name].replace(",", ".") if delimiter == ";" else values[name]
-        if re.fullmatch(r"[+-]?\d+(\.\d*)?", text):  # else it is told as it stands
-            values[name] = float(text)
+    bpm = values.get("bpm", "").replace(",", "." if delimiter == ";" else ",")
+    if re.fullmatch(r"[+-]?\d+(\.\d*)?", bpm):  # else it is told as it stands
+        values["bpm"] = float(bpm)
     return values
 
 
@@ -200,9 +199,10 @@ def _read_rows(path, rows):
 
 
 def _source(folder, values):
-    """A row as a Source. `seconds` of our own manifests is passed over: the files say it themselves."""
+    """A row as a Source. `seconds` and `separated` of our own manifests are passed over: the files say it themselves."""
+    if isinstance(values, dict):
+        values = {name: value for name, value in values.items() if name not in ("seconds", "separated") and value is not None}
     check_fields(values)
-    values = {name: value for name, value in values.items() if name not in ("seconds", "separated") and value is not None}
     known = [field.name for field in fields(Source) if field.name != "fault"]
     unknown = sorted(set(values) - set(known))
     if unknown:
