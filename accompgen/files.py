@@ -1,4 +1,5 @@
-"""Files as people have them: text in the usual encodings, names in any form of Unicode, endings of sound."""
+"""Files as people have them: text in the usual encodings, names in any form of Unicode, endings of
+sound."""
 
 import os
 import unicodedata
@@ -14,7 +15,8 @@ SOUND_ENDINGS = (
 
 
 class TextError(ValueError):
-    """A file that is no text in an encoding that is known; the message names it and says what to do."""
+    """A file that is no text in an encoding that is known; the message names it and says what to
+    do."""
 
 
 def read_text(path) -> str:
@@ -46,22 +48,28 @@ def _encoding(data):
 
 
 def text_lines(text: str) -> list[str]:
-    """The lines of a text; str.splitlines would also divide at U+2028, U+0085 and others, which may stand in a field."""
+    """The lines of a text; str.splitlines would also divide at U+2028, U+0085 and others, which
+    may stand in a field."""
     return [line.removesuffix("\r") for line in text.split("\n")]
 
 
 def one_form(name: str) -> str:
-    """A name with composed characters (NFC): macOS writes them decomposed, other systems mostly composed."""
+    """A name with composed characters (NFC): macOS writes them decomposed, other systems mostly
+    composed."""
     return unicodedata.normalize("NFC", name)
 
 
 def in_either_form(path) -> Path:
-    """The path, or the file that is there under the same name with its characters composed or decomposed."""
+    """The path, or the file that is there under the same name with its characters composed or
+    decomposed."""
     path = Path(path)
     if str(path).isascii() or os.path.exists(path):
         return path
     for form in ("NFC", "NFD"):
-        for other in (path.with_name(unicodedata.normalize(form, path.name)), Path(unicodedata.normalize(form, str(path)))):
+        for other in (
+            path.with_name(unicodedata.normalize(form, path.name)),
+            Path(unicodedata.normalize(form, str(path))),
+        ):
             if os.path.exists(other):
                 return other
     return path

@@ -10,9 +10,12 @@ pytest.importorskip("mir_eval", reason="chord labels need mir_eval: pip install 
 @pytest.mark.parametrize(
     "text, key",
     [
-        ("A minor", "A:min"), ("Am", "A:min"), ("A:min", "A:min"), ("a min", "A:min"), ("c# minor", "C#:min"),
-        ("A", "A:maj"), ("Bb", "Bb:maj"), ("B♭ Major", "Bb:maj"), ("bb minor", "Bb:min"), ("E-flat major", "Eb:maj"),
-        ("CM", "C:maj"), ("D dorian", "D:dor"), ("D:dor", "D:dor"), ("F#:mixolydian", "F#:mix"), ("A:aeolian", "A:min"),
+        ("A minor", "A:min"), ("Am", "A:min"), ("A:min", "A:min"), ("a min", "A:min"),
+        ("c# minor", "C#:min"),
+        ("A", "A:maj"), ("Bb", "Bb:maj"), ("B♭ Major", "Bb:maj"), ("bb minor", "Bb:min"),
+        ("E-flat major", "Eb:maj"),
+        ("CM", "C:maj"), ("D dorian", "D:dor"), ("D:dor", "D:dor"), ("F#:mixolydian", "F#:mix"),
+        ("A:aeolian", "A:min"),
         (" C_maj ", "C:maj"),
     ],
 )  # fmt: skip

@@ -1,4 +1,5 @@
-"""The sections of songs made by rule: where they begin, which are the same, what they are called."""
+"""The sections of songs made by rule: where they begin, which are the same, what they are
+called."""
 
 import numpy as np
 import pytest
@@ -19,8 +20,14 @@ FORMS = {"ABAB": (A, B, A, B), "intro AB": (INTRO, A, B)}
 @pytest.fixture(scope="module")
 def songs():
     made = {name: song(parts, seed=1) for name, parts in FORMS.items()}
-    made |= {f"{'A' * count}{seed}": song((A,) * count, seed=seed) for count, seed in ((2, 0), (4, 1), (4, 2))}
-    return {name: (hear(voice, RATE), hear(band, RATE), true) for name, (voice, band, true) in made.items()}
+    made |= {
+        f"{'A' * count}{seed}": song((A,) * count, seed=seed)
+        for count, seed in ((2, 0), (4, 1), (4, 2))
+    }
+    return {
+        name: (hear(voice, RATE), hear(band, RATE), true)
+        for name, (voice, band, true) in made.items()
+    }
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -42,13 +49,19 @@ def test_what_comes_back_has_one_letter_and_the_louder_is_the_chorus(songs):
     found = find_sections(voice, band, np.arange(0, true[-1][1], BAR / 4))
     assert [section.letter for section in found] == ["A", "B", "A", "B"]
     assert [section.label for section in found] == ["verse", "chorus", "verse", "chorus"]
-    assert found[1].loudness > 0 > found[0].loudness and min(section.sung for section in found) > 0.3
+    assert (
+        found[1].loudness > 0 > found[0].loudness and min(section.sung for section in found) > 0.3
+    )
 
 
 def test_what_nobody_sings_before_the_first_voice_is_the_intro(songs):
     voice, band, true = songs["intro AB"]
     found = find_sections(voice, band, np.arange(0, true[-1][1], BAR / 4))
-    assert found[0].label == "intro" and found[0].sung < 0.05 and found[0].letter not in (found[1].letter, found[2].letter)
+    assert (
+        found[0].label == "intro"
+        and found[0].sung < 0.05
+        and found[0].letter not in (found[1].letter, found[2].letter)
+    )
 
 
 @pytest.mark.parametrize("form", ["AA0", "AAAA1", "AAAA2"])
@@ -57,7 +70,9 @@ def test_a_song_without_form_is_one_section(songs, form):
     voice, band, true = songs[form]
     for beats in ((), np.arange(0, true[-1][1], BAR / 4)):
         (only,) = find_sections(voice, band, beats)
-        assert (only.start, only.label) == (0, "verse") and only.end == pytest.approx(true[-1][1], abs=0.05)
+        assert (only.start, only.label) == (0, "verse") and only.end == pytest.approx(
+            true[-1][1], abs=0.05
+        )
     (short,) = find_sections(voice.between(0, 6), band.between(0, 6))
     assert short.end == pytest.approx(6, abs=0.05)
 

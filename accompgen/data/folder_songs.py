@@ -1,4 +1,5 @@
-"""A folder of sound -> which files are a song: by directories, by names, and what is passed over."""
+"""A folder of sound -> which files are a song: by directories, by names, and what is passed
+over."""
 
 import os
 from dataclasses import dataclass, field
@@ -35,8 +36,8 @@ class PassedOver:
 
 @dataclass(frozen=True)
 class Found:
-    """A song of a folder. place: what it is named by, a path without ending. files: field of a Source -> path or paths.
-    fault: why it cannot be used, None where it can.
+    """A song of a folder. place: what it is named by, a path without ending. files: field of a
+    Source -> path or paths. fault: why it cannot be used, None where it can.
     """
 
     place: Path
@@ -47,8 +48,8 @@ class Found:
 def find_songs(root: Path, passed: PassedOver) -> list[Found]:
     """The songs of a folder and all below it, in the order of their paths; links are followed.
 
-    Two files that would be the same part of a song are a fault of that song, since one of them would be taken by chance.
-    What is no part of any song is added to `passed`.
+    Two files that would be the same part of a song are a fault of that song, since one of them
+    would be taken by chance. What is no part of any song is added to `passed`.
     """
     folders = {folder: files for folder, files in _walk(root, passed) if files}
     found = []
@@ -58,7 +59,8 @@ def find_songs(root: Path, passed: PassedOver) -> list[Found]:
 
 
 def _walk(folder, passed, above=frozenset()):
-    """(folder, its sound files) of a folder and those below it. A link to a folder that holds it is not followed."""
+    """(folder, its sound files) of a folder and those below it. A link to a folder that holds it
+    is not followed."""
     above |= {os.path.realpath(folder)}
     try:
         paths = sorted(folder.iterdir())
@@ -94,7 +96,12 @@ def _of_directory(folder, files, passed):
 def _of_names(folder, files, passed):
     """Songs by the names of their files: x.vocal.* and what else is x.*, and mixtures."""
     names = _by(files, lambda path: one_form(path.stem))
-    sung = {base for name in names for base, _, part in (name.rpartition("."),) if base and part.lower() in VOCAL}
+    sung = {
+        base
+        for name in names
+        for base, _, part in (name.rpartition("."),)
+        if base and part.lower() in VOCAL
+    }
     songs, found = {}, []
     for name, paths in names.items():
         base, _, part = name.rpartition(".")
@@ -110,7 +117,9 @@ def _of_names(folder, files, passed):
 
 def _song(place, parts, passed):
     """A song whose parts (name -> files) have a voice among them."""
-    vocals, bands, mixes = ([path for name in names for path in parts.get(name, ())] for names in (VOCAL, BAND, MIX))
+    vocals, bands, mixes = (
+        [path for name in names for path in parts.get(name, ())] for names in (VOCAL, BAND, MIX)
+    )
     stems = {name: paths for name, paths in parts.items() if name not in VOCAL + BAND + MIX}
     passed.add(BESIDE_PARTS, *mixes)
     fault = _doubled(vocals, "the voice") or _doubled(bands, "the accompaniment")
@@ -118,7 +127,11 @@ def _song(place, parts, passed):
         passed.add(BESIDE_BAND, *(path for paths in stems.values() for path in paths))
         return Found(place, {"vocal": vocals[0], "accompaniment": bands[0]}, fault)
     fault = fault or next(filter(None, map(_doubled, stems.values())), None)
-    return Found(place, {"vocal": vocals[0], "stems": tuple(path for paths in stems.values() for path in paths)}, fault)
+    return Found(
+        place,
+        {"vocal": vocals[0], "stems": tuple(path for paths in stems.values() for path in paths)},
+        fault,
+    )
 
 
 def _doubled(paths, what="of one name"):

@@ -1,7 +1,8 @@
-"""What songs there are before anything is done to them: a JSONL or CSV manifest, or a folder of sound.
+"""What songs there are before anything is done to them: a JSONL or CSV manifest, or a folder of
+sound.
 
-One song a line (JSONL) or row (CSV with a header, its columns divided by `,`, `;` or tabs), paths relative to the manifest; in
-CSV, lists are separated by `;`:
+One song a line (JSONL) or row (CSV with a header, its columns divided by `,`, `;` or tabs), paths
+relative to the manifest; in CSV, lists are separated by `;`:
 
     vocal + accompaniment   a pair, taken as it is
     vocal + stems           the stems are summed into the accompaniment
@@ -9,9 +10,10 @@ CSV, lists are separated by `;`:
     vocal                   alone: enough to generate for it
     id, split, licence, bpm, key, tags, meta     all optional
 
-In a folder, a directory with a file `vocals.*` (or vocal.*) is a song, whose accompaniment is `accompaniment.*` (or
-instrumental.*, no_vocals.*), or else the sum of the other files but `mixture.*`: the layout of MUSDB18-HQ. `x.vocal.*` beside
-`x.accompaniment.*`, or beside `x.bass.*`, `x.drums.*` and so on, is one, too; any other sound is a mixture. A top folder called
+In a folder, a directory with a file `vocals.*` (or vocal.*) is a song, whose accompaniment is
+`accompaniment.*` (or instrumental.*, no_vocals.*), or else the sum of the other files but
+`mixture.*`: the layout of MUSDB18-HQ. `x.vocal.*` beside `x.accompaniment.*`, or beside
+`x.bass.*`, `x.drums.*` and so on, is one, too; any other sound is a mixture. A top folder called
 train, validation (or valid) or test says the split. data/folder_songs.py says what is passed over.
 """
 
@@ -38,8 +40,8 @@ _NO_NAME = re.compile(r'[/\\:*?"<>|\x00-\x1f\x7f\ud800-\udfff]|^[ .-]|[ .]$')
 class Source:
     """A song as it was found.
 
-    split: None where it is not said. meta: a JSON of what is known about its music (times in seconds). fault: why it cannot
-    be used, None where it can.
+    split: None where it is not said. meta: a JSON of what is known about its music (times in
+    seconds). fault: why it cannot be used, None where it can.
     """
 
     id: str
@@ -57,21 +59,35 @@ class Source:
 
     def __post_init__(self):
         if not self.id or _NO_NAME.search(self.id):
-            raise ManifestError(f"song id {self.id!r} cannot be a file name; use letters, digits, - and _")
+            raise ManifestError(
+                f"song id {self.id!r} cannot be a file name; use letters, digits, - and _"
+            )
         if len(self.id.encode(errors="surrogateescape")) > MAX_ID_BYTES:
-            raise ManifestError(f"song id {self.id[:40]!r}... is too long for a file name; use up to {MAX_ID_BYTES} bytes")
+            raise ManifestError(
+                f"song id {self.id[:40]!r}... is too long for a file name; use up to {MAX_ID_BYTES} bytes"
+            )
         if self.split is not None and self.split not in SPLITS:
-            raise ManifestError(f"split {self.split!r} of song {self.id} is none of {', '.join(SPLITS)}")
+            raise ManifestError(
+                f"split {self.split!r} of song {self.id} is none of {', '.join(SPLITS)}"
+            )
         if (self.vocal is None) == (self.mixture is None):
-            raise ManifestError(f"song {self.id} needs either a vocal (with accompaniment or stems) or a mixture")
+            raise ManifestError(
+                f"song {self.id} needs either a vocal (with accompaniment or stems) or a mixture"
+            )
         others = (self.accompaniment is not None) + bool(self.stems)
         if others > 1 or (others and self.mixture is not None):
-            raise ManifestError(f"song {self.id} needs one of accompaniment and stems, and neither of them beside a mixture")
+            raise ManifestError(
+                f"song {self.id} needs one of accompaniment and stems, and neither of them beside a mixture"
+            )
 
     @property
     def files(self) -> list[Path]:
         """The sound files of the song, the vocal first."""
-        return [path for path in (self.vocal, self.mixture, self.accompaniment, *self.stems) if path is not None]
+        return [
+            path
+            for path in (self.vocal, self.mixture, self.accompaniment, *self.stems)
+            if path is not None
+        ]
 
 
 def read_sources(path, passed: PassedOver | None = None) -> list[Source]:
@@ -80,18 +96,23 @@ def read_sources(path, passed: PassedOver | None = None) -> list[Source]:
     Args:
         passed: what a folder holds that is no part of a song is added to it.
 
-    Raises ManifestError: nothing there or found, or lines that cannot be used, all of which it names (no JSON, an unknown
-    field, a field of another kind, an id twice). In a folder, a song with a fault is among those that are returned.
+    Raises ManifestError: nothing there or found, or lines that cannot be used, all of which it
+    names (no JSON, an unknown field, a field of another kind, an id twice). In a folder, a song
+    with a fault is among those that are returned.
     """
     path, passed = Path(path), PassedOver() if passed is None else passed
     if not path.exists():
-        raise ManifestError(f"{path}: no such file or folder; give a .jsonl or .csv manifest, or a folder of songs")
+        raise ManifestError(
+            f"{path}: no such file or folder; give a .jsonl or .csv manifest, or a folder of songs"
+        )
     if path.is_dir():
         found = _read_folder(path, passed)
     elif path.suffix.lower() == ".csv":
         found = _read_rows(path, _csv_rows(path))
     elif path.suffix.lower() in files.SOUND_ENDINGS:
-        raise ManifestError(f"{path} is sound; give a .jsonl or .csv manifest, or the folder that the sound lies in")
+        raise ManifestError(
+            f"{path} is sound; give a .jsonl or .csv manifest, or the folder that the sound lies in"
+        )
     else:
         found = _read_rows(path, json_lines(path))
     if not found:
@@ -103,7 +124,9 @@ def read_sources(path, passed: PassedOver | None = None) -> list[Source]:
     return found
 
 
-def read_vocals(path, split: str | None = None, passed: PassedOver | None = None) -> tuple[dict[str, Path], list[str]]:
+def read_vocals(
+    path, split: str | None = None, passed: PassedOver | None = None
+) -> tuple[dict[str, Path], list[str]]:
     """(id -> vocal of the songs, why others cannot be used) of a manifest or folder, of one split.
 
     Sound in a folder that is no pair counts as a vocal.
@@ -113,7 +136,9 @@ def read_vocals(path, split: str | None = None, passed: PassedOver | None = None
     songs = [song for song in read_sources(path, passed) if split in (None, song.split)]
     for song in songs:
         if song.mixture is not None and not Path(path).is_dir():
-            raise ManifestError(f"{path}: {song.id} is a mixture; give its vocal (accompgen prepare separates mixtures)")
+            raise ManifestError(
+                f"{path}: {song.id} is a mixture; give its vocal (accompgen prepare separates mixtures)"
+            )
     if not songs:
         raise ManifestError(f"{path} has no song of the split {split}")
     faults = [f"{song.id}: {song.fault}" for song in songs if song.fault]
@@ -121,7 +146,8 @@ def read_vocals(path, split: str | None = None, passed: PassedOver | None = None
 
 
 def choose_split(source: Source, held_out: float) -> str:
-    """The split that the source says, or one that follows from its id: `held_out` is the share of each of validation and test.
+    """The split that the source says, or one that follows from its id: `held_out` is the share of
+    each of validation and test.
 
     Other songs do not move when some are added or removed.
     """
@@ -131,11 +157,12 @@ def choose_split(source: Source, held_out: float) -> str:
     return "validation" if place < held_out else "test" if place < 2 * held_out else "train"
 
 
-# ---- manifests ---------------------------------------------------------------------------------------------------------------
+# ---- manifests -----------------------------------------------------------------------------------
 
 
 def _csv_rows(path):
-    """(line number, values or a ManifestError) of the rows of a CSV file, lists divided and numbers read."""
+    """(line number, values or a ManifestError) of the rows of a CSV file, lists divided and
+    numbers read."""
     try:
         text = files.read_text(path)
     except files.TextError as error:
@@ -143,7 +170,9 @@ def _csv_rows(path):
     first, _, below = text.partition("\n")
     told = re.fullmatch(r'"?sep=(.)"?', first.strip())  # Excel's own way to name the delimiter
     delimiter = told[1] if told else _delimiter(first)
-    rows = csv.reader(io.StringIO(below if told else text, newline=""), delimiter=delimiter, skipinitialspace=True)
+    rows = csv.reader(
+        io.StringIO(below if told else text, newline=""), delimiter=delimiter, skipinitialspace=True
+    )
     header = None
     try:
         for row in rows:
@@ -155,7 +184,10 @@ def _csv_rows(path):
                 continue
             extra = [cell for cell in row[len(header) :] if cell.strip()]
             if extra:
-                yield number, ManifestError(f"more values than the header has names: {', '.join(extra)}")
+                yield (
+                    number,
+                    ManifestError(f"more values than the header has names: {', '.join(extra)}"),
+                )
                 continue
             yield number, _csv_values(dict(zip(header, row)), delimiter)
     except csv.Error as error:
@@ -165,7 +197,9 @@ def _csv_rows(path):
 def _delimiter(header):
     """The one of `,`, `;` and tab that divides a header into most names that are known."""
     known = {field.name for field in fields(Source)}
-    names = {mark: {name.strip(' "').lower() for name in header.split(mark)} & known for mark in ",;\t"}
+    names = {
+        mark: {name.strip(' "').lower() for name in header.split(mark)} & known for mark in ",;\t"
+    }
     return max(names, key=lambda mark: len(names[mark]))
 
 
@@ -199,9 +233,14 @@ def _read_rows(path, rows):
 
 
 def _source(folder, values):
-    """A row as a Source. `seconds` and `separated` of our own manifests are passed over: the files say it themselves."""
+    """A row as a Source. `seconds` and `separated` of our own manifests are passed over: the files
+    say it themselves."""
     if isinstance(values, dict):
-        values = {name: value for name, value in values.items() if name not in ("seconds", "separated") and value is not None}
+        values = {
+            name: value
+            for name, value in values.items()
+            if name not in ("seconds", "separated") and value is not None
+        }
     check_fields(values)
     known = [field.name for field in fields(Source) if field.name != "fault"]
     unknown = sorted(set(values) - set(known))
@@ -213,11 +252,14 @@ def _source(folder, values):
     elif given is not None:
         values["id"] = _name(_place(Path(given)).as_posix())
     else:
-        raise ManifestError("a song needs either a vocal (with accompaniment or stems) or a mixture")
+        raise ManifestError(
+            "a song needs either a vocal (with accompaniment or stems) or a mixture"
+        )
     for name in set(_PATHS) & set(values):
         values[name] = files.in_either_form(folder / values[name])
     stems = values.get("stems") or ()
-    if isinstance(stems, dict):  # by name, as in our own manifests: they sum to the accompaniment, where it is there
+    # by name, as in our own manifests: they sum to the accompaniment, where it is there
+    if isinstance(stems, dict):
         stems = () if values.get("accompaniment") else stems.values()
     values["stems"] = tuple(files.in_either_form(folder / stem) for stem in stems)
     values["tags"] = tuple(values.get("tags") or ())
@@ -237,10 +279,14 @@ def _place(path):
 
 
 def _name(text):
-    """An id from a path without its ending: characters that a name of a file may lack become `_`, a long one ends in a hash."""
+    """An id from a path without its ending: characters that a name of a file may lack become `_`,
+    a long one ends in a hash."""
     plain = files.one_form(text).strip("./ ").replace("/", "-")
     # vowel signs of Indian scripts, for one, are marks and no letters
-    kept = (c if re.match(r"[\w.+()&,'-]", c) or unicodedata.category(c).startswith("M") else "\0" for c in plain)
+    kept = (
+        c if re.match(r"[\w.+()&,'-]", c) or unicodedata.category(c).startswith("M") else "\0"
+        for c in plain
+    )
     name = re.sub("\0+", "_", "".join(kept)).lstrip("-.+()&,'").rstrip(".") or "song"
     if len(name.encode()) <= MAX_ID_BYTES:
         return name
@@ -251,7 +297,7 @@ def _short_hash(text):
     return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()[:6]
 
 
-# ---- folders -----------------------------------------------------------------------------------------------------------------
+# ---- folders -------------------------------------------------------------------------------------
 
 
 def _read_folder(root, passed):
