@@ -273,6 +273,14 @@ def test_data_verbs_pass_on_what_they_were_given(recorded, tmp_path, capsys):
     assert capsys.readouterr().out.split("\n")[:3] == ["songs/manifest.jsonl", "songs 2 of 3 kept", "songs: 2"]
 
 
+def test_songs_that_tokenize_left_out_are_told_and_counted_as_a_failure(recorded, capsys):
+    _, record = recorded
+    record("data.tokenize.tokenize_manifest", {"songs": 2, "left_out": {"one": "one: lost.wav: no such file"}})
+    assert main("tokenize m.jsonl -o shards --semantic-tokenizer s --acoustic-tokenizer a".split()) == 1
+    captured = capsys.readouterr()
+    assert captured.out == "songs: 2\n" and captured.err == "accompgen: one: lost.wav: no such file\n"
+
+
 def test_info_names_versions_devices_and_checkpoints(tiny_checkpoint, monkeypatch, capsys):
     monkeypatch.setenv("ACCOMPGEN_CHECKPOINTS", str(tiny_checkpoint.parent))
     assert main(["info"]) == 0
