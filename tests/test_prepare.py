@@ -300,6 +300,7 @@ def test_two_files_of_one_part_cost_that_song_alone(tmp_path):
     assert "bass.flac and bass.wav in" in details["bad2"] and "both of one name" in details["bad2"]
     assert "vocals.wav and vocal.wav in" in details["bad3"]  # or the voice would be in its own accompaniment
     assert report["dropped"]["its files cannot be told apart"]["count"] == 3
+    assert all(f"{name}: {detail}" in prepare.table(report) for name, detail in details.items())
     (tmp_path / "songs/bad2/bass.flac").unlink()  # mended, it is made
     report = prepare.prepare(tmp_path / "songs", tmp_path / "out", SMALL, workers=0, held_out=0)
     assert report["songs"]["kept"] == 2

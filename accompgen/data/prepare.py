@@ -223,15 +223,16 @@ def _song(directory, source, piece, split, licence):
 
 
 def _by_reason(dropped):
-    """Reason -> {"count", "seconds", "examples", "detail" of the first}, the costliest first."""
+    """Reason -> {"count", "seconds", "examples", "details" of songs}, the costliest first."""
     reasons = {}
     for item in dropped:
-        empty = {"count": 0, "seconds": 0.0, "examples": [], "detail": item.get("detail", "")}
-        entry = reasons.setdefault(item["reason"], empty)
+        entry = reasons.setdefault(item["reason"], {"count": 0, "seconds": 0.0, "examples": [], "details": []})
         entry["count"] += 1
         entry["seconds"] = round(entry["seconds"] + item["seconds"], 2)
         if len(entry["examples"]) < EXAMPLES and item["song"] not in entry["examples"]:
             entry["examples"].append(item["song"])
+            if item.get("detail") and "start" not in item:  # of a song, not of a piece
+                entry["details"].append(f"{item['song']}: {item['detail']}")
     return dict(sorted(reasons.items(), key=lambda pair: -pair[1]["seconds"]))
 
 
@@ -250,7 +251,7 @@ def _missing_splits(hours, songs):
 
 
 def _reason_in_words(reason, entry):
-    return f"{reason} ({entry['count']}" + (f", such as {entry['detail']})" if entry["detail"] else ")")
+    return f"{reason} ({entry['count']}" + (f", such as {entry['details'][0]})" if entry["details"] else ")")
 
 
 def table(report: dict) -> str:
@@ -271,6 +272,7 @@ def table(report: dict) -> str:
         for reason, entry in report["dropped"].items():
             examples = ", ".join(entry["examples"][:2])
             lines.append(f"        {reason.ljust(width)}  {entry['count']:5d}  {entry['seconds'] / 60:7.2f}  {examples}")
+            lines += [f"            {detail}" for detail in entry["details"]]
     lines += PassedOver(report["passed_over"]).lines()
     lines += _missing_splits(hours, songs["kept"])
     lines += grading.table(report["grades"])
