@@ -79,6 +79,17 @@ def _decode(file, where, first=0, frames=None):
         return np.ascontiguousarray(wav.T), sound.samplerate, expected
 
 
+def is_float(path) -> bool:
+    """Whether a sound file stores floating-point samples, for which full scale is no limit."""
+    import soundfile
+
+    try:
+        with open(path, "rb") as file:
+            return soundfile.info(file).subtype in ("FLOAT", "DOUBLE")
+    except (soundfile.SoundFileError, RuntimeError, TypeError):
+        return False
+
+
 @contextmanager
 def _opened(file, where):
     """A soundfile.SoundFile; AudioError for what it cannot open, and for what cannot be read from it."""

@@ -5,10 +5,18 @@ Whatever takes time to import is imported inside the verbs, so that --help answe
 """
 
 import argparse
+import io
 import sys
 
 from accompgen.verbs import adopt, data, evaluation, generate, training
 from accompgen.verbs.shared import complain, explains_itself
+
+
+def _print_any_name():
+    """A name that stdout cannot show is no failure of what was done: its bytes are written, or an escape stands for them."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        utf = sys.stdout.encoding.lower().replace("-", "") == "utf8"
+        sys.stdout.reconfigure(errors="surrogateescape" if utf else "backslashreplace")
 
 
 def main(argv=None) -> int:
@@ -23,6 +31,7 @@ def main(argv=None) -> int:
     adopt.add_adopt(verbs)
     for add in (evaluation.add_evaluate, evaluation.add_baselines, training.add_fetch, evaluation.add_info):
         add(verbs)
+    _print_any_name()
     args = parser.parse_args(argv)
     try:
         return args.run(args)

@@ -12,6 +12,8 @@ import typing
 from dataclasses import dataclass
 from pathlib import Path
 
+from accompgen.files import TextError, read_text
+
 
 class ConfigError(ValueError):
     """A configuration that cannot be used; the message names the file, the key, what was found and what was expected."""
@@ -170,10 +172,10 @@ def read_toml(path: str | Path, overrides: typing.Iterable[str] = ()) -> dict:
     Raises ConfigError for a file that cannot be read, for TOML that does not parse and for an override without "=".
     """
     try:
-        values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        values = tomllib.loads(read_text(path))
     except OSError as error:
         raise ConfigError(f"cannot read the configuration {path}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, TextError) as error:
         raise ConfigError(f"{path} is not valid TOML: {error}") from error
     for override in overrides:
         key, equals, text = override.partition("=")

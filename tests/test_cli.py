@@ -4,6 +4,7 @@ import errno
 import importlib
 import io
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -246,7 +247,7 @@ def test_data_verbs_pass_on_what_they_were_given(recorded, tmp_path, capsys):
     record("data.synthetic.make.make_songs", "songs/manifest.jsonl")
     record("data.prepare.prepare", {})
     record("data.prepare.table", "songs 2 of 3 kept")
-    record("data.tokenize.tokenize_manifest", {"songs": 2, "hours": 0.1})
+    record("data.tokenize.tokenize_manifest", {"songs": 2, "hours": 0.1, "left_out": {}})
     record("training.export.export_checkpoint")
     record("tokens.fetch.fetch", "cache/file.pt")
     singers = ["--voices", "slt, lp", "--hts-voices", "hts"]
@@ -262,6 +263,7 @@ def test_data_verbs_pass_on_what_they_were_given(recorded, tmp_path, capsys):
     assert songs[2]["stems"] and not other[2]["stems"]
     assert songs[2]["soundfonts"] == [] and other[2]["soundfonts"] == [Path("a.sf2"), Path("b.sf2")]
     assert songs[1] == (Path("songs"), 3, 4) and (songs[2]["validation"], songs[2]["test"], songs[2]["seconds"]) == (1, 2, 8.0)
+    assert (other[2]["validation"], other[2]["test"]) == (None, None)  # as many as go with the count
     assert songs[2]["voices"] == ["slt", "lp"] and songs[2]["hts_voices"] == Path("hts")
     assert pairs[1][:2] == (Path("found"), Path("pairs")) and pairs[1][2].segment_seconds == 20.0
     assert (pairs[2]["separator"], pairs[2]["executor"], pairs[2]["workers"]) == ("htdemucs", "ray", None)
@@ -269,6 +271,14 @@ def test_data_verbs_pass_on_what_they_were_given(recorded, tmp_path, capsys):
     assert checkpoint[1] == ([Path("a"), Path("b")], Path("checkpoint"), {"name": "small", "data": "x = y"}, "bfloat16")
     assert checkpoint[2] == {"force": True, "unfinished": False, "songs": Path("m")} and fetched[1][0] == "hubert-base"
     assert capsys.readouterr().out.split("\n")[:3] == ["songs/manifest.jsonl", "songs 2 of 3 kept", "songs: 2"]
+
+
+def test_songs_that_tokenize_left_out_are_told_and_counted_as_a_failure(recorded, capsys):
+    _, record = recorded
+    record("data.tokenize.tokenize_manifest", {"songs": 2, "left_out": {"one": "one: lost.wav: no such file"}})
+    assert main("tokenize m.jsonl -o shards --semantic-tokenizer s --acoustic-tokenizer a".split()) == 1
+    captured = capsys.readouterr()
+    assert captured.out == "songs: 2\n" and captured.err == "accompgen: one: lost.wav: no such file\n"
 
 
 def test_info_names_versions_devices_and_checkpoints(tiny_checkpoint, monkeypatch, capsys):
@@ -344,3 +354,15 @@ def test_a_stream_that_breaks_off_leaves_what_was_there(generate, vocal, tmp_pat
         (tmp_path / "old" / name).write_bytes(content)
     assert generate(vocal, "-o", tmp_path / "old", "--stream", "--force") == status
     assert {path.name: path.read_bytes() for path in (tmp_path / "old").iterdir()} == earlier
+
+
+@pytest.mark.parametrize(
+    "folder, encoding, printed", [("Grün", "ascii", rb"Gr\xfcn"), (os.fsdecode(b"caf\xe9"), "utf-8", b"caf\xe9")]
+)
+def test_a_name_that_stdout_cannot_show_is_no_failure(generate, vocal, tmp_path, monkeypatch, folder, encoding, printed):
+    shown = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(shown, encoding=encoding))
+    assert generate(vocal, "-o", tmp_path / folder, "--quiet") == 0
+    sys.stdout.flush()
+    assert names(tmp_path / folder) == ["voice.accompaniment.wav", "voice.json", "voice.mix.wav"]
+    assert shown.getvalue().count(printed) == 3

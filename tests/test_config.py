@@ -213,3 +213,9 @@ def test_a_file_that_is_not_toml(tmp_path, content):
     (tmp_path / "bad.toml").write_bytes(content)
     with pytest.raises(ConfigError, match="bad.toml is not valid TOML"):
         read_toml(tmp_path / "bad.toml")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_toml_as_editors_of_windows_write_it(tmp_path, encoding):
+    (tmp_path / "a.toml").write_bytes('name = "Grün"\r\n[model]\r\nwidth = 4\r\n'.encode(encoding))
+    assert read_toml(tmp_path / "a.toml") == {"name": "Grün", "model": {"width": 4}}

@@ -12,6 +12,7 @@ pytest.importorskip("mir_eval", reason="mir_eval is not installed (extra `train`
 import score_files
 from score_files import attributes, backup, grace, harmony, note, off, on, tempo, write_score
 
+from accompgen.analysis.labels import harmony as harmony_of
 from accompgen.data.synthetic import corpora
 from accompgen.data.synthetic.band import arrange
 from accompgen.data.synthetic.compose import compose
@@ -19,7 +20,6 @@ from accompgen.data.synthetic.corpora import chord_estimator, musicxml, scores
 from accompgen.data.synthetic.corpora.reading import read_sheet
 from accompgen.data.synthetic.corpora.sheet import Sheet
 from accompgen.data.synthetic.score import Beat, Chord, Note, ScoreError
-from accompgen.data.synthetic.score import harmony as harmony_of
 
 # POP909
 

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import unicodedata
 
 import evaluation_songs
 import numpy as np
@@ -13,7 +14,7 @@ pytest.importorskip("mir_eval", reason="the evaluation needs mir_eval: pip insta
 
 from accompgen import audio
 from accompgen.evaluation import runner, tracks
-from accompgen.evaluation.folders import EvaluationError, Report, find_songs, match, plan_windows
+from accompgen.evaluation.folders import EvaluationError, Report, find_songs, match, plan_windows, read_annotation
 from accompgen.evaluation.report import table, write_results
 
 QUICK = ("fad", "kad", "apa", "sanity")  # without the beat tracker
@@ -202,7 +203,8 @@ def test_bad_annotations_are_told(place, copy):
     (copy / "annotations" / "song1.json").write_text('{"beats": "soon"}')
     (copy / "annotations" / "song2.json").write_text('{"chords": [[0, 4, "H:maj"]]}')
     problems = "\n".join(run(place, songs=copy, annotations=copy / "annotations", metrics=("harmony",))["problems"])
-    assert "no annotation song0.json" in problems and "song1.json is no annotation" in problems and "'H:maj'" in problems
+    assert "no annotation song0.json" in problems and "'H:maj'" in problems
+    assert "song1.json: its beats cannot be used (could not convert string to float: 's')" in problems
 
 
 def test_foreign_results_are_not_replaced(place, tmp_path):
@@ -281,3 +283,39 @@ def test_difference_of_two_rows_pairs_songs_and_adds_spreads():
     assert result["beat_f1"]["n"] == 2 and "kad" not in result
     with pytest.raises(ValueError, match="no row 'c'"):
         runner.difference(rows, songs, "a", "c")
+
+
+def test_annotations_are_read_as_people_write_them(tmp_path):
+    chords = [[0, 1, "Am"], [1, 2, "F#m7"], [2, 3, "C:maj(9)"]]
+    known = {"key": "A minor", "bpm": "92.5", "beats": [0.5, [1.0, 2]], "chords": chords}
+    (tmp_path / "a.json").write_text(json.dumps(known), encoding="utf-8-sig")
+    report = Report()
+    read = {
+        "key": "A:min", "bpm": 92.5, "beats": [0.5, 1.0],
+        "chords": [(0, 1, "A:min"), (1, 2, "F#:min7"), (2, 3, "C:maj(9)")],
+    }  # fmt: skip
+    assert read_annotation(tmp_path, "a", report) == read and report.problems == []
+    (tmp_path / "b.json").write_text(json.dumps(known | {"key": "H", "bpm": -120}), encoding="utf-16")
+    assert read_annotation(tmp_path, "b", report) == {name: read[name] for name in ("beats", "chords")}
+    assert len(report.problems) == 2 and all("b.json: its " in line for line in report.problems)
+    assert "key 'H'" in report.problems[0] and "-120 is no number of beats" in report.problems[1]
+    (tmp_path / "c.json").write_bytes(b'{"key": "caf\xe9"}')
+    assert read_annotation(tmp_path, "c", report) == {} and "save the file as UTF-8" in report.problems[2]
+
+
+def test_a_name_is_the_same_in_either_form_of_unicode(place, copy):
+    for part, form in (("vocals", "NFC"), ("reference", "NFD"), ("system", "NFC"), ("annotations", "NFD")):
+        for path in (copy / part).iterdir():
+            if path.stem == "song0":
+                path.rename(path.with_name(unicodedata.normalize(form, "café") + path.suffix))
+    settings = {"annotations": copy / "annotations", "metrics": ("harmony",)}
+    results = run(place, {"system": copy / "system"}, songs=copy, **settings)
+    assert results["problems"] == [] and len(results["songs"]["system"]) == 4
+    assert results["songs"]["system"]["café"]["key_agreement"] is not None
+
+
+def test_two_files_of_a_song_cost_that_song_alone(place, copy):
+    shutil.copy(copy / "vocals" / "song0.wav", copy / "vocals" / "song0.flac")
+    results = run(place, {"system": copy / "system"}, songs=copy, metrics=("sanity",))
+    assert set(results["songs"]["system"]) == {"song1", "song2", "song3"}
+    assert "song0.flac and song0.wav are both the song 'song0'; remove one" in results["problems"][0]

@@ -17,7 +17,8 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # A module or folder (the longest name that fits counts) and what it may import from the package besides its own folder.
 MAY_IMPORT = {
-    "config": (),
+    "files": (),
+    "config": ("files",),
     "stages": (),
     "audio": (),
     "device": ("config",),
@@ -34,16 +35,17 @@ MAY_IMPORT = {
     "generation.many": ("audio",),  # songs into a folder, as song.py
     "generation.stream": ("audio", "stages", "seeding", "tokens"),  # pipeline.py in pieces
     "generation.pipeline": ("model", "layout", "stages", "config", "tokens", "audio", "checkpoint", "device", "seeding"),
-    "data": ("analysis", "audio", "tokens", "layout", "stages", "config", "device", "worker"),
+    "data": ("analysis", "audio", "files", "tokens", "layout", "stages", "config", "device", "worker"),
     "data.tokenize": ("audio", "tokens", "layout", "stages", "config", "device", "checkpoint"),  # hashes of the tokenizers
-    "data.synthetic": ("audio", "config"),
-    "data.synthetic.make": ("audio", "config", "data.songs"),  # writes a manifest
+    "data.synthetic": ("audio", "config", "analysis.labels"),
+    "data.synthetic.make": ("audio", "config", "analysis.labels", "data.songs"),  # writes a manifest
     # batches.py deals in opened shards, so whoever asks it for batches opens them
     "training": ("model", "layout", "stages", "config", "checkpoint", "device", "data.batches", "data.shards"),
     "training.samples": ("model", "config", "generation", "tokens"),  # what a stage generates, as sound for TensorBoard
     "training.export": ("config", "stages", "checkpoint", "data.shards"),
     "training.unit_chroma": ("config", "data.shards", "data.songs"),  # listens to the songs of the shards
-    "training.beat_tracker": ("model", "stages", "config", "checkpoint", "device", "data.shards", "data.songs"),  # their beats
+    # reads the beats of songs
+    "training.beat_tracker": ("model", "stages", "files", "config", "checkpoint", "device", "data.shards", "data.songs"),
     # codec, its decoder and units are trained on songs, before there are shards: these read the manifest
     "training.codec": ("config", "device", "tokens", "audio", "data.songs"),
     "training.decoder": ("config", "checkpoint", "device", "tokens", "audio", "data.songs"),
@@ -53,7 +55,7 @@ MAY_IMPORT = {
     "analysis": (),  # sound and numbers alone
     "analysis.features": ("audio",),  # resamples
     # any system can be scored: never model or generation
-    "evaluation": ("analysis", "audio", "config", "tokens", "checkpoint", "device"),
+    "evaluation": ("analysis", "audio", "files", "config", "tokens", "checkpoint", "device"),
     "cli": ("verbs",),
     "verbs": ("",),  # everything, inside the function of a verb
     "__main__": ("cli",),
@@ -82,8 +84,8 @@ LIVES_IN = {
     "ray": {"data.executors"},
     # beats and onsets; pitch and speed; filters, beats and recurrences
     "librosa": {"evaluation.listen", "data.augment", "analysis.features"},
-    # beats and onsets; chord labels, which corpora and evaluation read by one grammar
-    "mir_eval": {"evaluation.beats", "evaluation.harmony", "data.synthetic.score"},
+    # beats and onsets; chord labels, which manifests, corpora and evaluation read by one grammar
+    "mir_eval": {"evaluation.beats", "analysis.labels"},
     "deepspeed": {"training.engine"},
     # filters and spectra: the singer's pitch, its sound, its rooms and microphones; the band's rooms and bus; analysis:
     # spectra, smoothing of recurrences, clustering of sections

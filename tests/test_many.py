@@ -113,3 +113,18 @@ def test_the_command_line_passes_a_manifest_on(tiny_checkpoint, vocals, tmp_path
         with pytest.raises(SystemExit) as exit:
             main(["generate", *wrong])
         assert exit.value.code == 2 and "or --manifest" in capsys.readouterr().err
+
+
+def test_a_folder_with_a_doubled_vocal_is_done_but_for_that_one(tiny_checkpoint, vocals, tmp_path, capsys):
+    from accompgen.cli import main
+
+    folder = tmp_path / "takes"
+    folder.mkdir()
+    for name in ("take.wav", "take.flac", "other.wav", "notes.txt"):
+        (folder / name).write_bytes(vocals["one"].read_bytes())
+    command = ["generate", "--manifest", str(folder), "-o", str(tmp_path / "out"), "--checkpoint", str(tiny_checkpoint)]
+    assert main([*command, "--workers", "0", "--guidance", "1", "--top-k", "4", "--device", "cpu"]) == 1
+    captured = capsys.readouterr()
+    assert captured.out.count("other.mix.wav") == 1 and captured.out.count(".mix.wav") == 1
+    assert "accompgen: take: take.flac and take.wav in " in captured.err and "keep one of them" in captured.err
+    assert f"passed over, no sound by their names: {folder / 'notes.txt'}" in captured.err

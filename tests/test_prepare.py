@@ -1,6 +1,7 @@
 """Songs as found become pairs: aligned, cut, filtered, counted; a stopped run goes on."""
 
 import json
+import os
 import random
 import sys
 from functools import partial
@@ -11,7 +12,7 @@ import pytest
 import soundfile
 from counting import run_and_kill
 
-from accompgen import audio
+from accompgen import audio, cli
 from accompgen.data import prepare, separate
 from accompgen.data.prepare import PrepareError
 from accompgen.data.segments import PrepareConfig
@@ -150,10 +151,10 @@ def test_music_known_of_a_song_moves_with_its_pieces(tmp_path):
     write(tmp_path / "v.wav", noise(3.0, 0))
     write(tmp_path / "b.wav", noise(3.0, 1))
     known = {
-        "key": "C",
+        "key": "C major",
         "bpm": 120.0,
         "beats": [[k / 2, 1 + k % 4] for k in range(6)],
-        "chords": [[0, 2.5, "C:maj"], [2.5, 3, "G"]],
+        "chords": [[0, 2.5, "C:maj"], [2.5, 3, "Gm7"]],
     }
     (tmp_path / "k.json").write_text(json.dumps(known))
     manifest = lines(tmp_path / "m.jsonl", {"id": "x", "vocal": "v.wav", "accompaniment": "b.wav", "meta": "k.json"})
@@ -162,9 +163,9 @@ def test_music_known_of_a_song_moves_with_its_pieces(tmp_path):
     about, cut = json.loads(second.meta.read_text()), first.seconds
     assert about["beats"] == [[round(time - cut, 4), beat] for time, beat in known["beats"] if time >= cut]
     expected = [[max(0, a - cut), b - cut, name] for a, b, name in known["chords"]]
-    assert [chord[2] for chord in about["chords"]] == ["C:maj", "G"]
+    assert [chord[2] for chord in about["chords"]] == ["C:maj", "G:min7"]
     assert np.allclose([chord[:2] for chord in about["chords"]], [chord[:2] for chord in expected])
-    assert (about["key"], about["bpm"]) == ("C", 120.0)
+    assert (about["key"], about["bpm"]) == ("C:maj", 120.0)
 
 
 def test_a_killed_run_goes_on_and_ends_like_an_uninterrupted_one(tmp_path, monkeypatch):
@@ -246,7 +247,7 @@ def test_other_settings_want_another_folder_or_force(tmp_path):
 
 def test_mistakes_are_named_before_the_work(tmp_path):
     write(tmp_path / "songs/mix.wav", noise(2.0, 0, channels=2))
-    with pytest.raises(PrepareError, match="mix.wav is a mixture, and no separator was chosen"):
+    with pytest.raises(PrepareError, match="a mixture, and no separator was chosen: .*mix.wav; give --separator htdemucs"):
         prepare.prepare(tmp_path / "songs", tmp_path / "out", SMALL, workers=0)
     with pytest.raises(PrepareError, match="held_out is 0.7; expected 0 to 0.5"):
         prepare.prepare(tmp_path / "songs", tmp_path / "out", SMALL, separator="x", held_out=0.7)
@@ -262,7 +263,7 @@ def test_mistakes_are_named_before_the_work(tmp_path):
         with pytest.raises(PrepareError, match="choose a folder outside"):
             prepare.prepare(source, out, SMALL, separator="x", workers=0)
     lines(tmp_path / "m.jsonl", {"id": "x", "vocal": "songs/mix.wav"})
-    with pytest.raises(PrepareError, match=r"nothing of .* can be used: a vocal without accompaniment \(1\)"):
+    with pytest.raises(PrepareError, match=r"nothing of .* can be used: a vocal without accompaniment \(1, such as"):
         prepare.prepare(tmp_path / "m.jsonl", tmp_path / "out", SMALL, workers=0)
 
 
@@ -271,3 +272,168 @@ def test_mixtures_without_demucs_name_the_extra(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "demucs", None)
     with pytest.raises(ImportError, match=r"accompgen\[separate\]"):
         prepare.prepare(tmp_path / "songs", tmp_path / "out", SMALL, separator="htdemucs", workers=0)
+
+
+# Files and folders as people have them
+
+
+def pair(folder, seed=0, **more):
+    """A song by its files, and the parts of it that `more` says."""
+    write(folder / "vocals.wav", noise(2.0, seed))
+    for part, number in {"bass": 11, "drums": 12, **more}.items():
+        write(folder / f"{part}.wav", noise(2.0, seed + number))
+
+
+def dropped(folder):
+    return {item["song"]: item for item in map(json.loads, (folder / "dropped.jsonl").read_text().splitlines())}
+
+
+def test_two_files_of_one_part_cost_that_song_alone(tmp_path):
+    pair(tmp_path / "songs/good")
+    for number, extra in enumerate(("vocals.flac", "bass.flac", "vocal.wav"), 1):
+        pair(tmp_path / f"songs/bad{number}", 10 * number)
+        write(tmp_path / f"songs/bad{number}" / extra, noise(2.0, 99))
+    report = prepare.prepare(tmp_path / "songs", tmp_path / "out", SMALL, workers=0, held_out=0)
+    assert [song.id for song in read_manifest(tmp_path / "out/manifest.jsonl")] == ["good-000"]
+    details = {name: item["detail"] for name, item in dropped(tmp_path / "out").items()}
+    assert "vocals.flac and vocals.wav in" in details["bad1"] and details["bad1"].endswith("both the voice; keep one of them")
+    assert "bass.flac and bass.wav in" in details["bad2"] and "both of one name" in details["bad2"]
+    assert "vocals.wav and vocal.wav in" in details["bad3"]  # or the voice would be in its own accompaniment
+    assert report["dropped"]["its files cannot be told apart"]["count"] == 3
+    assert all(f"{name}: {detail}" in prepare.table(report) for name, detail in details.items())
+    (tmp_path / "songs/bad2/bass.flac").unlink()  # mended, it is made
+    report = prepare.prepare(tmp_path / "songs", tmp_path / "out", SMALL, workers=0, held_out=0)
+    assert report["songs"]["kept"] == 2
+
+
+def test_a_stem_in_any_format_is_in_the_sum_or_the_song_is_dropped(tmp_path):
+    pair(tmp_path / "songs/one")
+    piano = noise(2.0, 5)
+    soundfile.write(tmp_path / "songs/one/piano.aiff", piano.T, RATE)
+    pair(tmp_path / "songs/two", 20)
+    (tmp_path / "songs/two/other.wma").write_bytes(b"\x30\x26\xb2\x75 nothing that can be read")
+    prepare.prepare(tmp_path / "songs", tmp_path / "out", SMALL, workers=0, held_out=0)
+    (song,) = read_manifest(tmp_path / "out/manifest.jsonl")
+    expected = noise(2.0, 11) + noise(2.0, 12) + piano
+    assert song.id == "one-000" and correlation(audio.read(song.accompaniment)[0], expected) > 0.999
+    assert "other.wma" in dropped(tmp_path / "out")["two"]["detail"]
+
+
+def test_what_could_not_be_read_is_tried_again(tmp_path, monkeypatch):
+    pair(tmp_path / "songs/one")
+    pair(tmp_path / "songs/two", 20)
+    real = audio.read
+
+    def older(path, *rest):
+        if path.parent.name == "two":
+            raise audio.AudioError(f"{path}: a format of tomorrow")
+        return real(path, *rest)
+
+    monkeypatch.setattr(audio, "read", older)
+    assert prepare.prepare(tmp_path / "songs", tmp_path / "out", SMALL, workers=0)["songs"]["kept"] == 1
+    monkeypatch.undo()
+    assert prepare.prepare(tmp_path / "songs", tmp_path / "out", SMALL, workers=0)["songs"]["kept"] == 2
+
+
+def test_links_are_followed_and_loops_are_not(tmp_path):
+    pair(tmp_path / "elsewhere/song")
+    (tmp_path / "songs").mkdir()
+    (tmp_path / "songs/linked").symlink_to(tmp_path / "elsewhere/song", target_is_directory=True)
+    (tmp_path / "elsewhere/song/again").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    (tmp_path / "songs/up").symlink_to(tmp_path / "songs", target_is_directory=True)
+    (tmp_path / "songs/lost.wav").symlink_to(tmp_path / "nowhere.wav")
+    report = prepare.prepare(tmp_path / "songs", tmp_path / "out", SMALL, workers=0, held_out=0)
+    assert "linked-000" in [song.id for song in read_manifest(tmp_path / "out/manifest.jsonl")]
+    loops = report["passed_over"]["links to a folder that holds them"]
+    assert str(tmp_path / "songs/up") in loops and len(loops) == 2
+    assert report["passed_over"]["links to nothing"] == [str(tmp_path / "songs/lost.wav")]
+
+
+def test_what_is_passed_over_is_named(tmp_path):
+    pair(tmp_path / "songs/one", mixture=30)
+    pair(tmp_path / "songs/two", 20, accompaniment=31)
+    (tmp_path / "songs/notes.txt").write_text("mine")
+    (tmp_path / "songs/one/._bass.wav").write_bytes(b"of a Mac")
+    report = prepare.prepare(tmp_path / "songs", tmp_path / "out", SMALL, workers=0, held_out=0)
+    names = {reason: {Path(path).name for path in paths} for reason, paths in report["passed_over"].items()}
+    assert names == {
+        "mixtures beside their parts": {"mixture.wav"}, "stems beside an accompaniment": {"bass.wav", "drums.wav"},
+        "no sound by their names": {"notes.txt"}, "hidden": {"._bass.wav"},
+    }  # fmt: skip
+    text = prepare.table(report)
+    assert f"passed over, mixtures beside their parts: {tmp_path / 'songs/one/mixture.wav'}" in text
+
+
+def test_overs_of_float_files_are_no_clipping(tmp_path):
+    loud = noise(2.0, 1, 1.9)
+    write(tmp_path / "v.wav", noise(2.0, 0, 0.6))
+    write(tmp_path / "over.wav", loud, subtype="FLOAT")
+    write(tmp_path / "cut.wav", np.clip(loud, -1, 1), subtype="FLOAT")
+    songs = ({"id": name, "vocal": "v.wav", "accompaniment": f"{name}.wav"} for name in ("over", "cut"))
+    prepare.prepare(lines(tmp_path / "m.jsonl", *songs), tmp_path / "out", SMALL, workers=0, held_out=0)
+    (song,) = read_manifest(tmp_path / "out/manifest.jsonl")
+    assert song.id == "over-000" and dropped(tmp_path / "out")["cut"]["reason"] == "clipped"
+    assert correlation(audio.read(song.accompaniment)[0], loud) > 0.999
+
+
+def test_one_mixture_without_a_separator_costs_itself(tmp_path, separator):
+    pair(tmp_path / "songs/one")
+    write(tmp_path / "songs/mix.wav", noise(2.0, 7, channels=2))
+    report = prepare.prepare(tmp_path / "songs", tmp_path / "out", SMALL, workers=0, held_out=0)
+    assert report["songs"] == {"found": 2, "kept": 1}
+    assert "give --separator htdemucs" in dropped(tmp_path / "out")["mix"]["detail"]
+    report = prepare.prepare(tmp_path / "songs", tmp_path / "out", SMALL, separator="any", workers=0, held_out=0)
+    assert report["songs"] == {"found": 2, "kept": 2}  # and the pair was not made again
+    with pytest.raises(PrepareError, match="begun with separator 'any'"):
+        prepare.prepare(tmp_path / "songs", tmp_path / "out", SMALL, workers=0)
+
+
+def test_a_meta_file_that_says_nonsense_costs_its_song(tmp_path):
+    write(tmp_path / "v.wav", noise(2.0, 0))
+    write(tmp_path / "b.wav", noise(2.0, 1))
+    said = {"good": {"bpm": "92.5", "key": "F# minor"}, "slow": {"bpm": -1}, "odd": {"key": "H"}, "list": [1],
+            "chord": {"chords": [[0, 1, "Foo"]]}, "tags": {"tags": "pop"}, "players": {"instruments": 5}}  # fmt: skip
+    for name, values in said.items():
+        (tmp_path / f"{name}.json").write_text(json.dumps(values), encoding="utf-8-sig")
+    songs = ({"id": name, "vocal": "v.wav", "accompaniment": "b.wav", "meta": f"{name}.json"} for name in said)
+    prepare.prepare(lines(tmp_path / "m.jsonl", *songs), tmp_path / "out", SMALL, workers=0, held_out=0)
+    (song,) = read_manifest(tmp_path / "out/manifest.jsonl")
+    about = json.loads(song.meta.read_text())
+    assert (song.id, about["bpm"], about["key"]) == ("good-000", 92.5, "F#:min")
+    details = {name: item["detail"] for name, item in dropped(tmp_path / "out").items()}
+    assert all(f"{name}.json" in details[name] for name in said if name != "good")
+    assert "key 'H'" in details["odd"] and "chord 'Foo'" in details["chord"] and "bpm is -1" in details["slow"]
+
+
+def test_names_of_any_kind_are_prepared(tmp_path):
+    """Bytes that are no UTF-8, marks of Indian scripts, a name too long for what is added to it, the folder itself."""
+    names = [os.fsdecode(b"caf\xe9"), "हिन्दी", "n" * 240]
+    for number, name in enumerate(names):
+        write(tmp_path / "songs" / f"{number}.wav", noise(2.0, number))
+        for part in ("vocals.wav", "accompaniment.wav"):
+            write(tmp_path / "songs" / name / part, noise(2.0, 10 * number + len(part)))
+        (tmp_path / "songs" / f"{number}.wav").unlink()
+    (tmp_path / "songs" / names[0] / "accompaniment.wav").write_bytes(b"no sound")  # its name stands in the record
+    report = prepare.prepare(tmp_path / "songs", tmp_path / "out", SMALL, workers=0, held_out=0)
+    ids = [song.id for song in read_manifest(tmp_path / "out/manifest.jsonl")]
+    assert report["songs"]["kept"] == 2 and "हिन्दी-000" in ids and max(map(len, ids)) == 204
+    assert "caf_" in dropped(tmp_path / "out")
+    whole = prepare.prepare(tmp_path / "songs" / names[1], tmp_path / "alone", SMALL, workers=0, held_out=0)
+    assert whole["songs"]["kept"] == 1
+
+
+def test_nothing_to_train_on_is_said_with_what_to_do(tmp_path):
+    pair(tmp_path / "songs/one")
+    (tmp_path / "m.csv").write_text("id,vocal,accompaniment,split\none,songs/one/vocals.wav,songs/one/bass.wav,test\n")
+    text = prepare.table(prepare.prepare(tmp_path / "m.csv", tmp_path / "out", SMALL, workers=0))
+    assert "there is nothing to train on or to validate with: the song is of the split test" in text
+    assert '"split": "train"' in text
+    text = prepare.table(prepare.prepare(tmp_path / "songs", tmp_path / "all", SMALL, workers=0, held_out=0))
+    assert "there is nothing to validate with: the song is of the split train" in text
+
+
+def test_no_such_source_is_one_plain_line(tmp_path, capsys):
+    assert cli.main(["prepare", str(tmp_path / "nosuch"), "-o", str(tmp_path / "out")]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith(f"accompgen: {tmp_path / 'nosuch'}: no such file or folder; give a .jsonl or .csv manifest")
+    assert len(error.splitlines()) == 1 and not (tmp_path / "out").exists()

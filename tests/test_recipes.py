@@ -189,3 +189,19 @@ def test_a_new_checkpoint_is_played_anew(root, tmp_path):
     os.utime(checkpoint / "config.json", (2000, 2000))
     said = make(root, "synthetic", *arguments, "--dry-run", target)
     assert f"rm -r {scores}/isolated" in said and "--skip-existing" in said
+
+
+def test_the_configuration_in_the_docs_is_whole_and_can_be_used(root, tmp_path):
+    """The block of docs/training.md, as a reader copies it: it parses, and each of its keys is explained or plain."""
+    text = (root / "docs" / "training.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```toml\n(.*?)```", text, re.S)
+    (tmp_path / "semantic.toml").write_text(block, encoding="utf-8")
+    values = read_toml(tmp_path / "semantic.toml")
+    config = from_dict(TrainConfig, values, "docs/training.md")
+    assert config.model.stage == "semantic" and config.shards == "shards"
+    keys = [line for line in block.splitlines() if "=" in line and not line.startswith("#")]
+    assert sum("#" in line for line in keys) >= len(keys) - 3
+    wider = from_dict(TrainConfig, read_toml(tmp_path / "semantic.toml", ["model.width=128", "batch_size=4"]), "--set")
+    assert (wider.model.width, wider.batch_size) == (128, 4)
+    for stage in ("coarse", "fine"):
+        from_dict(TrainConfig, read_toml(tmp_path / "semantic.toml", [f"model.stage={stage}"]), stage)

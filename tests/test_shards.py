@@ -181,6 +181,25 @@ def test_an_altered_shard_is_made_anew_and_never_taken_into_the_index(manifest, 
     assert tokenize.tokenize_manifest(manifest, *tokenizers, tmp_path / "out", **settings)["made"] == 0
 
 
+def test_a_song_that_cannot_be_read_is_left_out_and_named(manifest, tokenizers, tmp_path):
+    settings = dict(workers=0, shard_minutes=2.6 / 60)
+    tokenize.tokenize_manifest(manifest, *tokenizers, tmp_path / "whole", **settings)
+    sound = (tmp_path / "3.vocal.wav").read_bytes()
+    (tmp_path / "3.vocal.wav").write_bytes(b"no sound")
+    (tmp_path / "4.band.wav").unlink()
+    done = tokenize.tokenize_manifest(manifest, *tokenizers, tmp_path / "out", **settings)
+    assert "3.vocal.wav: not sound" in done["left_out"]["s3"] and "4.band.wav: no such file" in done["left_out"]["s4"]
+    assert [song.id for song in shards.open_shards(tmp_path / "out").songs] == ["s0", "s1", "s2"]
+    (tmp_path / "3.vocal.wav").write_bytes(sound)  # mended, it comes in, and what was whole is not made again
+    done = tokenize.tokenize_manifest(manifest, *tokenizers, tmp_path / "out", **settings)
+    assert list(done["left_out"]) == ["s4"] and done["made"] == 2
+    assert [song.id for song in shards.open_shards(tmp_path / "out").songs] == ["s0", "s1", "s2", "s3"]
+    for number in range(5):
+        (tmp_path / f"{number}.vocal.wav").unlink()
+    with pytest.raises(PairError, match="no song of .* can be used: s0: .*0.vocal.wav: no such file"):
+        tokenize.tokenize_manifest(manifest, *tokenizers, tmp_path / "none", **settings)
+
+
 def test_shards_of_other_tokenizers_are_kept_unless_forced(manifest, tokenizers, tmp_path):
     tokenize.tokenize_manifest(manifest, *tokenizers, tmp_path / "out", workers=0)
     before = (tmp_path / "out" / shards.shard_name(0)).read_bytes()

@@ -1,6 +1,7 @@
 """The manifest: what is written is read back, and a line that cannot be used is named."""
 
 import json
+import os
 
 import pytest
 
@@ -58,7 +59,8 @@ def test_an_absolute_path_stays(tmp_path):
         (line(seconds=0), "more than 0"),
         (line(seconds="3"), "line 1"),
         (line(vocal=3), "line 1"),
-        (line(id=7), "line 1"),
+        (line(id=7), 'line 1: "id" is 7; expected a text'),
+        (line(seconds="3", id=7) + "\n{half\n" + line(split=[]), 'line 3: "split" is []; expected one of train'),
         ("[1, 2]", "line 1"),
     ],
 )
@@ -67,3 +69,12 @@ def test_a_line_that_cannot_be_used_is_named(tmp_path, text, message):
     with pytest.raises(ManifestError, match="m.jsonl") as caught:
         read_manifest(tmp_path / "m.jsonl")
     assert message in str(caught.value)
+
+
+def test_a_field_may_hold_any_character_and_a_name_any_bytes(tmp_path):
+    odd = tmp_path / os.fsdecode(b"caf\xe9.wav")
+    song = Song("a\u2028b", "train", "one\x85two", 1.0, odd, tmp_path / "b.wav")
+    write_manifest(tmp_path / "m.jsonl", [song])
+    assert read_manifest(tmp_path / "m.jsonl") == [song]
+    (tmp_path / "m.jsonl").write_bytes((tmp_path / "m.jsonl").read_text(encoding="utf-8").encode("utf-8-sig"))
+    assert read_manifest(tmp_path / "m.jsonl") == [song]

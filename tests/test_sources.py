@@ -1,9 +1,11 @@
 """Manifests and folders of songs as they are found."""
 
 import json
+import unicodedata
 
 import pytest
 
+from accompgen.data.folder_songs import PassedOver
 from accompgen.data.songs import ManifestError, Song, write_manifest
 from accompgen.data.sources import choose_split, read_sources, read_vocals
 
@@ -52,7 +54,20 @@ def test_stems_by_name_are_those_of_the_accompaniment_or_make_it(tmp_path):
         ('{"id": "a", "licence": "CC0"}', "needs either a vocal"),
         ('{"id": "../a", "vocal": "v.wav"}', "cannot be a file name"),
         ('{"vocal": "v.wav", "split": "dev"}', "'dev' of song v is none of"),
-        ('{"vocal": "v.wav", "bpm": "fast"}', "line 1"),
+        ('{"vocal": "v.wav", "bpm": "120"}', 'line 1: "bpm" is "120"; expected a number of beats a minute such as 120'),
+        ('{"vocal": "v.wav", "bpm": -120}', 'line 1: "bpm" is -120; expected a number of beats'),
+        ('{"vocal": "v.wav", "bpm": NaN}', 'line 1: "bpm" is NaN; expected a number of beats'),
+        ('{"vocal": "v.wav", "bpm": true}', 'line 1: "bpm" is true; expected a number of beats'),
+        ('{"id": 17, "vocal": "v.wav"}', 'line 1: "id" is 17; expected a text such as "song 17"'),
+        ('{"vocal": "v.wav", "tags": "pop"}', 'line 1: "tags" is "pop"; expected a list of texts such as ["pop"]'),
+        ('{"vocal": "v.wav", "stems": "b.wav"}', 'line 1: "stems" is "b.wav"; expected a list of files'),
+        ('{"vocal": "v.wav", "stems": [1]}', 'line 1: "stems" is [1]; expected a list of files'),
+        ('{"vocal": ["v.wav"]}', 'line 1: "vocal" is ["v.wav"]; expected the path of a file'),
+        ('{"vocal": "v.wav", "key": "H"}', "line 1: key 'H' cannot be read; expected a tonic and a mode"),
+        ('["v.wav"]', 'line 1: ["v.wav"] is no song; expected an object such as {"id": "one"'),
+        ('{"id": 1, "vocal": 2}\n{"vocal": "v.wav"}\n{half', "line 3: no JSON"),  # and all the others, too
+        ('{"id": 1, "vocal": 2}\n{"vocal": "v.wav"}\n{half', '"vocal" is 2; expected the path of a file'),
+        (f'{{"id": "{"n" * 300}", "vocal": "v.wav"}}', "is too long for a file name; use up to 200 bytes"),
         ('{"vocal": "v.wav"}\n{"vocal": "v.flac"}', "line 2: song id v stands in line 1, too"),
         ("{half", "line 1"),
         ("", "holds no songs"),
@@ -69,6 +84,73 @@ def test_a_row_longer_than_the_header_is_named(tmp_path):
     (tmp_path / "m.csv").write_text("id,mixture\na,m.wav,more\n")
     with pytest.raises(ManifestError, match="m.csv, line 2: more values"):
         read_sources(tmp_path / "m.csv")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        'id,vocal,stems,bpm,tags\nGrün,v.wav,"d.wav;b.wav",92.5,pop\n',
+        'sep=;\r\nid;vocal;stems;bpm;tags\r\nGrün;v.wav;"d.wav;b.wav";92,5;pop\r\n',
+        "id;vocal;stems;bpm;tags\nGrün;v.wav;d.wav,b.wav;92,5;pop;\n\n",
+        "Id\tVocal\tStems\tBpm\tTags\nGrün\tv.wav\td.wav;b.wav\t92.5\tpop\n",
+    ],
+)
+def test_csv_as_spreadsheets_write_it(tmp_path, text, encoding):
+    (tmp_path / "M.CSV").write_bytes(text.encode(encoding))
+    (song,) = read_sources(tmp_path / "M.CSV")
+    assert (song.id, song.bpm, song.tags) == ("Grün", 92.5, ("pop",))
+    assert [path.name for path in song.files] == ["v.wav", "d.wav", "b.wav"]
+
+
+def test_columns_that_the_files_say_themselves_are_passed_over(tmp_path):
+    (tmp_path / "m.csv").write_text("vocal,seconds,separated\nv.wav,3:20,True\n")
+    assert [song.id for song in read_sources(tmp_path / "m.csv")] == ["v"]
+
+
+def test_a_wrong_number_in_csv_is_told(tmp_path):
+    (tmp_path / "m.csv").write_text("vocal,bpm\nv.wav,fast\nw.wav,-3\n")
+    with pytest.raises(ManifestError, match='line 2: "bpm" is "fast"; expected a number.*line 3: "bpm" is -3.0; expected'):
+        read_sources(tmp_path / "m.csv")
+
+
+def test_text_in_another_encoding_is_told_with_its_line(tmp_path):
+    (tmp_path / "m.csv").write_bytes("vocal\nv.wav\nGrün.wav\n".encode("cp1252"))
+    with pytest.raises(ManifestError, match="m.csv, line 3: byte 0xfc is not UTF-8; save the file as UTF-8"):
+        read_sources(tmp_path / "m.csv")
+
+
+def test_json_lines_with_a_mark_and_odd_separators(tmp_path):
+    line = json.dumps({"vocal": "v.wav", "tags": ["one\u2028two\x85three"], "licence": "a\u2029b"}, ensure_ascii=False)
+    for encoding in ("utf-8-sig", "utf-16"):
+        (tmp_path / "m.jsonl").write_bytes(f"{line}\r\n".encode(encoding))
+        (song,) = read_sources(tmp_path / "m.jsonl")
+        assert (song.tags, song.licence) == (("one\u2028two\x85three",), "a\u2029b")
+
+
+def test_a_name_is_the_same_in_either_form_of_unicode(tmp_path):
+    composed, apart = (unicodedata.normalize(form, "Café.wav") for form in ("NFC", "NFD"))
+    touch(tmp_path, apart)
+    (tmp_path / "m.jsonl").write_text(json.dumps({"vocal": composed}))
+    (song,) = read_sources(tmp_path / "m.jsonl")
+    assert song.id == "Café" and song.vocal.exists()
+    (tmp_path / "m.jsonl").write_text(f'{json.dumps({"vocal": composed})}\n{json.dumps({"vocal": apart})}')
+    with pytest.raises(ManifestError, match="line 2: song id Café stands in line 1, too"):
+        read_sources(tmp_path / "m.jsonl")
+    assert [song.id for song in read_sources(tmp_path)] == ["Café"]
+
+
+def test_stems_beside_a_voice_by_their_names(tmp_path):
+    """What synthesize and generate write lies in one folder: no stem is taken for a song."""
+    touch(tmp_path, *(f"a.{part}.flac" for part in ("vocal", "accompaniment", "bass", "drums", "mix")), "a.wav")
+    touch(tmp_path, "b.Vocals.wav", "b.bass.wav", "b.keys.aiff", "c.wav")
+    passed = PassedOver()
+    songs = {song.id: song for song in read_sources(tmp_path, passed)}
+    assert set(songs) == {"a", "b", "c"}
+    assert [path.name for path in songs["a"].files] == ["a.vocal.flac", "a.accompaniment.flac"]
+    assert [path.name for path in songs["b"].files] == ["b.Vocals.wav", "b.bass.wav", "b.keys.aiff"]
+    assert {path.name for path in passed.paths["mixtures beside their parts"]} == {"a.mix.flac", "a.wav"}
+    assert passed.lines(1)[0].endswith("and 1 more")
 
 
 def test_a_folder_is_read_by_its_layout(tmp_path):
@@ -120,12 +202,15 @@ def test_vocals_to_sing_with_come_from_pairs_and_from_bare_recordings(tmp_path):
         '{"id": "a", "vocal": "a.wav", "split": "test"}\n'
         '{"id": "b", "vocal": "b.wav", "accompaniment": "c.wav", "split": "train"}\n'
     )
-    assert read_vocals(tmp_path / "m.jsonl") == {"a": tmp_path / "a.wav", "b": tmp_path / "b.wav"}
-    assert list(read_vocals(tmp_path / "m.jsonl", "test")) == ["a"]
+    assert read_vocals(tmp_path / "m.jsonl") == ({"a": tmp_path / "a.wav", "b": tmp_path / "b.wav"}, [])
+    assert list(read_vocals(tmp_path / "m.jsonl", "test")[0]) == ["a"]
     with pytest.raises(ManifestError, match="no song of the split validation"):
         read_vocals(tmp_path / "m.jsonl", "validation")
     touch(tmp_path, "folder/x.wav", "folder/y.vocal.flac", "folder/y.accompaniment.flac")
-    assert read_vocals(tmp_path / "folder") == {"x": tmp_path / "folder/x.wav", "y": tmp_path / "folder/y.vocal.flac"}
+    touch(tmp_path, "folder/take.flac", "folder/take.wav", "folder/talk.m4a")
+    vocals, faults = read_vocals(tmp_path / "folder")
+    assert {name: path.name for name, path in vocals.items()} == {"x": "x.wav", "y": "y.vocal.flac", "talk": "talk.m4a"}
+    assert len(faults) == 1 and faults[0].startswith("take: take.flac and take.wav in ")
     (tmp_path / "m.jsonl").write_text('{"id": "a", "mixture": "a.wav"}')
     with pytest.raises(ManifestError, match="a is a mixture; give its vocal"):
         read_vocals(tmp_path / "m.jsonl")

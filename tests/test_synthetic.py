@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from accompgen.analysis.labels import harmony, pitch_class
 from accompgen.data.synthetic.band import (
     BASS_LINES,
     COMPINGS,
@@ -27,9 +28,7 @@ from accompgen.data.synthetic.score import (
     Score,
     Section,
     clip_notes,
-    harmony,
     monophonic,
-    pitch_class,
     transpose_label,
 )  # fmt: skip
 

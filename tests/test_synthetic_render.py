@@ -11,6 +11,7 @@ import pytest
 from conftest import FLITE
 
 from accompgen import audio
+from accompgen.analysis.labels import harmony
 from accompgen.data.songs import read_manifest
 from accompgen.data.synthetic import make
 from accompgen.data.synthetic import render as band_sound
@@ -20,7 +21,7 @@ from accompgen.data.synthetic.compose import compose
 from accompgen.data.synthetic.effects import Room
 from accompgen.data.synthetic.mixing import draw_mix, mix_stems
 from accompgen.data.synthetic.render import find_soundfonts, play
-from accompgen.data.synthetic.score import METRES, Note, harmony
+from accompgen.data.synthetic.score import METRES, Note
 
 RATE = make.SAMPLE_RATE
 
@@ -246,3 +247,8 @@ def test_no_flite_no_songs(monkeypatch, soundfonts, tmp_path):
     with pytest.raises(FileNotFoundError, match="no voice is left to sing: voice slt needs the system package flite"):
         make.make_songs(tmp_path / "x", 1, workers=1, validation=0, test=0, seconds=2.0, voices=FLITE)
     assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize("count, held_out", [(0, 0), (1, 1), (6, 1), (30, 3), (600, 60), (6000, 60)])
+def test_as_many_songs_are_held_out_as_go_with_the_count(count, held_out):
+    assert make.held_out_with(count) == held_out

@@ -60,21 +60,26 @@ def on_grid(voice: Features, band: Features, beats) -> Grid:
     )
 
 
-def find_boundaries(grid: Grid, downbeats=()) -> list[int]:
-    """The steps of the grid at which a section begins, without 0 and the end. At a downbeat, where those are given."""
+def find_boundaries(grid: Grid, downbeats=()) -> dict[int, float]:
+    """The steps of the grid at which a section begins, in order, without 0 and the end; at a downbeat, where those are given.
+
+    Returns: step -> how sure a corner is there, 0 to 1. Where it is 0, only a repetition begins.
+    """
     if len(grid.chroma) < 2 * SHORTEST_SECTION:
-        return []
+        return {}
     similarity = _similarity(grid)
-    cues = np.minimum(_novelty(similarity, KERNEL_STEPS) / CORNER, 1) + REPETITION_WEIGHT * _repetition(grid)
+    corners = np.minimum(_novelty(similarity, KERNEL_STEPS) / CORNER, 1)
+    cues = corners + REPETITION_WEIGHT * _repetition(grid)
     fine, bars = _novelty(similarity, FINE_KERNEL_STEPS), np.asarray(downbeats, float)
-    found = set()
+    found = {}
     for peak in _peaks(cues):
         near = range(max(1, peak - FINE_STEPS), min(len(cues) - 1, peak + FINE_STEPS) + 1)
         if len(bars):
-            found.add(min(near, key=lambda step: (np.abs(bars - grid.times[step]).min(), abs(step - peak))))
+            place = min(near, key=lambda step: (np.abs(bars - grid.times[step]).min(), abs(step - peak)))
         else:
-            found.add(max(near, key=lambda step: fine[step]))
-    return sorted(found)
+            place = max(near, key=lambda step: fine[step])
+        found[place] = float(corners[peak])
+    return found
 
 
 def embedded(chroma: np.ndarray, steps: int = EMBEDDED_STEPS) -> np.ndarray:

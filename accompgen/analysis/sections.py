@@ -15,6 +15,7 @@ from accompgen.analysis.features import RHYTHM_SECONDS, SUNG_DB, Features
 
 LABELS = ("intro", "verse", "chorus", "bridge", "instrumental", "outro")
 MIN_SUNG_SHARE = 0.2  # of a section, for it to be sung
+UNSURE_CORNER = 0.25  # of a boundary: below, only a repetition begins there (boundaries.py)
 LOUDER_DB = 1.0  # the chorus stands out by this much
 # two sections are the same below this distance
 SAME = 0.3
@@ -52,11 +53,16 @@ def find_sections(voice: Features, band: Features, beats=(), downbeats=()) -> li
             song is compared with itself, and where sections may begin. Without beats, steps of half a second.
     """
     grid = on_grid(voice, band, beats)
-    edges = [0, *find_boundaries(grid, downbeats), len(grid.chroma)]
-    spans = [(float(grid.times[first]), float(grid.times[last])) for first, last in zip(edges, edges[1:])]
-    heard = [_heard(voice, band, start, end) for start, end in spans]
-    sung = [part[2] >= MIN_SUNG_SHARE for part in heard]
+    corners = find_boundaries(grid, downbeats)
+    edges = [0, *corners, len(grid.chroma)]
+    spans, heard, sung = _hear_all(voice, band, grid, edges)
     letters = _letters(_repetitions(grid, edges), sung)
+    # A form of a few bars that goes round begins again all the time: no section begins there.
+    same = [k for k, edge in enumerate(corners, 1) if letters[k - 1] == letters[k] and corners[edge] < UNSURE_CORNER]
+    if same:
+        edges = [edge for k, edge in enumerate(edges) if k not in same]
+        letters = [letter for k, letter in enumerate(letters) if k not in same]
+        spans, heard, sung = _hear_all(voice, band, grid, edges)
     labels = _name(letters, sung, [part[0] for part in heard])
     return [Section(*span, label, letter, *part) for span, label, letter, part in zip(spans, labels, letters, heard)]
 
@@ -64,6 +70,13 @@ def find_sections(voice: Features, band: Features, beats=(), downbeats=()) -> li
 def describe_sections(voice: Features, band: Features, known) -> list[Section]:
     """Sections that are known, (start, end, label) each, with what is heard in them."""
     return [Section(start, end, label, None, *_heard(voice, band, start, end)) for start, end, label in known]
+
+
+def _hear_all(voice, band, grid, edges):
+    """The spans in seconds between steps of the grid, what is heard in each, and whether it is sung."""
+    spans = [(float(grid.times[first]), float(grid.times[last])) for first, last in zip(edges, edges[1:])]
+    heard = [_heard(voice, band, start, end) for start, end in spans]
+    return spans, heard, [part[2] >= MIN_SUNG_SHARE for part in heard]
 
 
 def _heard(voice, band, start, end):

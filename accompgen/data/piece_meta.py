@@ -2,16 +2,17 @@
 
 import json
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import numpy as np
 
 from accompgen.analysis.features import Features, beats, hear, pitch_classes
 from accompgen.analysis.keys import find_key
+from accompgen.analysis.labels import LabelError, read_chord, read_key
 from accompgen.analysis.sections import Section, describe_sections, find_sections
 from accompgen.data.captions import caption, section_captions, sections_of
 from accompgen.data.pairs import BLOCKS_PER_SECOND
 from accompgen.data.segments import block_levels
+from accompgen.files import read_text
 
 SAID = ("bpm", "key", "metre", "style", "instruments")
 MIN_SECTION_SECONDS = 0.5  # of a section within a piece: less is the slack of a boundary
@@ -41,22 +42,45 @@ class SongMusic:
 
 
 def read_said(source) -> dict:
-    """What the manifest says of a song (bpm, key, tags), and its meta file over it; `sections` as dicts.
+    """What the manifest says of a song (bpm, key, tags), and its meta file over it; `sections` as dicts, keys and chords in
+    the spelling of analysis/labels.py.
 
-    Raises MetaError for a file that is no JSON object, or whose beats, chords, notes or sections have no times.
+    Raises MetaError for a file that is no JSON object, whose beats, chords, notes or sections have no times, or whose key,
+    chords or tempo cannot be read.
     """
     said = {name: getattr(source, name) for name in ("bpm", "key") if getattr(source, name) is not None}
     said |= {"tags": list(source.tags)} if source.tags else {}
     if source.meta is None:
-        return said
+        return _in_one_spelling(said)
     try:
-        said |= dict(json.loads(Path(source.meta).read_text(encoding="utf-8")))
-        for name, times in (("beats", 1), ("chords", 2), ("notes", 2)):
-            said[name] = [[*map(float, event[:times]), *event[times:]] for event in said.get(name) or ()]
-        sections = sections_of(said)
-        said["sections"] = [part | {"start": float(part["start"]), "end": float(part["end"])} for part in sections]
+        known = json.loads(read_text(source.meta))
+        if not isinstance(known, dict):
+            raise ValueError("expected an object in braces")
+        return _in_one_spelling(said | known)
+    except LabelError as error:
+        raise MetaError(f"{source.meta}: {error}") from error
     except (OSError, ValueError, TypeError, AttributeError, KeyError) as error:
         raise MetaError(f"{source.meta}: {type(error).__name__}: {error}") from error
+
+
+def _in_one_spelling(said):
+    """What is said, with numbers for times and tempo, and one spelling of keys and chords."""
+    said = {name: value for name, value in said.items() if value is not None}
+    for name, times in (("beats", 1), ("chords", 2), ("notes", 2)):
+        said[name] = [[*map(float, event[:times]), *event[times:]] for event in said.get(name) or ()]
+    for chord in said["chords"]:
+        chord[2:3] = map(read_chord, chord[2:3])
+    sections = sections_of(said)
+    said["sections"] = [part | {"start": float(part["start"]), "end": float(part["end"])} for part in sections]
+    if said.get("bpm"):
+        said["bpm"] = float(said["bpm"])
+        if not 0 < said["bpm"] < 1000:
+            raise ValueError(f"bpm is {said['bpm']:g}; expected a number of beats a minute such as 120")
+    if said.get("key"):
+        said["key"] = read_key(said["key"])
+    if not isinstance(said.get("tags", []), list):
+        raise ValueError(f'tags is {said["tags"]!r}; expected a list of texts such as ["pop"]')
+    caption(said)  # or what it is made of cannot be read
     return said
 
 

@@ -16,9 +16,10 @@ from accompgen.analysis.features import librosa
 from accompgen.config import to_dict
 from accompgen.data import grading
 from accompgen.data.executors import check_executor, run_tasks
+from accompgen.data.folder_songs import PassedOver
 from accompgen.data.prepare_song import Job, finished, song_folder, write_json
 from accompgen.data.segments import PrepareConfig
-from accompgen.data.songs import Song, write_manifest
+from accompgen.data.songs import SPLITS, Song, write_manifest
 from accompgen.data.sources import choose_split, read_sources
 
 EXAMPLES = 5  # ids that the report names for each reason
@@ -59,12 +60,12 @@ def prepare(
 
     Returns:
         The report (also DIR/report.json): {"songs", "pieces", "hours", "dropped", "grades", "licences", "speed",
-        "settings"}.
+        "passed_over", "settings"}.
 
     Raises:
-        PrepareError: another run's settings, mixtures without a separator, held_out or keep out of range, nothing kept.
-        ManifestError, ExecutorError, SeparationError, ImportError: see there. A song that cannot be used is no error: it is
-            dropped with its reason.
+        PrepareError: another run's settings, held_out or keep out of range, nothing kept.
+        ManifestError, ExecutorError, SeparationError, ImportError: see there. A song that cannot be used, such as a mixture
+            without a separator, is no error: it is dropped with its reason.
     """
     directory = Path(directory).absolute()  # workers may run in another folder
     if not 0 <= held_out <= 0.5:
@@ -76,30 +77,49 @@ def prepare(
     source = Path(source).absolute()
     if directory.is_relative_to(source) or source == directory / "manifest.jsonl":
         raise PrepareError(f"{directory} would mix what is made with what is read; choose a folder outside of {source}")
-    sources = read_sources(source)
-    if separator is None and any(song.mixture for song in sources):
-        first = next(song for song in sources if song.mixture)
-        raise PrepareError(f"{first.mixture} is a mixture, and no separator was chosen; give --separator htdemucs, or weights")
+    passed = PassedOver()
+    sources = read_sources(source, passed)
+    waiting = _cannot_be_made(sources, separator)
+    if len(waiting) == len(sources):
+        first = next(iter(waiting.values()))
+        raise PrepareError(f"nothing of {source} can be used: {first['reason']}: {first['detail']}")
     if separator and Path(separator).exists():
         separator = str(Path(separator).absolute())
     job = Job(str(directory), config, separator, device)
     _settle(directory, job, force)
-    records = {song.id: record for song in sources if (record := finished(song, job))}
+    records = {song.id: record for song in sources if (record := waiting.get(song.id) or finished(song, job))}
     tasks = {song.id: (song,) for song in sources if song.id not in records}
     for done, (name, record) in enumerate(run_tasks(job, tasks, executor, workers), 1):
         records[name] = record
         if progress:
             progress(done, len(tasks))
     report = _conclude(directory, sources, records, held_out, licence, keep)
+    report["passed_over"] = {reason: [str(path) for path in paths] for reason, paths in passed.paths.items()}
     report["settings"] = _settings(job) | {"keep": keep}
     write_json(directory / "report.json", report)
     if not report["pieces"]["kept"]:
-        reasons = ", ".join(f"{reason} ({count['count']})" for reason, count in report["dropped"].items())
+        reasons = ", ".join(_reason_in_words(*item) for item in report["dropped"].items())
         raise PrepareError(f"nothing of {source} can be used: {reasons}; see {directory / 'dropped.jsonl'}")
     return report
 
 
 # ---- records and the report --------------------------------------------------------------------------------------------------
+
+
+def _cannot_be_made(sources, separator):
+    """Id -> why, in the form of a record, of songs for which nothing can be done. Nothing is written about them, so that they
+    are made when the folder or the separator says more."""
+    found = {}
+    for song in sources:
+        reason, detail = None, ""
+        if song.fault:
+            reason, detail = "its files cannot be told apart", song.fault
+        elif song.mixture and separator is None:
+            reason = "a mixture, and no separator was chosen"
+            detail = f"{song.mixture}; give --separator htdemucs, or a file with weights"
+        if reason:
+            found[song.id] = {"reason": reason, "detail": detail, "seconds": 0.0, "cpu_seconds": 0.0}
+    return found
 
 
 def _settings(job):
@@ -112,6 +132,8 @@ def _settle(directory, job, force):
     """Make the folder and write its settings, or compare them with those it was begun with."""
     path, settings = directory / "settings.json", _settings(job)
     begun = json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+    if begun is not None and begun.get("separator") is None:  # so nothing was separated: the pairs are the same with any
+        begun["separator"] = settings["separator"]
     if begun is None and (directory / "manifest.jsonl").exists() and not force:
         raise PrepareError(
             f"{directory} holds a manifest.jsonl of something else; choose another folder, or force to replace it"
@@ -142,7 +164,7 @@ def _conclude(directory, sources, records, held_out, licence, keep):
         licences[source.licence or licence] += piece["seconds"]
     write_manifest(directory / "manifest.jsonl", songs)
     lines = "".join(json.dumps(item, ensure_ascii=False) + "\n" for item in dropped)
-    audio.write_bytes(directory / "dropped.jsonl", lines.encode())
+    audio.write_bytes(directory / "dropped.jsonl", lines.encode(errors="backslashreplace"))
     found, cpu = (sum(records[s.id][key] for s in sources) / 3600 for key in ("seconds", "cpu_seconds"))
     hours = {"found": found, "kept": sum(song.seconds for song in songs) / 3600}
     for split in sorted({song.split for song in songs}):
@@ -201,15 +223,35 @@ def _song(directory, source, piece, split, licence):
 
 
 def _by_reason(dropped):
-    """Reason -> {"count", "seconds", "examples"}, the costliest first."""
+    """Reason -> {"count", "seconds", "examples", "details" of songs}, the costliest first."""
     reasons = {}
     for item in dropped:
-        entry = reasons.setdefault(item["reason"], {"count": 0, "seconds": 0.0, "examples": []})
+        entry = reasons.setdefault(item["reason"], {"count": 0, "seconds": 0.0, "examples": [], "details": []})
         entry["count"] += 1
         entry["seconds"] = round(entry["seconds"] + item["seconds"], 2)
         if len(entry["examples"]) < EXAMPLES and item["song"] not in entry["examples"]:
             entry["examples"].append(item["song"])
+            if item.get("detail") and "start" not in item:  # of a song, not of a piece
+                entry["details"].append(f"{item['song']}: {item['detail']}")
     return dict(sorted(reasons.items(), key=lambda pair: -pair[1]["seconds"]))
+
+
+def _missing_splits(hours, songs):
+    """What to do where nothing is left to train on, or to validate with."""
+    purposes = {"train": "train on", "validation": "validate with"}
+    missing = {split: purpose for split, purpose in purposes.items() if split not in hours}
+    if not missing:
+        return []
+    there = " and ".join(name for name in SPLITS if name in hours)
+    return [
+        f"there is nothing to {' or to '.join(missing.values())}: {'the song is' if songs == 1 else f'all {songs} songs are'} "
+        f"of the split {there}. Songs that name no split are divided by their ids: give them one in the manifest "
+        f'("split": "{next(iter(missing))}"), or put them into folders train and validation, or add songs'
+    ]
+
+
+def _reason_in_words(reason, entry):
+    return f"{reason} ({entry['count']}" + (f", such as {entry['details'][0]})" if entry["details"] else ")")
 
 
 def table(report: dict) -> str:
@@ -230,6 +272,9 @@ def table(report: dict) -> str:
         for reason, entry in report["dropped"].items():
             examples = ", ".join(entry["examples"][:2])
             lines.append(f"        {reason.ljust(width)}  {entry['count']:5d}  {entry['seconds'] / 60:7.2f}  {examples}")
+            lines += [f"            {detail}" for detail in entry["details"]]
+    lines += PassedOver(report["passed_over"]).lines()
+    lines += _missing_splits(hours, songs["kept"])
     lines += grading.table(report["grades"])
     if any(reason.startswith("not among the best") for reason in report["dropped"]):
         lines.append("their files stay; another --keep chooses anew, without making them again")

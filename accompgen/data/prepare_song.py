@@ -17,6 +17,7 @@ from accompgen.data.segments import PrepareConfig, choose, clipped_share
 from accompgen.data.sources import Source
 
 RECORD_FORMAT = 2  # records of another one are made anew: the first had no grades
+UNREADABLE = "cannot be read as sound"
 
 
 class Unusable(ValueError):
@@ -135,12 +136,14 @@ def _stems(source, parts):
 
 
 def _read(path):
-    if not path.exists():
+    if not os.path.exists(path):  # unlike Path.exists, it raises for no name, be it as long as it may
         raise Unusable("a file is missing", str(path))
     try:
         return audio.read(path)
     except audio.AudioError as error:
-        raise Unusable("cannot be read as sound", str(error)) from error
+        raise Unusable(UNREADABLE, str(error)) from error
+    except Exception as error:  # whatever else a reader raises is about this file, too
+        raise Unusable(UNREADABLE, f"{path}: {type(error).__name__}: {error}") from error
 
 
 def _digest(parts):
@@ -164,9 +167,14 @@ def _check_parts(source, parts, config):
         raise Unusable("song too short", f"{min(seconds):.2f} s")
     if max(seconds) > 60 * config.max_minutes:
         raise Unusable("song too long", f"{max(seconds) / 60:.1f} minutes")
-    worst = max(clipped_share(wav) for wav, _ in parts)
+    worst = max(_clipped(path, wav) for path, (wav, _) in zip(source.files, parts))
     if worst > config.max_clipped_share:
         raise Unusable("clipped", f"{100 * worst:.2f} % of the samples are at full scale")
+
+
+def _clipped(path, wav):
+    """Share of clipped samples. A float file that goes beyond full scale was not stopped there."""
+    return 0.0 if audio.peak(wav) > 1 and audio.is_float(path) else clipped_share(wav)
 
 
 def song_folder(directory, name: str) -> Path:
@@ -181,18 +189,22 @@ def _record_path(job, name):
 def _stamp(source):
     """Tells whether a song changed since its record was written: what was said about it, and its files' sizes and times."""
     values = asdict(replace(source, split=None, licence=None))  # these two are settled at the end
+    del values["fault"]  # no song with a fault comes here
     files = [path for path in (*source.files, source.meta) if path is not None]
-    stats = [(path.stat().st_size, path.stat().st_mtime_ns) if path.exists() else None for path in files]
+    stats = [(path.stat().st_size, path.stat().st_mtime_ns) if os.path.exists(path) else None for path in files]
     return hashlib.sha256(json.dumps([values, stats], default=str, sort_keys=True).encode()).hexdigest()
 
 
 def finished(source, job):
-    """The record of a song that an earlier run finished, if it is still about the same files and its pieces are there."""
+    """The record of a song that an earlier run finished, if it is still about the same files and its pieces are there.
+
+    What could not be read is tried again: another version may read it.
+    """
     path = _record_path(job, source.id)
     if not path.exists():
         return None
     record = json.loads(path.read_text(encoding="utf-8"))
-    if record.get("format") != RECORD_FORMAT:
+    if record.get("format") != RECORD_FORMAT or record.get("reason") == UNREADABLE:
         return None
     pieces = (path.with_name(f"{piece['id']}.json") for piece in record["pieces"])
     return record if record["stamp"] == _stamp(source) and all(piece.exists() for piece in pieces) else None
@@ -200,5 +212,7 @@ def finished(source, job):
 
 def write_json(path, values):
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(json.dumps(values, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    text = json.dumps(values, indent=1, ensure_ascii=False) + "\n"
+    # a name that is no UTF-8 stands there as an escape of JSON, which reads as the same name
+    temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
     os.replace(temporary, path)

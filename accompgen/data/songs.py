@@ -2,15 +2,62 @@
 
 import json
 import os
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
 from pathlib import Path
+
+from accompgen import files
 
 SPLITS = ("train", "validation", "test")
 _PATHS = ("vocal", "accompaniment", "mixture", "meta")
 
 
+MOST_PROBLEMS = 20  # lines that one error names
+
+
 class ManifestError(ValueError):
     """A manifest that cannot be used; the message names file and line."""
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What a field of a manifest holds: a test of its value, and what to say where it fails."""
+
+    fits: Callable[[object], bool]
+    what: str
+
+
+def _is_number(value):
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _is_list(value):
+    return isinstance(value, list) and all(isinstance(item, str) for item in value)
+
+
+def _is_table(value):
+    return isinstance(value, dict) and all(isinstance(item, str) for item in value.values())
+
+
+_TEXT = {
+    "id": 'a text such as "song 17"', "split": f"one of {', '.join(SPLITS)}", "licence": 'a text such as "CC BY 4.0"',
+    "key": 'a text such as "A minor"', "vocal": "the path of a file", "accompaniment": "the path of a file",
+    "mixture": "the path of a file", "meta": "the path of a JSON file",
+}  # fmt: skip
+EXPECTED = {name: Expected(lambda value: isinstance(value, str), what) for name, what in _TEXT.items()} | {
+    "bpm": Expected(lambda value: _is_number(value) and 0 < value < 1000, "a number of beats a minute such as 120"),
+    "seconds": Expected(lambda value: _is_number(value) and 0 < value < float("inf"), "a number of seconds, more than 0"),
+    "separated": Expected(lambda value: isinstance(value, bool), "true or false"),
+    "tags": Expected(_is_list, 'a list of texts such as ["pop"]'),
+    "stems": Expected(
+        lambda value: _is_list(value) or _is_table(value), 'a list of files such as ["bass.wav"], or files by name'
+    ),
+}  # fmt: skip
+
+
+def _shown(value):
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 60 else text[:57] + "..."
 
 
 @dataclass(frozen=True)
@@ -45,30 +92,85 @@ class Song:
             raise ManifestError(f"song {self.id} needs either vocal and accompaniment, or mixture alone")
 
 
+def check_fields(values) -> None:
+    """Raise ManifestError for a song that is no object, or whose fields hold values of another kind than expected."""
+    if not isinstance(values, dict):
+        raise ManifestError(f'{_shown(values)} is no song; expected an object such as {{"id": "one", "vocal": "one.wav"}}')
+    wrong = []
+    for name, value in values.items():
+        expected = EXPECTED.get(name)
+        if value is not None and expected and not expected.fits(value):
+            wrong.append(f'"{name}" is {_shown(value)}; expected {expected.what}')
+    if wrong:
+        raise ManifestError("; ".join(wrong))
+
+
+def raise_all(path, problems: dict[int, str]) -> None:
+    """Raise one ManifestError for all lines (number -> what is wrong there) that cannot be used, if there are any."""
+    if problems:
+        said = [f"line {number}: {text}" for number, text in list(problems.items())[:MOST_PROBLEMS]]
+        more = len(problems) - len(said)
+        rest = [f"and {more} more lines"] if more else []
+        raise ManifestError(f"{path}, " + "; ".join([*said, *rest]))
+
+
+def json_lines(path):
+    """(line number, the value in it or a ManifestError) of the lines of a JSONL file that are not empty.
+
+    Raises ManifestError for a file that is no text, OSError for one that cannot be opened.
+    """
+    try:
+        text = files.read_text(path)
+    except files.TextError as error:
+        raise ManifestError(str(error)) from error
+    for number, line in enumerate(files.text_lines(text), 1):
+        if line.strip():
+            try:
+                yield number, json.loads(line)
+            except json.JSONDecodeError as error:
+                yield number, ManifestError(f"no JSON: {error}")
+
+
 def read_manifest(path):
     """The songs of a manifest, in order, their paths resolved against its folder.
 
-    Raises ManifestError (unreadable line, unknown or missing field, an id twice), OSError where it cannot be opened.
+    Raises ManifestError, which names all lines that cannot be used (no JSON, a field that is unknown, missing or of another
+    kind, an id twice), and OSError where it cannot be opened.
     """
     path = Path(path)
-    songs, seen = [], set()
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-        if not line.strip():
-            continue
+    songs, seen, problems = [], set(), {}
+    for number, values in json_lines(path):
         try:
-            values = json.loads(line)
-            for name in _PATHS:
-                if values.get(name) is not None:
-                    values[name] = path.parent / values[name]
-            values["stems"] = {name: path.parent / file for name, file in values.get("stems", {}).items()}
-            song = Song(**values)
-        except (ManifestError, TypeError, AttributeError, json.JSONDecodeError) as error:
-            raise ManifestError(f"{path}, line {number}: {error}") from error
-        if song.id in seen:
-            raise ManifestError(f"{path}, line {number}: song id {song.id} stands there twice")
+            song = _song(values, path.parent)
+            if song.id in seen:
+                raise ManifestError(f"song id {song.id} stands there twice")
+        except ManifestError as error:
+            problems[number] = str(error)
+            continue
         seen.add(song.id)
         songs.append(song)
+    raise_all(path, problems)
     return songs
+
+
+def _song(values, folder):
+    if isinstance(values, ManifestError):
+        raise values
+    check_fields(values)
+    values = {name: value for name, value in values.items() if value is not None}
+    known = {field.name: field for field in fields(Song)}
+    unknown = sorted(set(values) - set(known))
+    if unknown:
+        raise ManifestError(f"unknown field {unknown[0]!r}; known are {', '.join(known)}")
+    missing = [name for name in ("id", "split", "licence", "seconds") if name not in values]
+    if missing:
+        raise ManifestError(f"{missing[0]!r} is missing; accompgen prepare writes manifests with all that is needed")
+    for name in set(_PATHS) & set(values):
+        values[name] = files.in_either_form(folder / values[name])
+    stems = values.get("stems", {})
+    if not isinstance(stems, dict):
+        raise ManifestError(f'"stems" is {_shown(stems)}; expected files by name, such as {{"bass": "bass.wav"}}')
+    return Song(**values | {"stems": {name: files.in_either_form(folder / file) for name, file in stems.items()}})
 
 
 def write_manifest(path, songs):
@@ -87,5 +189,6 @@ def write_manifest(path, songs):
             values["stems"] = {name: relative(file) for name, file in song.stems.items()}
         lines.append(json.dumps(values, ensure_ascii=False) + "\n")
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text("".join(lines), encoding="utf-8")
+    # a name that is no UTF-8 stands there as an escape of JSON, which reads as the same name
+    temporary.write_text("".join(lines), encoding="utf-8", errors="backslashreplace")
     os.replace(temporary, path)

@@ -1,6 +1,8 @@
-"""What songs there are before anything is done to them: a JSONL or CSV manifest, or a folder of sound.
+"""What songs there are before anything is done to them: a JSONL or CSV manifest, or a folder of
+sound.
 
-One song a line (JSONL) or row (CSV with a header), paths relative to the manifest; in CSV, lists are separated by `;`:
+One song a line (JSONL) or row (CSV with a header, its columns divided by `,`, `;` or tabs), paths
+relative to the manifest; in CSV, lists are separated by `;`:
 
     vocal + accompaniment   a pair, taken as it is
     vocal + stems           the stems are summed into the accompaniment
@@ -8,32 +10,39 @@ One song a line (JSONL) or row (CSV with a header), paths relative to the manife
     vocal                   alone: enough to generate for it
     id, split, licence, bpm, key, tags, meta     all optional
 
-In a folder, a directory with a file `vocals.*` (or vocal.*) is a song, whose accompaniment is `accompaniment.*` (or
-instrumental.*, no_vocals.*), or else the sum of the other files but `mixture.*`: the layout of MUSDB18-HQ. `x.vocal.*` beside
-`x.accompaniment.*` is a pair; any other sound is a mixture. A top folder called train, validation (or
-valid) or test says the split.
+In a folder, a directory with a file `vocals.*` (or vocal.*) is a song, whose accompaniment is
+`accompaniment.*` (or instrumental.*, no_vocals.*), or else the sum of the other files but
+`mixture.*`: the layout of MUSDB18-HQ. `x.vocal.*` beside `x.accompaniment.*`, or beside
+`x.bass.*`, `x.drums.*` and so on, is one, too; any other sound is a mixture. A top folder called
+train, validation (or valid) or test says the split. data/folder_songs.py says what is passed over.
 """
 
 import csv
 import hashlib
-import json
+import io
 import re
+import unicodedata
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from accompgen.data.songs import SPLITS, ManifestError
+from accompgen import files
+from accompgen.analysis.labels import read_key
+from accompgen.data.folder_songs import MIX, VOCAL, PassedOver, find_songs
+from accompgen.data.songs import SPLITS, ManifestError, check_fields, json_lines, raise_all
 
-ENDINGS = (".wav", ".flac", ".ogg", ".mp3")
+MAX_ID_BYTES = 200  # names of files have 255 at most, and a piece adds `-000.accompaniment.flac`
 _PATHS = ("vocal", "accompaniment", "mixture", "meta")
 _LISTS = ("stems", "tags")
-_VOCAL = ("vocals", "vocal")
-_BAND = ("accompaniment", "instrumental", "no_vocals")
-_MIX = ("mixture", "mix")
+_NO_NAME = re.compile(r'[/\\:*?"<>|\x00-\x1f\x7f\ud800-\udfff]|^[ .-]|[ .]$')
 
 
 @dataclass(frozen=True)
 class Source:
-    """A song as it was found. `split` None: not said; `meta`: a JSON of what is known about its music (times in seconds)."""
+    """A song as it was found.
+
+    split: None where it is not said. meta: a JSON of what is known about its music (times in
+    seconds). fault: why it cannot be used, None where it can.
+    """
 
     id: str
     split: str | None = None
@@ -46,57 +55,99 @@ class Source:
     key: str | None = None
     tags: tuple[str, ...] = ()
     meta: Path | None = None
+    fault: str | None = None
 
     def __post_init__(self):
-        if not re.fullmatch(r"\w[\w .+()&,'-]*", self.id):
-            raise ManifestError(f"song id {self.id!r} cannot be a file name; use letters, digits, - and _")
+        if not self.id or _NO_NAME.search(self.id):
+            raise ManifestError(
+                f"song id {self.id!r} cannot be a file name; use letters, digits, - and _"
+            )
+        if len(self.id.encode(errors="surrogateescape")) > MAX_ID_BYTES:
+            raise ManifestError(
+                f"song id {self.id[:40]!r}... is too long for a file name; use up to {MAX_ID_BYTES} bytes"
+            )
         if self.split is not None and self.split not in SPLITS:
-            raise ManifestError(f"split {self.split!r} of song {self.id} is none of {', '.join(SPLITS)}")
+            raise ManifestError(
+                f"split {self.split!r} of song {self.id} is none of {', '.join(SPLITS)}"
+            )
         if (self.vocal is None) == (self.mixture is None):
-            raise ManifestError(f"song {self.id} needs either a vocal (with accompaniment or stems) or a mixture")
+            raise ManifestError(
+                f"song {self.id} needs either a vocal (with accompaniment or stems) or a mixture"
+            )
         others = (self.accompaniment is not None) + bool(self.stems)
         if others > 1 or (others and self.mixture is not None):
-            raise ManifestError(f"song {self.id} needs one of accompaniment and stems, and neither of them beside a mixture")
+            raise ManifestError(
+                f"song {self.id} needs one of accompaniment and stems, and neither of them beside a mixture"
+            )
 
     @property
     def files(self) -> list[Path]:
         """The sound files of the song, the vocal first."""
-        return [path for path in (self.vocal, self.mixture, self.accompaniment, *self.stems) if path is not None]
+        return [
+            path
+            for path in (self.vocal, self.mixture, self.accompaniment, *self.stems)
+            if path is not None
+        ]
 
 
-def read_sources(path) -> list[Source]:
+def read_sources(path, passed: PassedOver | None = None) -> list[Source]:
     """The songs of a .jsonl or .csv manifest or of a folder, paths resolved; nothing is decoded.
 
-    Raises ManifestError (unreadable line, unknown field, an id twice, nothing found), OSError where it cannot be opened.
+    Args:
+        passed: what a folder holds that is no part of a song is added to it.
+
+    Raises ManifestError: nothing there or found, or lines that cannot be used, all of which it
+    names (no JSON, an unknown field, a field of another kind, an id twice). In a folder, a song
+    with a fault is among those that are returned.
     """
-    path = Path(path)
+    path, passed = Path(path), PassedOver() if passed is None else passed
+    if not path.exists():
+        raise ManifestError(
+            f"{path}: no such file or folder; give a .jsonl or .csv manifest, or a folder of songs"
+        )
     if path.is_dir():
-        found = _read_folder(path)
-    elif path.suffix == ".csv":
+        found = _read_folder(path, passed)
+    elif path.suffix.lower() == ".csv":
         found = _read_rows(path, _csv_rows(path))
+    elif path.suffix.lower() in files.SOUND_ENDINGS:
+        raise ManifestError(
+            f"{path} is sound; give a .jsonl or .csv manifest, or the folder that the sound lies in"
+        )
     else:
-        found = _read_rows(path, _json_rows(path))
+        found = _read_rows(path, json_lines(path))
     if not found:
-        raise ManifestError(f"{path} holds no songs; expected lines of JSON or CSV, or {', '.join(ENDINGS)} files in a folder")
+        there = "; ".join(passed.lines())
+        raise ManifestError(
+            f"{path} holds no songs; expected lines of JSON or CSV, or sound such as .wav and .flac in a folder"
+            + (f" ({there})" if there else "")
+        )
     return found
 
 
-def read_vocals(path, split: str | None = None) -> dict[str, Path]:
-    """id -> vocal of the songs of a manifest or folder (of one split); sound in a folder that is no pair counts as a vocal.
+def read_vocals(
+    path, split: str | None = None, passed: PassedOver | None = None
+) -> tuple[dict[str, Path], list[str]]:
+    """(id -> vocal of the songs, why others cannot be used) of a manifest or folder, of one split.
 
-    Raises ManifestError for a manifest's song that is a mixture, and where none is left.
+    Sound in a folder that is no pair counts as a vocal.
+
+    Raises ManifestError for a manifest's song that is a mixture, and where no song is there.
     """
-    songs = [song for song in read_sources(path) if split in (None, song.split)]
+    songs = [song for song in read_sources(path, passed) if split in (None, song.split)]
     for song in songs:
         if song.mixture is not None and not Path(path).is_dir():
-            raise ManifestError(f"{path}: {song.id} is a mixture; give its vocal (accompgen prepare separates mixtures)")
+            raise ManifestError(
+                f"{path}: {song.id} is a mixture; give its vocal (accompgen prepare separates mixtures)"
+            )
     if not songs:
         raise ManifestError(f"{path} has no song of the split {split}")
-    return {song.id: song.vocal or song.mixture for song in songs}
+    faults = [f"{song.id}: {song.fault}" for song in songs if song.fault]
+    return {song.id: song.vocal or song.mixture for song in songs if not song.fault}, faults
 
 
 def choose_split(source: Source, held_out: float) -> str:
-    """The split that the source says, or one that follows from its id: `held_out` is the share of each of validation and test.
+    """The split that the source says, or one that follows from its id: `held_out` is the share of
+    each of validation and test.
 
     Other songs do not move when some are added or removed.
     """
@@ -106,121 +157,158 @@ def choose_split(source: Source, held_out: float) -> str:
     return "validation" if place < held_out else "test" if place < 2 * held_out else "train"
 
 
-def _json_rows(path):
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-        if line.strip():
-            try:
-                yield number, json.loads(line)
-            except json.JSONDecodeError as error:
-                raise ManifestError(f"{path}, line {number}: {error}") from error
+# ---- manifests -----------------------------------------------------------------------------------
 
 
 def _csv_rows(path):
-    with open(path, encoding="utf-8", newline="") as file:
-        rows = csv.DictReader(file)
+    """(line number, values or a ManifestError) of the rows of a CSV file, lists divided and
+    numbers read."""
+    try:
+        text = files.read_text(path)
+    except files.TextError as error:
+        raise ManifestError(str(error)) from error
+    first, _, below = text.partition("\n")
+    told = re.fullmatch(r'"?sep=(.)"?', first.strip())  # Excel's own way to name the delimiter
+    delimiter = told[1] if told else _delimiter(first)
+    rows = csv.reader(
+        io.StringIO(below if told else text, newline=""), delimiter=delimiter, skipinitialspace=True
+    )
+    header = None
+    try:
         for row in rows:
-            values = {name: text.strip() for name, text in row.items() if isinstance(text, str) and text.strip()}
-            if None in row:
-                raise ManifestError(f"{path}, line {rows.line_num}: more values than the header has names")
-            for name in set(_LISTS) & set(values):
-                values[name] = [part.strip() for part in values[name].split(";")]
-            yield rows.line_num, values
+            number = rows.line_num + bool(told)
+            if not any(cell.strip() for cell in row):
+                continue
+            if header is None:
+                header = [name.strip().lower() for name in row]
+                continue
+            extra = [cell for cell in row[len(header) :] if cell.strip()]
+            if extra:
+                yield (
+                    number,
+                    ManifestError(f"more values than the header has names: {', '.join(extra)}"),
+                )
+                continue
+            yield number, _csv_values(dict(zip(header, row)), delimiter)
+    except csv.Error as error:
+        raise ManifestError(f"{path}, line {rows.line_num}: {error}") from error
+
+
+def _delimiter(header):
+    """The one of `,`, `;` and tab that divides a header into most names that are known."""
+    known = {field.name for field in fields(Source)}
+    names = {
+        mark: {name.strip(' "').lower() for name in header.split(mark)} & known for mark in ",;\t"
+    }
+    return max(names, key=lambda mark: len(names[mark]))
+
+
+def _csv_values(row, delimiter):
+    values = {name: text.strip() for name, text in row.items() if text.strip()}
+    for name in set(_LISTS) & set(values):
+        mark = "," if delimiter == ";" and ";" not in values[name] else ";"
+        values[name] = [part.strip() for part in values[name].split(mark) if part.strip()]
+    bpm = values.get("bpm", "").replace(",", "." if delimiter == ";" else ",")
+    if re.fullmatch(r"[+-]?\d+(\.\d*)?", bpm):  # else it is told as it stands
+        values["bpm"] = float(bpm)
+    return values
 
 
 def _read_rows(path, rows):
-    songs, seen = [], {}
+    songs, seen, problems = [], {}, {}
     for number, values in rows:
         try:
-            song = _source(path.parent, dict(values))
-        except (ManifestError, TypeError, ValueError) as error:
-            raise ManifestError(f"{path}, line {number}: {error}") from error
-        if song.id in seen:
-            raise ManifestError(f"{path}, line {number}: song id {song.id} stands in line {seen[song.id]}, too")
+            if isinstance(values, ManifestError):
+                raise values
+            song = _source(path.parent, values)
+            if song.id in seen:
+                raise ManifestError(f"song id {song.id} stands in line {seen[song.id]}, too")
+        except ValueError as error:
+            problems[number] = str(error)
+            continue
         seen[song.id] = number
         songs.append(song)
+    raise_all(path, problems)
     return songs
 
 
 def _source(folder, values):
-    """A row as a Source. `seconds` of our own manifests is passed over: the files say it themselves."""
-    values.pop("seconds", None)
-    values.pop("separated", None)
-    unknown = sorted(set(values) - {field.name for field in fields(Source)})
+    """A row as a Source. `seconds` and `separated` of our own manifests are passed over: the files
+    say it themselves."""
+    if isinstance(values, dict):
+        values = {
+            name: value
+            for name, value in values.items()
+            if name not in ("seconds", "separated") and value is not None
+        }
+    check_fields(values)
+    known = [field.name for field in fields(Source) if field.name != "fault"]
+    unknown = sorted(set(values) - set(known))
     if unknown:
-        raise ManifestError(f"unknown field {unknown[0]!r}; known are {', '.join(field.name for field in fields(Source))}")
+        raise ManifestError(f"unknown field {unknown[0]!r}; known are {', '.join(known)}")
     given = next((values[name] for name in ("vocal", "mixture") if values.get(name)), None)
-    if "id" not in values and given is not None:
+    if "id" in values:
+        values["id"] = files.one_form(values["id"])
+    elif given is not None:
         values["id"] = _name(_place(Path(given)).as_posix())
-    for name in _PATHS:
-        if values.get(name) is not None:
-            values[name] = folder / values[name]
+    else:
+        raise ManifestError(
+            "a song needs either a vocal (with accompaniment or stems) or a mixture"
+        )
+    for name in set(_PATHS) & set(values):
+        values[name] = files.in_either_form(folder / values[name])
     stems = values.get("stems") or ()
-    if isinstance(stems, dict):  # by name, as in our own manifests: they sum to the accompaniment, where it is there
+    # by name, as in our own manifests: they sum to the accompaniment, where it is there
+    if isinstance(stems, dict):
         stems = () if values.get("accompaniment") else stems.values()
-    values["stems"] = tuple(folder / stem for stem in stems)
+    values["stems"] = tuple(files.in_either_form(folder / stem) for stem in stems)
     values["tags"] = tuple(values.get("tags") or ())
-    if values.get("bpm") is not None:
+    if "bpm" in values:
         values["bpm"] = float(values["bpm"])
-    return Source(**{name: value for name, value in values.items() if value is not None})
+    if "key" in values:
+        read_key(values["key"])  # or it says what a key looks like
+    return Source(**values)
 
 
 def _place(path):
     """What names the song of a file: x for x/vocals.wav, x.vocal.wav and x.wav."""
-    if path.stem.lower() in (*_VOCAL, *_MIX) and path.parent.name:
+    if path.stem.lower() in (*VOCAL, *MIX) and path.parent.name:
         return path.parent
     base, _, part = path.stem.rpartition(".")
-    return path.with_name(base) if base and part in _VOCAL else path.with_suffix("")
+    return path.with_name(base) if base and part in VOCAL else path.with_suffix("")
 
 
 def _name(text):
-    """An id from a path without its ending."""
-    return re.sub(r"[^\w.+()&,'-]+", "_", text.strip("./ ").replace("/", "-")).lstrip("-.+()&,'") or "song"
+    """An id from a path without its ending: characters that a name of a file may lack become `_`,
+    a long one ends in a hash."""
+    plain = files.one_form(text).strip("./ ").replace("/", "-")
+    # vowel signs of Indian scripts, for one, are marks and no letters
+    kept = (
+        c if re.match(r"[\w.+()&,'-]", c) or unicodedata.category(c).startswith("M") else "\0"
+        for c in plain
+    )
+    name = re.sub("\0+", "_", "".join(kept)).lstrip("-.+()&,'").rstrip(".") or "song"
+    if len(name.encode()) <= MAX_ID_BYTES:
+        return name
+    return name.encode()[: MAX_ID_BYTES - 7].decode(errors="ignore") + "-" + _short_hash(text)
 
 
-def _read_folder(root):
-    groups = {}
-    for path in sorted(root.rglob("*")):
-        hidden = any(part.startswith(".") for part in path.relative_to(root).parts)
-        if path.suffix.lower() in ENDINGS and path.is_file() and not hidden:
-            groups.setdefault(path.parent, []).append(path)
-    found = []
-    for folder, files in groups.items():
-        found += _one_song(folder, files) or _several_songs(files)
+def _short_hash(text):
+    return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()[:6]
+
+
+# ---- folders -------------------------------------------------------------------------------------
+
+
+def _read_folder(root, passed):
     songs, seen = [], set()
-    for place, values in found:
-        relative = place.relative_to(root)
-        name = _name(relative.as_posix())
+    for song in find_songs(root, passed):
+        relative = song.place.relative_to(root)
+        # the folder may be a song itself
+        name = _name(relative.as_posix() if relative.parts else root.absolute().name)
         if name in seen:  # two paths that differ only in what an id cannot hold
-            name += "-" + hashlib.sha256(relative.as_posix().encode()).hexdigest()[:6]
+            name += "-" + _short_hash(relative.as_posix())
         seen.add(name)
-        top = "validation" if relative.parts[0] == "valid" else relative.parts[0]
-        songs.append(Source(name, top if top in SPLITS else None, **values))
+        top = "validation" if relative.parts[:1] == ("valid",) else (*relative.parts, "")[0]
+        songs.append(Source(name, top if top in SPLITS else None, **song.files, fault=song.fault))
     return songs
-
-
-def _one_song(folder, files):
-    """[(place, paths)] of a directory that is one song, or nothing."""
-    by_stem = {path.stem.lower(): path for path in files}
-    vocal = next((by_stem[name] for name in _VOCAL if name in by_stem), None)
-    if vocal is None:
-        return []
-    band = next((by_stem[name] for name in _BAND if name in by_stem), None)
-    if band is not None:
-        return [(folder, {"vocal": vocal, "accompaniment": band})]
-    stems = tuple(path for path in files if path != vocal and path.stem.lower() not in _MIX)
-    return [(folder, {"vocal": vocal, "stems": stems})]
-
-
-def _several_songs(files):
-    """[(place, paths)]: pairs by their names, and mixtures."""
-    found, by_name = [], {path.with_suffix("").name: path for path in files}
-    for name, path in by_name.items():
-        base, _, part = name.rpartition(".")
-        if part in _BAND and any(f"{base}.{vocal}" in by_name for vocal in _VOCAL):
-            continue
-        if base and part in _VOCAL:
-            band = next((by_name[f"{base}.{other}"] for other in _BAND if f"{base}.{other}" in by_name), None)
-            found.append((path.with_name(base), {"vocal": path} | ({"accompaniment": band} if band else {})))
-        else:
-            found.append((path.with_name(name), {"mixture": path}))
-    return found

@@ -27,6 +27,7 @@ from accompgen.stages import ACOUSTIC_HZ, SEMANTIC_HZ
 NO_CHANGE = Change()
 VOCAL_NOISE = 0.01  # sigma of the Gaussian noise on the vocal before HuBERT, as in AccompGen's inference script
 SEMITONES = 1.0  # by which transposed vocals are higher
+INCOMPLETE = "-incomplete"  # behind the plan of a shard that lacks songs: the next call makes it anew
 
 
 @dataclass(frozen=True)
@@ -62,11 +63,11 @@ class Job:
     def load(self):
         return _load(self)
 
-    def work(self, tokenizers, path, songs: list[Song]) -> float:
-        """Make one shard -> seconds of processor time it took."""
+    def work(self, tokenizers, path, songs: list[Song]) -> tuple[float, dict[str, str]]:
+        """Make one shard -> seconds of processor time it took, and why songs are not in it: id -> reason."""
         start = time.process_time()
-        _make_shard(path, songs, self, *tokenizers)
-        return time.process_time() - start
+        left_out = _make_shard(path, songs, self, *tokenizers)
+        return time.process_time() - start, left_out
 
 
 def tokenize_manifest(
@@ -102,12 +103,13 @@ def tokenize_manifest(
         force: make anew the shards that another manifest, other tokenizers or other settings left in `directory`.
 
     Returns:
-        {"songs", "hours", "shards", "made", "seconds", "hours_per_core_hour"}: what the folder holds (copies are songs, too),
-        how many shards this call made, in which time, and with how much processor time (None if it made none).
+        {"songs", "hours", "shards", "made", "seconds", "hours_per_core_hour", "left_out"}: what the folder holds (copies are
+        songs, too), how many shards this call made, in which time, and with how much processor time (None if it made none);
+        songs that cannot be used, id -> reason. Their shards hold the others, and the next call makes these shards anew.
 
     Raises:
         shards.ShardError: `directory` holds shards made otherwise and `force` is not set.
-        PairError, AudioError, ManifestError: a song that cannot be used, named.
+        PairError: no song can be used. ManifestError: lines that cannot be used.
         ExecutorError: see data/executors.py.
     """
     start = time.monotonic()
@@ -128,21 +130,25 @@ def tokenize_manifest(
         rest.unlink(missing_ok=True)
     known = _known(directory)
     missing = [name for name, group in tasks.items() if not _finished(directory / name, job.plan(group), known, force)]
-    core_seconds = _run({name: tasks[name] for name in missing}, job, directory, executor, workers)
+    core_seconds, left_out = _run({name: tasks[name] for name in missing}, job, directory, executor, workers)
     surplus = sorted({path.name for path in directory.glob("shard-*.safetensors")} - set(tasks))
     if surplus and not force:
         raise shards.ShardError(f"{directory / surplus[0]} is not of this manifest; use another folder, or force to remove it")
     for name in surplus:
         (directory / name).unlink()
-    listed = _write_index(directory, list(tasks), job)
+    names = [name for name in tasks if (directory / name).exists()]
+    if not names:
+        raise PairError(f"no song of {manifest} can be used: {'; '.join(list(left_out.values())[:3]) or 'it has none'}")
+    listed = _write_index(directory, names, job)
     made = sum(_hours(shard) for shard in listed if shard["file"] in missing)
     return {
         "songs": sum(len(shard["songs"]) for shard in listed),
         "hours": round(sum(map(_hours, listed)), 3),
-        "shards": len(tasks),
+        "shards": len(names),
         "made": len(missing),
         "seconds": round(time.monotonic() - start, 1),
         "hours_per_core_hour": round(made * 3600 / core_seconds, 1) if made else None,
+        "left_out": left_out,
     }
 
 
@@ -237,9 +243,10 @@ def _finished(path, plan, known, force):
     if known.get(path.name, (None,))[0] == plan and shards.file_digest(path) != known[path.name][1]:
         print(f"{path} was altered since it was made; it is made anew", file=sys.stderr)
         return False
-    if shards.read_header(path)[0] == plan:
+    found = shards.read_header(path)[0]
+    if found == plan:
         return True
-    if not force:
+    if not force and found != plan + INCOMPLETE:
         raise shards.ShardError(
             f"{path} was made from other songs, tokenizers or settings; use another folder, or force to make it anew"
         )
@@ -247,18 +254,19 @@ def _finished(path, plan, known, force):
 
 
 def _run(tasks, job, directory, executor, workers):
-    """Make the shards -> seconds of processor time they took."""
-    start, done, core_seconds = time.monotonic(), 0.0, 0.0
+    """Make the shards -> seconds of processor time they took, and the songs that cannot be used: id -> reason."""
+    start, done, core_seconds, left_out = time.monotonic(), 0.0, 0.0, {}
     lengths = {name: sum(song.seconds * (1 + job.copies(song)) for song in songs) for name, songs in tasks.items()}
     total = sum(lengths.values())
     arguments = {name: (directory / name, songs) for name, songs in tasks.items()}
-    for name, seconds in run_tasks(job, arguments, executor, workers):
+    for name, (seconds, problems) in run_tasks(job, arguments, executor, workers):
         core_seconds += seconds
+        left_out |= problems
         done += lengths[name]
         elapsed = time.monotonic() - start
         speed, left = done / elapsed, elapsed * (total - done) / done
         print(f"{name}: {done / 3600:.2f} of {total / 3600:.2f} h, {speed:.0f} x real time, {left:.0f} s left", file=sys.stderr)
-    return core_seconds
+    return core_seconds, left_out
 
 
 def _load(job):
@@ -274,23 +282,42 @@ def _load(job):
 
 
 def _make_shard(path, songs, job, semantic, acoustic):
-    entries, tokens = [], {}
+    """Write the shard of these songs -> why some are not in it: id -> reason."""
+    entries, tokens, left_out = [], {}, {}
     for song in songs:
-        for copy in range(1 + job.copies(song)):
-            name, change, about, codebooks = song.id, NO_CHANGE, {}, job.codebooks
-            if copy:
-                name, change = f"{song.id}+{copy}", draw(job.augment, job.seed, song.id, copy, song.separated)
-                about = {"song": song.id, "copy": copy, "changes": change.values()}
-                if not job.augment.codes:
-                    about["codes"], codebooks = False, 0
-            transposed = SEMITONES if job.transposed_vocals and song.split == "validation" else 0.0
-            if transposed:
-                about = {"transposed": transposed}
-            made = tokenize_song(song, semantic, acoustic, codebooks, job.vocal_noise, job.seed, copy, change, transposed)
-            blocks, tokens[name] = made
-            entries.append({"id": name, "split": song.split, "blocks": blocks, "licence": song.licence, **about})
-    about = {"vocab": semantic.vocab, "bins": acoustic.bins}
-    shards.write_shard(path, entries, tokens, job.plan(songs), about)
+        try:
+            made = _all_of(song, job, semantic, acoustic)
+        except (PairError, audio.AudioError) as error:
+            left_out[song.id] = str(error) if song.id in str(error) else f"{song.id}: {error}"
+            continue
+        for entry, streams in made:
+            entries.append(entry)
+            tokens[entry["id"]] = streams
+    if entries:
+        plan = job.plan(songs) + (INCOMPLETE if left_out else "")
+        shards.write_shard(path, entries, tokens, plan, {"vocab": semantic.vocab, "bins": acoustic.bins})
+    else:
+        path.unlink(missing_ok=True)
+    return left_out
+
+
+def _all_of(song, job, semantic, acoustic):
+    """(entry of the index, tokens) of a song and its copies."""
+    made = []
+    for copy in range(1 + job.copies(song)):
+        name, change, about, codebooks = song.id, NO_CHANGE, {}, job.codebooks
+        if copy:
+            name, change = f"{song.id}+{copy}", draw(job.augment, job.seed, song.id, copy, song.separated)
+            about = {"song": song.id, "copy": copy, "changes": change.values()}
+            if not job.augment.codes:
+                about["codes"], codebooks = False, 0
+        transposed = SEMITONES if job.transposed_vocals and song.split == "validation" else 0.0
+        if transposed:
+            about = {"transposed": transposed}
+        settings = codebooks, job.vocal_noise, job.seed, copy, change, transposed
+        blocks, streams = tokenize_song(song, semantic, acoustic, *settings)
+        made.append(({"id": name, "split": song.split, "blocks": blocks, "licence": song.licence, **about}, streams))
+    return made
 
 
 def _write_index(directory, names, job):

@@ -47,7 +47,8 @@ def write_baselines(
     if unknown:
         raise EvaluationError(f"there is no baseline {unknown[0]!r}; expected some of {', '.join(ROWS)}")
     report, out = Report(), Path(out)
-    sung, true = folders.find_songs(vocals, "vocal"), folders.find_songs(reference, "accompaniment")
+    sung = folders.find_songs(vocals, "vocal", report)
+    true = folders.find_songs(reference, "accompaniment", report)
     names = folders.match(sung, true, reference, "reference", report)
     if not names:
         raise EvaluationError(f"no song has both a vocal in {vocals} and a reference in {reference}")
@@ -144,7 +145,7 @@ def _sources(names, rows, sung, true, annotations, pool, pool_annotations, seed,
         sources["shuffled"] = {name: str(true[other]) for name, other in pairs.items()}
     if not {"retrieval", "random"} & set(rows):
         return sources
-    there = folders.find_songs(pool, "accompaniment") if pool else {name: true[name] for name in names}
+    there = folders.find_songs(pool, "accompaniment", report) if pool else {name: true[name] for name in names}
     allowed = {name: sorted(n for n in there if n.split("@")[0] != name.split("@")[0]) for name in names}
     if not all(allowed.values()):
         raise EvaluationError(f"{pool or 'the reference folder'} has no other recording to retrieve; give a larger pool")

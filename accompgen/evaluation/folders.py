@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from accompgen import audio
+from accompgen import audio, files
+from accompgen.analysis import labels
 
-ENDINGS = (".wav", ".flac", ".mp3", ".ogg")
 VOCAL_TAGS = (".vocal", ".vocals")
 ACCOMPANIMENT_TAGS = (".accompaniment", ".instrumental")
 OTHER_TAGS = (".mix", ".mixture", ".drums", ".bass", ".harmony")
@@ -41,28 +41,36 @@ class Report:
             self.notes.append(text)
 
 
-def find_songs(folder, role: str) -> dict[str, Path]:
+def find_songs(folder, role: str, report: Report | None = None) -> dict[str, Path]:
     """Name -> file of the songs in a folder; `role` is vocal or accompaniment: the other one's files are passed over.
 
-    Raises EvaluationError if there is no such folder, or if two files have the same name.
+    Names are compared in one form of Unicode. Two files of one song become a problem of the report, and the song is left
+    out; without a report they are an error.
+
+    Raises EvaluationError if there is no such folder, or, without a report, if two files have the same name.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise EvaluationError(f"{folder} is not a folder; give one with a sound file for each song")
     mine, others = (VOCAL_TAGS, ACCOMPANIMENT_TAGS) if role == "vocal" else (ACCOMPANIMENT_TAGS, VOCAL_TAGS)
-    songs = {}
+    songs: dict[str, list[Path]] = {}
     for path in sorted(folder.iterdir()):
-        if path.suffix.lower() not in ENDINGS or path.name.startswith("."):
+        if path.suffix.lower() not in files.SOUND_ENDINGS or path.name.startswith("."):
             continue
-        name = path.stem
+        name = files.one_form(path.stem)
         if name.endswith(others + OTHER_TAGS):
             continue
         for tag in mine + others:  # song.vocal.accompaniment.wav is what was made for song.vocal.wav
             name = name.removesuffix(tag)
-        if name in songs:
-            raise EvaluationError(f"{folder}: {songs[name].name} and {path.name} are both the song {name!r}; remove one")
-        songs[name] = path
-    return songs
+        songs.setdefault(name, []).append(path)
+    for name, (first, *more) in list(songs.items()):
+        if more:
+            text = f"{folder}: {first.name} and {more[0].name} are both the song {name!r}; remove one"
+            if report is None:
+                raise EvaluationError(text)
+            report.problem(text)
+            del songs[name]
+    return {name: path for name, (path,) in songs.items()}
 
 
 def match(wanted, there, folder, what: str, report: Report) -> list[str]:
@@ -120,22 +128,53 @@ def plan_windows(length_seconds: float, window_seconds: float, most: int | None 
 def read_annotation(folder, name: str, report: Report) -> dict:
     """What is known of a song's music from NAME.json: beats, chords, key, bpm, each optional.
 
-    Beats are times or [time, position], chords are [start, end, label]. An empty dict where there is no such file, or
-    where it cannot be read, which becomes a problem.
+    Beats are times or [time, position], chords are [start, end, label]; keys and chords may be spelled as people write
+    them (analysis/labels.py). What is missing or cannot be read becomes a problem, and the rest is used.
+
+    Returns: beats [seconds], chords [(start, end, label of Harte et al.)], key such as A:min, bpm; those that are known.
     """
-    path = Path(folder) / f"{name}.json"
+    path = files.in_either_form(Path(folder) / f"{name}.json")
     if not path.is_file():
         report.problem(f"{folder}: no annotation {name}.json; the song's beats are tracked on its reference")
         return {}
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        beats = [float(beat[0] if isinstance(beat, list) else beat) for beat in values.get("beats", [])]
-        chords = [(float(start), float(end), str(label)) for start, end, label in values.get("chords", [])]
-        found = {"beats": beats, "chords": chords, "key": values.get("key"), "bpm": values.get("bpm")}
-        return {name: value for name, value in found.items() if value}
-    except (OSError, ValueError, TypeError, AttributeError, IndexError) as error:
+        values = json.loads(files.read_text(path))
+        if not isinstance(values, dict):
+            raise ValueError("it holds no object in braces")
+    except (OSError, ValueError) as error:
         report.problem(f"{path} is no annotation ({error}); the song is scored without it")
         return {}
+    found = {}
+    for field_name, read_field in (("beats", _beats), ("chords", _chords), ("key", labels.read_key), ("bpm", _tempo)):
+        if values.get(field_name) in (None, "", []):
+            continue
+        try:
+            found[field_name] = read_field(values[field_name])
+        except (ValueError, TypeError, IndexError) as error:
+            report.problem(f"{path}: its {field_name} cannot be used ({error}); the song is scored without")
+    return found
+
+
+def _beats(values):
+    return [_seconds(beat[0] if isinstance(beat, list) else beat) for beat in values]
+
+
+def _chords(values):
+    return [(_seconds(start), _seconds(end), labels.read_chord(label)) for start, end, label in values]
+
+
+def _seconds(value):
+    seconds = float(value)
+    if not np.isfinite(seconds):
+        raise ValueError(f"{value!r} is no time in seconds")
+    return seconds
+
+
+def _tempo(value):
+    bpm = float(value)
+    if not 0 < bpm < 1000:
+        raise ValueError(f"{value!r} is no number of beats a minute")
+    return bpm
 
 
 def clip_annotation(annotation: dict, start: float, end: float) -> dict:

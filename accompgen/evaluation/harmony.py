@@ -1,4 +1,4 @@
-"""Harmony: pitch-class profiles, their similarity, chord tones, keys. mir_eval reads the chord labels.
+"""Harmony: pitch-class profiles, their similarity, chord tones, keys.
 
 The profile is the harmonic pitch class profile of Gomez ("Tonal description of polyphonic audio for music content
 processing", 2006): only spectral peaks count, each at its interpolated frequency, so that drums and noise weigh little
@@ -8,6 +8,7 @@ the same, and a block in which the system is silent where it should sound scores
 
 import numpy as np
 
+from accompgen.analysis import labels
 from accompgen.evaluation.listen import RATE
 
 FRAME_SAMPLES, HOP_SAMPLES = 8192, 2400  # 341 ms every 100 ms
@@ -16,7 +17,6 @@ LOWEST_HZ, HIGHEST_HZ = 60.0, 2000.0
 PEAK_FLOOR = 1e-3  # of the frame's largest magnitude: -60 dB
 SILENCE = 1e-3  # RMS of a block: -60 dBFS
 FINE_BINS = 36
-LETTERS = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
 
 
 def peaks(mono: np.ndarray):
@@ -81,31 +81,9 @@ def similarity(system: np.ndarray, other: np.ndarray) -> float | None:
 
 
 def chord_tones(label: str) -> set[int] | None:
-    """Pitch classes of a chord label `root:quality(degrees)/bass` as mir_eval reads it, its bass among
-    them; None for N and X. ValueError if it cannot be read. The labels are those of Harte et al. (2005).
-    """
-    try:
-        from mir_eval import chord
-    except ImportError as error:
-        raise ImportError("chord labels need mir_eval: pip install 'accompgen[eval]'") from error
-    if label in ("N", "X"):
-        return None
-    try:
-        # without the reduction mir_eval leaves ninths and all above them out
-        root, bitmap, _ = chord.encode(label, reduce_extended_chords=True)
-    except chord.InvalidChordException as error:
-        raise ValueError(
-            f"chord {label!r} cannot be read ({error}); "
-            "expected root:quality/bass such as C:min7 or Bb:maj/3, or N"
-        ) from error
-    return {(root + int(step)) % 12 for step in np.flatnonzero(bitmap)}
-
-
-def pitch_class(name: str) -> int:
-    """0 to 11 of a note name such as F# or Bb; ValueError for anything else."""
-    if name[:1] not in LETTERS or name[1:].strip("#b"):
-        raise ValueError(f"{name!r} is no note name; expected a letter A to G with # or b behind it")
-    return (LETTERS[name[0]] + name.count("#") - name.count("b")) % 12
+    """Pitch classes of a chord, its bass among them; None for N and X. ValueError if it cannot be read."""
+    tones = labels.harmony(labels.read_chord(label))
+    return None if tones is None else {*tones.pitch_classes, tones.bass}
 
 
 def chord_tone_share(mono: np.ndarray, chords) -> float | None:
@@ -142,6 +120,7 @@ def key_agreement(estimated: str | None, reference: str | None) -> float | None:
     """Score of a key as MIREX weighs it: 1 the same, 0.5 a fifth apart in the same mode, 0.3 relative, 0.2 parallel, else 0.
 
     Modes with a minor third (dorian, ...) count as minor, the others as major. None without a reference key.
+    Raises ValueError for a key that cannot be read.
     """
     if reference is None:
         return None
@@ -157,8 +136,8 @@ def key_agreement(estimated: str | None, reference: str | None) -> float | None:
 
 
 def _tonic(label):
-    root, _, mode = label.partition(":")
-    return pitch_class(root), mode.startswith(("min", "dor", "phr", "aeo", "loc"))
+    root, _, mode = labels.read_key(label).partition(":")
+    return labels.pitch_class(root), mode in ("min", "dor", "phr", "loc")
 
 
 def fifths(label: str) -> int:

@@ -52,7 +52,10 @@ def write_page(results: dict, systems: dict, vocals, out, row: str | None = None
         raise ValueError(f"there is no row {row!r} to listen to; rows are {', '.join(systems)}")
     order = rank(results["songs"][row])
     best, worst = order[: min(EACH, len(order) - len(order) // 2)], order[::-1][: min(EACH, len(order) // 2)]
-    vocal_files, files = folders.find_songs(vocals, "vocal"), folders.find_songs(systems[row], "accompaniment")
+    # the results have told already which files were left out
+    told = folders.Report()
+    vocal_files = folders.find_songs(vocals, "vocal", told)
+    files = folders.find_songs(systems[row], "accompaniment", told)
     seconds = results["settings"]["window_seconds"]
     heard = {}
     for name in folders.bar([*worst, *best], progress, "page"):

@@ -155,10 +155,11 @@ def _folder_hash(found):
 
 def _entries(vocals, reference, annotations, settings, cache, report):
     """The songs that have a usable vocal and reference, with their windows."""
-    vocal_files, reference_files = folders.find_songs(vocals, "vocal"), folders.find_songs(reference, "accompaniment")
+    vocal_files = folders.find_songs(vocals, "vocal", report)
+    reference_files = folders.find_songs(reference, "accompaniment", report)
     for folder, found in ((vocals, vocal_files), (reference, reference_files)):
         if not found:
-            raise EvaluationError(f"{folder} holds no sound files ({', '.join(folders.ENDINGS)}); nothing can be scored")
+            raise EvaluationError(f"{folder} holds no sound files; nothing can be scored")
     entries = []
     for name in folders.match(vocal_files, reference_files, reference, "reference", report):
         vocal, true = (tracks.open_track(files[name], cache, report) for files in (vocal_files, reference_files))
@@ -193,7 +194,7 @@ def _check_rates(what, found, report):
 
 def _row_files(row, folder, entries, cache, report):
     """Song name -> track of a row's folder."""
-    found = folders.find_songs(folder, "accompaniment")
+    found = folders.find_songs(folder, "accompaniment", report)
     if not found:
         report.problem(f"{row}: {folder} holds no sound files; the row stays empty")
         return {}

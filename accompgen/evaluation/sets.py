@@ -75,7 +75,7 @@ def _measured(function, sets, seed, where, report):
 
 def _background(folder, settings, embedder, cache, report, progress):
     found = {}
-    for name, path in folders.bar(folders.find_songs(folder, "accompaniment").items(), progress, "background"):
+    for name, path in folders.bar(folders.find_songs(folder, "accompaniment", report).items(), progress, "background"):
         track = tracks.open_track(path, cache, report)
         if track:
             plan = plan_windows(track.seconds, settings.window_seconds, settings.windows)

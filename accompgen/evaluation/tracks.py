@@ -39,7 +39,11 @@ class Track:
 
 def open_track(path, cache: caches.Cache, report: folders.Report) -> Track | None:
     """The track of a file; None where it cannot be read, which becomes a problem of the report."""
-    digest = file_hash(path)
+    try:
+        digest = file_hash(path)
+    except OSError as error:
+        report.problem(f"{path}: cannot be read: {error.strerror}; check its permissions and its disk")
+        return None
 
     def look():
         sound = folders.read(path, report)

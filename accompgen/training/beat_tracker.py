@@ -21,6 +21,7 @@ from accompgen.config import ConfigError, from_dict, read_toml, to_dict
 from accompgen.data.shards import open_shards
 from accompgen.data.songs import read_manifest
 from accompgen.device import choose_device
+from accompgen.files import read_text
 from accompgen.model.beat_tracker import PHASES, BeatTracker, BeatTrackerConfig
 from accompgen.stages import SEMANTIC_HZ
 from accompgen.training.kept import lasting, load_state, save_state
@@ -222,7 +223,7 @@ def _songs(config, shards, split):
 def _read_beats(path):
     """The beats of a meta file in seconds [N]; none where it has none."""
     try:
-        beats = json.loads(Path(path).read_text(encoding="utf-8")).get("beats", [])
+        beats = json.loads(read_text(path)).get("beats", [])
         times = np.array([beat[0] for beat in beats], dtype=float)
     except (OSError, ValueError, TypeError, IndexError, KeyError, AttributeError) as error:
         raise ConfigError(f"{path}: its beats cannot be read ({error}); expected a list of [seconds, ...]") from error

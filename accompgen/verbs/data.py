@@ -5,7 +5,7 @@ import os
 from functools import partial
 from pathlib import Path
 
-from accompgen.verbs.shared import add_executor, print_values, remark, song_bar
+from accompgen.verbs.shared import add_executor, complain, print_values, remark, song_bar
 
 
 def add_synthesize(verbs):
@@ -14,8 +14,9 @@ def add_synthesize(verbs):
     )
     parser.add_argument("-o", "--out", metavar="DIR", type=Path, required=True, help="where to write; an earlier call goes on")
     parser.add_argument("--count", metavar="N", type=int, required=True, help="songs to train on")
-    parser.add_argument("--validation", metavar="N", type=int, default=60, help="songs held out (default: 60)")
-    parser.add_argument("--test", metavar="N", type=int, default=60, help="songs held out for the last figures (default: 60)")
+    held_out = "songs more, held out to {} with (default: a tenth of N, 1 to 60)"
+    parser.add_argument("--validation", metavar="M", type=int, help=held_out.format("validate"))
+    parser.add_argument("--test", metavar="M", type=int, help=held_out.format("test"))
     parser.add_argument("--seconds", metavar="X", type=float, default=30.0, help="length of a song (default: 30)")
     parser.add_argument("--seed", metavar="N", type=int, default=0)
     parser.add_argument(
@@ -117,5 +118,8 @@ def run_tokenize(args) -> int:
         workers=args.workers, codebooks=args.codebooks, vocal_noise=args.noise, augment=augment,
         transposed_vocals=args.transposed_vocals, seed=args.seed, device=args.device, force=args.force,
     )  # fmt: skip
+    left_out = done.pop("left_out")
     print_values(done)
-    return 0
+    for reason in left_out.values():
+        complain(reason)
+    return 1 if left_out else 0

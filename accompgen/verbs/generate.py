@@ -121,17 +121,23 @@ def _stream(args, path, pieces):
 
 def _generate_many(args):
     from accompgen.data.executors import run_tasks
+    from accompgen.data.folder_songs import PassedOver
     from accompgen.data.sources import read_vocals
     from accompgen.generation.many import GenerateJob
 
-    vocals = read_vocals(args.manifest.absolute(), args.split)  # absolute: workers may run in another folder
+    passed = PassedOver()
+    vocals, faults = read_vocals(args.manifest.absolute(), args.split, passed)  # absolute: workers may run in another folder
     checkpoint = str(Path(args.checkpoint).absolute()) if Path(args.checkpoint).is_dir() else str(args.checkpoint)
     given = {name: getattr(args, name) for name in ("balance", "noise") if getattr(args, name) is not None}
     job = GenerateJob(
         str(args.out.absolute()), checkpoint, args.device, args.seed, **_sampling(args),
         **given, format=args.format, bit_depth=args.bit_depth, force=args.force,
     )  # fmt: skip
-    failed = 0
+    for line in passed.lines():
+        remark(args, line)
+    for fault in faults:
+        complain(fault)
+    failed = len(faults)
     with song_bar(args.quiet) as show:
         tasks = {name: (name, path) for name, path in vocals.items()}
         for done, (_, result) in enumerate(run_tasks(job, tasks, args.executor, args.workers), 1):

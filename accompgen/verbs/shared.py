@@ -47,16 +47,23 @@ def print_values(values, indent=""):
 
 @contextmanager
 def song_bar(quiet):
-    """A progress bar over songs on stderr, as the function progress(done, total)."""
+    """A progress bar over songs on stderr, as the function progress(done, total); it is there from the first song on, so that
+    an error before it has a line of its own."""
     from tqdm import tqdm
 
-    with tqdm(desc="songs", unit="song", file=sys.stderr, disable=quiet, leave=False) as bar:
+    bar = None
 
-        def show(done, total):
-            bar.total = total
-            bar.update(done - bar.n)
+    def show(done, total):
+        nonlocal bar
+        bar = bar or tqdm(desc="songs", unit="song", file=sys.stderr, disable=quiet, leave=False)
+        bar.total = total
+        bar.update(done - bar.n)
 
+    try:
         yield show
+    finally:
+        if bar is not None:
+            bar.close()
 
 
 def add_model(parser):

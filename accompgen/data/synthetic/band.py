@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from accompgen.data.synthetic.score import Note, harmony
+from accompgen.analysis.labels import harmony
+from accompgen.data.synthetic.score import Note
 
 PARTS = ("keys", "bass", "pad", "lead", "drums")
 STEMS = {"harmony": ("keys", "pad", "lead"), "bass": ("bass",), "drums": ("drums",)}

@@ -7,6 +7,7 @@ gives the same song.
 
 import numpy as np
 
+from accompgen.analysis.labels import harmony
 from accompgen.data.synthetic.score import (
     METRES,
     PITCH_NAMES,
@@ -15,7 +16,6 @@ from accompgen.data.synthetic.score import (
     Note,
     Score,
     Section,
-    harmony,
 )
 
 SCALES = {

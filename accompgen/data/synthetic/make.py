@@ -36,6 +36,7 @@ FULL_SCALE = 32_768  # of 16 bits, as audio.write scales floats
 WINDOW_MS = 40  # every length is a multiple of it: 2 semantic = 3 acoustic frames
 ORDER = ("validation", "test", "train")  # rendered in this order, so that a partial set can be used
 PARTIAL_EVERY = 100
+MOST_HELD_OUT = 60  # of each kind, where nobody says how many
 MIN_SUNG_SHARE = 0.5
 COMPOSED_LICENCE = "CC0-1.0 composition"
 
@@ -53,14 +54,15 @@ class Job:
 
 
 def make_songs(
-    out, count, seed=0, *, corpora=(), soundfonts=(), workers=2, validation=60, test=60, seconds=30.0, stems=True,
+    out, count, seed=0, *, corpora=(), soundfonts=(), workers=2, validation=None, test=None, seconds=30.0, stems=True,
     voices=None, hts_voices=None, remark=None, progress=None,
 ):  # fmt: skip
     """Render `count` training, `validation` and `test` segments into the folder `out`; finished ones are kept.
 
     Args:
         out: folder, made if missing. A folder begun with another seed, length or source is refused.
-        count, validation, test: number of segments of each split; corpus songs are split by their number.
+        count, validation, test: number of segments of each split; None: `held_out_with(count)` of them. Corpus songs are
+            split by their number.
         seed: the same seed gives the same songs, whatever `workers` is.
         corpora: folders with songs (corpora.open_corpus), which take turns; none for songs composed by rule.
         soundfonts: .sf2 or .sf3 files that parts draw from; none: those of the system packages (render.FONTS).
@@ -74,7 +76,8 @@ def make_songs(
     Returns: path of the manifest.
     Raises: ValueError (arguments), FileNotFoundError (voices, soundfont, corpus), FileExistsError (other settings).
     """
-    counts = {"train": count, "validation": validation, "test": test}
+    held_out = {name: held_out_with(count) if n is None else n for name, n in (("validation", validation), ("test", test))}
+    counts = {"train": count, **held_out}
     if min(counts.values()) < 0 or workers < 1:
         raise ValueError(f"counts {counts} must be at least 0 and workers ({workers}) at least 1")
     if seconds < 1 or abs(seconds * 1000 / WINDOW_MS - round(seconds * 1000 / WINDOW_MS)) > 1e-6:
@@ -87,7 +90,10 @@ def make_songs(
     job = Job(seed, float(seconds), folders, find_soundfonts(soundfonts), stems, voices)
     for split in ORDER if folders else ():
         if counts[split] and not _pieces(folders, split, seed):
-            raise ValueError(f"{counts[split]} {split} segments asked for, but {', '.join(folders)} has no song of that split")
+            raise ValueError(
+                f"{counts[split]} {split} segments asked for, but {', '.join(folders)} has no song of that split; "
+                f"ask for none of them (--{'count' if split == 'train' else split} 0), or add songs"
+            )
     _settle(out, job)
     tasks = [(split, index) for split in ORDER for index in range(counts[split])]
     _build_banks(out / "voices", voices if tasks else (), hts_voices, workers)
@@ -103,6 +109,11 @@ def make_songs(
     write_manifest(out / "manifest.jsonl", songs)
     (out / "manifest.partial.jsonl").unlink(missing_ok=True)
     return out / "manifest.jsonl"
+
+
+def held_out_with(count: int) -> int:
+    """Segments to validate or to test with beside `count` to train on: a tenth, at least 1 and at most 60; 0 beside none."""
+    return min(max(round(count / 10), 1), MOST_HELD_OUT) if count else 0
 
 
 def _passed_over(song):

@@ -1,23 +1,19 @@
 """What a song is before it sounds: melody, chords, beats, in seconds; pure values, no audio.
 
 Every source of songs, the readers of corpora and the composer, gives a `Score`; the singer reads
-its melody, the band the rest. mir_eval reads the chord labels.
+its melody, the band the rest.
 """
 
 import re
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 
+from accompgen.analysis.labels import pitch_class
+
 METRES = {"4/4": (4, 4), "3/4": (3, 4), "6/8": (2, 3)}  # metre -> beats in a bar, steps in a beat
 PITCH_NAMES = ("C", "Db", "D", "Eb", "E", "F", "Gb", "G", "Ab", "A", "Bb", "B")
-# of a scale, by semitones above its first
-DEGREES = ("1", "b2", "2", "b3", "3", "4", "b5", "5", "b6", "6", "b7", "7")
-_LETTERS = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
-# shorthands that mir_eval's grammar reads and its table of qualities lacks, spelled out
-_SPELLED_OUT = {"aug7": "aug(b7)", "maj11": "maj9(11)"}
 
 
 class ScoreError(ValueError):
@@ -46,60 +42,6 @@ class Section(NamedTuple):
     start: float
     end: float
     label: str  # intro, verse, chorus, bridge, ...
-
-
-class Harmony(NamedTuple):
-    root: int  # pitch classes, C = 0
-    bass: int
-    intervals: tuple[int, ...]  # semitones above the root, 0 to 11
-
-    @property
-    def pitch_classes(self):
-        return tuple((self.root + interval) % 12 for interval in self.intervals)
-
-
-def pitch_class(name):
-    """Pitch class 0 to 11 of a note name such as `F#` or `Bb`; ValueError for anything else."""
-    if name[:1] not in _LETTERS or name[1:].strip("#b"):
-        raise ValueError(f"{name!r} is no note name; expected A to G with # or b behind it")
-    return (_LETTERS[name[0]] + name.count("#") - name.count("b")) % 12
-
-
-@lru_cache(maxsize=4096)
-def harmony(label):
-    """The tones that a chord label stands for, None for no chord (`N`) and an unknown one (`X`).
-
-    Labels are those of Harte et al. ("Symbolic representation of musical chords", ISMIR 2005) as
-    mir_eval reads them, `root:quality(degrees)/bass`, where ninths to thirteenths are tones of
-    their own. Other than in mir_eval the bass is no tone of the chord unless its quality has it,
-    and `aug7` and `maj11` are read.
-
-    Returns: Harmony, its intervals sorted. Raises: ValueError for a label that cannot be read.
-    """
-    if label in ("N", "X"):
-        return None
-    chord = _mir_eval_chord()
-    upper, _, degree = label.partition("/")
-    root, _, quality = upper.partition(":")
-    try:
-        chord.validate_chord_label(label)
-        upper = f"{root}:{_SPELLED_OUT[quality]}" if quality in _SPELLED_OUT else upper
-        root, bitmap, _ = chord.encode(upper, reduce_extended_chords=True)
-        bass = (root + chord.scale_degree_to_semitone(degree or "1")) % 12
-    except chord.InvalidChordException as error:
-        raise ValueError(
-            f"chord {label!r} cannot be read ({error}); "
-            "expected root:quality/bass such as C:min7 or Bb:maj/3, or N"
-        ) from error
-    return Harmony(root, bass, tuple(int(step) for step in np.flatnonzero(bitmap)))
-
-
-def _mir_eval_chord():
-    try:
-        import mir_eval.chord
-    except ImportError as error:
-        raise ImportError("chord labels need mir_eval: pip install 'accompgen[train]'") from error
-    return mir_eval.chord
 
 
 def transpose_label(label, semitones):

@@ -14,6 +14,7 @@ import numpy as np
 from tracks import MP4_ENDING, SPLITS, STEMS, DataError, find_tracks, read_track, safe_name
 
 from accompgen import audio
+from accompgen.data.folder_songs import PassedOver
 from accompgen.data.sources import read_sources
 
 LICENCE = "MUSDB18: for education and research only"
@@ -94,7 +95,11 @@ def more_songs(places) -> list[dict]:
     """Lines for the songs of other manifests or folders: to train on where they say no split; their test songs are left out."""
     lines = []
     for place in places:
-        sources = read_sources(place.absolute())
+        passed = PassedOver()
+        sources = read_sources(place.absolute(), passed)
+        for line in [*passed.lines(), *(f"left out, {source.id}: {source.fault}" for source in sources if source.fault)]:
+            print(line, file=sys.stderr)
+        sources = [source for source in sources if not source.fault]
         kept = [source for source in sources if source.split != "test"]
         left_out = len(sources) - len(kept)
         print(f"{place}: {len(kept)} more songs" + (f"; {left_out} of the split test are left out" if left_out else ""))

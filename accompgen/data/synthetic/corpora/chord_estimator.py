@@ -6,7 +6,8 @@ lie lowest, with two multinomial distributions. A change costs less where a bar 
 
 import numpy as np
 
-from accompgen.data.synthetic.score import DEGREES, PITCH_NAMES, harmony
+from accompgen.analysis.labels import DEGREES, harmony
+from accompgen.data.synthetic.score import PITCH_NAMES
 
 # quality -> log prior; the rarer ones must be heard clearly
 QUALITIES = {

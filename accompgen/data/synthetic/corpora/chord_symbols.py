@@ -1,6 +1,7 @@
 """Chord symbols of MusicXML -> this project's labels. Pure."""
 
-from accompgen.data.synthetic.score import DEGREES, ScoreError, harmony, pitch_class
+from accompgen.analysis.labels import DEGREES, harmony, pitch_class
+from accompgen.data.synthetic.score import ScoreError
 
 # MusicXML's kind -> a shorthand of Harte's and the degrees above it. An eleventh is played without
 # its third, and a thirteenth without its eleventh, as players do. The kinds behind the line are not

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from accompgen.data.synthetic.score import Beat, Chord, Note, Score, ScoreError, harmony, monophonic
+from accompgen.analysis.labels import harmony
+from accompgen.data.synthetic.score import Beat, Chord, Note, Score, ScoreError, monophonic
 
 NAME = "POP909"
 LICENCE = (

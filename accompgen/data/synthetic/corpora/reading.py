@@ -4,11 +4,12 @@ import re
 
 import numpy as np
 
+from accompgen.analysis.labels import harmony
 from accompgen.data.synthetic.corpora import chord_estimator, chord_symbols, musicxml
 from accompgen.data.synthetic.corpora.bars import longest_stretch
 from accompgen.data.synthetic.corpora.sheet import Sheet, TempoMark
 from accompgen.data.synthetic.corpora.tempi import tempo_range
-from accompgen.data.synthetic.score import PITCH_NAMES, Beat, Chord, Note, ScoreError, harmony
+from accompgen.data.synthetic.score import PITCH_NAMES, Beat, Chord, Note, ScoreError
 
 VOICES = "voice|vocal|voix|voce|sing|gesang|chant|canto|sopran|tenor|melody|lead"
 KEYBOARDS = "piano|klavier|clavier|keyboard|harp|cembalo|guitar|organ|orgue|orgel"

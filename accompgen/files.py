@@ -1,0 +1,75 @@
+"""Files as people have them: text in the usual encodings, names in any form of Unicode, endings of
+sound."""
+
+import os
+import unicodedata
+from pathlib import Path
+
+# What is taken for sound by its name. Whether it can be read, audio.read says: a file that it
+# cannot read is an error with the file's name, and never left out without a word.
+SOUND_ENDINGS = (
+    ".wav", ".flac", ".ogg", ".mp3", ".opus", ".oga", ".aiff", ".aif", ".aifc", ".m4a", ".m4b",
+    ".mp4", ".aac", ".mp2", ".wma", ".caf", ".au", ".snd", ".w64", ".rf64", ".bwf", ".ape", ".wv",
+    ".mka", ".webm", ".ac3", ".amr", ".3gp", ".tta",
+)  # fmt: skip
+
+
+class TextError(ValueError):
+    """A file that is no text in an encoding that is known; the message names it and says what to
+    do."""
+
+
+def read_text(path) -> str:
+    """A text file in UTF-8 or UTF-16, with or without a byte order mark, which is left out.
+
+    Raises TextError for any other encoding, OSError for a file that cannot be opened.
+    """
+    data = Path(path).read_bytes()
+    encoding = _encoding(data)
+    try:
+        return data.decode(encoding)
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise TextError(
+            f"{path}, line {line}: byte 0x{data[error.start]:02x} is not {encoding.removesuffix('-sig').upper()}; "
+            "save the file as UTF-8"
+        ) from error
+
+
+def _encoding(data):
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return "utf-16"
+    # text without a mark begins with a character of ASCII here, be it a brace or a letter
+    if data[1:2] == b"\0" and data[:1] != b"\0":
+        return "utf-16-le"
+    if data[:1] == b"\0":
+        return "utf-16-be"
+    return "utf-8-sig"
+
+
+def text_lines(text: str) -> list[str]:
+    """The lines of a text; str.splitlines would also divide at U+2028, U+0085 and others, which
+    may stand in a field."""
+    return [line.removesuffix("\r") for line in text.split("\n")]
+
+
+def one_form(name: str) -> str:
+    """A name with composed characters (NFC): macOS writes them decomposed, other systems mostly
+    composed."""
+    return unicodedata.normalize("NFC", name)
+
+
+def in_either_form(path) -> Path:
+    """The path, or the file that is there under the same name with its characters composed or
+    decomposed."""
+    path = Path(path)
+    if str(path).isascii() or os.path.exists(path):
+        return path
+    for form in ("NFC", "NFD"):
+        for other in (
+            path.with_name(unicodedata.normalize(form, path.name)),
+            Path(unicodedata.normalize(form, str(path))),
+        ):
+            if os.path.exists(other):
+                return other
+    return path
