@@ -18,6 +18,10 @@ Shapes in comments and docstrings: B batch, C channels, T samples, S semantic fr
 Q codebooks, N sequence, D width, H heads, V vocabulary. Sound is [C, T] with full scale 1.0; codes are [B, Q, F].
 """
 
+from accompgen.threads import wait_passively
+
+wait_passively()  # before anything imports torch
+
 
 def load(checkpoint="pocket", device: str = "auto", helper: bool = False):
     """Load a checkpoint by name or directory -> `generation.pipeline.Accompanist`, whose `accompany` makes songs.

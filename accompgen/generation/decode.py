@@ -13,6 +13,7 @@ from accompgen.model.attention import Linear
 from accompgen.model.packed import DecodingNorm, PackedLinear, can_pack
 from accompgen.model.stage_lm import StageLM
 from accompgen.model.transformer import RMSNorm
+from accompgen.threads import step_threads
 
 EARLIER_VOCAL = "earlier_vocal"  # beside a stage's own streams: units [B, 1, T'] before those of the vocal, for `pulse`
 
@@ -95,6 +96,17 @@ def decode(
     Raises:
         ValueError: prompt, context or generators that do not fit.
     """
+    with step_threads(_step_weights(model)):
+        return _decode(model, context, frames, sampling, generators, prompt, progress)
+
+
+def _step_weights(model):
+    """How many weights a step reads: the decoder's, packed or not."""
+    packed = sum(layer.elements for layer in model.decoder.modules() if isinstance(layer, PackedLinear))
+    return packed + sum(weight.numel() for weight in model.decoder.parameters())
+
+
+def _decode(model, context, frames, sampling, generators, prompt, progress):
     layout = model.layout
     batch, codebooks = len(generators), layout.target.codebooks
     device = model.heads.device
