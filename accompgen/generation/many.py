@@ -11,7 +11,7 @@ from pathlib import Path
 
 from accompgen import audio
 from accompgen.generation import pipeline, song
-from accompgen.generation.sampling import Sampling
+from accompgen.generation.sampling import PUBLISHED, Sampling
 
 
 @dataclass(frozen=True)
@@ -70,12 +70,12 @@ class GenerateJob:
             raise ValueError(
                 f"{report} is no report of a song: {error}; choose another folder, or force to replace it"
             ) from error
-        settings = {stage: asdict(getattr(self, stage) or own) for stage, own in model.sampling.items()}
+        settings = {stage: asdict((getattr(self, stage) or own).over(own)) for stage, own in model.sampling.items()}
         settings |= {"balance_lu": self.balance, "noise": self.noise}
         asked = {"vocal": vocal.sha256, "seed": self.seed, "settings": settings, "checkpoint": model.about["sha256"]}
         was = {"seed": found.get("seed"), "settings": dict(found.get("settings") or {})}
         for stage in set(was["settings"]) & set(model.sampling):  # an older report lacks what was no setting yet
-            was["settings"][stage] = asdict(Sampling()) | was["settings"][stage]
+            was["settings"][stage] = asdict(PUBLISHED) | was["settings"][stage]
         was |= {name: found.get(name, {}).get("sha256") for name in ("vocal", "checkpoint")}
         other = [name for name in asked if asked[name] != was[name]]
         if other:

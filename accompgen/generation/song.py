@@ -1,5 +1,7 @@
 """A finished song and its three files: the accompaniment, the mix, and a JSON that says how they came about."""
 
+import base64
+import html
 import json
 import wave
 from contextlib import suppress
@@ -14,7 +16,7 @@ from accompgen import audio
 SUBTYPES = {"16": "PCM_16", "24": "PCM_24", "32f": "FLOAT"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Song:
     """An accompaniment and its mix with the vocal, at the vocal's rate and of its length."""
 
@@ -31,12 +33,26 @@ class Song:
         """How long the song lasts."""
         return self.mix.shape[1] / self.rate
 
+    def __repr__(self):
+        channels = {1: "mono", 2: "stereo"}.get(len(self.mix), f"{len(self.mix)} channels")
+        return f"Song({self.name!r}, {self.seconds:.1f} s, {channels}, {self.rate} Hz, seed {self.report.get('seed')})"
+
+    def _repr_html_(self):
+        """Players of the mix and of the accompaniment, for a notebook; the sound is part of the page."""
+        rows = []
+        for key, wav in (("mix", self.mix), ("accompaniment", self.accompaniment)):
+            if len(wav) > 2:  # browsers disagree on the order of more
+                wav = audio.to_mono(wav)[None]
+            data = base64.b64encode(audio.encode(wav, self.rate, ".wav", "PCM_16")).decode()
+            rows.append(f'{key}<br><audio controls preload="metadata" src="data:audio/wav;base64,{data}"></audio>')
+        return f"<p>{html.escape(repr(self))}</p><p>{'</p><p>'.join(rows)}</p>"
+
     @property
     def timings(self) -> dict[str, float]:
         """Seconds that each step took, and in all."""
         return self.report["seconds"]
 
-    def save(self, directory, format: str = "wav", bit_depth: str = "24", force: bool = False) -> dict[str, Path]:
+    def save(self, directory, format: str = "wav", bit_depth: str | int = "24", force: bool = False) -> dict[str, Path]:
         """Write <name>.accompaniment, <name>.mix (wav, flac or mp3) and <name>.json; all three or none.
 
         Args:
@@ -61,7 +77,7 @@ class Song:
                 break
             gain *= 0.999 * audio.PEAK_LIMIT / loudest
         files = {key: path.name for key, path in paths.items() if key != "report"}
-        report = {**self.report, "files": {**files, "bit_depth": bit_depth if subtype else None, "encoding_gain": gain}}
+        report = {**self.report, "files": {**files, "bit_depth": str(bit_depth) if subtype else None, "encoding_gain": gain}}
         text = json.dumps(report, indent=2, allow_nan=False) + "\n"
         audio.make_folder(directory)
         audio.write_files({paths["accompaniment"]: accompaniment, paths["mix"]: mix, paths["report"]: text.encode()})
@@ -116,8 +132,11 @@ def has_outputs(directory, name: str, format: str) -> bool:
 
 def format_of(rate: int, channels: int, format: str, bit_depth: str) -> tuple[str, str | None]:
     """The ending and the subtype to write. Raises audio.AudioError where the format cannot hold such sound."""
+    bit_depth = str(bit_depth)
     if format == "flac" and bit_depth == "32f":
         raise audio.AudioError("flac has no 32-bit float; choose bit depth 16 or 24, or the format wav")
+    if bit_depth not in SUBTYPES:
+        raise audio.AudioError(f"the bit depth is {bit_depth!r}; choose one of {', '.join(SUBTYPES)} (32f: float, wav alone)")
     suffix, subtype = f".{format}", None if format == "mp3" else SUBTYPES[bit_depth]
     audio.check_format(rate, channels, suffix, subtype, f"{format} output")
     return suffix, subtype
