@@ -30,7 +30,7 @@ MAY_IMPORT = {
     "model": ("config", "stages", "layout"),  # integers, never tokens
     "generation": ("model", "layout", "stages", "config", "seeding", "threads"),
     "generation.load": ("checkpoint", "model", "stages", "config"),
-    "generation.beside": ("checkpoint", "stages", "worker", "seeding", "threads"),  # a second process, which loads stages of its own
+    "generation.beside": ("checkpoint", "stages", "worker", "seeding", "threads"),  # a process of its own
     "generation.song": ("audio",),  # the finished song and its files, divided from pipeline.py
     "generation.many": ("audio",),  # songs into a folder, as song.py
     "generation.stream": ("audio", "stages", "seeding", "tokens"),  # pipeline.py in pieces
@@ -58,7 +58,7 @@ MAY_IMPORT = {
     "cli": ("verbs",),
     "verbs": ("",),  # everything, inside the function of a verb
     "__main__": ("cli",),
-    "": ("generation.pipeline", "generation.stream", "generation.sampling", "threads"),  # accompgen/__init__.py: load(), accompany() and stream()
+    "": ("generation.pipeline", "generation.stream", "generation.sampling", "threads"),  # accompgen/__init__.py
 }
 # `training.codec` stands for codec.py and for codec_*.py beside it, the parts it was divided into; `training.hubert` too.
 DIVIDED = ("training.codec", "training.decoder", "training.hubert")

@@ -5,14 +5,14 @@ import math
 import pytest
 import torch
 
-from accompgen.generation.sampling import Sampling, candidates, guide, sample
+from accompgen.generation.sampling import PUBLISHED, Sampling, candidates, guide, sample
 
 LOGITS = torch.tensor([1.0, -2.0, 3.0, 0.5, 2.0, -1.0])
 
 
 def frequencies(logits, points=20_000, **choices):
     """Share of each id over a regular grid of uniform numbers: for an inverse distribution it is the probability."""
-    settings = Sampling(**(dict(temperature=1.0, top_k=0) | choices))
+    settings = Sampling(**(dict(temperature=1.0, top_k=0) | choices)).over(PUBLISHED)
     ids = sample(logits.expand(points, -1), (torch.arange(points) + 0.5) / points, settings)
     return torch.bincount(ids, minlength=len(logits)) / points
 
@@ -57,7 +57,7 @@ def test_top_p_counts_what_top_k_left():
 @pytest.mark.parametrize("uniform", [0.0, 1 - 2**-53])
 def test_the_ends_of_the_interval_draw_a_token_that_may_be_drawn(choices, uniform):
     logits = torch.tensor([-math.inf, 0.0, 0.0, 0.0, -math.inf])
-    drawn = sample(logits, torch.tensor(uniform, dtype=torch.float64), Sampling(**({"top_k": 0} | choices)))
+    drawn = sample(logits, torch.tensor(uniform, dtype=torch.float64), Sampling(**({"top_k": 0} | choices)).over(PUBLISHED))
     assert drawn.item() in (1, 2, 3)
 
 

@@ -206,7 +206,7 @@ def label(sampling: dict) -> str:
         f"{stage}.{name}={value:g}"
         for stage in STAGES
         for name, value in asdict(sampling[stage]).items()
-        if value != getattr(PUBLISHED, name)
+        if value not in (None, getattr(PUBLISHED, name))
     ]
     return "+".join(changes) or "default"
 

@@ -97,6 +97,7 @@ class Accompanist:
         fine: Sampling | None = None,
         balance: float = BALANCE_LU,
         noise: float = VOCAL_NOISE,
+        loudness: float | None = None,
         progress: bool = False,
     ) -> Song:
         """Make an accompaniment to a vocal of 0.2 s or more. The same seed gives the same song.
@@ -107,13 +108,15 @@ class Accompanist:
             semantic, coarse, fine: settings of each stage; what is None or not given is the checkpoint's own.
             balance: loudness of the accompaniment minus the vocal's, in LU (BS.1770), -40 to 40.
             noise: sigma of the Gaussian noise on the vocal before HuBERT, 0 to 1.
+            loudness: of the mix in LUFS (BS.1770), -70 to 0, reached by gain as far as peaks below -1 dBFS allow; None: the
+                vocal stays as loud as it is, unless peaks would pass -1 dBFS.
             progress: show a bar with the remaining time on stderr.
 
         Raises:
             audio.AudioError: a vocal that cannot be read or used.
             ValueError: a setting out of range.
         """
-        check_settings(balance, noise)
+        check_settings(balance, noise, loudness)
         check_seed(seed)
         clock = Clock()
         with clock("read"):
@@ -129,7 +132,7 @@ class Accompanist:
         clock.seconds |= tokens.seconds
         with clock("decoder"):
             sound = self.decoder.decode(tokens.codes[None], seed)[0].cpu().numpy()  # [C, T] at the decoder's rate
-        return self.finish(vocal, seed, sampling, balance, noise, tokens, sound, clock)
+        return self.finish(vocal, seed, sampling, balance, noise, tokens, sound, clock, loudness)
 
     def settings(self, semantic, coarse, fine) -> dict[str, Sampling]:
         """The settings of each stage: the checkpoint's own, but for those given. Raises TypeError for anything else."""
@@ -143,12 +146,16 @@ class Accompanist:
         """The units of a whole vocal [1, S]; S is even."""
         return self.semantic_tokenizer.encode(conditioning(vocal, noise, seed).to(self.device))
 
-    def finish(self, vocal, seed, sampling, balance, noise, tokens, sound, clock) -> Song:
+    def finish(self, vocal, seed, sampling, balance, noise, tokens, sound, clock, loudness=None) -> Song:
         """The song of tokens and their sound [C, T] at the decoder's rate: resampled, mixed, reported."""
         with clock("mix"):
             sound = _like(vocal, sound, self.decoder.sample_rate)  # [C, T] at the vocal's rate
             accompaniment, mixed, levels = audio.mix(vocal.wav, sound, vocal.rate, balance)
+            if loudness is not None:
+                accompaniment, mixed, levels = _louder(accompaniment, mixed, levels, loudness)
         settings = {name: asdict(values) for name, values in sampling.items()} | {"balance_lu": balance, "noise": noise}
+        if loudness is not None:
+            settings["loudness_lufs"] = loudness
         report = self._report(vocal, seed, settings, levels, clock.seconds)
         return Song(vocal.name, vocal.rate, accompaniment, mixed, tokens.semantic, tokens.codes, report)
 
@@ -252,8 +259,10 @@ def read_vocal(vocal) -> Vocal:
     return Vocal(name, wav, rate, source, digest)
 
 
-def check_settings(balance: float, noise: float) -> None:
-    """Raise ValueError for a balance or a noise out of range."""
+def check_settings(balance: float, noise: float, loudness: float | None = None) -> None:
+    """Raise ValueError for a balance, a noise or a loudness out of range."""
+    if loudness is not None and not -70 <= loudness <= 0:
+        raise ValueError(f"loudness is {loudness} LUFS; expected -70 to 0, such as -14")
     if not -40 <= balance <= 40:
         raise ValueError(f"balance is {balance} LU; expected -40 to 40")
     if not 0 <= noise <= 1:
@@ -316,6 +325,18 @@ def _like(vocal, sound, rate):
     ramp = np.ones(sound.shape[1], np.float32)
     ramp[-fade:] = np.linspace(1, 0, fade, dtype=np.float32)
     return sound * ramp
+
+
+def _louder(accompaniment, mixed, levels, loudness):
+    """What `audio.mix` gave, by one gain as loud as asked, as far as the peaks stay below the limit."""
+    if levels["mix_lufs"] is None:
+        return accompaniment, mixed, levels
+    loudest = max(audio.peak(accompaniment), audio.peak(mixed))
+    gain = min(10 ** ((loudness - levels["mix_lufs"]) / 20), audio.PEAK_LIMIT / loudest)
+    raised = [name for name, value in levels.items() if not name.startswith("vocal_l") and name != "vocal_peak_dbfs"]
+    decibels = audio.decibel(gain)
+    levels = levels | {name: round(levels[name] + decibels, 2) for name in raised if levels[name] is not None}
+    return np.float32(gain) * accompaniment, np.float32(gain) * mixed, levels
 
 
 @contextmanager

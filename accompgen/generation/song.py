@@ -68,14 +68,8 @@ class Song:
         """
         paths = output_paths(directory, self.name, format, force)
         suffix, subtype = format_of(self.rate, len(self.mix), format, bit_depth)
-        gain, accompaniment, mix = 1.0, None, None
-        for _ in range(4):  # a lossy format does not keep peaks exactly: measure what a player will decode
-            accompaniment = audio.encode(self.accompaniment * gain, self.rate, suffix, subtype, paths["accompaniment"])
-            mix = audio.encode(self.mix * gain, self.rate, suffix, subtype, paths["mix"])
-            loudest = max(audio.peak(audio.decode(data)) for data in (accompaniment, mix)) if suffix == ".mp3" else 0.0
-            if loudest <= audio.PEAK_LIMIT:
-                break
-            gain *= 0.999 * audio.PEAK_LIMIT / loudest
+        wavs = {"accompaniment": self.accompaniment, "mix": self.mix}
+        (accompaniment, mix), gain = self._encode({paths[key]: wav for key, wav in wavs.items()}, suffix, subtype)
         files = {key: path.name for key, path in paths.items() if key != "report"}
         report = {**self.report, "files": {**files, "bit_depth": str(bit_depth) if subtype else None, "encoding_gain": gain}}
         text = json.dumps(report, indent=2, allow_nan=False) + "\n"
@@ -83,15 +77,39 @@ class Song:
         audio.write_files({paths["accompaniment"]: accompaniment, paths["mix"]: mix, paths["report"]: text.encode()})
         return paths
 
+    def save_mix(self, path, bit_depth: str | int = "24", force: bool = False) -> Path:
+        """Write the mix alone, as the file `path` ending in .wav, .flac or .mp3. Arguments and errors as `save`."""
+        path = Path(path)
+        if path.exists() and not force:
+            raise audio.AudioError(f"{path} exists; choose another name, or --force (force=True) to replace it")
+        suffix, subtype = format_of(self.rate, len(self.mix), path.suffix.lower()[1:], bit_depth)
+        (data,), _ = self._encode({path: self.mix}, suffix, subtype)
+        audio.make_folder(path.parent)
+        audio.write_bytes(path, data)
+        return path
+
+    def _encode(self, wavs: dict, suffix, subtype):
+        """Sound by path -> (the bytes of each, the gain that they share)."""
+        gain = 1.0
+        for _ in range(4):  # a lossy format does not keep peaks exactly: measure what a player will decode
+            encoded = [audio.encode(wav * gain, self.rate, suffix, subtype, path) for path, wav in wavs.items()]
+            loudest = max(audio.peak(audio.decode(data)) for data in encoded) if suffix == ".mp3" else 0.0
+            if loudest <= audio.PEAK_LIMIT:
+                break
+            gain *= 0.999 * audio.PEAK_LIMIT / loudest
+        return encoded, gain
+
 
 class GrowingWav:
     """A wav file of 16 or 24 bits that is whole after every piece, so that it can be played until it is removed."""
 
-    def __init__(self, path, rate: int, channels: int = 1, bit_depth: str = "24"):
+    def __init__(self, path, rate: int, channels: int = 1, bit_depth: str = "24", force: bool = False):
         self.path, self.width = Path(path), int(bit_depth) // 8
         audio.make_folder(self.path.parent)
         try:
-            self.file = open(self.path, "wb")  # noqa: SIM115, closed by `remove`
+            self.file = open(self.path, "wb" if force else "xb")  # noqa: SIM115, closed by `remove`
+        except FileExistsError as error:
+            raise audio.AudioError(f"{path} exists; choose another folder, or --force (force=True) to replace it") from error
         except OSError as error:
             raise audio.AudioError(f"cannot write {path}: {error.strerror}; make room or choose another folder") from error
         self.wave = wave.open(self.file, "wb")
