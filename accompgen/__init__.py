@@ -11,7 +11,7 @@ codes), `model/` integers into logits, `generation/` a vocal into an accompanime
     model = accompgen.load("pocket")
     song = model.accompany("vocal.wav", seed=0)
     song.save("out/")
-    cooler = model.accompany("vocal.wav", semantic=accompgen.Sampling(temperature=0.7))  # all else as the checkpoint has it
+    cooler = model.accompany("vocal.wav", semantic=accompgen.Sampling(temperature=0.7))
     for piece in accompgen.stream("vocal.wav", seed=0):  # the same song, window by window
         play(piece.accompaniment, piece.rate)
 
@@ -40,7 +40,7 @@ def load(checkpoint="pocket", device: str = "auto", helper: bool = False):
 
 
 def accompany(vocal, seed: int = 0, checkpoint="pocket", device: str = "auto", **options):
-    """One accompaniment to one vocal (a path, or a pair of wav and rate) -> `generation.pipeline.Song`. For several, `load` once.
+    """One accompaniment to one vocal (a path, or a pair of wav and rate) -> `generation.song.Song`. For several, `load` once.
 
     `options` are those of `Accompanist.accompany`, such as semantic=Sampling(temperature=0.8), balance=-6 or progress=True.
     """

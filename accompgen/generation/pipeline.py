@@ -248,7 +248,7 @@ def read_vocal(vocal) -> Vocal:
         audio.check_samples(wav, rate, source)
     elif not isinstance(vocal, (str, os.PathLike)):
         raise TypeError(
-            f"the vocal is a {type(vocal).__name__}; expected the path of a recording, or its samples and their rate as a pair: "
+            f"the vocal is a {type(vocal).__name__}; expected the path of a recording, or samples and rate as a pair: "
             "accompany((wav, 44100))"
         )
     else:

@@ -122,6 +122,7 @@ def run_generate(args) -> int:
             return []
         song.output_paths(args.out, path.stem, args.format, args.force)
         vocal = pipeline.read_vocal(path)
+        _say_what_it_is(args, path, vocal)
         song.format_of(vocal.rate, max(len(vocal.wav), model.decoder.channels), args.format, args.bit_depth)
         if args.stream:
             return _stream(args, path, stream.Stream(model, vocal, args.seed, **sampling, balance=balance, noise=noise))
@@ -150,6 +151,7 @@ def _one_file(args, model, path, sampling, balance, noise):
             raise audio.AudioError(f"{args.out} exists; choose another name, or --force to replace it")
     audio.check_folder(args.out.parent)
     vocal = pipeline.read_vocal(path)
+    _say_what_it_is(args, path, vocal)
     song.format_of(vocal.rate, max(len(vocal.wav), model.decoder.channels), args.format, args.bit_depth)
     made = model.accompany(
         vocal, args.seed, **sampling, balance=balance, noise=noise, loudness=args.loudness, progress=not args.quiet
@@ -157,6 +159,14 @@ def _one_file(args, model, path, sampling, balance, noise):
     _say_loudness(args, made)
     remark(args, f"{path}: {made.seconds:.1f} s of sound in {made.timings['total']:.1f} s; -o DIR keeps the parts, too")
     return made.save_mix(args.out, args.bit_depth, args.force)
+
+
+def _say_what_it_is(args, path, vocal):
+    """A remark where a vocal seems to be a whole mix."""
+    from accompgen.generation.solo import remark_on
+
+    if said := remark_on(vocal.wav, vocal.rate):
+        remark(args, f"{path}: {said}")
 
 
 def _say_loudness(args, made):
