@@ -36,6 +36,6 @@ def remark_on(wav: np.ndarray, rate: int) -> str | None:
     if share <= LIMIT:
         return None
     return (
-        f"this seems to be no solo voice: in {100 * share:.0f} % of it something sounds below {BELOW[1]:.0f} Hz, as a bass or a "
-        "drum does; separate the voice first (accompgen prepare --separate, or demucs), or cut the rumble off with a low cut"
+        f"this seems to be no solo voice: in {100 * share:.0f} % of it something is heard below {BELOW[1]:.0f} Hz, as a "
+        "bass is; separate the voice first (accompgen prepare --separate, or demucs), or cut the rumble off with a low cut"
     )
