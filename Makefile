@@ -54,7 +54,7 @@ test: $(VENV)/.installed-dev  ## run the tests (TESTS=tests/test_layout.py for s
 	$(VENV)/bin/python -m pytest $(TESTS)
 
 .PHONY: bench
-bench: $(VENV)/.installed-dev  ## measure its speed, beside peers (WHAT='decode song training start', QUICK=1); docs/speed.md
+bench: $(VENV)/.installed-dev  ## measure its speed, beside peers (WHAT='decode song training start busy', QUICK=1); docs/speed.md
 	$(VENV)/bin/python tools/bench.py $(WHAT) $(if $(QUICK),--quick) -o 'bench'
 
 .PHONY: examples

@@ -11,12 +11,19 @@ codes), `model/` integers into logits, `generation/` a vocal into an accompanime
     model = accompgen.load("pocket")
     song = model.accompany("vocal.wav", seed=0)
     song.save("out/")
+    cooler = model.accompany("vocal.wav", semantic=accompgen.Sampling(temperature=0.7))
     for piece in accompgen.stream("vocal.wav", seed=0):  # the same song, window by window
         play(piece.accompaniment, piece.rate)
 
 Shapes in comments and docstrings: B batch, C channels, T samples, S semantic frames (50 Hz), F acoustic frames (75 Hz),
 Q codebooks, N sequence, D width, H heads, V vocabulary. Sound is [C, T] with full scale 1.0; codes are [B, Q, F].
 """
+
+import os
+
+from accompgen.threads import wait_passively
+
+wait_passively()  # before anything imports torch
 
 
 def load(checkpoint="pocket", device: str = "auto", helper: bool = False):
@@ -32,16 +39,36 @@ def load(checkpoint="pocket", device: str = "auto", helper: bool = False):
     return pipeline.load(checkpoint, device, helper)
 
 
-def accompany(vocal, seed: int = 0, checkpoint="pocket", device: str = "auto"):
-    """One accompaniment to one vocal (a path, or wav and rate) -> `generation.pipeline.Song`. For several, `load` once."""
-    return load(checkpoint, device).accompany(vocal, seed=seed)
+def accompany(vocal, seed: int = 0, checkpoint="pocket", device: str = "auto", **options):
+    """One accompaniment to one vocal (a path, or a pair of wav and rate) -> `generation.song.Song`. For several, `load` once.
+
+    `options` are those of `Accompanist.accompany`, such as semantic=Sampling(temperature=0.8), balance=-6 or progress=True.
+    """
+    _refuse_a_rate(vocal)
+    return load(checkpoint, device).accompany(vocal, seed=seed, **options)
 
 
-def stream(vocal, rate: int | None = None, seed: int = 0, checkpoint="pocket", device: str = "auto"):
+def stream(vocal, rate: int | None = None, seed: int = 0, checkpoint="pocket", device: str = "auto", **options):
     """The accompaniment piece by piece, as it is made -> `generation.stream.Stream`, to be iterated.
 
-    `vocal` is a recording (a path, or wav and rate), or an iterable of sample blocks with their `rate`, such as a microphone's.
+    `vocal` is a recording (a path, or a pair of wav and rate), or an iterable of sample blocks with their `rate`, such as a
+    microphone's. `options` are those of `Stream`, such as semantic=Sampling(temperature=0.8), balance or noise.
     """
     from accompgen.generation.stream import Stream
 
-    return Stream(load(checkpoint, device), vocal, seed, rate)
+    return Stream(load(checkpoint, device), vocal, seed, rate, **options)
+
+
+def _refuse_a_rate(vocal):
+    """Raise TypeError for samples without a rate, before weights are loaded."""
+    if not isinstance(vocal, (str, os.PathLike, tuple)) and hasattr(vocal, "__array__"):
+        raise TypeError("samples need their rate: give both as one pair, accompany((wav, 44100))")
+
+
+def __getattr__(name):
+    """`accompgen.Sampling`, imported when it is asked for: torch takes a second."""
+    if name == "Sampling":
+        from accompgen.generation.sampling import Sampling
+
+        return Sampling
+    raise AttributeError(f"module 'accompgen' has no attribute {name!r}")

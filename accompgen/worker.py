@@ -4,12 +4,12 @@ import multiprocessing
 import os
 import threading
 
+from accompgen.threads import one_thread
+
 
 def start_worker() -> None:
     """One thread of arithmetic, and no life without the process that asked for it (it may have been killed)."""
-    import torch
-
-    torch.set_num_threads(1)
+    one_thread()
     parent = multiprocessing.parent_process()
 
     def follow():

@@ -33,6 +33,7 @@ def tools(root, monkeypatch):
         "bench_song",
         "bench_training",
         "bench_start",
+        "bench_busy",
         "bench_summary",
     )
     modules = {name.removeprefix("bench_"): importlib.import_module(name) for name in names}
@@ -216,6 +217,24 @@ def test_starting_is_measured_in_fresh_processes(tools, quick, monkeypatch):
         run(["-c", "1 / 0"], 1)
 
 
+def test_a_busy_machine_is_measured_beside_an_idle_one(tools, quick, monkeypatch):
+    beside, busy = [], tools["busy"]._busy
+    monkeypatch.setattr(tools["busy"], "_busy", lambda: (beside.append(1), busy())[1])
+    monkeypatch.setattr(tools["busy"], "_run", lambda command, threads: (2.0 + len(beside), 2.0))
+    measured = tools["busy"].measure(quick)
+    assert [row["busy"] for row in measured["rows"]] == [0, 1, 2] and len(beside) == 3
+    assert [row["wall_ratio"].median for row in measured["rows"]] == [1.0, 1.5, 2.5]
+    assert {row["processor_ratio"].median for row in measured["rows"]} == {1.0}
+    assert tools["busy"].text(measured).count("\n") == 5
+
+
+def test_a_busy_run_counts_its_own_time_and_says_why_it_failed(tools):
+    wall, processor = tools["busy"]._run([tools["bench"].sys.executable, "-c", "import time; time.sleep(0.3)"], 0)
+    assert wall >= 0.3 > processor > 0
+    with pytest.raises(tools["report"].BenchError, match="failed: oh no$"):
+        tools["busy"]._run([tools["bench"].sys.executable, "-c", "raise SystemExit('oh no')"], 0)
+
+
 def test_results_keep_the_parts_of_other_calls(tools, quick, tmp_path, capsys):
     asked = ["--quick", "--checkpoint", quick.checkpoint, "--devices", "cpu", "-o", str(tmp_path)]
     assert tools["bench"].main(["training", *asked]) == 0
@@ -274,7 +293,7 @@ def test_the_summary_sets_goals_beside_the_figures_that_have_one(tools):
 @pytest.mark.parametrize(
     "options, status, says",
     [
-        (["dekode"], 2, "no such part: dekode; there are decode, song, training, start"),
+        (["dekode"], 2, "no such part: dekode; there are decode, song, training, start, busy"),
         (["--devices", "tpu"], 2, "invalid choice: 'tpu'"),
         (["training", "--threads", "999"], 1, "threads is 999; expected 1 to"),
         (["decode", "--devices", "cpu", "--quick", "--checkpoint", "nobody"], 1, "nobody"),

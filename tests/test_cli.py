@@ -15,6 +15,7 @@ import pytest
 import torch
 from tiny import BINS, COARSE, FINE, VOCAB, sing
 
+import accompgen
 from accompgen import audio
 from accompgen.cli import main
 from accompgen.generation import pipeline
@@ -366,3 +367,60 @@ def test_a_name_that_stdout_cannot_show_is_no_failure(generate, vocal, tmp_path,
     sys.stdout.flush()
     assert names(tmp_path / folder) == ["voice.accompaniment.wav", "voice.json", "voice.mix.wav"]
     assert shown.getvalue().count(printed) == 3
+
+
+def test_a_file_as_out_gets_the_mix_alone(generate, vocal, tmp_path, capsys):
+    target = tmp_path / "new" / "song.flac"
+    assert generate(vocal, "-o", target) == 0 and names(target.parent) == ["song.flac"]
+    before = target.read_bytes()
+    assert generate(vocal, "-o", target, "--seed", "2") == 1 and target.read_bytes() == before
+    assert generate(vocal, "-o", tmp_path / "folder") == 0
+    assert np.abs(audio.read(target)[0] - audio.read(tmp_path / "folder" / "voice.mix.wav")[0]).max() < 1e-6
+    with pytest.raises(SystemExit):
+        generate(vocal, vocal.with_name("other.wav"), "-o", tmp_path / "two.wav")
+
+
+def test_loudness_is_reached_or_said_to_be_out_of_reach(generate, vocal, tmp_path, capsys):
+    for asked in ("-35", "-0.5"):
+        assert generate(vocal, "-o", tmp_path, "--loudness", asked, "--force") == 0
+        wav, rate = audio.read(tmp_path / "voice.mix.wav")
+        levels = json.loads((tmp_path / "voice.json").read_text())["levels"]
+        assert levels["mix_lufs"] == pytest.approx(audio.loudness(wav, rate), abs=0.05)
+        assert audio.peak(wav) <= audio.PEAK_LIMIT + 1e-6
+        assert (abs(levels["mix_lufs"] + 35) < 0.1) == (asked == "-35")
+    assert "instead of -0.5" in capsys.readouterr().err
+
+
+def test_a_users_own_part_file_is_kept(generate, vocal, tmp_path):
+    mine = tmp_path / "voice.accompaniment.part.wav"
+    mine.write_text("mine")
+    assert generate(vocal, "-o", tmp_path, "--stream") == 1
+    assert names(tmp_path) == ["in", mine.name] and mine.read_text() == "mine"
+
+
+@pytest.mark.parametrize("words, says", [(["--tempo", "9"], "no --tempo"), (["--temprature", "1"], "mean --temperature")])
+def test_an_unknown_option_gets_the_verbs_own_usage(words, says, capsys):
+    with pytest.raises(SystemExit) as exit:
+        main(["generate", "x.wav", *words])
+    said = capsys.readouterr().err
+    assert exit.value.code == 2 and "usage: accompgen generate" in said and says in said
+
+
+def test_a_reader_that_goes_is_no_error():
+    code = "import sys; from accompgen.cli import main; sys.exit(main(['generate', '--help']))"
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run([sys.executable, "-c", code], stdout=writer, stderr=subprocess.PIPE, text=True)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_song_shows_itself(model):
+    song = model.accompany((sing(0.3), 44_100), semantic=accompgen.Sampling(temperature=0.8))
+    assert repr(song) == "Song('song', 0.3 s, mono, 44100 Hz, seed 0)" or "stereo" in repr(song)
+    assert song._repr_html_().count("<audio controls") == 2
+    assert song.report["settings"]["semantic"]["temperature"] == 0.8
+    with pytest.raises(TypeError, match="pair"):
+        accompgen.accompany(sing(0.3), 44_100)
+    with pytest.raises(ValueError, match="choose one of 16, 24, 32f"):
+        song.save("nowhere", bit_depth=20)

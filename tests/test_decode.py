@@ -8,9 +8,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from accompgen.config import StageConfig
 from accompgen.generation import decode as decoding
+from accompgen.generation import sampling as settings
 from accompgen.generation.decode import EARLIER_VOCAL, decode, decoding_dtype, prepare_for_decoding
 from accompgen.generation.graph import StaticSteps
-from accompgen.generation.sampling import Sampling, guide, sample
+from accompgen.generation.sampling import PUBLISHED, guide, sample
 from accompgen.layout import deinterleave, interleave
 from accompgen.model.attention import Linear
 from accompgen.model.beat_tracker import PHASES, BeatTracker, BeatTrackerConfig
@@ -21,6 +22,10 @@ FRAMES = 6
 every_context = pytest.mark.parametrize("context", ["prefix", "aligned"])
 every_pattern = pytest.mark.parametrize("pattern", ["interleave", "delay"])
 plain_and_grouped = pytest.mark.parametrize("kv_heads", [0, 2], ids=["plain", "grouped"])
+
+
+def Sampling(**given):  # noqa: N802, as the class: what is not given is as published
+    return settings.Sampling(**given).over(PUBLISHED)
 
 
 def build(context="aligned", stage="coarse", positions="index", pattern="interleave", kv_heads=0):

@@ -5,14 +5,14 @@ import math
 import pytest
 import torch
 
-from accompgen.generation.sampling import Sampling, candidates, guide, sample
+from accompgen.generation.sampling import PUBLISHED, Sampling, candidates, guide, sample
 
 LOGITS = torch.tensor([1.0, -2.0, 3.0, 0.5, 2.0, -1.0])
 
 
 def frequencies(logits, points=20_000, **choices):
     """Share of each id over a regular grid of uniform numbers: for an inverse distribution it is the probability."""
-    settings = Sampling(**(dict(temperature=1.0, top_k=0) | choices))
+    settings = Sampling(**(dict(temperature=1.0, top_k=0) | choices)).over(PUBLISHED)
     ids = sample(logits.expand(points, -1), (torch.arange(points) + 0.5) / points, settings)
     return torch.bincount(ids, minlength=len(logits)) / points
 
@@ -57,17 +57,17 @@ def test_top_p_counts_what_top_k_left():
 @pytest.mark.parametrize("uniform", [0.0, 1 - 2**-53])
 def test_the_ends_of_the_interval_draw_a_token_that_may_be_drawn(choices, uniform):
     logits = torch.tensor([-math.inf, 0.0, 0.0, 0.0, -math.inf])
-    drawn = sample(logits, torch.tensor(uniform, dtype=torch.float64), Sampling(**({"top_k": 0} | choices)))
+    drawn = sample(logits, torch.tensor(uniform, dtype=torch.float64), Sampling(**({"top_k": 0} | choices)).over(PUBLISHED))
     assert drawn.item() in (1, 2, 3)
 
 
 def test_rows_do_not_touch_each_other():
     generator = torch.Generator().manual_seed(0)
     logits, uniform = torch.randn(3, 4, 30, generator=generator), torch.rand(3, 4, generator=generator)
-    ids = sample(logits, uniform, Sampling(top_k=5))
+    ids = sample(logits, uniform, Sampling(top_k=5).over(PUBLISHED))
     assert ids.shape == (3, 4)
     for index in [(0, 0), (2, 3), (1, 2)]:
-        assert ids[index] == sample(logits[index], uniform[index], Sampling(top_k=5))
+        assert ids[index] == sample(logits[index], uniform[index], Sampling(top_k=5).over(PUBLISHED))
 
 
 def test_guidance_goes_from_null_through_conditional_and_beyond():
@@ -78,7 +78,7 @@ def test_guidance_goes_from_null_through_conditional_and_beyond():
 
 
 def test_published_defaults():
-    assert Sampling() == Sampling(temperature=0.9, top_k=250, top_p=1.0, guidance=3.0, listening=0.0, consonance=0.0, pulse=0.0)
+    assert PUBLISHED == Sampling(temperature=0.9, top_k=250, top_p=1.0, guidance=3.0, listening=0.0, consonance=0.0, pulse=0.0)
 
 
 @pytest.mark.parametrize(
@@ -100,3 +100,9 @@ def test_published_defaults():
 def test_values_out_of_range_are_named(choice, words):
     with pytest.raises(ValueError, match=words):
         Sampling(**choice)
+
+
+def test_what_is_not_given_is_the_checkpoints():
+    own = Sampling(guidance=4.0, pulse=3.0).over(PUBLISHED)
+    assert Sampling(temperature=0.8, pulse=0.0).over(own) == Sampling(0.8, 250, 1.0, 4.0, 0.0, 0.0, 0.0)
+    assert Sampling().over(own) == own

@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 
 from accompgen import audio
+from accompgen.generation import sampling as settings
 from accompgen.generation.sampling import Sampling
 
 pytest.importorskip("librosa", reason="the evaluation needs librosa: pip install 'accompgen[eval]'")
 pytest.importorskip("mir_eval", reason="the evaluation needs mir_eval: pip install 'accompgen[eval]'")
-PUBLISHED = {stage: Sampling() for stage in ("semantic", "coarse", "fine")}
+PUBLISHED = {stage: settings.PUBLISHED for stage in ("semantic", "coarse", "fine")}
 
 
 @pytest.fixture(scope="module")
@@ -53,22 +54,22 @@ def test_search_climbs_stage_by_stage(tool):
     landscape = Landscape(function)
     best, rows = tool.search(landscape, ["semantic", "coarse"], tool.VALUES, PUBLISHED)
     assert best["semantic"] == Sampling(temperature=0.7, guidance=5.0)
-    assert best["coarse"] == Sampling(top_k=50) and best["fine"] == Sampling()
+    assert best["coarse"] == Sampling(top_k=50).over(settings.PUBLISHED) and best["fine"] == PUBLISHED["semantic"]
     assert [tool.label(row[0]) for row in rows if row[3]][-1] == tool.label(best)
     assert all(sampling["semantic"] == best["semantic"] for sampling in landscape.asked[-3:])  # coarse begins from it
 
 
 def test_search_takes_nothing_that_is_within_its_error(tool):
     best, _ = tool.search(Landscape(lambda sampling: 0.0), ["semantic"], tool.VALUES, PUBLISHED)
-    assert best["semantic"] == Sampling()
-    begun = PUBLISHED | {"semantic": Sampling(guidance=4.0)}  # the checkpoint's own: where the search begins
+    assert best["semantic"] == PUBLISHED["semantic"]
+    begun = PUBLISHED | {"semantic": Sampling(guidance=4.0).over(settings.PUBLISHED)}  # the checkpoint's own
     assert tool.search(Landscape(lambda sampling: 0.0), ["semantic"], tool.VALUES, begun)[0] == begun
     mean, error = tool.gain(np.array([1.0, 3.0, 2.0, 2.0]), np.ones(4))
     assert mean == 1 and error == pytest.approx(np.sqrt(2 / 3) / 2)
 
 
 def test_names_and_values(tool):
-    plain = dict.fromkeys(tool.STAGES, Sampling())
+    plain = dict.fromkeys(tool.STAGES, PUBLISHED["semantic"])
     assert tool.label(plain) == "default"
     assert tool.label(plain | {"coarse": Sampling(top_k=0, guidance=1.5)}) == "coarse.top_k=0+coarse.guidance=1.5"
     assert tool.parse_values("top_k=0,50") == ("top_k", (0, 50)) and tool.parse_values("guidance=1") == ("guidance", (1.0,))
@@ -119,7 +120,7 @@ def test_a_sweep_on_sound_resumes_and_ends_in_the_checkpoint(tool, manifest, tmp
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.mix.wav")} == before and len(before) == 4
     found = json.loads((checkpoint / "config.json").read_text())["sampling"]
     assert found == json.loads((tmp_path / "out" / "sampling.json").read_text()) and set(found) == set(tool.STAGES)
-    assert found["coarse"] == asdict(Sampling())
+    assert found["coarse"] == asdict(PUBLISHED["semantic"])
     assert tool.main([str(manifest), *options, "--values", "guidance=1,3"]) == 0  # only its sampling has changed
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.mix.wav")} == before
 

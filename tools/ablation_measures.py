@@ -12,13 +12,13 @@ from accompgen.data.shards import open_shards, write_index, write_shard
 from accompgen.data.songs import read_manifest
 from accompgen.evaluation.harmony import chord_tone_share
 from accompgen.generation.decode import decode, prepare_for_decoding
-from accompgen.generation.sampling import Sampling
+from accompgen.generation.sampling import PUBLISHED, Sampling
 from accompgen.model.stage_lm import StageLM
 from accompgen.seeding import make_generator
 from accompgen.tokens.acoustic import AcousticTokenizer
 from accompgen.training.hubert_probe import NONE, chord_roots
 
-SAMPLING = {"semantic": Sampling(), "coarse": Sampling(temperature=0.6)}
+SAMPLING = {"semantic": PUBLISHED, "coarse": Sampling(temperature=0.6)}
 SECONDS = {"semantic": 10.0, "coarse": 3.2}  # of the windows that are generated
 LOOKUP_SONGS = 200  # training songs on which it is counted which root a unit names
 

@@ -1,6 +1,6 @@
 """`make bench`: how fast accompgen is, beside its peers and beside what the machine can do. docs/speed.md says how to read it.
 
-    python tools/bench.py [decode] [song] [training] [start] [--quick] [-o bench]
+    python tools/bench.py [decode] [song] [training] [start] [busy] [--quick] [-o bench]
 
 Tables go to stdout; DIR/results.json, results.md and summary.md (what has a goal) keep the last figures of every part.
 """
@@ -24,7 +24,7 @@ from bench_report import (
 )
 from bench_summary import summary
 
-PARTS = ("decode", "song", "training", "start")
+PARTS = ("decode", "song", "training", "start", "busy")
 
 
 def main(argv=None) -> int:

@@ -22,7 +22,7 @@ def measure(options: Options) -> dict:
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         vocal = Path(folder) / "vocal.wav"
-        seconds = _cut(vocal, QUICK_FIRST_SOUND_SECONDS if options.quick else FIRST_SOUND_SECONDS)
+        seconds = cut_vocal(vocal, QUICK_FIRST_SOUND_SECONDS if options.quick else FIRST_SOUND_SECONDS)
         commands = {
             "python, nothing imported": ["-c", "pass"],
             "accompgen --help": ["-m", "accompgen", "--help"],
@@ -57,7 +57,8 @@ def _run(words, threads):
     return seconds
 
 
-def _cut(path, seconds):
+def cut_vocal(path, seconds) -> float:
+    """Write the first seconds of the sample vocal -> how many they are."""
     from accompgen import audio
 
     wav, rate = audio.read(VOCAL)

@@ -13,6 +13,10 @@ def summary(results: dict) -> str:
         rows += _songs(found.get("song", []), device, results.get("song", {}))
         rows += _training(found.get("training", []), ratios.get("training", []), device)
     rows += [[row["what"], "–", _text(row["seconds"], " s")] for row in found.get("start", [])[1:]]
+    rows += [
+        [f"a short song beside {row['busy']} busy processes: time over none", "at most 3", _text(row["wall_ratio"])]
+        for row in found.get("busy", [])[2:]
+    ]
     return table(["", "goal", "measured"], rows) + "\n" + "".join(f"{line}\n" for line in _where(results))
 
 

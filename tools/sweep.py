@@ -26,7 +26,7 @@ from accompgen.evaluation import baselines, folders, runner
 from accompgen.evaluation.report import markdown_head, show
 from accompgen.generation import pipeline
 from accompgen.generation.many import GenerateJob
-from accompgen.generation.sampling import Sampling
+from accompgen.generation.sampling import PUBLISHED
 
 STAGES = ("semantic", "coarse", "fine")
 VALUES = {"guidance": (1.0, 2.0, 3.0, 5.0), "temperature": (0.7, 0.9, 1.0), "top_k": (50, 250, 0)}
@@ -206,7 +206,7 @@ def label(sampling: dict) -> str:
         f"{stage}.{name}={value:g}"
         for stage in STAGES
         for name, value in asdict(sampling[stage]).items()
-        if value != getattr(Sampling(), name)
+        if value not in (None, getattr(PUBLISHED, name))
     ]
     return "+".join(changes) or "default"
 

@@ -38,6 +38,7 @@ from accompgen.generation.sampling import Sampling
 from accompgen.generation.windows import Span
 from accompgen.seeding import make_generator
 from accompgen.stages import STAGES
+from accompgen.threads import all_but_one_thread
 from accompgen.worker import start_worker
 
 HELPED = ("semantic", "fine")  # the stages that the other process decodes
@@ -113,16 +114,13 @@ def cascade_beside(
     """
     check_vocal(vocal)
     check_settings(stages, sampling)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(max(1, threads - 1))
     try:
-        return _Beside(stages, vocal, sampling, seed, helper, progress).run()
+        with all_but_one_thread():  # the helper has that one
+            return _Beside(stages, vocal, sampling, seed, helper, progress).run()
     except BrokenProcessPool as error:
         raise HelperError(
             "the process that decodes beside this one died, perhaps for want of memory; OMP_NUM_THREADS=1 does without it"
         ) from error
-    finally:
-        torch.set_num_threads(threads)
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,13 @@ import torch
 from torch import nn
 
 from accompgen.generation.graph import StaticSteps
-from accompgen.generation.sampling import Sampling, guide, sample
+from accompgen.generation.sampling import PUBLISHED, Sampling, guide, sample
 from accompgen.layout import deinterleave, interleave
 from accompgen.model.attention import Linear
 from accompgen.model.packed import DecodingNorm, PackedLinear, can_pack
 from accompgen.model.stage_lm import StageLM
 from accompgen.model.transformer import RMSNorm
+from accompgen.threads import step_threads
 
 EARLIER_VOCAL = "earlier_vocal"  # beside a stage's own streams: units [B, 1, T'] before those of the vocal, for `pulse`
 
@@ -85,6 +86,7 @@ def decode(
         context: stream name -> LongTensor [B, Q, T], covering `frames` target frames; more is heard as what comes later. Of the
             semantic stage it may hold EARLIER_VOCAL, too.
         frames: F, frames of the result, prompt included.
+        sampling: what it does not give is as published.
         generators: B generators on the CPU.
         prompt: LongTensor [B, Q, Fp], the first Fp frames as given; None: none.
         progress: called with (frames done, frames) after every frame that was not given.
@@ -95,6 +97,17 @@ def decode(
     Raises:
         ValueError: prompt, context or generators that do not fit.
     """
+    with step_threads(_step_weights(model)):
+        return _decode(model, context, frames, sampling.over(PUBLISHED), generators, prompt, progress)
+
+
+def _step_weights(model):
+    """How many weights a step reads: the decoder's, packed or not."""
+    packed = sum(layer.elements for layer in model.decoder.modules() if isinstance(layer, PackedLinear))
+    return packed + sum(weight.numel() for weight in model.decoder.parameters())
+
+
+def _decode(model, context, frames, sampling, generators, prompt, progress):
     layout = model.layout
     batch, codebooks = len(generators), layout.target.codebooks
     device = model.heads.device

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from accompgen import audio
 from accompgen.generation import pipeline, song
-from accompgen.generation.sampling import Sampling
+from accompgen.generation.sampling import PUBLISHED, Sampling
 
 
 @dataclass(frozen=True)
@@ -27,12 +27,13 @@ class GenerateJob:
     fine: Sampling | None = None
     balance: float = pipeline.BALANCE_LU
     noise: float = pipeline.VOCAL_NOISE
+    loudness: float | None = None
     format: str = "wav"
     bit_depth: str = "24"
     force: bool = False
 
     def __post_init__(self):
-        pipeline.check_settings(self.balance, self.noise)
+        pipeline.check_settings(self.balance, self.noise, self.loudness)
 
     def load(self):
         return pipeline.load(self.checkpoint, self.device)
@@ -53,7 +54,7 @@ class GenerateJob:
         song.output_paths(self.directory, vocal.name, self.format, force)
         song.format_of(vocal.rate, len(vocal.wav), self.format, self.bit_depth)
         sampling = {stage: getattr(self, stage) for stage in ("semantic", "coarse", "fine")}
-        made = model.accompany(vocal, self.seed, **sampling, balance=self.balance, noise=self.noise)
+        made = model.accompany(vocal, self.seed, **sampling, balance=self.balance, noise=self.noise, loudness=self.loudness)
         audio.make_folder(self.directory)
         begun.touch()
         paths = made.save(self.directory, self.format, self.bit_depth, force)
@@ -70,12 +71,14 @@ class GenerateJob:
             raise ValueError(
                 f"{report} is no report of a song: {error}; choose another folder, or force to replace it"
             ) from error
-        settings = {stage: asdict(getattr(self, stage) or own) for stage, own in model.sampling.items()}
+        settings = {stage: asdict((getattr(self, stage) or own).over(own)) for stage, own in model.sampling.items()}
         settings |= {"balance_lu": self.balance, "noise": self.noise}
+        if self.loudness is not None:
+            settings["loudness_lufs"] = self.loudness
         asked = {"vocal": vocal.sha256, "seed": self.seed, "settings": settings, "checkpoint": model.about["sha256"]}
         was = {"seed": found.get("seed"), "settings": dict(found.get("settings") or {})}
         for stage in set(was["settings"]) & set(model.sampling):  # an older report lacks what was no setting yet
-            was["settings"][stage] = asdict(Sampling()) | was["settings"][stage]
+            was["settings"][stage] = asdict(PUBLISHED) | was["settings"][stage]
         was |= {name: found.get(name, {}).get("sha256") for name in ("vocal", "checkpoint")}
         other = [name for name in asked if asked[name] != was[name]]
         if other:

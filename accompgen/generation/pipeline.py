@@ -6,6 +6,7 @@ vocal -> mono, 16 kHz, one loudness -> + Gaussian noise -> HuBERT units -> seman
 
 import hashlib
 import importlib.metadata
+import os
 import platform
 import sys
 import time
@@ -34,7 +35,7 @@ from accompgen.generation.beside import Helper, cascade_beside
 from accompgen.generation.cascade import LoadedStage, cascade
 from accompgen.generation.decode import decoding_dtype
 from accompgen.generation.load import load_stages
-from accompgen.generation.sampling import Sampling
+from accompgen.generation.sampling import PUBLISHED, Sampling
 from accompgen.generation.song import Song
 from accompgen.seeding import make_generator
 from accompgen.stages import STAGES
@@ -83,7 +84,7 @@ class Accompanist:
     ):  # fmt: skip
         self.semantic_tokenizer, self.decoder = semantic_tokenizer, decoder
         self.stages, self.about, self.device = stages, about, device
-        self.sampling = sampling or {stage: Sampling() for stage in STAGES}
+        self.sampling = sampling or dict.fromkeys(STAGES, PUBLISHED)
         self.helper = helper
 
     def accompany(
@@ -96,6 +97,7 @@ class Accompanist:
         fine: Sampling | None = None,
         balance: float = BALANCE_LU,
         noise: float = VOCAL_NOISE,
+        loudness: float | None = None,
         progress: bool = False,
     ) -> Song:
         """Make an accompaniment to a vocal of 0.2 s or more. The same seed gives the same song.
@@ -103,23 +105,25 @@ class Accompanist:
         Args:
             vocal: path of a recording, a pair (wav [C, T] or [T], rate in Hz), or what `read_vocal` gave.
             seed: any integer.
-            semantic, coarse, fine: temperature, top-k, top-p and guidance of each stage; None: the checkpoint's own.
+            semantic, coarse, fine: settings of each stage; what is None or not given is the checkpoint's own.
             balance: loudness of the accompaniment minus the vocal's, in LU (BS.1770), -40 to 40.
             noise: sigma of the Gaussian noise on the vocal before HuBERT, 0 to 1.
+            loudness: of the mix in LUFS (BS.1770), -70 to 0, reached by gain as far as peaks below -1 dBFS allow; None: the
+                vocal stays as loud as it is, unless peaks would pass -1 dBFS.
             progress: show a bar with the remaining time on stderr.
 
         Raises:
             audio.AudioError: a vocal that cannot be read or used.
             ValueError: a setting out of range.
         """
-        check_settings(balance, noise)
+        check_settings(balance, noise, loudness)
+        check_seed(seed)
         clock = Clock()
         with clock("read"):
             vocal = read_vocal(vocal)
         with clock("vocal_units"):
             units = self.units(vocal, noise, seed)  # [1, S]
-        sampling = {"semantic": semantic, "coarse": coarse, "fine": fine}
-        sampling = {stage: given or self.sampling[stage] for stage, given in sampling.items()}
+        sampling = self.settings(semantic, coarse, fine)
         with _bar(vocal.name) if progress else nullcontext() as bar:
             if self.helper and vocal.seconds >= LONG_SECONDS:
                 tokens = cascade_beside(self.stages, units, sampling, seed, self.helper, bar)
@@ -128,18 +132,30 @@ class Accompanist:
         clock.seconds |= tokens.seconds
         with clock("decoder"):
             sound = self.decoder.decode(tokens.codes[None], seed)[0].cpu().numpy()  # [C, T] at the decoder's rate
-        return self.finish(vocal, seed, sampling, balance, noise, tokens, sound, clock)
+        return self.finish(vocal, seed, sampling, balance, noise, tokens, sound, clock, loudness)
+
+    def settings(self, semantic, coarse, fine) -> dict[str, Sampling]:
+        """The settings of each stage: the checkpoint's own, but for those given. Raises TypeError for anything else."""
+        given = {"semantic": semantic, "coarse": coarse, "fine": fine}
+        for stage, sampling in given.items():
+            if sampling is not None and not isinstance(sampling, Sampling):
+                raise TypeError(f"{stage} is {sampling!r}; expected accompgen.Sampling(temperature=0.8, ...) or None")
+        return {stage: (sampling or Sampling()).over(self.sampling[stage]) for stage, sampling in given.items()}
 
     def units(self, vocal: Vocal, noise: float, seed: int):
         """The units of a whole vocal [1, S]; S is even."""
         return self.semantic_tokenizer.encode(conditioning(vocal, noise, seed).to(self.device))
 
-    def finish(self, vocal, seed, sampling, balance, noise, tokens, sound, clock) -> Song:
+    def finish(self, vocal, seed, sampling, balance, noise, tokens, sound, clock, loudness=None) -> Song:
         """The song of tokens and their sound [C, T] at the decoder's rate: resampled, mixed, reported."""
         with clock("mix"):
             sound = _like(vocal, sound, self.decoder.sample_rate)  # [C, T] at the vocal's rate
             accompaniment, mixed, levels = audio.mix(vocal.wav, sound, vocal.rate, balance)
+            if loudness is not None:
+                accompaniment, mixed, levels = _louder(accompaniment, mixed, levels, loudness)
         settings = {name: asdict(values) for name, values in sampling.items()} | {"balance_lu": balance, "noise": noise}
+        if loudness is not None:
+            settings["loudness_lufs"] = loudness
         report = self._report(vocal, seed, settings, levels, clock.seconds)
         return Song(vocal.name, vocal.rate, accompaniment, mixed, tokens.semantic, tokens.codes, report)
 
@@ -205,7 +221,7 @@ def sampling_of(checkpoint) -> dict[str, Sampling]:
     try:
         if unknown := set(found) - set(STAGES):
             raise ValueError(f"unknown stage {sorted(unknown)[0]!r}")
-        return {stage: Sampling(**found.get(stage, {})) for stage in STAGES}
+        return {stage: Sampling(**found.get(stage, {})).over(PUBLISHED) for stage in STAGES}
     except (TypeError, ValueError, AttributeError) as error:
         raise CheckpointError(f"{path}: the sampling in its config.json cannot be used ({error}); see `make sweep`") from error
 
@@ -225,9 +241,16 @@ def read_vocal(vocal) -> Vocal:
     if isinstance(vocal, Vocal):
         return vocal
     if isinstance(vocal, tuple):
+        if len(vocal) != 2:
+            raise TypeError(f"the vocal is a tuple of {len(vocal)}; expected its samples and their rate: (wav, 44100)")
         wav, rate = audio.from_array(vocal[0]), int(vocal[1])
         name, source, digest = "song", "samples", hashlib.sha256(wav.tobytes()).hexdigest()
         audio.check_samples(wav, rate, source)
+    elif not isinstance(vocal, (str, os.PathLike)):
+        raise TypeError(
+            f"the vocal is a {type(vocal).__name__}; expected the path of a recording, or samples and rate as a pair: "
+            "accompany((wav, 44100))"
+        )
     else:
         path = Path(vocal)
         wav, rate = audio.read(path)
@@ -236,12 +259,20 @@ def read_vocal(vocal) -> Vocal:
     return Vocal(name, wav, rate, source, digest)
 
 
-def check_settings(balance: float, noise: float) -> None:
-    """Raise ValueError for a balance or a noise out of range."""
+def check_settings(balance: float, noise: float, loudness: float | None = None) -> None:
+    """Raise ValueError for a balance, a noise or a loudness out of range."""
+    if loudness is not None and not -70 <= loudness <= 0:
+        raise ValueError(f"loudness is {loudness} LUFS; expected -70 to 0, such as -14")
     if not -40 <= balance <= 40:
         raise ValueError(f"balance is {balance} LU; expected -40 to 40")
     if not 0 <= noise <= 1:
         raise ValueError(f"noise is {noise}; expected a sigma from 0 to 1")
+
+
+def check_seed(seed) -> None:
+    """Raise TypeError for a seed that is no integer: such as samples and a rate that were not given as a pair."""
+    if isinstance(seed, bool) or not hasattr(seed, "__index__"):
+        raise TypeError(f"the seed is {seed!r}; expected an integer")
 
 
 def versions() -> dict[str, str]:
@@ -294,6 +325,18 @@ def _like(vocal, sound, rate):
     ramp = np.ones(sound.shape[1], np.float32)
     ramp[-fade:] = np.linspace(1, 0, fade, dtype=np.float32)
     return sound * ramp
+
+
+def _louder(accompaniment, mixed, levels, loudness):
+    """What `audio.mix` gave, by one gain as loud as asked, as far as the peaks stay below the limit."""
+    if levels["mix_lufs"] is None:
+        return accompaniment, mixed, levels
+    loudest = max(audio.peak(accompaniment), audio.peak(mixed))
+    gain = min(10 ** ((loudness - levels["mix_lufs"]) / 20), audio.PEAK_LIMIT / loudest)
+    raised = [name for name, value in levels.items() if not name.startswith("vocal_l") and name != "vocal_peak_dbfs"]
+    decibels = audio.decibel(gain)
+    levels = levels | {name: round(levels[name] + decibels, 2) for name in raised if levels[name] is not None}
+    return np.float32(gain) * accompaniment, np.float32(gain) * mixed, levels
 
 
 @contextmanager

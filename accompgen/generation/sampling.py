@@ -1,39 +1,51 @@
 """Logits -> ids: temperature, top-k, top-p, guidance. Pure functions; chance comes in as one uniform number per token."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """How tokens are drawn. The defaults are AccompGen's published values.
+    """How tokens are drawn. What is None is not given: `over` takes it from a checkpoint's settings.
 
     Raises:
         ValueError: a value out of its range.
     """
 
-    temperature: float = 0.9  # 0: always the likeliest token
-    top_k: int = 250  # 0: off
-    top_p: float = 1.0  # 1: off
-    guidance: float = 3.0  # 1: plain sampling; 0: the context is ignored
-    listening: float = 0.0  # weight of what the context encoder alone tells; for stages trained with `listening_weight`
-    consonance: float = 0.0  # weight of how well a unit's pitches go with those that it expects; for semantic stages, likewise
-    pulse: float = 0.0  # weight of how well a unit goes with the voice's beat; for semantic stages beside a beat tracker
+    temperature: float | None = None  # 0: always the likeliest token
+    top_k: int | None = None  # 0: off
+    top_p: float | None = None  # 1: off
+    guidance: float | None = None  # 1: plain sampling; 0: the context is ignored
+    listening: float | None = None  # weight of what the context encoder alone tells; for stages with a `listening_weight`
+    consonance: float | None = None  # weight of how well a unit's pitches go with those it expects; semantic stages, likewise
+    pulse: float | None = None  # weight of how well a unit goes with the voice's beat; semantic stages beside a beat tracker
 
     def __post_init__(self):
-        if not 0 <= self.temperature < math.inf:
+        def wrong(name, is_right):
+            value = getattr(self, name)
+            return value is not None and not is_right(value)
+
+        if wrong("temperature", lambda value: 0 <= value < math.inf):
             raise ValueError(f"temperature is {self.temperature}; expected 0 (greedy) or a positive number")
-        if self.top_k < 0 or self.top_k != int(self.top_k):
+        if wrong("top_k", lambda value: value >= 0 and value == int(value)):
             raise ValueError(f"top_k is {self.top_k}; expected a whole number, 0 (off) or more")
-        if not 0 < self.top_p <= 1:
+        if wrong("top_p", lambda value: 0 < value <= 1):
             raise ValueError(f"top_p is {self.top_p}; expected more than 0 and at most 1 (off)")
-        if not 0 <= self.guidance < math.inf:
+        if wrong("guidance", lambda value: 0 <= value < math.inf):
             raise ValueError(f"guidance is {self.guidance}; expected 0 or more (1: plain sampling)")
         for name in ("listening", "consonance", "pulse"):
-            if not 0 <= getattr(self, name) < math.inf:
+            if wrong(name, lambda value: 0 <= value < math.inf):
                 raise ValueError(f"{name} is {getattr(self, name)}; expected 0 (off) or more")
+
+    def over(self, own: "Sampling") -> "Sampling":
+        """These settings, and those of `own` where one is not given."""
+        return replace(own, **{name: value for name, value in vars(self).items() if value is not None})
+
+
+# AccompGen's published values, and what it has not is off
+PUBLISHED = Sampling(temperature=0.9, top_k=250, top_p=1.0, guidance=3.0, listening=0.0, consonance=0.0, pulse=0.0)
 
 
 def guide(conditional, null, guidance: float):

@@ -1,5 +1,7 @@
 """A finished song and its three files: the accompaniment, the mix, and a JSON that says how they came about."""
 
+import base64
+import html
 import json
 import wave
 from contextlib import suppress
@@ -14,7 +16,7 @@ from accompgen import audio
 SUBTYPES = {"16": "PCM_16", "24": "PCM_24", "32f": "FLOAT"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Song:
     """An accompaniment and its mix with the vocal, at the vocal's rate and of its length."""
 
@@ -31,12 +33,26 @@ class Song:
         """How long the song lasts."""
         return self.mix.shape[1] / self.rate
 
+    def __repr__(self):
+        channels = {1: "mono", 2: "stereo"}.get(len(self.mix), f"{len(self.mix)} channels")
+        return f"Song({self.name!r}, {self.seconds:.1f} s, {channels}, {self.rate} Hz, seed {self.report.get('seed')})"
+
+    def _repr_html_(self):
+        """Players of the mix and of the accompaniment, for a notebook; the sound is part of the page."""
+        rows = []
+        for key, wav in (("mix", self.mix), ("accompaniment", self.accompaniment)):
+            if len(wav) > 2:  # browsers disagree on the order of more
+                wav = audio.to_mono(wav)[None]
+            data = base64.b64encode(audio.encode(wav, self.rate, ".wav", "PCM_16")).decode()
+            rows.append(f'{key}<br><audio controls preload="metadata" src="data:audio/wav;base64,{data}"></audio>')
+        return f"<p>{html.escape(repr(self))}</p><p>{'</p><p>'.join(rows)}</p>"
+
     @property
     def timings(self) -> dict[str, float]:
         """Seconds that each step took, and in all."""
         return self.report["seconds"]
 
-    def save(self, directory, format: str = "wav", bit_depth: str = "24", force: bool = False) -> dict[str, Path]:
+    def save(self, directory, format: str = "wav", bit_depth: str | int = "24", force: bool = False) -> dict[str, Path]:
         """Write <name>.accompaniment, <name>.mix (wav, flac or mp3) and <name>.json; all three or none.
 
         Args:
@@ -52,30 +68,48 @@ class Song:
         """
         paths = output_paths(directory, self.name, format, force)
         suffix, subtype = format_of(self.rate, len(self.mix), format, bit_depth)
-        gain, accompaniment, mix = 1.0, None, None
-        for _ in range(4):  # a lossy format does not keep peaks exactly: measure what a player will decode
-            accompaniment = audio.encode(self.accompaniment * gain, self.rate, suffix, subtype, paths["accompaniment"])
-            mix = audio.encode(self.mix * gain, self.rate, suffix, subtype, paths["mix"])
-            loudest = max(audio.peak(audio.decode(data)) for data in (accompaniment, mix)) if suffix == ".mp3" else 0.0
-            if loudest <= audio.PEAK_LIMIT:
-                break
-            gain *= 0.999 * audio.PEAK_LIMIT / loudest
+        wavs = {"accompaniment": self.accompaniment, "mix": self.mix}
+        (accompaniment, mix), gain = self._encode({paths[key]: wav for key, wav in wavs.items()}, suffix, subtype)
         files = {key: path.name for key, path in paths.items() if key != "report"}
-        report = {**self.report, "files": {**files, "bit_depth": bit_depth if subtype else None, "encoding_gain": gain}}
+        report = {**self.report, "files": {**files, "bit_depth": str(bit_depth) if subtype else None, "encoding_gain": gain}}
         text = json.dumps(report, indent=2, allow_nan=False) + "\n"
         audio.make_folder(directory)
         audio.write_files({paths["accompaniment"]: accompaniment, paths["mix"]: mix, paths["report"]: text.encode()})
         return paths
 
+    def save_mix(self, path, bit_depth: str | int = "24", force: bool = False) -> Path:
+        """Write the mix alone, as the file `path` ending in .wav, .flac or .mp3. Arguments and errors as `save`."""
+        path = Path(path)
+        if path.exists() and not force:
+            raise audio.AudioError(f"{path} exists; choose another name, or --force (force=True) to replace it")
+        suffix, subtype = format_of(self.rate, len(self.mix), path.suffix.lower()[1:], bit_depth)
+        (data,), _ = self._encode({path: self.mix}, suffix, subtype)
+        audio.make_folder(path.parent)
+        audio.write_bytes(path, data)
+        return path
+
+    def _encode(self, wavs: dict, suffix, subtype):
+        """Sound by path -> (the bytes of each, the gain that they share)."""
+        gain = 1.0
+        for _ in range(4):  # a lossy format does not keep peaks exactly: measure what a player will decode
+            encoded = [audio.encode(wav * gain, self.rate, suffix, subtype, path) for path, wav in wavs.items()]
+            loudest = max(audio.peak(audio.decode(data)) for data in encoded) if suffix == ".mp3" else 0.0
+            if loudest <= audio.PEAK_LIMIT:
+                break
+            gain *= 0.999 * audio.PEAK_LIMIT / loudest
+        return encoded, gain
+
 
 class GrowingWav:
     """A wav file of 16 or 24 bits that is whole after every piece, so that it can be played until it is removed."""
 
-    def __init__(self, path, rate: int, channels: int = 1, bit_depth: str = "24"):
+    def __init__(self, path, rate: int, channels: int = 1, bit_depth: str = "24", force: bool = False):
         self.path, self.width = Path(path), int(bit_depth) // 8
         audio.make_folder(self.path.parent)
         try:
-            self.file = open(self.path, "wb")  # noqa: SIM115, closed by `remove`
+            self.file = open(self.path, "wb" if force else "xb")  # noqa: SIM115, closed by `remove`
+        except FileExistsError as error:
+            raise audio.AudioError(f"{path} exists; choose another folder, or --force (force=True) to replace it") from error
         except OSError as error:
             raise audio.AudioError(f"cannot write {path}: {error.strerror}; make room or choose another folder") from error
         self.wave = wave.open(self.file, "wb")
@@ -116,8 +150,11 @@ def has_outputs(directory, name: str, format: str) -> bool:
 
 def format_of(rate: int, channels: int, format: str, bit_depth: str) -> tuple[str, str | None]:
     """The ending and the subtype to write. Raises audio.AudioError where the format cannot hold such sound."""
+    bit_depth = str(bit_depth)
     if format == "flac" and bit_depth == "32f":
         raise audio.AudioError("flac has no 32-bit float; choose bit depth 16 or 24, or the format wav")
+    if bit_depth not in SUBTYPES:
+        raise audio.AudioError(f"the bit depth is {bit_depth!r}; choose one of {', '.join(SUBTYPES)} (32f: float, wav alone)")
     suffix, subtype = f".{format}", None if format == "mp3" else SUBTYPES[bit_depth]
     audio.check_format(rate, channels, suffix, subtype, f"{format} output")
     return suffix, subtype

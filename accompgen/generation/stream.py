@@ -81,8 +81,8 @@ class Stream:
         if recording == (rate is not None):
             raise ValueError("give either a recording, or blocks of samples and their rate (rate=44100)")
         self.model, self.seed, self.balance, self.noise = model, seed, balance, noise
-        given = {"semantic": semantic, "coarse": coarse, "fine": fine}
-        self.sampling = {stage: settings or model.sampling[stage] for stage, settings in given.items()}
+        pipeline.check_seed(seed)
+        self.sampling = model.settings(semantic, coarse, fine)
         self.clock = pipeline.Clock()
         self.vocal = self.heard = None
         if recording:
@@ -201,6 +201,9 @@ class _Heard:
     def _parts(self, blocks):
         """The blocks, checked, as [C, T] of at most a second."""
         for block in blocks:
+            block = np.asarray(block)
+            if not block.size:  # a microphone that had nothing yet
+                continue
             block = audio.from_array(block, "a block")
             audio.check_samples(block, self.rate, "a block")
             for start in range(0, block.shape[1], self.rate):

@@ -4,12 +4,12 @@ import torch
 
 from accompgen.config import TrainConfig
 from accompgen.generation.decode import decode, prepare_for_decoding
-from accompgen.generation.sampling import Sampling
+from accompgen.generation.sampling import PUBLISHED, Sampling
 from accompgen.model.stage_lm import StageLM
 from accompgen.tokens.acoustic import AcousticTokenizer
 from accompgen.training.listening import HeldOut
 
-SAMPLING = {"coarse": Sampling(), "fine": Sampling(guidance=1.0)}
+SAMPLING = {"coarse": PUBLISHED, "fine": Sampling(guidance=1.0)}
 
 
 class Samples:

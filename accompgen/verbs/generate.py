@@ -5,9 +5,31 @@ from contextlib import suppress
 from dataclasses import fields, replace
 from pathlib import Path
 
-from accompgen.verbs.shared import add_executor, add_model, complain, for_each, remark, song_bar
+from accompgen.verbs.shared import add_executor, add_model, complain, for_each, print_path, remark, song_bar
 
 STAGES = ("semantic", "coarse", "fine")
+SAMPLING = ("guidance", "temperature", "top_k", "top_p", "listening", "consonance", "pulse")
+FORMATS = ("wav", "flac", "mp3")
+
+
+class _Help(argparse.Action):
+    """--help that says what the checkpoint uses, one named before it or the default one."""
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        from accompgen.checkpoint import find_checkpoint, read_info
+        from accompgen.generation.sampling import PUBLISHED
+
+        given = getattr(namespace, "checkpoint", parser.get_default("checkpoint"))
+        with suppress(ValueError):  # no such checkpoint: help is shown all the same
+            own = read_info(find_checkpoint(given)).get("sampling", {})
+            for action in (action for action in parser._actions if action.dest in SAMPLING):
+                used = [own.get(stage, {}).get(action.dest, getattr(PUBLISHED, action.dest)) for stage in STAGES]
+                shown = ", ".join(f"{stage}={value:g}" for stage, value in zip(STAGES, used))
+                action.help += f" (default: {used[0]:g})" if len(set(used)) == 1 else f" (default: {shown})"
+        parser.print_help()
+        parser.exit()
+
+
 
 
 def add_generate(verbs):
@@ -15,32 +37,41 @@ def add_generate(verbs):
         "generate",
         help="make accompaniments to vocals",
         description="Writes <name>.accompaniment.wav, <name>.mix.wav and <name>.json for each vocal; prints their paths.",
+        add_help=False,
     )
+    parser.add_argument("-h", "--help", action=_Help, nargs=0, help="show this, with the defaults of the checkpoint, and end")
     parser.add_argument("vocals", metavar="VOCAL", nargs="*", type=Path, help="a recording of a voice: wav, flac, ogg or mp3")
-    parser.add_argument("-o", "--out", metavar="DIR", type=Path, default=Path("."), help="where to write (default: here)")
+    parser.add_argument(
+        "-o", "--out", metavar="DIR|FILE", type=Path, default=Path("."),
+        help="a folder (default: here), or a file such as song.wav, which gets the mix alone",
+    )  # fmt: skip
     parser.add_argument("--seed", metavar="N", type=int, default=0, help="another seed, another band (default: 0)")
     each = parser.add_argument_group(
         "sampling",
-        "One value for the three stages, or such as semantic=1.0,coarse=0.9. A checkpoint may have its own defaults.",
+        "One value for the three stages, or such as semantic=1.0,coarse=0.9. The defaults are the checkpoint's own.",
     )
-    each.add_argument("--guidance", metavar="X", type=_per_stage(float), default={}, help="1: plain sampling (default: 3.0)")
-    each.add_argument("--temperature", metavar="X", type=_per_stage(float), default={}, help="0: likeliest (default: 0.9)")
-    each.add_argument("--top-k", metavar="N", type=_per_stage(int), default={}, help="ids to draw from; 0: all (default: 250)")
-    each.add_argument("--top-p", metavar="X", type=_per_stage(float), default={}, help="probability kept (default: 1)")
+    each.add_argument("--guidance", metavar="X", type=_per_stage(float), default={}, help="1: plain sampling")
+    each.add_argument("--temperature", metavar="X", type=_per_stage(float), default={}, help="0: likeliest")
+    each.add_argument("--top-k", metavar="N", type=_per_stage(int), default={}, help="ids to draw from; 0: all")
+    each.add_argument("--top-p", metavar="X", type=_per_stage(float), default={}, help="probability kept; 1: all")
     each.add_argument(
         "--listening", metavar="X", type=_per_stage(float), default={},
-        help="weight of what the voice alone tells, for stages trained with listening_weight (default: 0)",
+        help="weight of what the voice alone tells, for stages trained with listening_weight; 0: none",
     )  # fmt: skip
     each.add_argument(
         "--consonance", metavar="X", type=_per_stage(float), default={},
-        help="weight of pitches that go with what the voice makes likely; semantic stage (default: 0)",
+        help="weight of pitches that go with what the voice makes likely; semantic stage; 0: none",
     )  # fmt: skip
     each.add_argument(
         "--pulse", metavar="X", type=_per_stage(float), default={},
-        help="weight of what belongs where the beat of the voice stands; semantic stage (default: 0)",
+        help="weight of what belongs where the beat of the voice stands; semantic stage; 0: none",
     )  # fmt: skip
     sound = parser.add_argument_group("sound")
     sound.add_argument("--balance", metavar="LU", type=float, help="loudness of accompaniment minus vocal (default: -3)")
+    sound.add_argument(
+        "--loudness", metavar="LUFS", type=float,
+        help="of the mix, by gain, as far as the peaks allow, such as -14 (default: the vocal stays as loud as it is)",
+    )  # fmt: skip
     sound.add_argument("--noise", metavar="SIGMA", type=float, help="on the vocal, before it is read (default: 0.01)")
     sound.add_argument("--format", choices=("wav", "flac", "mp3"), default="wav", help="(default: wav)")
     sound.add_argument("--bit-depth", choices=("16", "24", "32f"), default="24", help="of wav and flac (default: 24)")
@@ -60,9 +91,18 @@ def run_generate(args) -> int:
     if bool(args.vocals) == bool(args.manifest):
         args.parser.error("give recordings (VOCAL...), or --manifest with many of them")
     if args.manifest:
+        if args.out.suffix.lower()[1:] in FORMATS and not args.out.is_dir():
+            args.parser.error(f"{args.out} is a file; with --manifest give a folder (-o DIR)")
         if args.stream:
             args.parser.error("--stream takes recordings (VOCAL...), not --manifest")
         return _generate_many(args)
+    file = args.out.suffix.lower()[1:] in FORMATS and not args.out.is_dir()
+    if file:
+        if len(args.vocals) > 1 or args.stream:
+            args.parser.error(f"{args.out} is a file, for the mix of one vocal without --stream; give a folder (-o DIR)")
+        args.format = args.out.suffix.lower()[1:]
+    if args.stream and args.loudness is not None:
+        args.parser.error("--loudness is known at the end of a song, so it does not go with --stream")
     if args.stream and (args.format != "wav" or args.bit_depth == "32f"):
         args.parser.error("--stream writes wav of 16 or 24 bits")
     _refuse_same_names(args.parser, args.vocals)
@@ -70,25 +110,70 @@ def run_generate(args) -> int:
 
     balance = pipeline.BALANCE_LU if args.balance is None else args.balance
     noise = pipeline.VOCAL_NOISE if args.noise is None else args.noise
-    pipeline.check_settings(balance, noise)
+    pipeline.check_settings(balance, noise, args.loudness)
     sampling = _sampling(args)
     model = pipeline.load(args.checkpoint, args.device, helper=not args.stream and any(map(_is_long, args.vocals)))
 
     def work(path):
+        if file:
+            return [_one_file(args, model, path, sampling, balance, noise)]
         if args.skip_existing and song.has_outputs(args.out, path.stem, args.format):
             remark(args, f"{path}: its files exist, skipped")
             return []
         song.output_paths(args.out, path.stem, args.format, args.force)
         vocal = pipeline.read_vocal(path)
+        _say_what_it_is(args, path, vocal)
         song.format_of(vocal.rate, max(len(vocal.wav), model.decoder.channels), args.format, args.bit_depth)
         if args.stream:
             return _stream(args, path, stream.Stream(model, vocal, args.seed, **sampling, balance=balance, noise=noise))
-        made = model.accompany(vocal, args.seed, **sampling, balance=balance, noise=noise, progress=not args.quiet)
+        made = model.accompany(
+            vocal, args.seed, **sampling, balance=balance, noise=noise,
+            loudness=args.loudness, progress=not args.quiet,
+        )  # fmt: skip
+        _say_loudness(args, made)
         paths = made.save(args.out, args.format, args.bit_depth, args.force)
         remark(args, f"{path}: {made.seconds:.1f} s of sound in {made.timings['total']:.1f} s")
         return paths.values()
 
     return for_each(args.vocals, work)
+
+
+def _one_file(args, model, path, sampling, balance, noise):
+    """The mix of one vocal as the file that --out names."""
+    from accompgen import audio
+    from accompgen.generation import pipeline, song
+
+    if args.out.exists():
+        if args.skip_existing:
+            remark(args, f"{args.out} exists, skipped")
+            return args.out
+        if not args.force:
+            raise audio.AudioError(f"{args.out} exists; choose another name, or --force to replace it")
+    audio.check_folder(args.out.parent)
+    vocal = pipeline.read_vocal(path)
+    _say_what_it_is(args, path, vocal)
+    song.format_of(vocal.rate, max(len(vocal.wav), model.decoder.channels), args.format, args.bit_depth)
+    made = model.accompany(
+        vocal, args.seed, **sampling, balance=balance, noise=noise, loudness=args.loudness, progress=not args.quiet
+    )
+    _say_loudness(args, made)
+    remark(args, f"{path}: {made.seconds:.1f} s of sound in {made.timings['total']:.1f} s; -o DIR keeps the parts, too")
+    return made.save_mix(args.out, args.bit_depth, args.force)
+
+
+def _say_what_it_is(args, path, vocal):
+    """A remark where a vocal seems to be a whole mix."""
+    from accompgen.generation.solo import remark_on
+
+    if said := remark_on(vocal.wav, vocal.rate):
+        remark(args, f"{path}: {said}")
+
+
+def _say_loudness(args, made):
+    """A remark where the peaks kept the mix below the loudness asked for."""
+    level = made.report["levels"]["mix_lufs"]
+    if args.loudness is not None and level is not None and level < args.loudness - 0.1:
+        remark(args, f"{made.name}: {level:.1f} LUFS instead of {args.loudness:g}, for its peaks reach -1 dBFS")
 
 
 def _is_long(path):
@@ -109,7 +194,8 @@ def _stream(args, path, pieces):
     from accompgen.generation import song
 
     target = song.output_paths(args.out, path.stem, "wav", args.force)["accompaniment"]
-    growing = song.GrowingWav(target.with_suffix(".part.wav"), pieces.rate, pieces.channels, args.bit_depth)
+    part = target.with_suffix(".part.wav")
+    growing = song.GrowingWav(part, pieces.rate, pieces.channels, args.bit_depth, args.force)
     try:
         for piece in pieces:
             growing.add(piece.accompaniment)
@@ -128,7 +214,7 @@ def _generate_many(args):
     passed = PassedOver()
     vocals, faults = read_vocals(args.manifest.absolute(), args.split, passed)  # absolute: workers may run in another folder
     checkpoint = str(Path(args.checkpoint).absolute()) if Path(args.checkpoint).is_dir() else str(args.checkpoint)
-    given = {name: getattr(args, name) for name in ("balance", "noise") if getattr(args, name) is not None}
+    given = {name: getattr(args, name) for name in ("balance", "noise", "loudness") if getattr(args, name) is not None}
     job = GenerateJob(
         str(args.out.absolute()), checkpoint, args.device, args.seed, **_sampling(args),
         **given, format=args.format, bit_depth=args.bit_depth, force=args.force,
@@ -142,7 +228,7 @@ def _generate_many(args):
         tasks = {name: (name, path) for name, path in vocals.items()}
         for done, (_, result) in enumerate(run_tasks(job, tasks, args.executor, args.workers), 1):
             for path in result["paths"]:
-                print(path, flush=True)
+                print_path(path)
             if result["error"]:
                 failed += 1
                 complain(result["error"])

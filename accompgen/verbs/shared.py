@@ -1,5 +1,6 @@
 """What the verbs have in common: what is printed where, what an error of one file means, options of several."""
 
+import os
 import sys
 from contextlib import contextmanager
 
@@ -20,13 +21,29 @@ def for_each(paths, work) -> int:
     for path in paths:
         try:
             for result in work(path):
-                print(result, flush=True)
+                print_path(result)
         except Exception as error:
             if not explains_itself(error):
                 raise
             failed += 1
             complain(error)
     return 1 if failed else 0
+
+
+def print_path(path):
+    """A path on stdout, byte by byte where its encoding lacks a letter. A reader that has gone does not stop the work."""
+    try:
+        print(path, flush=True)
+    except UnicodeEncodeError:
+        sys.stdout.buffer.write(os.fsencode(path) + b"\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        close_stdout()
+
+
+def close_stdout():
+    """Send what is printed from now on nowhere: nobody reads it, as after `| head -1`."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def remark(args, text):
