@@ -3,7 +3,10 @@
 import hashlib
 import json
 import socket
+import subprocess
+import sys
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -20,7 +23,7 @@ class Site:
 
     def __init__(self):
         self.content, self.etag, self.changed = CONTENT, '"v1"', None
-        self.ranges, self.length, self.status, self.cuts, self.requests = True, True, None, [], []
+        self.ranges, self.length, self.status, self.cuts, self.requests, self.pause = True, True, None, [], [], 0.0
 
     def answer(self, handler):
         self.requests.append(dict(handler.headers))
@@ -41,6 +44,7 @@ class Site:
         if self.length:
             handler.send_header("Content-Length", str(len(self.content) - start))
         handler.end_headers()
+        time.sleep(self.pause)
         body = self.content[start:]
         handler.wfile.write(body[: self.cuts.pop(0)] if self.cuts else body)
 
@@ -98,7 +102,7 @@ def test_the_published_table():
 def test_a_whole_download_is_checked_and_leaves_nothing_else(site, tmp_path, capsys):
     path = fetch("hubert-base", cache=tmp_path / "new" / "folder")
     assert path == tmp_path / "new" / "folder" / "base.pt" and path.read_bytes() == CONTENT
-    assert [p.name for p in path.parent.iterdir()] == ["base.pt"]
+    assert sorted(p.name for p in path.parent.iterdir()) == [".base.pt.lock", "base.pt"]
     captured = capsys.readouterr()
     assert captured.out == "" and SHA256 in captured.err and "base.pt" in captured.err
 
@@ -148,7 +152,7 @@ def test_the_next_call_resumes_a_download_that_was_given_up(site, tmp_path):
     assert (tmp_path / "base.pt.part").read_bytes() == CONTENT[:1000] and not (tmp_path / "base.pt").exists()
     assert fetch("hubert-base", cache=tmp_path).read_bytes() == CONTENT
     assert ranges(site) == ["bytes=1000-"] and site.requests[0]["If-Range"] == '"v1"'
-    assert [p.name for p in tmp_path.iterdir()] == ["base.pt"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == [".base.pt.lock", "base.pt"]
 
 
 def test_resumption_by_date_where_the_etag_is_weak(site, tmp_path):
@@ -212,7 +216,7 @@ def test_a_file_of_another_size_is_refused_before_it_is_downloaded(site, tmp_pat
     site.content = CONTENT + b"!"
     with pytest.raises(FetchError, match=f"has {len(CONTENT) + 1} bytes, expected {len(CONTENT)}"):
         fetch("hubert-base", cache=tmp_path)
-    assert list(tmp_path.iterdir()) == []
+    assert [p.name for p in tmp_path.iterdir()] == [".base.pt.lock"]
 
 
 def test_a_file_without_a_length_is_refused(site, tmp_path):
@@ -290,3 +294,17 @@ def test_unknown_names_and_addresses(tmp_path):
         fetch("hubert", cache=tmp_path)
     with pytest.raises(FetchError, match="no http or https address"):
         fetch("hubert-base", cache=tmp_path, url="file:///etc/hostname")
+
+
+def test_two_processes_at_once_both_end_well(site, tmp_path):
+    code = (
+        "import sys; from accompgen.tokens import fetch as m; from pathlib import Path\n"
+        f"m.PUBLISHED['x'] = m.Published('x', 'x.pt', {site.url!r}, None, None)\n"
+        f"print(m.file_hash(m.fetch('x', cache={str(tmp_path)!r}, progress=False)))"
+    )
+    site.pause = 1.0
+    processes = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    assert [process.communicate(timeout=60)[0].strip() for process in processes] == [SHA256] * 2
+    assert [process.returncode for process in processes] == [0, 0]
+    assert len(site.requests) == 1 and (tmp_path / "x.pt").read_bytes() == CONTENT
+    assert (tmp_path / "x.pt.sha256").read_text().startswith(SHA256)

@@ -113,6 +113,8 @@ def fetch(name: str, cache=None, url: str | None = None, progress: bool = True, 
     """
     if name not in PUBLISHED:
         raise FetchError(f"no published weights {name!r}; there are {', '.join(PUBLISHED)}")
+    from filelock import FileLock
+
     row = PUBLISHED[name]
     folder = Path(cache) if cache else cache_directory() / "weights"
     path, part = folder / row.file, folder / f"{row.file}.part"
@@ -122,10 +124,16 @@ def fetch(name: str, cache=None, url: str | None = None, progress: bool = True, 
             _check_cached(row, path)
             return path
         folder.mkdir(parents=True, exist_ok=True)
-        _download(row, url, path, part, progress)
-        _check_downloaded(row, url, path, part, progress)
-        os.replace(part, path)
-        _origin_file(part).unlink(missing_ok=True)
+        # One download of a file at a time: a second process waits, and then finds the file there.
+        # The lock file stays: removing it would let a third process lock a new one beside a waiting second.
+        with FileLock(folder / f".{row.file}.lock"):
+            if path.exists() and not force:
+                _check_cached(row, path)
+                return path
+            _download(row, url, path, part, progress)
+            _check_downloaded(row, url, path, part, progress)
+            os.replace(part, path)
+            _origin_file(part).unlink(missing_ok=True)
     except OSError as error:
         raise FetchError(f"cannot write {error.filename or path}: {error.strerror or error}. {_by_hand(row, path)}") from error
     return path
@@ -227,6 +235,7 @@ def _transfer(row, url, path, part, progress):
                 file.write(chunk)
                 bar.update(len(chunk))
                 have += len(chunk)
+    have = part.stat().st_size  # what lies on the disk, which is what will be renamed
     if have != offer["size_bytes"]:
         raise _BrokenOff(f"{have} of {offer['size_bytes']} bytes arrived")
 

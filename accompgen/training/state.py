@@ -59,8 +59,15 @@ def _compare(run_dir, earlier, earlier_world, config, world):
         )
     for key in values:
         if key not in FREE + SHARED_OUT and found[key] != values[key]:
+            before, now = found[key], values[key]
+            if isinstance(before, dict) and isinstance(now, dict):  # name what differs, not whole tables
+                inner = [k for k in sorted(before.keys() | now.keys()) if before.get(k) != now.get(k)]
+                before = ", ".join(f"{key}.{k} = {before.get(k)!r}" for k in inner)
+                now = ", ".join(f"{key}.{k} = {now.get(k)!r}" for k in inner)
+            else:
+                before, now = f"{key} = {before!r}", repr(now)
             raise ConfigError(
-                f"{run_dir} was started with {key} = {found[key]!r}, now it is {values[key]!r}; use another run "
+                f"{run_dir} was started with {before}, now it is {now}; use another run "
                 "directory, or the configuration it was started with"
             )
 
