@@ -27,7 +27,7 @@ from accompgen.tokens.decoder_network import DecoderConfig, DecoderNetwork
 from accompgen.training.average import make_average
 from accompgen.training.codec_figures import chroma, chroma_correlation, correlation, onset_envelope, si_sdr
 from accompgen.training.decoder_adversary import Adversary, complex_normal
-from accompgen.training.decoder_losses import TONE_WINDOWS, energy_distance, log_magnitude, tone_loss
+from accompgen.training.decoder_losses import energy_distance, log_magnitude, tone_loss
 from accompgen.training.decoder_songs import Sound, middle_and_side, read_sounds
 from accompgen.training.discriminator import DiscriminatorConfig
 from accompgen.training.kept import lasting, load_state, save_state
@@ -60,6 +60,7 @@ class DecoderTraining:
     ema_decay: float = 0.998  # of the running average of the weights that is validated and kept
     windows: tuple[int, ...] = (64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384)  # of the energy distance, in samples
     windows_per_step: int = 2  # so many of them, drawn for each step
+    tone_windows: tuple[int, ...] = (256, 1024, 4096, 8192)  # of the tone's spectra, in samples at 24 kHz
     tone_weight: float = 4.0
     side_weight: float = 0.5  # of the side's waveform beside the middle's
     stem_share: float = 0.4  # of the crops that are a stem alone
@@ -93,7 +94,7 @@ class DecoderTraining:
         if self.windows_per_step > len(self.windows):
             raise ConfigError(f"windows_per_step is {self.windows_per_step}; there are {len(self.windows)} windows")
         inner = (self.frames - 2 * self.margin) * self.model.hop_samples
-        needed = max(2 * max(self.windows), max(TONE_WINDOWS) * self.model.sample_rate // 24000)
+        needed = max(2 * max(self.windows), max(self.tone_windows) * self.model.sample_rate // 24000)
         if inner < needed:
             least = (needed / self.model.hop_samples + 2 * self.margin) / 75
             raise ConfigError(f"crop_seconds is {self.crop_seconds}; expected {least:.2f} or more")
@@ -229,7 +230,7 @@ def reconstruction_losses(config, network, said, wav, random, generator) -> dict
     low = torch.from_numpy(audio.resample(wav.numpy(), rate, 24000)).to(said.device)
     both = torch.stack([network.tone(tone, 24000), network.tone(tone * pan, 24000)], dim=1)
     inside = slice(margin * 320, -margin * 320)
-    losses = {"tone": tone_loss(low[..., inside], both[..., inside], config.side_weight)}
+    losses = {"tone": tone_loss(low[..., inside], both[..., inside], config.tone_windows, config.side_weight)}
 
     look = torch.tensor([LOOKS[index] for index in random.integers(len(LOOKS), size=len(wav))], device=said.device)
     middle, side = look[:, 0, None, None], look[:, 1, None, None]

@@ -14,7 +14,6 @@ from accompgen.tokens.decoder_network import mel_interpolation
 
 FLOOR = 1e-4  # of magnitudes, -80 dB of full scale
 QUIET = 1e-4  # a mean square below it, -40 dB, counts as it does: near silence must not outweigh all music
-TONE_WINDOWS = (256, 1024, 4096, 8192)  # at 24 kHz
 ONSET_WINDOWS = (512, 1024, 2048)  # of those of the energy distance, where onsets are looked for
 ONSETS_AT_LEAST = 0.3  # a mean of the onset envelope below it counts as it does
 
@@ -60,10 +59,11 @@ def log_magnitude(wav: torch.Tensor, window: int) -> torch.Tensor:
     return (magnitude * (2 / window) + FLOOR).log()
 
 
-def tone_loss(truth: torch.Tensor, tone: torch.Tensor, side_weight: float) -> torch.Tensor:
+def tone_loss(truth: torch.Tensor, tone: torch.Tensor, windows, side_weight: float) -> torch.Tensor:
     """How far the tone [B, 2, T] (middle, side) at 24 kHz is from the truth's waveform.
 
-    Squared error relative to the truth's own power, and L1 of complex spectra of the middle, relative to theirs.
+    Squared error relative to the truth's own power, and L1 of complex spectra of the middle, relative to theirs, the mean over
+    `windows` in samples.
     """
     power = truth.square().mean(2)  # [B, 2]
     error = (truth - tone).square().mean(2)
@@ -71,9 +71,9 @@ def tone_loss(truth: torch.Tensor, tone: torch.Tensor, side_weight: float) -> to
     # a side that hardly sounds is no reason to learn it
     side = (error[:, 1] / (power[:, 1] + 0.05 * power[:, 0] + QUIET)).mean()
     loss = middle + side_weight * side
-    for window in TONE_WINDOWS:
+    for window in windows:
         x, y = (torch.view_as_real(_stft(wav[:, 0], window)) for wav in (truth, tone))
-        loss = loss + (x - y).abs().mean() / (x.abs().mean() + 1e-3) / len(TONE_WINDOWS)
+        loss = loss + (x - y).abs().mean() / (x.abs().mean() + 1e-3) / len(windows)
     return loss
 
 
