@@ -24,9 +24,9 @@ LEVEL_CEILING = 3.0  # likewise
 # RMS that tone and noise of a frame cannot pass. No tone of the training songs and one noise in 1 000 frames lies above them;
 # codes of sound that is far louder than those songs once made a burst of 70 times full scale.
 TONE_CEILING, NOISE_CEILING = 0.3, 0.25
-# Hz: no noise in the middle below the first, all of it above the second. Lower down a band is heard as tones, and noise between
-# its partials blurred chords (chroma .970 where .975 is left) and cost .7 dB of SI-SDR. The side keeps its own: without, all that
-# lies below 1 kHz was nearly mono.
+# Hz: no noise in the middle below the first, all of it above the second. Lower down a band is heard as tones, and noise
+# between its partials blurred chords (chroma .970 where .975 is left) and cost .7 dB of SI-SDR. The side keeps its own: without
+# it, all that lies below 1 kHz was nearly mono.
 NOISE_RISES = (1000.0, 2000.0)
 KERNEL = 7  # frames that a convolution looks at
 # Places do not jump: pans are averaged over so many spectra of the tone. Left as they are said, they gave the side a grain at
