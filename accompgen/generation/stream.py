@@ -215,8 +215,9 @@ class _Heard:
         before = min(first, round(BEHIND_SECONDS * 25), max(0, first - -(-kept * 25 // self.rate)))
         start = round((first - before) * self.rate / 25) - kept
         end = round((stop / 25 + AHEAD_SECONDS) * self.rate) - kept
-        wav = audio.resample(audio.to_mono(self.recent[:, max(0, start) : end])[None], self.rate, 16_000)
-        lufs = audio.loudness(self.recent[:, :end][:, -LOUDNESS_SECONDS * self.rate :], self.rate)
+        mono = audio.heard(self.recent[:, :end])
+        wav = audio.resample(mono[max(0, start) :][None], self.rate, 16_000)
+        lufs = audio.loudness(mono[-LOUDNESS_SECONDS * self.rate :], self.rate)
         gain = 10 ** ((pipeline.VOCAL_LUFS - lufs) / 20) if np.isfinite(lufs) else 1.0  # silent so far
         return audio.fit(wav * np.float32(gain), max(wav.shape[1], (before + stop - first) * 640)), before
 
