@@ -21,13 +21,13 @@ MAY_IMPORT = {
     "config": ("files",),
     "stages": (),
     "sound_file": ("files",),
-    "audio": ("sound_file",),
+    "audio": ("files", "sound_file"),
     "device": ("config",),
     "layout": ("stages",),
     "threads": (),
     "worker": ("files", "threads"),
     "seeding": (),
-    "checkpoint": ("config",),
+    "checkpoint": ("config", "files"),
     "tokens": ("config", "audio", "checkpoint", "seeding"),
     "model": ("config", "stages", "layout"),  # integers, never tokens
     "generation": ("model", "layout", "stages", "config", "seeding", "threads"),
@@ -58,7 +58,7 @@ MAY_IMPORT = {
     "training.discriminator": ("config",),  # sound [B, C, T] and gradients alone: any decoder can be trained with them
     "training.balancer": (),
     "analysis": (),  # sound and numbers alone
-    "analysis.features": ("audio",),  # resamples
+    "analysis.features": ("audio", "files"),  # resamples
     # any system can be scored: never model or generation
     "evaluation": ("analysis", "audio", "files", "config", "tokens", "checkpoint", "device"),
     "cli": ("files", "verbs"),
