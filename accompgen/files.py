@@ -3,6 +3,7 @@ sound, places without permissions or a home."""
 
 import atexit
 import errno
+import hashlib
 import os
 import shutil
 import tempfile
@@ -98,6 +99,19 @@ def text_lines(text: str) -> list[str]:
     """The lines of a text; str.splitlines would also divide at U+2028, U+0085 and others, which
     may stand in a field."""
     return [line.removesuffix("\r") for line in text.split("\n")]
+
+
+NAME_BYTES = 200  # of 255 that a file's name may have: endings such as `.accompaniment.part.wav` follow
+
+
+def short_name(name: str) -> str:
+    """The name of a file without its ending, cut and ended by a hash of the whole where it is too long
+    for what is added to it."""
+    data = os.fsencode(name)
+    if len(data) <= NAME_BYTES:
+        return name
+    digest = hashlib.sha256(data).hexdigest()[:8]
+    return data[: NAME_BYTES - 9].decode(errors="ignore") + "-" + digest
 
 
 def one_form(name: str) -> str:

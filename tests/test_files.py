@@ -31,6 +31,14 @@ def test_a_full_disk_is_still_an_error(tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("letter", ["x", "ü", os.fsdecode(b"\xe9")])
+def test_long_names_are_cut_and_stay_apart(letter, tmp_path):
+    first, second = files.short_name(300 * letter + "a"), files.short_name(300 * letter + "b")
+    assert first != second and len(os.fsencode(first)) <= files.NAME_BYTES
+    (tmp_path / f"{first}.accompaniment.part.wav").write_bytes(b"")
+    assert files.short_name(letter) == letter
+
+
 @pytest.fixture
 def homeless(monkeypatch):
     def home():

@@ -28,13 +28,13 @@ MAY_IMPORT = {
     "worker": ("files", "threads"),
     "seeding": (),
     "checkpoint": ("config", "files"),
-    "tokens": ("config", "audio", "checkpoint", "seeding"),
+    "tokens": ("config", "audio", "files", "checkpoint", "seeding"),
     "model": ("config", "stages", "layout"),  # integers, never tokens
     "generation": ("model", "layout", "stages", "config", "seeding", "threads"),
     "generation.load": ("checkpoint", "model", "stages", "config"),
     "generation.beside": ("checkpoint", "stages", "worker", "seeding", "threads"),  # a process of its own
     "generation.solo": ("audio",),  # listens to the vocal
-    "generation.song": ("audio",),  # the finished song and its files, divided from pipeline.py
+    "generation.song": ("audio", "files"),  # the finished song and its files, divided from pipeline.py
     "generation.many": ("audio",),  # songs into a folder, as song.py
     "generation.stream": ("audio", "stages", "seeding", "tokens"),  # pipeline.py in pieces
     "generation.pipeline": (
