@@ -65,6 +65,23 @@ examples: $(VENV)/.installed-dev  ## docs/examples: songs to hear, by pocket
 train: $(VENV)/.installed-dev  ## train a recipe's stages: RECIPE=synthetic SIZE=pocket GPUS=1
 	$(MAKE) -C recipes/$(RECIPE) train VENV='$(abspath $(VENV))'
 
+OWN     ?= own
+MINUTES ?= 20
+RATE    ?= 1e-4
+POCKET  := checkpoints/pocket
+ACCOMPGEN = $(VENV)/bin/python -m accompgen
+
+.PHONY: own
+own: $(VENV)/.installed-dev  ## pocket goes on with your songs: DATA=folder OWN=own MINUTES=20 RATE=1e-4; docs/finetune.md
+	@test -n '$(DATA)' || { echo 'make own needs your songs: DATA=folder (docs/finetune.md)' >&2; exit 2; }
+	$(ACCOMPGEN) prepare '$(DATA)' -o '$(OWN)/songs'
+	$(ACCOMPGEN) tokenize '$(OWN)/songs/manifest.jsonl' -o '$(OWN)/shards' --transposed-vocals \
+		--semantic-tokenizer $(POCKET)/semantic_tokenizer --acoustic-tokenizer $(POCKET)/acoustic_tokenizer
+	$(ACCOMPGEN) train recipes/synthetic/conf/pocket/coarse.toml --run-dir '$(OWN)/coarse' --set shards='$(OWN)/shards' \
+		--set start_from=$(POCKET)/coarse --set minutes=$(MINUTES).0 --set learning_rate=$(RATE) --set compile=false
+	$(ACCOMPGEN) export '$(OWN)/coarse' --base $(POCKET) -o '$(OWN)/checkpoint' --about name=own --force
+	@echo 'to hear it: $(VENV)/bin/accompgen generate song.wav --checkpoint $(OWN)/checkpoint -o out'
+
 # what a run of the MUSDB18 recipe needs, in small; a path has no spaces here
 LIKE := $(abspath build/musdb18-like)
 

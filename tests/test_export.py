@@ -46,6 +46,24 @@ def test_runs_in_any_order_become_a_checkpoint_with_a_card(runs, tmp_path):
     assert "1 s: 0.1250 +- 0.0100" in card and "costs it 1 higher: 0.3750 +- 0.0100" in card
 
 
+def test_one_stage_trained_further_and_the_rest_of_an_older_checkpoint(runs, tmp_path):
+    config, tensors = load_component(tmp_path / "run-semantic" / "model")
+    shutil.rmtree(tmp_path / "run-semantic" / "model")
+    save_component(tmp_path / "run-semantic" / "model", config, tensors | {"unit_chroma": torch.rand(VOICE_UNITS, 12)})
+    sampling = {"coarse": {"guidance": 2.0}}
+    export_checkpoint(runs, tmp_path / "old", {"sampling": sampling, "licence": "Apache-2.0", "name": "old"}, dtype="float32")
+    trained = tmp_path / "run-coarse"
+    made = export_checkpoint([trained], tmp_path / "new", {"name": "own"}, dtype="float32", base=tmp_path / "old")
+    old, new = read_checkpoint(tmp_path / "old"), read_checkpoint(tmp_path / "new")
+    assert made["sampling"] == sampling and made["licence"] == "Apache-2.0" and made["name"] == "own"
+    assert set(new.components) == set(old.components)
+    # another semantic stage of the same units keeps what they sound like
+    save_component(tmp_path / "bare", config, tensors)
+    export_checkpoint([tmp_path / "bare"], tmp_path / "bared", dtype="float32", base=tmp_path / "old")
+    kept = load_component(tmp_path / "bared" / "semantic")[1]["unit_chroma"]
+    assert torch.equal(kept, load_component(tmp_path / "old" / "semantic")[1]["unit_chroma"])
+
+
 def test_a_beat_tracker_comes_with_the_others(runs, tmp_path):
     from accompgen.generation.load import load_stages
 

@@ -9,7 +9,9 @@ from accompgen.checkpoint import (
     OPTIONAL_COMPONENTS,
     STAGE_COMPONENTS,
     CheckpointError,
+    find_checkpoint,
     load_component,
+    read_checkpoint,
     save_component,
     write_checkpoint,
 )
@@ -18,12 +20,13 @@ from accompgen.stages import ACOUSTIC_HZ, SEMANTIC_HZ, STAGES
 CARD_FILE = "README.md"
 ACOUSTIC_FORMAT = "encodec"  # what tokens/acoustic.py writes
 DECODER_FORMAT = "accompgen decoder 1"  # what tokens/decoder.py writes
+INHERITED = ("sampling", "data", "licence", "limits")  # what a checkpoint says, and one that is based on it
 DTYPES = ("bfloat16", "float16", "float32")
 
 
 def export_checkpoint(
     runs, directory, about: dict | None = None, dtype: str = "bfloat16", unfinished: bool = False, force: bool = False,
-    songs=None,
+    songs=None, base=None,
 ) -> dict:  # fmt: skip
     """Pack the components of five runs (two tokenizers, three stages), and those of a decoder and a beat tracker where there
     are some, into a checkpoint directory and write its model card.
@@ -39,6 +42,8 @@ def export_checkpoint(
         force: replace `directory` if it is a checkpoint.
         songs: manifest of the songs of the semantic run's shards, so that the checkpoint knows what its units sound like
             (`consonance`); None: it does not.
+        base: a checkpoint, by name or directory, that gives the parts that no run gives, and what it says of its sampling,
+            data, licence and limits where `about` does not.
 
     Returns:
         The checkpoint's config.json.
@@ -56,6 +61,12 @@ def export_checkpoint(
         if name in components:
             raise CheckpointError(f"{components[name]} and {path} are both the {name}; give one of them")
         components[name] = path
+    more, inherited = {}, {}
+    if base is not None:
+        old = read_checkpoint(find_checkpoint(base))
+        more = _kept_chroma(old, components)
+        inherited = {key: old.config[key] for key in INHERITED if key in old.config}
+        components = {name: old.component(name) for name in old.components if name not in components} | components
     missing = [name for name in COMPONENTS if name not in components]
     if missing:
         raise CheckpointError(f"no run gives the {', '.join(missing)}; a checkpoint needs {', '.join(COMPONENTS)}")
@@ -63,9 +74,11 @@ def export_checkpoint(
         "semantic_hz": SEMANTIC_HZ,
         "acoustic_hz": ACOUSTIC_HZ,
         "stages": {name: _stage_summary(_config(components[name])) for name in STAGE_COMPONENTS},
+        **inherited,
         **(about or {}),
     }
-    more = {"semantic": {"unit_chroma": _unit_chroma(components["semantic"], songs)}} if songs else {}
+    if songs:
+        more = {"semantic": {"unit_chroma": _unit_chroma(components["semantic"], songs)}}
     learned = [name for name in components if name in (*STAGE_COMPONENTS, "beat_tracker")]
     with tempfile.TemporaryDirectory() as folder:
         stored = {name: _as(dtype, components[name], Path(folder) / name, more.get(name, {})) for name in learned}
@@ -73,6 +86,16 @@ def export_checkpoint(
     config = _config(Path(directory))
     (Path(directory) / CARD_FILE).write_text(model_card(config, components), encoding="utf-8")
     return config
+
+
+def _kept_chroma(old, components):
+    """What the units sound like, from an older checkpoint, for a semantic stage of the same units that does not say it."""
+    if "semantic" not in components:
+        return {}
+    (config, tensors), (earlier, known) = (load_component(at) for at in (components["semantic"], old.component("semantic")))
+    if "unit_chroma" in tensors or "unit_chroma" not in known or config["tokenizers"] != earlier["tokenizers"]:
+        return {}
+    return {"semantic": {"unit_chroma": known["unit_chroma"]}}
 
 
 def _unit_chroma(component, songs):

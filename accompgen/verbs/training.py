@@ -84,7 +84,7 @@ def _train_stage(args, run_dir, pause):
 
 def add_export(verbs):
     parser = verbs.add_parser("export", help="trained runs -> a checkpoint", description="Writes DIR and its model card.")
-    runs = "run directories: two tokenizers, three stages, and maybe a decoder and a beat tracker"
+    runs = "run directories: two tokenizers, three stages, and maybe a decoder and a beat tracker; with --base any of them"
     parser.add_argument("runs", metavar="RUN", nargs="+", type=Path, help=runs)
     parser.add_argument("-o", "--out", metavar="DIR", type=Path, required=True, help="the checkpoint to write")
     parser.add_argument("--about", metavar="KEY=TEXT", action="append", default=[], help="name, summary, data, licence, limits")
@@ -94,6 +94,9 @@ def add_export(verbs):
         "--songs", metavar="MANIFEST", type=Path,
         help="of the semantic run's shards: the checkpoint learns what its units sound like (generate --consonance)",
     )  # fmt: skip
+    parser.add_argument(
+        "--base", metavar="CHECKPOINT", help="a checkpoint that gives the parts that no RUN gives, such as pocket"
+    )
     parser.add_argument("--unfinished", action="store_true", help="take the latest snapshot of a run that has not ended")
     parser.add_argument("--force", action="store_true", help="replace the checkpoint if it exists")
     parser.set_defaults(run=run_export, parser=parser)
@@ -106,7 +109,9 @@ def run_export(args) -> int:
     from accompgen.training.export import export_checkpoint
 
     about = dict(text.split("=", 1) for text in args.about)
-    export_checkpoint(args.runs, args.out, about, args.dtype, unfinished=args.unfinished, force=args.force, songs=args.songs)
+    export_checkpoint(
+        args.runs, args.out, about, args.dtype, unfinished=args.unfinished, force=args.force, songs=args.songs, base=args.base
+    )
     print(args.out)
     return 0
 
