@@ -120,13 +120,14 @@ def _decode(file, where, first=0, frames=None):
     """wav [C, T], rate, and how many of the frames asked for the file itself announces."""
     with _exact(file, where) as sound:
         if sound is not None:
-            announced = max(sound.frames, _announced(file, sound))
+            announced = max(sound.frames, _announced(file, sound.frames))
             if first:
                 sound.seek(min(first, sound.frames))
             wav = sound.read(-1 if frames is None else frames, dtype="float32", always_2d=True)  # [T, C]
             rate, wav = sound.samplerate, np.ascontiguousarray(wav.T)
         else:
             wav, rate, announced = _ffmpeg(file, where)
+            announced = announced or _announced(file, wav.shape[1])
             wav = wav[:, first:] if frames is None else wav[:, first : first + frames]
     left = max(0, announced - first)
     return wav, rate, left if frames is None else min(frames, left)
@@ -197,23 +198,32 @@ def _broken_head(file):
     return "its header says 0 bytes of sound, as a recorder leaves it that lost its power" if size == 0 < there else None
 
 
-def _announced(file, sound):
-    """Frames that the head of a wav file announces, of which libsndfile counts those alone that are there; 0 of others."""
+def _announced(file, frames):
+    """Frames that the head of a wav file announces, of which `frames` are there; 0 where it does not say more."""
     size, there = _wav_data(file)
-    if size is None or size >= STREAMED or size <= there or not there:
-        return 0
-    return round(sound.frames * size / there)
+    return round(frames * size / there) if size and size > there > 0 else 0
 
 
 def _wav_data(file):
-    """Bytes of sound that the head of a RIFF wav file announces, and those there are; (None, 0) for another file."""
+    """Bytes of sound that the head of a wav file announces, and those there are.
+
+    None for the former where the writer did not know them, (None, 0) for another file.
+    """
     with _opened(file) as data:
         head = data.read(12)
-        if head[:4] != b"RIFF" or head[8:] != b"WAVE":
+        if head[:4] not in (b"RIFF", b"RF64", b"BW64") or head[8:] != b"WAVE":
             return None, 0
+        size64 = None
         while len(chunk := data.read(8)) == 8:
             name, size = struct.unpack("<4sI", chunk)
-            if name == b"data":
+            if name == b"ds64" and size >= 16:  # EBU Tech 3306: of the file, of the data, in 64 bits
+                size64 = struct.unpack("<QQ", data.read(16))[1]
+                size -= 16
+            elif name == b"data":
+                if size == 0xFFFFFFFF and size64 is not None:
+                    size = size64
+                elif size >= STREAMED:
+                    size = None
                 start = data.tell()
                 return size, data.seek(0, os.SEEK_END) - start
             data.seek(size + size % 2, os.SEEK_CUR)
@@ -239,7 +249,8 @@ def _ffmpeg(file, where):
 
     with _opened(file) as data:
         try:
-            with av.open(data, options={"format_whitelist": DEMUXERS}) as container:
+            # tags need not be UTF-8, and are not used
+            with av.open(data, options={"format_whitelist": DEMUXERS}, metadata_errors="replace") as container:
                 if not container.streams.audio:
                     raise AudioError(f"{where}: there is no sound in it; give an audio file")
                 stream = container.streams.audio[0]

@@ -141,6 +141,27 @@ def test_broadcast_and_telephone_wavs_are_read(tmp_path):
     assert audio.read(tmp_path / "gsm.wav")[0].shape[1] == pytest.approx(SAMPLES / 5, abs=320)
 
 
+def test_tags_in_an_old_encoding_are_no_reason_to_refuse_the_sound(tmp_path):
+    path = made(tmp_path / "a.mp3", "libmp3lame", format="mp3", options={"id3v2_version": "0"})
+    path.write_bytes(path.read_bytes() + b"TAG" + b"caf\xe9".ljust(125, b"\0"))
+    assert audio.read(path)[0].shape == (1, SAMPLES)
+
+
+@pytest.mark.parametrize("magic", [b"RF64", b"BW64"])
+def test_half_a_long_wav_says_how_much_is_missing(tmp_path, magic):
+    soundfile.write(tmp_path / "a.wav", voice(), RATE, "PCM_16", format="RF64")
+    data = (tmp_path / "a.wav").read_bytes()
+    size = 2 * SAMPLES
+    head = b"ds64" + struct.pack("<IQQQI", 28, len(data) + 28, size, SAMPLES, 0)
+    form = struct.pack("<4sIHHIIHH", b"fmt ", 16, 1, 1, RATE, 2 * RATE, 2, 16)
+    whole = magic + b"\xff\xff\xff\xffWAVE" + head + form + b"data\xff\xff\xff\xff" + data[-size:]
+    (tmp_path / "b.wav").write_bytes(whole)
+    assert audio.read(tmp_path / "b.wav")[0].shape == (1, SAMPLES)
+    (tmp_path / "b.wav").write_bytes(whole[: -size // 2])
+    with pytest.raises(AudioError, match=r"b\.wav: cut off after 1\.00 s of the 2\.00 s"):
+        audio.read(tmp_path / "b.wav")
+
+
 def test_an_m4a_is_read_as_long_as_it_states(tmp_path):
     path = made(tmp_path / "a.m4a", "aac", format="mp4")
     found, _ = audio.read(path)

@@ -132,7 +132,7 @@ def _waves(source, parts, config, separators):
 def _stems(source, parts):
     """The stems by their files' names: mono waves and their rates."""
     named = zip(source.stems, parts[1:]) if source.stems else ()
-    return {path.stem.lower(): (audio.to_mono(wav), rate) for path, (wav, rate) in named}
+    return {path.stem.lower(): (audio.heard(wav), rate) for path, (wav, rate) in named}
 
 
 def _read(path):
