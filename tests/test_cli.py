@@ -286,7 +286,8 @@ def test_data_verbs_pass_on_what_they_were_given(recorded, tmp_path, capsys):
     assert (pairs[2]["separator"], pairs[2]["executor"], pairs[2]["workers"]) == ("htdemucs", "ray", None)
     assert shards[1] == (Path("m.jsonl"), Path("s"), Path("a"), Path("shards")) and shards[2]["workers"] == 1
     assert checkpoint[1] == ([Path("a"), Path("b")], Path("checkpoint"), {"name": "small", "data": "x = y"}, "bfloat16")
-    assert checkpoint[2] == {"force": True, "unfinished": False, "songs": Path("m"), "base": None} and fetched[1][0] == "hubert-base"
+    assert checkpoint[2] == {"force": True, "unfinished": False, "songs": Path("m"), "base": None}
+    assert fetched[1][0] == "hubert-base"
     assert capsys.readouterr().out.split("\n")[:3] == ["songs/manifest.jsonl", "songs 2 of 3 kept", "songs: 2"]
 
 
