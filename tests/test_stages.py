@@ -1,8 +1,6 @@
 """The table of the system: rates that share one clock, and which stage hears what."""
 
-import pytest
-
-from accompgen.stages import STAGES, Stream, acoustic_frames, streams
+from accompgen.stages import STAGES, Stream, streams
 
 
 def test_each_stage_reads_what_is_known_by_then():
@@ -36,21 +34,3 @@ def test_a_tick_is_the_common_clock():
     assert 2 * table["vocal"].ticks == 3 * table["coarse"].ticks  # 2 semantic = 3 acoustic frames = 40 ms
     for stream in table.values():
         assert stream.ticks * stream.hz == 150
-
-
-@pytest.mark.parametrize("seconds, semantic, acoustic", [(0.04, 2, 3), (0.2, 10, 15), (3.0, 150, 225), (33.2, 1660, 2490)])
-def test_frames_of_a_window(seconds, semantic, acoustic):
-    table = streams(500, 1024, 4, 4)
-    assert (table["semantic"].frames(seconds), table["fine"].frames(seconds)) == (semantic, acoustic)
-    assert acoustic_frames(semantic) == acoustic
-
-
-@pytest.mark.parametrize("seconds", [0.02, 0.05, 1 / 75, 2.999])
-def test_a_window_that_is_no_multiple_of_40_ms(seconds):
-    with pytest.raises(ValueError, match="not a multiple of 0.04 s"):
-        streams(500, 1024, 4, 4)["coarse"].frames(seconds)
-
-
-@pytest.mark.parametrize("semantic, acoustic", [(0, 0), (1, 1), (2, 3), (3, 4), (4, 6), (1001, 1501)])
-def test_acoustic_frames_round_down(semantic, acoustic):
-    assert acoustic_frames(semantic) == acoustic == int(1.5 * semantic)

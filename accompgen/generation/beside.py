@@ -39,6 +39,7 @@ from accompgen.generation.windows import Span
 from accompgen.seeding import make_generator
 from accompgen.stages import STAGES
 from accompgen.threads import all_but_one_thread
+from accompgen.time import whole_blocks
 from accompgen.worker import start_worker
 
 HELPED = ("semantic", "fine")  # the stages that the other process decodes
@@ -177,7 +178,7 @@ class _Beside:
 
     def ready(self, name, most) -> list[Span]:
         """The next windows of a stage, at most so many; none if the context of one of them is not there."""
-        there = min(self.known[stream].shape[-1] * 25 // HZ[stream] for stream in STAGES[name].context)
+        there = min(whole_blocks(self.known[stream].shape[-1], HZ[stream]) for stream in STAGES[name].context)
         spans = self.left[name][:most]
         return spans if spans and spans[-1].stop <= there else []
 

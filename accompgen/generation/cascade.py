@@ -15,10 +15,11 @@ import torch
 
 from accompgen.generation.decode import EARLIER_VOCAL, decode
 from accompgen.generation.sampling import Sampling
-from accompgen.generation.windows import Span, blocks, frames, next_span, plan
+from accompgen.generation.windows import Span, next_span, plan
 from accompgen.model.stage_lm import StageLM
 from accompgen.seeding import make_generator
 from accompgen.stages import STAGES, streams
+from accompgen.time import blocks_of, frames_of, whole_blocks
 
 HZ = {name: stream.hz for name, stream in streams(1, 1, 1, 1).items()}
 PROMPT_SHARE = {"semantic": 1 / 2, "coarse": 1 / 3, "fine": 0}  # of a window; 0: windows do not depend on each other
@@ -127,9 +128,9 @@ def inputs(name, known, made, spans):
     prompt = made[..., spans[0].frames(HZ[name])] if PROMPT_SHARE[name] else None
     if name == "semantic":
         start = spans[0].start
-        earlier = slice(frames(max(0, start - EARLIER_BLOCKS), HZ["vocal"]), frames(start, HZ["vocal"]))
+        earlier = slice(frames_of(max(0, start - EARLIER_BLOCKS), HZ["vocal"]), frames_of(start, HZ["vocal"]))
         context[EARLIER_VOCAL] = known["vocal"][..., earlier]
-    return context, frames(spans[0].stop - spans[0].start, HZ[name]), prompt
+    return context, frames_of(spans[0].stop - spans[0].start, HZ[name]), prompt
 
 
 def _in_batches(name, stage, known, spans, song, sampling, seed, count):
@@ -208,9 +209,9 @@ def _then_none(items):
 
 def _possible(stages, known, finished):
     """The last stage that can make a window, and that window; None where the vocal must go on first, or nothing is left."""
-    found, there = None, 0 if known["vocal"] is None else known["vocal"].shape[-1] * 25 // HZ["vocal"]
+    found, there = None, 0 if known["vocal"] is None else whole_blocks(known["vocal"].shape[-1], HZ["vocal"])
     for name, stage in stages.items():
-        window, made = blocks(stage.window_seconds), known[name].shape[-1] * 25 // HZ[name]
+        window, made = blocks_of(stage.window_seconds), whole_blocks(known[name].shape[-1], HZ[name])
         span = next_span(made, there, finished, window, int(window * PROMPT_SHARE[name]))
         finished, there = finished and made == there, made
         found = (name, span) if span else found
@@ -219,7 +220,7 @@ def _possible(stages, known, finished):
 
 def windows_of(name, stage, song) -> list[Span]:
     """The windows of a stage over a song of so many blocks."""
-    window = blocks(stage.window_seconds)
+    window = blocks_of(stage.window_seconds)
     return plan(song, window, int(window * PROMPT_SHARE[name]))
 
 
@@ -232,12 +233,12 @@ def _ids(stage, spans, name):
 def new_ids(stage, span, name) -> int:
     """Ids that a stage decodes in a window."""
     new = span.new if PROMPT_SHARE[name] else span.start  # windows without prompts are decoded whole
-    return frames(span.stop - new, HZ[name]) * stage.model.layout.target.codebooks
+    return frames_of(span.stop - new, HZ[name]) * stage.model.layout.target.codebooks
 
 
 def _empty(stage, known, song):
     target = stage.model.layout.target
-    return known["vocal"].new_zeros(1, target.codebooks, frames(song, target.hz))  # [1, Q, T]
+    return known["vocal"].new_zeros(1, target.codebooks, frames_of(song, target.hz))  # [1, Q, T]
 
 
 class Counter:

@@ -39,6 +39,7 @@ from accompgen.generation.sampling import PUBLISHED, Sampling
 from accompgen.generation.song import Song
 from accompgen.seeding import make_generator
 from accompgen.stages import STAGES
+from accompgen.time import blocks_covering, frames_of
 from accompgen.tokens.acoustic import AcousticTokenizer
 from accompgen.tokens.decoder import load_decoder
 from accompgen.tokens.semantic import SemanticTokenizer
@@ -313,8 +314,8 @@ def conditioning(vocal, noise, seed):
     rate = SemanticTokenizer.sample_rate
     level = 10 ** ((VOCAL_LUFS - vocal.lufs) / 20)
     mono = audio.resample(audio.to_mono(vocal.wav), vocal.rate, rate) * np.float32(level)
-    blocks = -(-vocal.wav.shape[1] * 25 // vocal.rate)
-    mono = torch.from_numpy(audio.fit(mono, blocks * rate // 25))[None]
+    blocks = blocks_covering(vocal.wav.shape[1], vocal.rate)
+    mono = torch.from_numpy(audio.fit(mono, frames_of(blocks, rate)))[None]
     return mono + noise * torch.randn(mono.shape, generator=make_generator(seed, "noise", 0))
 
 
