@@ -27,18 +27,26 @@ class Stream:
 
 @dataclass(frozen=True)
 class Stage:
-    """One transformer: it reads the `context` streams and predicts the `target` stream."""
+    """One transformer: it reads the `context` streams and predicts the `target` stream.
+
+    In a song that is longer than its windows, each begins with what those before it gave, over `prompt_share` of its length.
+    With 0 the windows do not depend on each other.
+    """
 
     name: str
     context: tuple[str, ...]
     target: str
+    prompt_share: float = 0.0
 
 
 STAGES = {
-    "semantic": Stage("semantic", context=("vocal",), target="semantic"),
-    "coarse": Stage("coarse", context=("vocal", "semantic"), target="coarse"),
+    "semantic": Stage("semantic", context=("vocal",), target="semantic", prompt_share=1 / 2),
+    "coarse": Stage("coarse", context=("vocal", "semantic"), target="coarse", prompt_share=1 / 3),
     "fine": Stage("fine", context=("coarse",), target="fine"),
 }
+VOCAL = "vocal"  # the stream that is given; every other one is the target of a stage
+UNITS = "semantic"  # what the band plays, as units
+CODES = ("coarse", "fine")  # the same as codes of the codec, these codebooks above those
 
 
 def streams(semantic_vocab: int, bins: int, coarse_codebooks: int, fine_codebooks: int) -> dict[str, Stream]:

@@ -84,7 +84,7 @@ class Stream:
             raise ValueError("give either a recording, or blocks of samples and their rate (rate=44100)")
         self.model, self.seed, self.balance, self.noise = model, seed, balance, noise
         pipeline.check_seed(seed)
-        self.sampling = model.settings(semantic, coarse, fine)
+        self.sampling = model.settings(semantic=semantic, coarse=coarse, fine=fine)
         self.clock = pipeline.Clock()
         self.vocal = self.heard = None
         if recording:
