@@ -68,7 +68,8 @@ MAY_IMPORT = {
 # `training.codec` stands for codec.py and for codec_*.py beside it, the parts it was divided into; `training.hubert` too.
 DIVIDED = ("training.codec", "training.decoder", "training.hubert")
 LAZY = ("", "cli", "verbs")  # imported before a verb is known
-LIGHT = ("verbs", "threads", "stages")  # what they may import at once: no library comes along; threads.py must come before torch
+# What they may import at once: no library comes along, and threads.py must come before torch.
+LIGHT = ("verbs", "threads", "stages")
 
 # Libraries that may be imported anywhere; every other one lives in one file, those named here in the files named here.
 EVERYWHERE = {"torch", "numpy", "safetensors", "tqdm"}

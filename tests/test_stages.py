@@ -1,6 +1,16 @@
 """The table of the system: rates that share one clock, and which stage hears what."""
 
+import ast
+from pathlib import Path
+
+import pytest
+
 from accompgen.stages import STAGES, Stream, streams
+
+PACKAGE = Path(__file__).resolve().parents[1] / "accompgen"
+# Where a word is not the name of a stage or a stream: the vocal's entry in a song's report, and a kind of tokenizer.
+OTHERS = {("generation/many.py", "vocal"), ("generation/pipeline.py", "vocal"), ("generation/pipeline.py", "semantic"),
+          ("verbs/generate.py", "semantic")}  # fmt: skip
 
 
 def test_each_stage_reads_what_is_known_by_then():
@@ -34,3 +44,23 @@ def test_a_tick_is_the_common_clock():
     assert 2 * table["vocal"].ticks == 3 * table["coarse"].ticks  # 2 semantic = 3 acoustic frames = 40 ms
     for stream in table.values():
         assert stream.ticks * stream.hz == 150
+
+
+def literals(source: str) -> set[str]:
+    """The names of stages and streams that stand in a module as texts of their own."""
+    names = {name for stage in STAGES.values() for name in (stage.name, stage.target, *stage.context)}
+    found = {node.value for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Constant) and type(node.value) is str}
+    return found & names
+
+
+def test_generation_names_no_stage_and_no_stream():
+    found = set()
+    for path in [*sorted((PACKAGE / "generation").glob("*.py")), PACKAGE / "verbs" / "generate.py"]:
+        where = str(path.relative_to(PACKAGE))
+        found |= {(where, name) for name in literals(path.read_text(encoding="utf-8"))}
+    assert found == OTHERS, "derive it from stages.py"
+
+
+@pytest.mark.parametrize("source", ['STAGES = ("fine",)', 'known["vocal"]', "if name == 'coarse': pass", "f(kind='semantic')"])
+def test_a_literal_is_found(source):
+    assert len(literals(source)) == 1

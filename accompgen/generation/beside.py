@@ -138,7 +138,6 @@ class _Beside:
                 self.schedule.add(own, decode_job(self.schedule.stages, own, self.tick_of(own)))
             else:
                 wait([self.future])
-                self.exchange()
             seconds[name] += time.perf_counter() - started
 
     def tick_of(self, job):
@@ -146,8 +145,7 @@ class _Beside:
         count = self.counter.of(job)
 
         def tick(done, frames):
-            if count:
-                count(done, frames)
+            count(done, frames)
             self.exchange()
 
         return tick

@@ -129,6 +129,6 @@ class Counter:
             self.report(job.stage, self.done, self.total)
 
     def of(self, job: Job):
-        """What `decode` calls after every frame of a job; None if nobody listens."""
+        """What `decode` calls after every frame of a job."""
         codebooks = self.schedule.stages[job.stage].model.layout.target.codebooks
-        return self.report and (lambda done, frames: self.add(job, codebooks))
+        return lambda done, frames: self.add(job, codebooks)

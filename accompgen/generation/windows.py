@@ -28,10 +28,6 @@ class Span:
         """The window's frames of a stream at `hz` frames a second."""
         return slice(frames_of(self.start, hz), frames_of(self.stop, hz))
 
-    def added(self, hz: int) -> slice:
-        """The frames of the song that the window adds."""
-        return slice(frames_of(self.new, hz), frames_of(self.stop, hz))
-
     def prompt_frames(self, hz: int) -> int:
         """How many of the window's frames are there already."""
         return frames_of(self.new - self.start, hz)
