@@ -1,108 +1,39 @@
 """Sound as numpy arrays: wav is float32 [C, T], full scale 1.0, always together with its rate in Hz.
 
-Reads wav, flac, ogg and mp3; writes wav, flac and mp3 (soundfile); resamples (soxr); measures loudness (pyloudnorm, BS.1770).
+Reads what sound_file.py reads; writes wav, flac and mp3 (soundfile); resamples (soxr); measures loudness (pyloudnorm, BS.1770).
 Every file is written beside its place and renamed, so that an interruption or a full disk leaves no half of one.
 """
 
 import io
 import os
 import tempfile
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
-MIN_RATE, MAX_RATE = 8_000, 192_000
+from accompgen.sound_file import (
+    MAX_RATE,
+    MIN_RATE,
+    AudioError,
+    check_samples,
+    decode,
+    is_float,
+    length,
+    read,
+    seconds,
+)  # fmt: skip
+
+__all__ = [
+    "MAX_RATE", "MIN_RATE", "AudioError", "check_samples", "decode", "is_float", "length", "read", "seconds",
+]  # fmt: skip
+
 PEAK_LIMIT = 0.891  # just under -1 dBFS (0.89125), so that rounding to 16 bits stays below it too
 SILENCE = 1e-3  # -60 dBFS
+CANCELLED_DB = 9.0  # a voice in one of two channels loses 6 dB by their mean, one out of phase much more
 SUBTYPES = {".wav": ("PCM_24", "PCM_16", "FLOAT"), ".flac": ("PCM_24", "PCM_16"), ".mp3": ("MPEG_LAYER_III",)}  # first: default
 MP3_RATES = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
 MAX_CHANNELS = {".wav": 1024, ".flac": 8, ".mp3": 2}
 BLOCK_FRAMES = 1 << 16
-
-
-class AudioError(ValueError):
-    """Sound that cannot be read, used or written; the message names the file, what was found and what to do."""
-
-
-def read(path, first: int = 0, frames: int | None = None) -> tuple[np.ndarray, int]:
-    """Read a wav, flac, ogg or mp3 file of any sample format and number of channels.
-
-    Args:
-        first, frames: of its samples, only so many from `first` on, or as many as there are; None: all from there on.
-
-    Returns:
-        wav float32 [C, T] with T >= 1, and its rate in Hz, 8 000 to 192 000.
-
-    Raises:
-        AudioError: no such file, a folder, not readable, not audio, cut off, without samples, of another rate, or with
-            NaN or infinite samples.
-    """
-    path = Path(path)
-    _check_readable(path)
-    wav, rate, expected = _decode(path, path, first, frames)
-    check_samples(wav, rate, path)
-    if wav.shape[1] < expected:
-        raise AudioError(
-            f"{path}: cut off after {wav.shape[1] / rate:.2f} s of the {expected / rate:.2f} s its header announces; "
-            "copy or export it again"
-        )
-    return wav, rate
-
-
-def length(path) -> tuple[int, int]:
-    """How many samples a sound file says it has, and its rate in Hz. Raises AudioError for one that cannot be opened."""
-    path = Path(path)
-    _check_readable(path)
-    with _opened(path, path) as sound:
-        return sound.frames, sound.samplerate
-
-
-def seconds(path) -> float:
-    """How long a sound file says it is. Raises AudioError for one that cannot be opened."""
-    samples, rate = length(path)
-    return samples / rate
-
-
-def decode(data: bytes) -> np.ndarray:
-    """The samples [C, T] of a whole audio file in memory, the reverse of `encode`."""
-    return _decode(io.BytesIO(data), "sound")[0]
-
-
-def _decode(file, where, first=0, frames=None):
-    """wav [C, T], rate, and how many of the frames asked for the header announces."""
-    with _opened(file, where) as sound:
-        if first:
-            sound.seek(first)
-        expected = sound.frames - first if frames is None else min(frames, sound.frames - first)
-        wav = sound.read(-1 if frames is None else frames, dtype="float32", always_2d=True)  # [T, C]
-        return np.ascontiguousarray(wav.T), sound.samplerate, expected
-
-
-def is_float(path) -> bool:
-    """Whether a sound file stores floating-point samples, for which full scale is no limit."""
-    import soundfile
-
-    try:
-        with open(path, "rb") as file:
-            return soundfile.info(file).subtype in ("FLOAT", "DOUBLE")
-    except (soundfile.SoundFileError, RuntimeError, TypeError):
-        return False
-
-
-@contextmanager
-def _opened(file, where):
-    """A soundfile.SoundFile; AudioError for what it cannot open, and for what cannot be read from it."""
-    import soundfile
-
-    try:
-        with soundfile.SoundFile(file) as sound:
-            yield sound
-    except (soundfile.SoundFileError, RuntimeError, TypeError) as error:
-        reason = str(error).rsplit(":", 1)[-1].strip().rstrip(".")
-        raise AudioError(
-            f"{where}: not sound, or damaged (libsndfile: {reason}); give a wav, flac, ogg or mp3 file, or convert it to one"
-        ) from error
 
 
 def from_array(samples, where="samples") -> np.ndarray:
@@ -118,33 +49,6 @@ def from_array(samples, where="samples") -> np.ndarray:
         raise AudioError(f"{where}: {len(wav)} channels of {wav.shape[1]} samples; expected [C, T], so transpose them")
     scale = -float(np.iinfo(wav.dtype).min) if wav.dtype.kind == "i" else 1.0
     return (wav / scale).astype(np.float32)
-
-
-def check_samples(wav: np.ndarray, rate: int, where) -> None:
-    """Raise AudioError for a rate out of range, no samples, or samples that are NaN or infinite, in wav [C, T]."""
-    if not MIN_RATE <= rate <= MAX_RATE:
-        raise AudioError(f"{where}: the sample rate is {rate} Hz; {MIN_RATE} to {MAX_RATE} Hz can be used, so resample it")
-    if wav.ndim != 2 or wav.shape[1] == 0:
-        raise AudioError(f"{where}: no samples (shape {wav.shape}); record or export it again")
-    bad = ~np.isfinite(wav).all(axis=0)
-    if bad.any():
-        raise AudioError(
-            f"{where}: {int(bad.sum())} samples are NaN or infinite, the first at {bad.argmax() / rate:.3f} s; export it again"
-        )
-
-
-def _check_readable(path):
-    if path.is_dir():
-        raise AudioError(f"{path}: a folder; give an audio file")
-    try:
-        with open(path, "rb") as file:
-            empty = not file.read(1)
-    except FileNotFoundError as error:
-        raise AudioError(f"{path}: no such file") from error
-    except OSError as error:
-        raise AudioError(f"{path}: cannot be read: {error.strerror}; check its permissions and its disk") from error
-    if empty:
-        raise AudioError(f"{path}: the file is empty (0 bytes); record or export it again")
 
 
 def write(path, wav: np.ndarray, rate: int, subtype: str | None = None) -> None:
@@ -282,6 +186,28 @@ def to_mono(wav: np.ndarray) -> np.ndarray:
     return wav.mean(axis=0, dtype=np.float32)
 
 
+def heard(wav: np.ndarray) -> np.ndarray:
+    """What a network of one channel hears of a recording: [C, T] -> [T], the mean of the channels.
+
+    Where they cancel out, so that their mean lies CANCELLED_DB below the loudest of them, it is that channel alone.
+    """
+    loudest = int(_power(wav).argmax())
+    return wav[loudest] if cancelled(wav) > CANCELLED_DB else to_mono(wav)
+
+
+def cancelled(wav: np.ndarray) -> float:
+    """How far the mean of the channels [C, T] lies below the loudest of them, in dB; a channel and silence: 6."""
+    if len(wav) == 1:
+        return 0.0
+    summed, loudest = _power(to_mono(wav)[None])[0], _power(wav).max()
+    return float(10 * np.log10(max(loudest, 1e-20) / max(summed, 1e-20)))
+
+
+def _power(wav):
+    """Mean square of each channel, a constant offset left out."""
+    return wav.var(axis=1, dtype=np.float64)
+
+
 def fit(wav: np.ndarray, samples: int) -> np.ndarray:
     """Cut the last axis, or pad it with zeros, to `samples`."""
     missing = samples - wav.shape[-1]
@@ -321,9 +247,6 @@ def check_vocal(wav: np.ndarray, rate: int, where="the vocal") -> None:
     level = peak(wav - wav.mean(axis=1, keepdims=True))  # a constant offset is no sound
     if level < SILENCE:
         raise AudioError(f"{where}: silent, its peak is {decibel(level):.1f} dBFS; a voice above -60 dBFS is needed")
-    mono = to_mono(wav)
-    if peak(mono - mono.mean()) < SILENCE:
-        raise AudioError(f"{where}: silent once its channels are summed (they cancel out); give one channel of it")
     if loudness(wav, rate) == float("-inf"):
         raise AudioError(f"{where}: its loudness lies below -70 LUFS, too quiet to be measured; raise its level")
 

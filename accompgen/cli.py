@@ -8,6 +8,7 @@ import argparse
 import difflib
 import io
 import sys
+import warnings
 
 from accompgen.verbs import adopt, data, evaluation, generate, training
 from accompgen.verbs.shared import close_stdout, complain, explains_itself
@@ -33,6 +34,8 @@ def main(argv=None) -> int:
 
 
 def _run(argv):
+    from accompgen.files import SoundWarning, show_warnings_plainly
+
     parser = argparse.ArgumentParser(prog="accompgen", description="A singing voice goes in, a band comes out.")
     parser.add_argument("--local_rank", help=argparse.SUPPRESS)  # put here by deepspeed's launcher; the environment has it
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", dest="verb", required=True)
@@ -47,8 +50,12 @@ def _run(argv):
     args, unknown = parser.parse_known_args(argv)
     if unknown:
         _refuse(verbs.choices[args.verb], unknown)
+    show_warnings_plainly()
     try:
-        return args.run(args)
+        with warnings.catch_warnings():
+            if getattr(args, "quiet", False):
+                warnings.simplefilter("ignore", SoundWarning)
+            return args.run(args)
     except KeyboardInterrupt:
         print("accompgen: interrupted; what was finished is kept, nothing is half-written", file=sys.stderr)
         return 130

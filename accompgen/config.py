@@ -81,6 +81,7 @@ class StageConfig:
 class TrainConfig:
     """How one stage is trained. Batch size and learning rate exist here alone: DeepSpeed's settings derive from them."""
 
+    kind: typing.ClassVar = "stage"
     model: StageConfig
     shards: str  # directory of token shards
     semantic_tokenizer: str = ""  # component directories whose vectors the embeddings start from (training/start.py);
@@ -213,6 +214,10 @@ def from_dict(cls, values: dict, where: str = "configuration"):
     """
     hints = typing.get_type_hints(cls)
     fields = {field.name: field for field in dataclasses.fields(cls)}
+    if "kind" in values and "kind" in hints:  # what a file is of: no value, but nothing that may be another
+        if values["kind"] != cls.kind:
+            raise ConfigError(f"{where}: kind is {values['kind']!r}; expected {cls.kind!r}")
+        values = {name: value for name, value in values.items() if name != "kind"}
     unknown = sorted(set(values) - set(fields))
     if unknown:
         raise ConfigError(f"{where}: unknown key {unknown[0]!r}; {cls.__name__} knows {', '.join(sorted(fields))}")

@@ -3,6 +3,7 @@ sound."""
 
 import os
 import unicodedata
+import warnings
 from pathlib import Path
 
 # What is taken for sound by its name. Whether it can be read, audio.read says: a file that it
@@ -12,6 +13,20 @@ SOUND_ENDINGS = (
     ".mp4", ".aac", ".mp2", ".wma", ".caf", ".au", ".snd", ".w64", ".rf64", ".bwf", ".ape", ".wv",
     ".mka", ".webm", ".ac3", ".amr", ".3gp", ".tta",
 )  # fmt: skip
+
+
+class SoundWarning(UserWarning):
+    """What is odd about a sound file that can be used all the same; the message names it."""
+
+
+def show_warnings_plainly() -> None:
+    """From now on a SoundWarning is one line of its own, without the place in the code."""
+    usual = warnings.formatwarning
+
+    def shown(message, category, *place, **more):
+        return f"{message}\n" if category is SoundWarning else usual(message, category, *place, **more)
+
+    warnings.formatwarning = shown
 
 
 class TextError(ValueError):

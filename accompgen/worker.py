@@ -4,12 +4,15 @@ import multiprocessing
 import os
 import threading
 
+from accompgen.files import show_warnings_plainly
 from accompgen.threads import one_thread
 
 
 def start_worker() -> None:
-    """One thread of arithmetic, and no life without the process that asked for it (it may have been killed)."""
+    """One thread of arithmetic, plain remarks on sound, and no life without the process that asked for it (it may have been
+    killed)."""
     one_thread()
+    show_warnings_plainly()
     parent = multiprocessing.parent_process()
 
     def follow():

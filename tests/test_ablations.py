@@ -16,7 +16,7 @@ from accompgen.data.batches import Window, held_out_windows
 from accompgen.data.shards import open_shards
 
 BLOCKS = 75  # 3 s
-STAGE = f"""
+STAGE = f"""kind = "stage"
 batch_size = 2
 window_seconds = 0.8
 validation_windows = 4

@@ -220,7 +220,7 @@ def test_what_is_no_codec_is_refused(tmp_path):
     made.save(tmp_path / "codec")
     config = (tmp_path / "codec" / "config.json").read_text()
     (tmp_path / "codec" / "config.json").write_text(config.replace('"filters": 4', '"filters": 8'))
-    with pytest.raises((CheckpointError, RuntimeError), match="size mismatch|weights"):
+    with pytest.raises(CheckpointError, match="no EnCodec of 24 kHz, mono and causal: size mismatch"):
         AcousticTokenizer.load(tmp_path / "codec")
     (tmp_path / "codec" / "config.json").write_text(config.replace('"format": "encodec"', '"format": "mp3"'))
     with pytest.raises(CheckpointError, match="names no EnCodec"):
@@ -228,6 +228,32 @@ def test_what_is_no_codec_is_refused(tmp_path):
     (tmp_path / "codec" / "config.json").write_text('{"model_type": "encodec", "sampling_rate": 48000}')
     with pytest.raises(CheckpointError, match="sampling_rate is 48000"):
         AcousticTokenizer.load(tmp_path / "codec")
+
+
+STEREO = {"encoder.model.0.conv.conv.weight": torch.zeros(32, 2, 7), "encoder.model.0.conv.norm.weight": torch.zeros(32)}
+MUSICGEN = {"model.decoder.embed_tokens.0.weight": torch.zeros(3, 4)}
+AUDIOCRAFT = {"best_state": {"emb.0.weight": torch.zeros(3, 4)}, "xp.cfg": "sample_rate: 32000", "version": "1.0"}
+
+
+@pytest.mark.parametrize("content, name, says", [
+    (STEREO, "encodec_48khz-HASH.th", "an EnCodec of 2 channels, such as that of 48 kHz"),
+    (MUSICGEN, "pytorch_model.bin", "a language model, such as MusicGen's"),
+    (AUDIOCRAFT, "state_dict.bin", "a file of audiocraft, such as MusicGen's .* holds best_state, version, xp.cfg"),
+    ({"weight": torch.zeros(2)}, "other.th", "no EnCodec .its weights are weight"),
+])  # fmt: skip
+def test_weights_of_another_kind_are_named(content, name, says, tmp_path):
+    torch.save(content, tmp_path / "new")
+    digest = hashlib.sha256((tmp_path / "new").read_bytes()).hexdigest()[:8]
+    path = (tmp_path / "new").rename(tmp_path / name.replace("HASH", digest))
+    with pytest.raises(CheckpointError, match=says) as error:
+        AcousticTokenizer.load(path)
+    assert str(path) in str(error.value) and "24 kHz" in str(error.value)
+
+
+def test_weights_without_their_config_are_asked_for_it(tmp_path):
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    with pytest.raises(CheckpointError, match="weights alone; give the directory"):
+        AcousticTokenizer.load(tmp_path / "model.safetensors")
 
 
 def test_bad_values_are_named():

@@ -196,7 +196,6 @@ def test_vocals_that_cannot_be_used():
     for wav, message in (
         (tone(0.19), "0.190 s long; at least 0.2 s"),
         (tone(1, level=0.0009), "silent, its peak is -60.9 dBFS"),
-        (np.concatenate([tone(1), -tone(1)]), "cancel out"),
         (np.full((1, 44_100), 0.5, np.float32), "silent, its peak is -inf"),
         (np.where(np.arange(44_100) == 22_050, 0.002, 0)[None].astype(np.float32), "below -70 LUFS"),
     ):

@@ -18,7 +18,9 @@ from tiny import BINS, COARSE, FINE, VOCAB, sing
 import accompgen
 from accompgen import audio
 from accompgen.cli import main
+from accompgen.config import ConfigError
 from accompgen.generation import pipeline
+from accompgen.training import decoder
 from accompgen.verbs.generate import _per_stage
 
 
@@ -241,6 +243,20 @@ def test_train_knows_a_beat_tracker(recorded, root, tmp_path, capsys):
     (tmp_path / "beats.toml").write_text("masking = 0.1\n" + "\n".join(lines))
     assert main(["train", str(tmp_path / "beats.toml")]) == 1
     assert "'manifest' is missing; BeatTrainConfig needs it" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("line, says", [("", "kind is missing"), ('kind = "stag"', "kind is 'stag'")])
+def test_train_is_told_what_to_train(line, says, tmp_path, capsys):
+    (tmp_path / "a.toml").write_text(f"{line}\nsteps = 3\n")
+    assert main(["train", str(tmp_path / "a.toml")]) == 1
+    error = capsys.readouterr().err
+    assert says in error and "a.toml" in error and '"beat tracker"' in error
+
+
+def test_a_configuration_of_another_kind_is_refused(root):
+    path = root / "recipes" / "synthetic" / "conf" / "tiny" / "codec.toml"
+    with pytest.raises(ConfigError, match="kind is 'acoustic tokenizer'; expected 'decoder'"):
+        decoder.read_config(path)
 
 
 def test_data_verbs_pass_on_what_they_were_given(recorded, tmp_path, capsys):

@@ -22,11 +22,12 @@ MAY_IMPORT = {
     "files": (),
     "config": ("files",),
     "stages": (),
-    "audio": (),
+    "sound_file": ("files",),
+    "audio": ("sound_file",),
     "device": ("config",),
     "layout": ("stages",),
     "threads": (),
-    "worker": ("threads",),
+    "worker": ("files", "threads"),
     "seeding": (),
     "checkpoint": ("config",),
     "tokens": ("config", "audio", "checkpoint", "seeding"),
@@ -38,7 +39,9 @@ MAY_IMPORT = {
     "generation.song": ("audio",),  # the finished song and its files, divided from pipeline.py
     "generation.many": ("audio", "stages"),  # songs into a folder, as song.py
     "generation.stream": ("audio", "stages", "seeding", "tokens"),  # pipeline.py in pieces
-    "generation.pipeline": ("model", "layout", "stages", "config", "tokens", "audio", "checkpoint", "device", "seeding"),
+    "generation.pipeline": (
+        "model", "layout", "stages", "config", "tokens", "audio", "files", "checkpoint", "device", "seeding",
+    ),  # fmt: skip
     "data": ("analysis", "audio", "files", "tokens", "layout", "stages", "config", "device", "worker"),
     "data.tokenize": ("audio", "tokens", "layout", "stages", "config", "device", "checkpoint"),  # hashes of the tokenizers
     "data.synthetic": ("audio", "config", "analysis.labels"),
@@ -60,7 +63,7 @@ MAY_IMPORT = {
     "analysis.features": ("audio",),  # resamples
     # any system can be scored: never model or generation
     "evaluation": ("analysis", "audio", "files", "config", "tokens", "checkpoint", "device"),
-    "cli": ("verbs",),
+    "cli": ("files", "verbs"),
     "verbs": ("",),  # everything, inside the function of a verb
     "__main__": ("cli",),
     "": ("generation.pipeline", "generation.stream", "generation.sampling", "threads"),  # accompgen/__init__.py
@@ -83,7 +86,8 @@ LIVES_IN = {
         "evaluation.musicnn",
     },
     "sklearn": {"tokens.kmeans"},
-    "soundfile": {"audio"},
+    "soundfile": {"audio", "sound_file"},  # writes; reads
+    "av": {"sound_file"},
     "soxr": {"audio"},
     "pyloudnorm": {"audio"},
     "demucs": {"data.separate"},

@@ -77,3 +77,11 @@ def test_other_files_are_refused(tmp_path):
             kmeans.load(tmp_path / name)
     with pytest.raises(FileNotFoundError, match="gone"):
         kmeans.load(tmp_path / "gone")
+
+
+def test_a_k_means_that_pickle_wrote_is_named(tmp_path):
+    sklearn = pytest.importorskip("sklearn.cluster")
+    fitted = sklearn.KMeans(2, n_init=1).fit(np.arange(8.0).reshape(4, 2))
+    (tmp_path / "plain.pkl").write_bytes(pickle.dumps(fitted))
+    with pytest.raises(UnsafeFileError, match="written by pickle, whose arrays are not read"):
+        kmeans.load(tmp_path / "plain.pkl")

@@ -53,7 +53,7 @@ def test_search_climbs_stage_by_stage(tool):
 
     landscape = Landscape(function)
     best, rows = tool.search(landscape, ["semantic", "coarse"], tool.VALUES, PUBLISHED)
-    assert best["semantic"] == Sampling(temperature=0.7, guidance=5.0)
+    assert best["semantic"] == Sampling(temperature=0.7, guidance=5.0).over(settings.PUBLISHED)
     assert best["coarse"] == Sampling(top_k=50).over(settings.PUBLISHED) and best["fine"] == PUBLISHED["semantic"]
     assert [tool.label(row[0]) for row in rows if row[3]][-1] == tool.label(best)
     assert all(sampling["semantic"] == best["semantic"] for sampling in landscape.asked[-3:])  # coarse begins from it

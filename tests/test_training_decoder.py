@@ -48,7 +48,8 @@ def place(tmp_path_factory):
 
 def config(place, **changes):
     values = {
-        "steps": 40, "crop_seconds": 0.4, "windows": (64, 256, 1024), "tone_windows": (256, 1024, 4096), "learning_rate": 5e-3, "warmup_steps": 5,
+        "steps": 40, "crop_seconds": 0.4, "windows": (64, 256, 1024), "tone_windows": (256, 1024, 4096),
+        "learning_rate": 5e-3, "warmup_steps": 5,
         "ema_decay": 0.8, "batch_size": 2, "log_every": 10, "validate_every": 20, "save_every": 10,
         "validation_seconds": 1.0, "stem_seconds": 0.5, "device": "cpu",
     } | changes  # fmt: skip

@@ -36,7 +36,7 @@ def read_pair(song: Song, rates: tuple[int, ...]) -> tuple[int, dict[int, tuple[
     blocks = blocks_within(min(seconds))
     if blocks < 1:
         raise PairError(f"{song.id}: {min(seconds):.3f} s is shorter than one block of 0.04 s")
-    vocal, band = audio.to_mono(vocal), audio.to_mono(band)
+    vocal, band = audio.heard(vocal), audio.heard(band)
     return blocks, {rate: (_cut(vocal, vocal_rate, rate, blocks), _cut(band, band_rate, rate, blocks)) for rate in rates}
 
 

@@ -155,7 +155,7 @@ def _digest(parts):
 
 
 def _mono(wav, rate, config):
-    return audio.resample(audio.to_mono(wav), rate, config.sample_rate)
+    return audio.resample(audio.heard(wav), rate, config.sample_rate)
 
 
 def _check_parts(source, parts, config):

@@ -10,6 +10,7 @@ import os
 import platform
 import sys
 import time
+import warnings
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -31,6 +32,7 @@ from accompgen.checkpoint import (
     search_path,
 )
 from accompgen.device import choose_device
+from accompgen.files import SoundWarning
 from accompgen.generation.beside import Helper, cascade_beside
 from accompgen.generation.cascade import cascade
 from accompgen.generation.decode import decoding_dtype
@@ -258,6 +260,9 @@ def read_vocal(vocal) -> Vocal:
         wav, rate = audio.read(path)
         name, source, digest = path.stem, str(path), file_hash(path)
     audio.check_vocal(wav, rate, source)
+    if (lost := audio.cancelled(wav)) > audio.CANCELLED_DB:
+        remark = f"{source}: its channels cancel out, their mean lies {lost:.0f} dB below the louder one, which is heard alone"
+        warnings.warn(remark, SoundWarning, stacklevel=2)
     return Vocal(name, wav, rate, source, digest)
 
 
@@ -313,8 +318,9 @@ def describe() -> dict:
 def conditioning(vocal, noise, seed):
     """What HuBERT hears [1, T]: mono, 16 kHz, at one loudness, whole blocks of 40 ms, with seeded noise."""
     rate = SemanticTokenizer.sample_rate
-    level = 10 ** ((VOCAL_LUFS - vocal.lufs) / 20)
-    mono = audio.resample(audio.to_mono(vocal.wav), vocal.rate, rate) * np.float32(level)
+    mono = audio.heard(vocal.wav)  # its own loudness counts: that of two channels is another, and of two that cancel far off
+    level = 10 ** ((VOCAL_LUFS - audio.loudness(mono, vocal.rate)) / 20)
+    mono = audio.resample(mono, vocal.rate, rate) * np.float32(level)
     blocks = blocks_covering(vocal.wav.shape[1], vocal.rate)
     mono = torch.from_numpy(audio.fit(mono, frames_of(blocks, rate)))[None]
     return mono + noise * torch.randn(mono.shape, generator=make_generator(seed, "noise", 0))

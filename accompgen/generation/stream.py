@@ -218,9 +218,9 @@ class _Heard:
         before = min(first, blocks_of(BEHIND_SECONDS), max(0, first - blocks_covering(kept, self.rate)))
         start = round((first - before) * self.rate / BLOCKS_PER_SECOND) - kept
         end = round((seconds_of(stop) + AHEAD_SECONDS) * self.rate) - kept
-        heard_rate = SemanticTokenizer.sample_rate
-        wav = audio.resample(audio.to_mono(self.recent[:, max(0, start) : end])[None], self.rate, heard_rate)
-        lufs = audio.loudness(self.recent[:, :end][:, -LOUDNESS_SECONDS * self.rate :], self.rate)
+        mono, heard_rate = audio.heard(self.recent[:, :end]), SemanticTokenizer.sample_rate
+        wav = audio.resample(mono[max(0, start) :][None], self.rate, heard_rate)
+        lufs = audio.loudness(mono[-LOUDNESS_SECONDS * self.rate :], self.rate)
         gain = 10 ** ((pipeline.VOCAL_LUFS - lufs) / 20) if np.isfinite(lufs) else 1.0  # silent so far
         return audio.fit(wav * np.float32(gain), max(wav.shape[1], frames_of(before + stop - first, heard_rate))), before
 

@@ -43,7 +43,11 @@ class AcousticTokenizer:
         config, state = read_weights(path)
         with torch.random.fork_rng(devices=[]):  # building draws random weights, which nobody shall notice
             network = build_network(config)
-        lost = network.load_state_dict(state, strict=False)
+        try:
+            lost = network.load_state_dict(state, strict=False)
+        except RuntimeError as error:  # of weights of other shapes
+            shape = str(error).strip().splitlines()[-1].strip()
+            raise CheckpointError(f"{path}: this is no EnCodec of 24 kHz, mono and causal: {shape}") from error
         missing = [name for name in lost.missing_keys if not name.endswith(TRAINING_ONLY)]
         if missing or lost.unexpected_keys:
             what = "missing" if missing else "unknown"

@@ -59,6 +59,7 @@ def _read_directory(path):
             )
     if (path / "model.safetensors").is_file():
         state = load_component(path)[1]
+        _check_kind(state, path)
     elif (path / "pytorch_model.bin").is_file():
         state = _load_pickled_tensors(path / "pytorch_model.bin")
     else:
@@ -69,10 +70,15 @@ def _read_directory(path):
 
 def _read_published(path):
     """The package `encodec` names a file after the first 8 hex digits of its sha256: encodec_24khz-d7cc33bc.th."""
+    if path.suffix == ".safetensors":
+        raise CheckpointError(
+            f"{path} is weights alone; give the directory that they lie in, with the config.json that says what they are"
+        )
     named = re.search(r"-([0-9a-f]{8})\.th$", path.name)
     with open(path, "rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
     if named is None:
+        _load_pickled_tensors(path)  # says so if it is something else
         raise CheckpointError(f"{path} does not carry its hash; expected the name encodec_24khz-{found[:8]}.th")
     if named[1] != found[:8]:
         raise CheckpointError(
@@ -92,9 +98,37 @@ def _load_pickled_tensors(path):
         state = read_torch(path, ())
     except UnsafeFileError as error:
         raise CheckpointError(str(error)) from error
+    if "xp.cfg" in state or "best_state" in state:
+        raise CheckpointError(
+            f"{path} is a file of audiocraft, such as MusicGen's language model or its 32 kHz codec (it holds "
+            f"{', '.join(sorted(map(str, state)))}); only the EnCodec of 24 kHz is read"
+        )
     if not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise CheckpointError(f"{path} holds something else than names and tensors; expected a state_dict")
+    _check_kind(state, path)
     return state
+
+
+# of MusicGen as transformers and audiocraft write it; of EnCodec's first convolution; of the norms of its 48 kHz sister
+LANGUAGE_MODEL = r"((model\.)?decoder\.(model\.decoder\.)?(layers\.\d+\.self_attn|embed_tokens)|transformer\.layers\.)"
+FIRST_CONVOLUTION = r"encoder\.(model|layers)\.0\.conv\.(conv\.)?(weight(_v)?|parametrizations\.weight\.original1)$"
+GROUP_NORM = r"encoder\..*\.norm\.weight$"
+
+
+def _check_kind(state, path):
+    """Raise CheckpointError for the weights of something else than a 24 kHz mono EnCodec, saying what they are."""
+    found = None
+    first = [tensor for name, tensor in state.items() if re.match(FIRST_CONVOLUTION, name)]
+    if any(re.match(LANGUAGE_MODEL, name) for name in state):
+        found = "a language model, such as MusicGen's"
+    elif first and first[0].ndim == 3 and first[0].shape[1] != 1:
+        found = f"an EnCodec of {first[0].shape[1]} channels, such as that of 48 kHz"
+    elif any(re.match(GROUP_NORM, name) for name in state):
+        found = "an EnCodec with group norm, such as that of 48 kHz"
+    elif not first:
+        found = f"no EnCodec (its weights are {', '.join(sorted(map(str, state))[:3])}, ...)"
+    if found:
+        raise CheckpointError(f"{path} holds {found}; only the EnCodec of 24 kHz, mono and causal, is read")
 
 
 def _fold_weight_norm(state):

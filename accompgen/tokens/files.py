@@ -33,7 +33,7 @@ def encode_file(path, directory, tokenizer, codebooks: int | None = None, force:
 
     target = _target(directory, path, "safetensors", force)
     wav, rate = audio.read(path)
-    mono = torch.from_numpy(audio.resample(audio.to_mono(wav), rate, tokenizer.sample_rate))[None]  # [1, T]
+    mono = torch.from_numpy(audio.resample(audio.heard(wav), rate, tokenizer.sample_rate))[None]  # [1, T]
     if isinstance(tokenizer, SemanticTokenizer):
         if codebooks is not None:
             raise TokenFileError("semantic units have one codebook; leave --codebooks away, or take --tokenizer acoustic")

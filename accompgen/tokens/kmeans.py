@@ -86,6 +86,11 @@ def _from_safetensors(path):
 
 def _from_joblib(path):
     centres = getattr(read_joblib(path), "cluster_centers_", None)
+    if centres is not None and not hasattr(centres, "ndim"):
+        raise UnsafeFileError(
+            f"{path} is a k-means written by pickle, whose arrays are not read; where it can be trusted, write it again with "
+            "joblib.dump(pickle.load(open(PATH, 'rb')), NEW_PATH, compress=0)"
+        )
     if getattr(centres, "ndim", 0) != 2:
         raise UnsafeFileError(f"{path} holds no k-means: there is no matrix cluster_centers_ in it")
     return torch.from_numpy(centres).float()

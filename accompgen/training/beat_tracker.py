@@ -11,6 +11,7 @@ import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -38,6 +39,7 @@ NOT_TOLD = {"model", "shards", "manifest", "device"}  # of the configuration, in
 class BeatTrainConfig:
     """How the beat tracker is trained."""
 
+    kind: ClassVar = "beat tracker"
     model: BeatTrackerConfig
     shards: str  # directory of token shards, of which vocal and accompaniment units are read
     manifest: str  # JSONL of the songs they were made from; those whose `meta` has beats are used

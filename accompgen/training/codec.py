@@ -21,6 +21,7 @@ import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -65,6 +66,7 @@ MAY_CHANGE = ("manifest", "learning_rate", "validation_songs", "validation_secon
 class CodecTraining:
     """How the codec is trained. The schedule follows `steps` alone."""
 
+    kind: ClassVar = "acoustic tokenizer"
     manifest: str
     model: CodecConfig
     seed: int = 0

@@ -13,6 +13,7 @@ import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -46,6 +47,7 @@ MAY_CHANGE = ("manifest", "codec", "songs", "learning_rate", "validation_songs",
 class DecoderTraining:
     """How the decoder is trained."""
 
+    kind: ClassVar = "decoder"
     manifest: str  # JSONL of songs; their accompaniments, and stems where they are named, are learned
     codec: str  # component directory of the codec whose codes are decoded
     model: DecoderConfig

@@ -14,6 +14,7 @@ import time
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -36,6 +37,7 @@ from accompgen.training.run_log import RunLog
 class HubertTrainConfig:
     """How the small HuBERT and its k-means are trained."""
 
+    kind: ClassVar = "semantic tokenizer"
     model: HubertConfig
     manifest: str  # JSONL of songs; only those with a vocal and an accompaniment of their own are used
     units: int = 500  # V, of the targets and of the tokenizer

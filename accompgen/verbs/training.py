@@ -1,10 +1,11 @@
 """Weights: `train`, `export`, and `fetch` for published ones."""
 
 import os
-import typing
 from pathlib import Path
 
 from accompgen.verbs.shared import print_values
+
+KINDS = ("semantic tokenizer", "acoustic tokenizer", "decoder", "stage", "beat tracker")
 
 
 def add_train(verbs):
@@ -24,49 +25,25 @@ def add_train(verbs):
 def run_train(args) -> int:
     if args.pause is not None and not args.pause > 0:
         args.parser.error(f"--pause is {args.pause:g}; expected minutes, more than 0")
-    from accompgen.config import ConfigError, read_toml
+    from accompgen.config import read_toml
 
     values = read_toml(args.config, args.set)
-    kind = _kind(values)
+    kind = _kind(values, args.config)
     if kind != "stage" and int(os.environ.get("WORLD_SIZE", 1)) > 1:
         args.parser.error(f"{args.config} trains no stage, which one process does; start it without torchrun or deepspeed")
-    try:
-        return _train(kind, values, args)
-    except ConfigError as error:
-        raise ConfigError(f"{error} (by its keys, {args.config} trains a {kind})") from error
+    return _train(kind, values, args)
 
 
-def _kind(values) -> str:
-    """What a configuration trains, by the keys that one kind alone has; without any, the kind that knows most of its keys."""
-    if "masking" in values or "shards" in values and "manifest" in values:
-        return "beat tracker"
-    model = values.get("model", {})
-    if "shards" in values or isinstance(model, dict) and "stage" in model:
-        return "stage"
-    if "codec" in values:
-        return "decoder"
-    if "units" in values or "segment_seconds" in values:
-        return "semantic tokenizer"
-    from accompgen.config import TrainConfig
-    from accompgen.training.beat_tracker import BeatTrainConfig
-    from accompgen.training.codec import CodecTraining
-    from accompgen.training.decoder import DecoderTraining
-    from accompgen.training.hubert import HubertTrainConfig
+def _kind(values, path) -> str:
+    """What a configuration says that it trains. Raises ConfigError where it does not, or says what nothing here trains."""
+    from accompgen.config import ConfigError
 
-    kinds = {
-        "acoustic tokenizer": CodecTraining, "stage": TrainConfig, "semantic tokenizer": HubertTrainConfig,
-        "decoder": DecoderTraining, "beat tracker": BeatTrainConfig,
-    }  # fmt: skip
-
-    def known(kind):
-        tables = {name: value for name, value in values.items() if isinstance(value, dict)}
-        hints = typing.get_type_hints(kinds[kind])
-        found = sum(name in hints for name in values)
-        for name, table in tables.items():
-            found += sum(key in getattr(hints.get(name), "__dataclass_fields__", ()) for key in table)
-        return found
-
-    return max(kinds, key=known)
+    kind = values.get("kind")
+    if kind not in KINDS:
+        kinds = ", ".join(f'"{name}"' for name in KINDS)
+        found = "missing" if kind is None else repr(kind)
+        raise ConfigError(f"{path}: kind is {found}; write kind = one of {kinds} at its top")
+    return kind
 
 
 def _train(kind, values, args):
