@@ -58,7 +58,7 @@ bench: $(VENV)/.installed-dev  ## measure its speed, beside peers (WHAT='decode 
 	$(VENV)/bin/python tools/bench.py $(WHAT) $(if $(QUICK),--quick) -o 'bench'
 
 .PHONY: examples
-examples: $(VENV)/.installed-dev  ## docs/examples: twelve songs to hear, by pocket
+examples: $(VENV)/.installed-dev  ## docs/examples: songs to hear, by pocket
 	$(MAKE) -C recipes/synthetic examples SIZE=pocket SCORED=pocket VENV='$(abspath $(VENV))'
 
 .PHONY: train

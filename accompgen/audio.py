@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from accompgen.files import set_mode
 from accompgen.sound_file import (
     MAX_RATE,
     MIN_RATE,
@@ -115,7 +116,7 @@ def write_files(files: dict) -> None:
             temporaries[path] = temporary
             with open(handle, "wb") as file:
                 file.write(data)
-            os.chmod(temporary, 0o666 & ~_umask())
+            set_mode(temporary, 0o666 & ~_umask())
         for path, temporary in temporaries.items():
             os.replace(temporary, path)
     except OSError as error:

@@ -15,9 +15,11 @@ import os
 import shutil
 import sys
 import tempfile
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+from accompgen.files import set_mode
 
 FORMAT_VERSION = 1
 TOKENIZERS = ("semantic_tokenizer", "acoustic_tokenizer")
@@ -72,7 +74,7 @@ def save_component(directory, config: dict, tensors: dict, force: bool = False) 
         _write_json(folder / CONFIG_FILE, config)
         try:
             save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, folder / WEIGHTS_FILE)
-            (folder / WEIGHTS_FILE).chmod(0o644)  # safetensors leaves it to the owner alone
+            set_mode(folder / WEIGHTS_FILE, 0o644)  # safetensors leaves it to the owner alone
         except SafetensorError as error:  # a full disk, for one
             raise CheckpointError(f"cannot write {directory / WEIGHTS_FILE}: {error}") from error
 
@@ -233,15 +235,24 @@ def search_path() -> list[Path]:
     places = [Path(text) for text in os.environ.get("ACCOMPGEN_CHECKPOINTS", "").split(os.pathsep) if text]
     places.append(Path(__file__).resolve().parents[1] / "checkpoints")
     places.append(Path(sys.prefix) / "share" / "accompgen" / "checkpoints")
-    places.append(cache_directory() / "checkpoints")
+    with suppress(CheckpointError):  # no home, no cache; the other places do without
+        places.append(cache_directory() / "checkpoints")
     return places
 
 
 def cache_directory() -> Path:
-    """$ACCOMPGEN_CACHE, else accompgen/ in the user's cache folder."""
+    """$ACCOMPGEN_CACHE, else accompgen/ in the user's cache folder.
+
+    Raises CheckpointError for a user without a home, as containers have them.
+    """
     if os.environ.get("ACCOMPGEN_CACHE"):
         return Path(os.environ["ACCOMPGEN_CACHE"])
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "accompgen"
+    if os.environ.get("XDG_CACHE_HOME"):
+        return Path(os.environ["XDG_CACHE_HOME"]) / "accompgen"
+    try:
+        return Path.home() / ".cache" / "accompgen"
+    except RuntimeError as error:
+        raise CheckpointError("this user has no home folder for a cache; set ACCOMPGEN_CACHE to a folder") from error
 
 
 def available_checkpoints() -> dict[str, Path]:
@@ -281,7 +292,7 @@ def _new_directory(directory, force):
     except OSError as error:
         raise CheckpointError(f"cannot write beside {directory}: {error.strerror}") from error
     try:
-        folder.chmod(0o755)
+        set_mode(folder, 0o755)
         yield folder
         if directory.exists():
             old = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))

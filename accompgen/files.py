@@ -1,7 +1,12 @@
 """Files as people have them: text in the usual encodings, names in any form of Unicode, endings of
-sound."""
+sound, places without permissions or a home."""
 
+import atexit
+import errno
+import hashlib
 import os
+import shutil
+import tempfile
 import unicodedata
 import warnings
 from pathlib import Path
@@ -13,6 +18,34 @@ SOUND_ENDINGS = (
     ".mp4", ".aac", ".mp2", ".wma", ".caf", ".au", ".snd", ".w64", ".rf64", ".bwf", ".ape", ".wv",
     ".mka", ".webm", ".ac3", ".amr", ".3gp", ".tta",
 )  # fmt: skip
+
+
+NO_MODES = {errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
+
+
+def set_mode(path, mode: int) -> None:
+    """chmod, where the place has permissions: mounted buckets and network drives may have none, and
+    what was written is whole without them. Raises OSError for any other reason."""
+    try:
+        os.chmod(path, mode)
+    except OSError as error:
+        if error.errno not in NO_MODES:
+            raise
+
+
+def give_numba_a_cache() -> None:
+    """Before librosa is imported: a place where numba, which compiles for it, may write.
+
+    It asks for the package's folder or the user's home, and ends the import where it may write to
+    neither. The place given then lasts as long as the process.
+    """
+    if os.environ.get("NUMBA_CACHE_DIR"):
+        return
+    home = os.path.expanduser("~")
+    if home == "~" or not os.access(home, os.W_OK | os.X_OK):
+        folder = tempfile.mkdtemp(prefix="accompgen-numba-")
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        os.environ["NUMBA_CACHE_DIR"] = folder
 
 
 class SoundWarning(UserWarning):
@@ -66,6 +99,19 @@ def text_lines(text: str) -> list[str]:
     """The lines of a text; str.splitlines would also divide at U+2028, U+0085 and others, which
     may stand in a field."""
     return [line.removesuffix("\r") for line in text.split("\n")]
+
+
+NAME_BYTES = 200  # of 255 that a file's name may have: endings such as `.accompaniment.part.wav` follow
+
+
+def short_name(name: str) -> str:
+    """The name of a file without its ending, cut and ended by a hash of the whole where it is too long
+    for what is added to it."""
+    data = os.fsencode(name)
+    if len(data) <= NAME_BYTES:
+        return name
+    digest = hashlib.sha256(data).hexdigest()[:8]
+    return data[: NAME_BYTES - 9].decode(errors="ignore") + "-" + digest
 
 
 def one_form(name: str) -> str:

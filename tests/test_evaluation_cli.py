@@ -30,7 +30,7 @@ def test_baselines_then_evaluate(place, tmp_path, capsys):
     printed = capsys.readouterr().out
     assert printed == (tmp_path / "out" / "table.md").read_text() and "| Delta (noise - truth) |" in printed
     assert "borders at 0.7 s and every 0.4 s, 1 s and every 1 s" in printed
-    assert "To hear: truth" in (tmp_path / "out" / "report.html").read_text()
+    assert "best songs of <b>truth</b>" in (tmp_path / "out" / "report.html").read_text()
     (tmp_path / "rows" / "noise" / "song1.wav").unlink()
     assert main(command) == 1  # scored again, with what is missing
     captured = capsys.readouterr()

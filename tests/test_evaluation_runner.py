@@ -198,12 +198,27 @@ def test_empty_folders(place, copy, tmp_path):
         runner.evaluate({"s": copy / "system"}, tmp_path / "no", copy / "reference", metrics=("sanity",), progress=False)
 
 
+def test_a_singer_without_a_true_band_can_be_scored(place):
+    systems, given = {"mine": place / "reference"}, {"window_seconds": 2.0, "cache": place / "cache", "progress": False}
+    results = runner.evaluate(systems, place / "vocals", **given)
+    row = results["rows"]["mine"]
+    assert row["chroma_vocal"]["value"] is not None and row["frame_lock"]["value"] is not None
+    assert {"fad", "kad", "apa"}.isdisjoint(row) and results["data"]["reference"] is None and not results["problems"]
+    for measure in ("beat_f1", "onset_f1", "chroma_reference", "crest_excess_db"):  # of a reference alone
+        assert row[measure]["value"] is None
+    assert "there is no reference" in table(results)
+    with pytest.raises(ValueError, match="apa, fad: there is nothing to compare with; .*--reference"):
+        runner.evaluate(systems, place / "vocals", metrics=("apa", "fad"), **given)
+    known = runner.evaluate(systems, place / "vocals", annotations=place / "annotations", metrics=("rhythm",), **given)
+    assert known["rows"]["mine"]["beat_f1"]["value"] is not None  # against what is annotated
+
+
 def test_bad_annotations_are_told(place, copy):
     (copy / "annotations" / "song0.json").unlink()
     (copy / "annotations" / "song1.json").write_text('{"beats": "soon"}')
     (copy / "annotations" / "song2.json").write_text('{"chords": [[0, 4, "H:maj"]]}')
     problems = "\n".join(run(place, songs=copy, annotations=copy / "annotations", metrics=("harmony",))["problems"])
-    assert "no annotation song0.json" in problems and "'H:maj'" in problems
+    assert "songs have no annotation NAME.json" in problems and ": song0" in problems and "'H:maj'" in problems
     assert "song1.json: its beats cannot be used (could not convert string to float: 's')" in problems
 
 

@@ -71,6 +71,23 @@ def run(tool, place, *options):
     return tool.main([str(place / "vocals"), str(place / "played"), "-o", str(place / "out"), *options])
 
 
+def test_a_real_voice_comes_first_and_true_bands_stand_beside(tool, place):
+    audio.write(place / "singer.wav", evaluation_songs.voice(62, 2.0), 24000, "PCM_16")
+    _play(place / "played", "singer", seed=5)
+    for number in range(2):
+        truth = place / "vocals" / f"song{number}.accompaniment.wav"
+        audio.write(truth, 0.1 * evaluation_songs.band(60, 2.0, 0.5)[None], 24000, "PCM_16")
+    with pytest.raises(SystemExit):
+        run(tool, place, "--count", "2", "--voice", str(place / "singer.wav"))
+    assert run(tool, place, "--count", "2", "--voice", str(place / "singer.wav"), "--credit", "A. Singer, CC BY") == 0
+    text = (place / "out" / "index.html").read_text()
+    sources = [attrs["src"] for attrs in Elements(text).all("audio")]
+    assert sources[:4] == ["01-vocal.mp3", "01-accompaniment.mp3", "01-mix.mp3", "02-vocal.mp3"] and len(sources) == 3 + 2 * 4
+    assert text.index("A real voice") < text.index("Example 2") and "sung by A. Singer, CC BY" in text
+    played, true = (audio.read(place / "out" / f"02-{part}.mp3")[0] for part in ("accompaniment", "truth"))
+    assert audio.loudness(true, 44_100) == pytest.approx(audio.loudness(played, 44_100), abs=1)
+
+
 def test_page_has_players_pictures_and_how_they_were_made(tool, place):
     assert run(tool, place, "--count", "3") == 0
     text = (place / "out" / "index.html").read_text()
@@ -79,7 +96,7 @@ def test_page_has_players_pictures_and_how_they_were_made(tool, place):
     players, images = page.all("audio"), page.all("img")
     assert len(players) == len(images) == 9 and page.all("html") == [{"lang": "en"}]
     assert all(set(player["aria-labelledby"].split()) <= ids for player in players) and all(image["alt"] for image in images)
-    assert not page.all("script") and "http" not in text  # nothing is loaded from elsewhere
+    assert page.all("script") == [{}] and "http" not in text  # nothing is loaded from elsewhere
     for word in ("ab" * 32, "guidance 3", "alto", "90 beats", "CC0 &lt;song&gt;", "<dt>Seed</dt><dd>5</dd>"):
         assert word in text
     for file in (*(player["src"] for player in players), *(image["src"] for image in images)):

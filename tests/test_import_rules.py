@@ -23,20 +23,20 @@ MAY_IMPORT = {
     "config": ("files",),
     "stages": (),
     "sound_file": ("files",),
-    "audio": ("sound_file",),
+    "audio": ("files", "sound_file"),
     "device": ("config",),
     "layout": ("stages",),
     "threads": (),
     "worker": ("files", "threads"),
     "seeding": (),
-    "checkpoint": ("config",),
-    "tokens": ("config", "audio", "checkpoint", "seeding"),
+    "checkpoint": ("config", "files"),
+    "tokens": ("config", "audio", "files", "checkpoint", "seeding"),
     "model": ("config", "stages", "layout"),  # integers, never tokens
     "generation": ("model", "layout", "stages", "config", "seeding", "threads"),
     "generation.load": ("checkpoint", "model", "stages", "config"),
-    "generation.beside": ("checkpoint", "stages", "worker", "seeding", "threads"),  # a process of its own
+    "generation.beside": ("checkpoint", "worker", "threads"),  # a process of its own
     "generation.solo": ("audio",),  # listens to the vocal
-    "generation.song": ("audio",),  # the finished song and its files, divided from pipeline.py
+    "generation.song": ("audio", "files"),  # the finished song and its files, divided from pipeline.py
     "generation.many": ("audio", "stages"),  # songs into a folder, as song.py
     "generation.stream": ("audio", "stages", "seeding", "tokens"),  # pipeline.py in pieces
     "generation.pipeline": (
@@ -60,7 +60,7 @@ MAY_IMPORT = {
     "training.discriminator": ("config",),  # sound [B, C, T] and gradients alone: any decoder can be trained with them
     "training.balancer": (),
     "analysis": (),  # sound and numbers alone
-    "analysis.features": ("audio",),  # resamples
+    "analysis.features": ("audio", "files"),  # resamples
     # any system can be scored: never model or generation
     "evaluation": ("analysis", "audio", "files", "config", "tokens", "checkpoint", "device"),
     "cli": ("files", "verbs"),

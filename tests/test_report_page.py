@@ -43,7 +43,8 @@ def results():
             "mine": {
                 "beat_f1": {"value": 0.5, **interval}, "dc_offset": {"value": 0.0, **interval},
                 "frame_lock": {"value": 12.0, **interval},
-                "fad": {"value": 1.25, "low": None, "high": None, "n": 30, "songs": 3},
+                "fad": {"value": 1.25, "low": None, "high": None, "n": 30, "songs": 3,
+                        "warning": "30 windows are fewer than 128 dimensions"},
             },
             "empty": {},
         },
@@ -83,8 +84,8 @@ class Outside(HTMLParser):
 
     def handle_starttag(self, tag, attributes):
         for name, value in attributes:
-            if name in ("src", "href"):
-                {"audio": self.audios, "img": self.images}.get(tag, self.found).append(value)
+            if name in ("src", "href", "data-sound"):
+                {"figure": self.audios, "img": self.images}.get(tag, self.found).append(value)
                 if not value.startswith("data:"):
                     self.found.append(value)
 
@@ -92,7 +93,8 @@ class Outside(HTMLParser):
 @pytest.fixture(scope="module")
 def written(place, results, tmp_path_factory):
     out = tmp_path_factory.mktemp("out")
-    return page.write_page(results, {"mine": place / "reference"}, place / "vocals", out, progress=False)
+    systems = {"mine": place / "reference", "empty": tmp_path_factory.mktemp("empty")}
+    return page.write_page(results, systems, place / "vocals", out, place / "reference", progress=False)
 
 
 def test_page_holds_everything_and_asks_for_nothing(written, place):
@@ -100,7 +102,9 @@ def test_page_holds_everything_and_asks_for_nothing(written, place):
     parser = Outside()
     parser.feed(text)
     assert parser.found == [] and "http" not in re.sub(r"base64,[^']*", "", text)
-    assert len(parser.audios) == len(parser.images) // 2 == 3 * 3  # vocal, accompaniment, mix of three songs
+    assert len(parser.audios) == len(parser.images) // 2 == 3 * 3  # the voice, the row and the truth of three songs
+    assert text.count("data-part='mine'") == text.count("data-part='truth (reference)'") == 3
+    assert "<td class=little title='30 windows are fewer than 128 dimensions'>1.250</td>" in text
     assert "a&lt;b&gt;&amp;c" in text and "<b>&c" not in text and "&lt;missing&gt;" in text and "<!--" not in text
     wav, rate = audio.decode(base64.b64decode(parser.audios[1].partition(",")[2])), 24000
     assert "<h3>Artefacts, means over the files</h3>" in text and "frame lock <b>13.50</b>" in text
@@ -144,4 +148,5 @@ def test_a_browser_draws_the_page(written, tmp_path):
     ]  # fmt: skip
     done = subprocess.run([browser, *flags, "--dump-dom", written.as_uri()], capture_output=True, text=True, timeout=120)
     table = re.search(r'<table id="songs">(.*?)</table>', done.stdout, re.S)[1]  # drawn by the script
+    assert done.stdout.count("with the voice") == 3 + 1 and "0.0 of 1.0 s" in done.stdout  # the players, and the script
     assert table.count("<tr>") == 4 and "0.900" in table and "held_share" in table

@@ -1,9 +1,12 @@
-"""Examples to hear: vocal, accompaniment and mix of some songs as mp3 on one static page, small enough for the repository.
+"""Examples to hear: vocal, accompaniment, mix and true band of some songs as mp3 on one static page, small enough for the
+repository.
 
-    python tools/examples.py VOCALS PLAYED -o docs/examples [--count 12]
+    python tools/examples.py VOCALS PLAYED -o docs/examples [--count 9] [--voice RECORDING --credit TEXT]
 
-VOCALS: a folder with NAME.vocal.* and NAME.json (what was sung, its licence), such as `songs` of `accompgen synthesize`.
-PLAYED: what `accompgen generate` wrote for them (NAME.accompaniment.*, NAME.json). The folder written holds index.html,
+VOCALS: a folder with NAME.vocal.* and NAME.json (what was sung, its licence), such as `songs` of `accompgen synthesize`, and
+NAME.accompaniment.* where there is a true band.
+PLAYED: what `accompgen generate` wrote for them, and for RECORDING, a real voice that comes first (NAME.accompaniment.*,
+NAME.json). The folder written holds index.html,
 examples.json (hashes of all files) and the sounds and pictures; what an earlier call left there is removed first.
 """
 
@@ -23,7 +26,7 @@ from accompgen import audio
 from accompgen.evaluation import listen, pictures
 from accompgen.evaluation.folders import EvaluationError, find_songs
 
-PARTS = {"vocal": "Vocal", "accompaniment": "Accompaniment", "mix": "Mix"}
+PARTS = {"vocal": "Vocal", "accompaniment": "Accompaniment", "mix": "Mix", "truth": "The band it was written for"}
 RATE = 44_100
 BALANCE_LU = -3.0  # of the band against the voice
 POOL, SHADES = 3, 24  # pixels of a picture: 60 ms; its colours
@@ -39,18 +42,22 @@ def main(argv=None) -> int:
     parser.add_argument("vocals", type=Path)
     parser.add_argument("played", type=Path)
     parser.add_argument("-o", "--out", type=Path, default=Path("docs/examples"))
-    parser.add_argument("--count", type=int, default=12)
+    parser.add_argument("--count", type=int, default=9)
+    parser.add_argument("--voice", type=Path, help="a recording of a real voice, which comes first")
+    parser.add_argument("--credit", help="who sang it and its licence; needed with --voice")
     args = parser.parse_args(argv)
+    if args.voice and not args.credit:
+        parser.error("--voice needs --credit: who sang it, and its licence")
     try:
-        print(make_page(args.vocals, args.played, args.out, args.count))
+        print(make_page(args.vocals, args.played, args.out, args.count, args.voice, args.credit))
     except (EvaluationError, audio.AudioError, OSError, ValueError, KeyError) as error:
         print("examples:", " ".join(str(error).split()), file=sys.stderr)
         return 1
     return 0
 
 
-def make_page(vocals, played, out, count: int) -> Path:
-    """Write the page of the first `count` vocals and return its path.
+def make_page(vocals, played, out, count: int, voice: Path | None = None, credit: str | None = None) -> Path:
+    """Write the page of the first `count` vocals, behind a real `voice`, and return its path.
 
     Raises EvaluationError for a vocal without an accompaniment, examples made with different settings, a folder that holds
     something else, or more than 6 MB.
@@ -60,19 +67,26 @@ def make_page(vocals, played, out, count: int) -> Path:
     missing = [name for name in names if name not in bands]
     if len(names) < count or missing:
         raise EvaluationError(f"{count} examples asked for; {vocals} has {len(names)} vocals, {len(missing)} not in {played}")
+    truths = find_songs(vocals, "accompaniment")
+    if voice:
+        if voice.stem not in bands:
+            raise EvaluationError(f"{voice} has no accompaniment in {played}; generate one there")
+        sung, names = sung | {voice.stem: voice}, [voice.stem, *names]
     reports = [_read(played / f"{bands[name].stem.removesuffix('.accompaniment')}.json") for name in names]
     about = [{key: report[key] for key in ("seed", "settings", "checkpoint", "versions")} for report in reports]
     other = [name for name, found in zip(names, about) if found != about[0]]
     if other:
         raise EvaluationError(f"{', '.join(other)}: made with other settings than {names[0]}; generate all of them anew")
-    metas = [_read(vocals / f"{name}.json") for name in names]
+    metas = [_read(vocals / f"{name}.json") for name in names[bool(voice) :]]
+    if voice:
+        metas.insert(0, {"title": "A real voice", "singer": {"name": credit}, "licence": credit, "source": voice.stem})
     files, articles = {}, []
     for number, (name, meta) in enumerate(zip(names, metas), 1):
-        sounds = _sounds(sung[name], bands[name])
+        sounds = _sounds(sung[name], bands[name], None if voice and number == 1 else truths.get(name))
         for part, wav in sounds.items():
             files[f"{number:02d}-{part}.mp3"] = mp3(wav)
             files[f"{number:02d}-{part}.png"] = picture(wav)
-        articles.append(_article(number, meta, sounds["mix"].shape[1] / RATE))
+        articles.append(_article(number, meta, sounds))
     files["index.html"] = _page(articles, about[0], metas).encode()
     size = sum(map(len, files.values()))
     if size > LARGEST_BYTES:
@@ -96,12 +110,16 @@ def _clear(out):
         (out / name).unlink()
 
 
-def _sounds(vocal, band):
-    """Vocal, accompaniment and mix [C, T] at RATE, of one length, each with its peak below -1 dBFS."""
+def _sounds(vocal, band, truth=None):
+    """Vocal, accompaniment, mix and true band [C, T] at RATE, of one length, each with its peak below -1 dBFS."""
     wavs = {part: audio.resample(*audio.read(path), RATE) for part, path in (("vocal", vocal), ("band", band))}
     sung = wavs["vocal"]
     accompaniment, mixed, levels = audio.mix(sung, audio.fit(wavs["band"], sung.shape[1]), RATE, BALANCE_LU)
     sounds = {"vocal": sung * np.float32(10 ** (levels["vocal_gain_db"] / 20)), "accompaniment": accompaniment, "mix": mixed}
+    if truth:
+        true = audio.fit(audio.resample(*audio.read(truth), RATE), sung.shape[1])
+        lower = audio.loudness(accompaniment, RATE) - audio.loudness(true, RATE)  # as loud as the one that was played
+        sounds["truth"] = true * np.float32(10 ** (lower / 20))
     loudest = max(map(audio.peak, sounds.values()))
     gain = np.float32(min(1.0, 0.9 * audio.PEAK_LIMIT / loudest))  # mp3 does not keep peaks exactly
     return {part: wav * gain for part, wav in sounds.items()}
@@ -125,16 +143,20 @@ def picture(wav: np.ndarray) -> bytes:
     return pictures.png(pictures.colour(np.round(shade * SHADES) / SHADES))
 
 
-def _article(number, meta, seconds):
+def _article(number, meta, sounds):
+    seconds = sounds["mix"].shape[1] / RATE
     title = meta.get("title") or f"Example {number}"
     singer = meta.get("singer", {}).get("name")
     tempo = f"{meta['bpm']:.0f} beats a minute" if "bpm" in meta else None
     facts = [f"sung by {singer}" if singer else None, meta.get("key"), tempo, meta.get("metre"), f"{seconds:.0f} s"]
     columns = "".join(
         f'<div><h3 id="e{number}-{part}">{text}</h3>'
-        f'<audio controls preload="none" src="{number:02d}-{part}.mp3" aria-labelledby="e{number} e{number}-{part}"></audio>'
-        f'<img src="{number:02d}-{part}.png" loading="lazy" alt="Mel spectrogram of the {part} of example {number}"></div>\n'
+        f'<audio controls preload="metadata" src="{number:02d}-{part}.mp3" '
+        f'aria-labelledby="e{number} e{number}-{part}"></audio>'
+        f'<div class="picture"><img src="{number:02d}-{part}.png" loading="lazy" '
+        f'alt="Mel spectrogram of the {part} of example {number}"><span></span></div></div>\n'
         for part, text in PARTS.items()
+        if part in sounds
     )
     known = html.escape(", ".join(fact for fact in facts if fact))
     heading = f'<h2 id="e{number}">{html.escape(title)}</h2>'
@@ -152,7 +174,7 @@ def _page(articles, about, metas):
         "Checkpoint": f"{checkpoint['name']}, config.json with sha256 {checkpoint['config_sha256']}",
         "Seed": about["seed"], "Sampling": sampling,
         "Commit": _commit(), "Versions": ", ".join(f"{name} {version}" for name, version in about["versions"].items()),
-        "Vocals": f"a synthetic singer (flite voices, WORLD vocoder); melodies: {', '.join(sources)}",
+        "Vocals": f"a synthetic singer (voices of speech synthesis, WORLD vocoder), but for a real one; {', '.join(sources)}",
         "Licence": "; ".join(sorted({meta.get("licence", "unknown") for meta in metas})),
     }  # fmt: skip
     listed = "\n".join(f"<dt>{name}</dt><dd>{html.escape(str(value))}</dd>" for name, value in values.items())

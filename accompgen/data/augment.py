@@ -23,6 +23,7 @@ import numpy as np
 
 from accompgen import audio
 from accompgen.config import ConfigError
+from accompgen.files import give_numba_a_cache
 
 SAME_SPEED = 1e-4  # stretching by less is left out: it is what rounding to whole sampling rates comes to, 1 ms in 10 s
 
@@ -125,6 +126,7 @@ def _time_stretch(wav, rate):
     if abs(rate - 1) < SAME_SPEED:
         return wav
     try:
+        give_numba_a_cache()
         import librosa
     except ImportError as error:
         raise ImportError("changing pitch and speed needs librosa: pip install 'accompgen[train]'") from error

@@ -30,7 +30,6 @@ from accompgen.analysis.labels import read_key
 from accompgen.data.folder_songs import MIX, VOCAL, PassedOver, find_songs
 from accompgen.data.songs import SPLITS, ManifestError, check_fields, json_lines, raise_all
 
-MAX_ID_BYTES = 200  # names of files have 255 at most, and a piece adds `-000.accompaniment.flac`
 _PATHS = ("vocal", "accompaniment", "mixture", "meta")
 _LISTS = ("stems", "tags")
 _NO_NAME = re.compile(r'[/\\:*?"<>|\x00-\x1f\x7f\ud800-\udfff]|^[ .-]|[ .]$')
@@ -62,9 +61,9 @@ class Source:
             raise ManifestError(
                 f"song id {self.id!r} cannot be a file name; use letters, digits, - and _"
             )
-        if len(self.id.encode(errors="surrogateescape")) > MAX_ID_BYTES:
+        if len(self.id.encode(errors="surrogateescape")) > files.NAME_BYTES:
             raise ManifestError(
-                f"song id {self.id[:40]!r}... is too long for a file name; use up to {MAX_ID_BYTES} bytes"
+                f"song id {self.id[:40]!r}... is too long for a file name; use up to {files.NAME_BYTES} bytes"
             )
         if self.split is not None and self.split not in SPLITS:
             raise ManifestError(
@@ -288,9 +287,7 @@ def _name(text):
         for c in plain
     )
     name = re.sub("\0+", "_", "".join(kept)).lstrip("-.+()&,'").rstrip(".") or "song"
-    if len(name.encode()) <= MAX_ID_BYTES:
-        return name
-    return name.encode()[: MAX_ID_BYTES - 7].decode(errors="ignore") + "-" + _short_hash(text)
+    return files.short_name(name)
 
 
 def _short_hash(text):

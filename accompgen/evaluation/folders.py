@@ -125,6 +125,20 @@ def plan_windows(length_seconds: float, window_seconds: float, most: int | None 
     return Plan(window_seconds, min(whole, most or whole))
 
 
+def without_annotation(folder, names, report: Report) -> None:
+    """One problem for all songs that have no file of annotations."""
+    bare = [name for name in names if not _annotation_path(folder, name).is_file()]
+    if bare:
+        report.problem(
+            f"{folder}: {len(bare)} of {len(names)} songs have no annotation NAME.json, so their beats are tracked on the "
+            f"reference, if there is one: {_some(bare)}"
+        )
+
+
+def _annotation_path(folder, name):
+    return files.in_either_form(Path(folder) / f"{name}.json")
+
+
 def read_annotation(folder, name: str, report: Report) -> dict:
     """What is known of a song's music from NAME.json: beats, chords, key, bpm, each optional.
 
@@ -133,9 +147,8 @@ def read_annotation(folder, name: str, report: Report) -> dict:
 
     Returns: beats [seconds], chords [(start, end, label of Harte et al.)], key such as A:min, bpm; those that are known.
     """
-    path = files.in_either_form(Path(folder) / f"{name}.json")
-    if not path.is_file():
-        report.problem(f"{folder}: no annotation {name}.json; the song's beats are tracked on its reference")
+    path = _annotation_path(folder, name)
+    if not path.is_file():  # `without_annotation` tells of all of them
         return {}
     try:
         values = json.loads(files.read_text(path))

@@ -2,12 +2,15 @@
 
 import numpy as np
 
+from accompgen.files import give_numba_a_cache
+
 RATE = 24000  # Hz; what every signal measure of the evaluation works at
 HOP_SAMPLES = 240  # 10 ms
 
 
 def _librosa():
     try:
+        give_numba_a_cache()
         import librosa
     except ImportError as error:
         raise ImportError(f"beats and onsets need librosa ({error}): pip install 'accompgen[eval]'") from error

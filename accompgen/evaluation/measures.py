@@ -32,10 +32,10 @@ def chord_shares(mono: np.ndarray, plan: Plan, annotation: dict) -> list[float |
     return [harmony.chord_tone_share(window, piece["chords"]) for window, piece in zip(windows, pieces)]
 
 
-def compare_windows(system: dict, vocal: dict, reference: dict, plan: Plan, annotation: dict) -> list[dict]:
+def compare_windows(system: dict, vocal: dict, reference: dict | None, plan: Plan, annotation: dict) -> list[dict]:
     """The measures of each window, None where it has none.
 
-    Beats and tempo are taken from the annotation where it has them, else from what is heard in the reference.
+    Beats and tempo are taken from the annotation where it has them, else from what is heard in the reference, if there is one.
     """
     return [
         _compare_window(system, vocal, reference, i, clip_annotation(annotation, i * plan.seconds, (i + 1) * plan.seconds))
@@ -43,12 +43,13 @@ def compare_windows(system: dict, vocal: dict, reference: dict, plan: Plan, anno
     ]
 
 
-def compare(windows: list[dict], system: dict, reference: dict, plan: Plan, annotation: dict) -> dict[str, float | None]:
+def compare(windows: list[dict], system: dict, reference: dict | None, plan: Plan, annotation: dict) -> dict[str, float | None]:
     """The song's measures: means over its windows, None where no window has one; the key is that of all windows together,
     against the annotated one, else the reference's."""
     scores = {name: mean([row[name] for row in windows]) for name in windows[0]}
-    expected_key = annotation.get("key") or _key(reference, plan)
-    return scores | {"key_agreement": harmony.key_agreement(_key(system, plan), expected_key)}
+    expected_key = annotation.get("key") or (reference and _key(reference, plan))
+    agreement = harmony.key_agreement(_key(system, plan), expected_key) if expected_key else None
+    return scores | {"key_agreement": agreement}
 
 
 def _key(heard, plan):
@@ -57,15 +58,16 @@ def _key(heard, plan):
 
 def _compare_window(system, vocal, reference, index, annotation):
     estimated = system[f"beats{index}"]
-    expected = annotation.get("beats", reference[f"beats{index}"])
-    error, octave = beats.tempo_error(beats.tempo(estimated), annotation.get("bpm") or beats.tempo(expected))
+    expected = annotation.get("beats", reference[f"beats{index}"] if reference else None)
+    tempo = annotation.get("bpm") or (None if expected is None else beats.tempo(expected))
+    error, octave = beats.tempo_error(beats.tempo(estimated), tempo)
     profile, fine = system[f"profile{index}"], system[f"fine{index}"]
     return {
-        "beat_f1": beats.beat_f1(estimated, expected),
-        "onset_f1": beats.onset_f1(system[f"onsets{index}"], reference[f"onsets{index}"]),
+        "beat_f1": None if expected is None else beats.beat_f1(estimated, expected),
+        "onset_f1": beats.onset_f1(system[f"onsets{index}"], reference[f"onsets{index}"]) if reference else None,
         "tempo_error_percent": error,
         "tempo_octave_errors": octave,
-        "chroma_reference": harmony.similarity(fine, reference[f"fine{index}"]),
+        "chroma_reference": harmony.similarity(fine, reference[f"fine{index}"]) if reference else None,
         "chroma_vocal": harmony.similarity(profile, vocal[f"profile{index}"]),
     }
 

@@ -1,4 +1,7 @@
-"""report.html: one file to look at and to listen to, without a network: table, songs to sort, players and pictures."""
+"""report.html: one file to look at and to listen to, without a network: table, songs to sort, players and pictures.
+
+Of a song all rows and the truth can be heard by one clock: another one is switched to in the middle of a bar.
+"""
 
 import base64
 import html
@@ -24,6 +27,7 @@ from accompgen.evaluation.tracks import levelled
 
 EACH = 10  # so many of the worst and so many of the best songs can be heard
 RANKED = {"song_fad": -1, "beat_f1": 1, "chroma_reference": 1, "chord_tone_share": 1}
+TRUTH = "truth (reference)"  # beside the rows
 TEMPLATE = Path(__file__).with_name("page.html")
 
 
@@ -38,12 +42,13 @@ def rank(songs: dict[str, dict]) -> list[str]:
     return sorted(places, key=lambda name: (np.mean(places[name]) if places[name] else 1.0, name))
 
 
-def write_page(results: dict, systems: dict, vocals, out, row: str | None = None, progress: bool = True) -> Path:
+def write_page(results: dict, systems: dict, vocals, out, reference=None, row: str | None = None, progress=True) -> Path:
     """Write out/report.html.
 
     Args:
-        results: what `runner.evaluate` returned. systems, vocals: the folders it was given.
-        row: the row whose songs can be heard; the default is the first.
+        results: what `runner.evaluate` returned. systems, vocals, reference: the folders it was given.
+        row: the row that says which songs are the best and the worst; the default is the first. All rows, and the truth
+            where there is a reference, can be heard of them.
 
     Returns: its path. Raises ValueError if there is no such row.
     """
@@ -55,11 +60,13 @@ def write_page(results: dict, systems: dict, vocals, out, row: str | None = None
     # the results have told already which files were left out
     told = folders.Report()
     vocal_files = folders.find_songs(vocals, "vocal", told)
-    files = folders.find_songs(systems[row], "accompaniment", told)
+    bands = {name: folders.find_songs(folder, "accompaniment", told) for name, folder in systems.items()}
+    bands |= {TRUTH: folders.find_songs(reference, "accompaniment", told)} if reference else {}
     seconds = results["settings"]["window_seconds"]
     heard = {}
     for name in folders.bar([*worst, *best], progress, "page"):
-        heard[name] = _song(name, results["songs"][row][name], vocal_files[name], files[name], seconds)
+        files = {"voice": vocal_files[name]} | {band: found[name] for band, found in bands.items() if name in found}
+        heard[name] = _song(name, results["songs"][row][name], files, seconds)
     parts = {
         "TITLE": f"Evaluation of {html.escape(', '.join(systems))}",
         "TABLE": "".join((
@@ -87,7 +94,7 @@ def _table(results, shown):
     heads = "".join(f"<th>{heading}{marks[good]}</th>" for heading, _, good in shown.values())
     body = []
     for name, row in results["rows"].items():
-        cells = "".join(f"<td>{_cell(row.get(metric), decimals)}</td>" for metric, (_, decimals, _) in shown.items())
+        cells = "".join(_cell(row.get(metric), decimals) for metric, (_, decimals, _) in shown.items())
         count = len(results["songs"].get(name, {})) or "-"
         body.append(f"<tr><th>{html.escape(name)}</th><td>{count}</td>{cells}</tr>")
     return f"<div class=wide><table><tr><th>row</th><th>songs</th>{heads}</tr>{''.join(body)}</table></div>"
@@ -95,7 +102,10 @@ def _table(results, shown):
 
 def _cell(result, decimals):
     value, _, interval = cell(result, decimals).partition(" ")
-    return f"{value}<small>{interval}</small>" if interval else value
+    below = f"<small>{interval}</small>" if interval else ""
+    if warning := (result or {}).get("warning"):  # too little data: to be seen before it is believed
+        return f"<td class=little title='{html.escape(warning, quote=True)}'>{value}{below}</td>"
+    return f"<td>{value}{below}</td>"
 
 
 def _faults(results):
@@ -128,16 +138,15 @@ def _section(title, lines):
     return f"<h3>{title}</h3>{_list(lines)}" if lines else ""
 
 
-def _song(name, scores, vocal_path, path, seconds):
-    """A card: name, numbers, players for vocal, accompaniment and mix, pictures of the first window."""
+def _song(name, scores, files, seconds):
+    """A card: name, numbers, one player for the voice and every band, and pictures of what is heard first of each."""
     sounds = {}
-    for part, file in (("vocal", vocal_path), ("accompaniment", path)):
+    for part, file in files.items():
         wav, rate = audio.read(file)
-        mono = audio.resample(audio.to_mono(wav), rate, listen.RATE)
-        sounds[part] = mono[: round(seconds * listen.RATE)]
+        mono = audio.resample(audio.to_mono(wav), rate, listen.RATE)[: round(seconds * listen.RATE)]
+        sounds[part] = levelled(mono, listen.RATE)
     length = max(map(len, sounds.values()))
     sounds = {part: audio.fit(mono, length) for part, mono in sounds.items()}
-    sounds["mix"] = sum(levelled(mono, listen.RATE) for mono in sounds.values())
     heard = ("frame_lock", "buzz_db", "crest_excess_db", "clicks")
     told = COLUMNS | {measure: ARTEFACTS[measure] for measure in heard}
     numbers = {**{m: told[m] for m in scores if m in told}, "song_fad": ("song FAD", 2, -1)}
@@ -147,14 +156,17 @@ def _song(name, scores, vocal_path, path, seconds):
         if scores.get(measure) is not None
     )
     flags = "".join(f"<span class=flag>{html.escape(flag)}</span>" for flag in scores.get("flags", ()))
-    columns_ = "".join(
-        f"<div><h4>{part}</h4><audio controls preload=none src='{_mp3(mono)}'></audio>"
-        f"<img class=mel alt='mel spectrogram of the {part}' src='{_inline(pictures.mel_picture(mono), 'image/png')}'>"
-        f"<img class=chroma alt='pitch classes of the {part}' "
-        f"src='{_inline(pictures.chroma_picture(mono), 'image/png')}'></div>"
+    parts = "".join(
+        f"<figure data-part='{html.escape(part, quote=True)}' data-sound='{_mp3(mono)}'><figcaption></figcaption>"
+        f"<div class=heard><img class=mel alt='mel spectrogram' src='{_inline(pictures.mel_picture(mono), 'image/png')}'>"
+        f"<img class=chroma alt='pitch classes' src='{_inline(pictures.chroma_picture(mono), 'image/png')}'>"
+        "<div class=playhead></div></div></figure>"
         for part, mono in sounds.items()
     )
-    return f"<section class=song><h3>{html.escape(name)} {flags}</h3><p>{listed}</p><div class=parts>{columns_}</div></section>"
+    return (
+        f"<section class=song data-seconds={length / listen.RATE:g}><h3>{html.escape(name)} {flags}</h3><p>{listed}</p>"
+        f"<div class=player></div><div class=parts>{parts}</div></section>"
+    )
 
 
 def _mp3(mono):

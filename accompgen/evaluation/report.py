@@ -139,7 +139,8 @@ def conditions(results: dict) -> list[str]:
             f"{embedding['sha256'][:12]}; reference set {reference}; n = {', '.join(map(str, numbers))} embeddings"
         )
     if "rhythm" in settings["metrics"]:
-        source = f"annotated beats for {data['annotated']} of {data['songs']} songs, else tracked on the reference"
+        source = f"annotated beats for {data['annotated']} of {data['songs']} songs"
+        source += ", else tracked on the reference" if data["reference"] else ", and none for the others: there is no reference"
         lines.append(f"beats: tracker {results['tracker']['name']}, {source}; a bare click track scores 1 here")
     if "band" in settings["metrics"]:
         lines.append("drums, bass, chords: share of the seconds in which their range is heard; read it beside truth")

@@ -21,7 +21,12 @@ from accompgen.evaluation.report import FORMAT
 
 METRICS = ("fad", "kad", "apa", "rhythm", "harmony", "band", "sanity", "artefacts")
 ON_REQUEST = ("visqol",)  # wants a package more, and means something for round trips alone
+OF_REFERENCE = ("apa", "visqol")  # mean nothing without a reference, as the next two without a background either
+OF_BACKGROUND = ("fad", "kad")
 SILENT_ROW = "every file of this row is silent"
+
+
+ROLES = {"vocal": "vocal", "reference": "accompaniment"}  # what the files of a folder are called by
 
 
 @dataclass(frozen=True)
@@ -43,13 +48,13 @@ class Entry:
 
     name: str
     vocal: tracks.Track
-    reference: tracks.Track
+    reference: tracks.Track | None
     plan: folders.Plan
     annotation: dict
 
 
 def evaluate(
-    systems: dict, vocals, reference, *, background=None, annotations=None, metrics=METRICS, embedding="pocket",
+    systems: dict, vocals, reference=None, *, background=None, annotations=None, metrics=None, embedding="pocket",
     window_seconds: float = 10.0, windows: int | None = None, tracker: str = "librosa", tracker_weights=None, cocola=None,
     seams=(), seed: int = 0, device: str = "auto", batch_size: int = 32, cache=None, delta: tuple[str, str] | None = None,
     progress: bool = True,
@@ -58,10 +63,11 @@ def evaluate(
 
     Args:
         systems: row name -> folder; a file of the song's name for each song.
-        vocals, reference: folders of the vocals and of the true accompaniments; they say which songs there are.
+        vocals, reference: folders of the vocals and of the true accompaniments; they say which songs there are. Without a
+            reference, as of a real singer, what is measured against it is left out.
         background: folder whose sound FAD and KAD compare with; the default is `reference`.
         annotations: folder of NAME.json with beats, chords, key and bpm.
-        metrics: some of METRICS and ON_REQUEST.
+        metrics: some of METRICS and ON_REQUEST; the default are those of METRICS that the folders allow.
         embedding: vggish | clap | musicnn | pocket, or a path (`embeddings.find_embedding`).
         window_seconds, windows: a song is scored in windows of this length, at most so many (None: all that fit).
         tracker, tracker_weights: `beats.find_tracker`.
@@ -81,6 +87,7 @@ def evaluate(
         range.
     """
     known = METRICS + ON_REQUEST
+    metrics = _allowed(metrics, reference, background)
     unknown = sorted(set(metrics) - set(known))
     if unknown or not window_seconds > 0.2 or (windows is not None and windows < 1):
         raise ValueError(
@@ -128,7 +135,7 @@ def evaluate(
         "data": {"songs": len(entries), "windows": sum(entry.plan.count for entry in entries),
                  "seconds": sum(entry.plan.count * entry.plan.seconds for entry in entries),
                  "vocals": _folder_hash(entry.vocal for entry in entries),
-                 "reference": _folder_hash(entry.reference for entry in entries),
+                 "reference": _folder_hash(entry.reference for entry in entries) if reference else None,
                  "background": str(background) if background else None,
                  "annotated": sum(bool(entry.annotation) for entry in entries),
                  "rows": {row: _folder_hash(files[row].values()) for row in files}},
@@ -136,6 +143,19 @@ def evaluate(
         "rows": rows, "songs": songs, "minutes": {row: minutes.means(found) for row, found in long.items() if found},
         "problems": report.problems, "notes": report.notes,
     }  # fmt: skip
+
+
+def _allowed(metrics, reference, background):
+    """The metrics asked for, or those that can be. Raises ValueError for one that lacks what it compares with."""
+    lacking = (OF_REFERENCE if reference is None else ()) + (OF_BACKGROUND if reference is background is None else ())
+    if metrics is None:
+        return [metric for metric in METRICS if metric not in lacking]
+    if refused := [metric for metric in metrics if metric in lacking]:
+        raise ValueError(
+            f"{', '.join(refused)}: there is nothing to compare with; give the true accompaniments (--reference DIR), or for "
+            "fad and kad some music like them (--background DIR), or leave them out"
+        )
+    return metrics
 
 
 def _versions():
@@ -154,23 +174,25 @@ def _folder_hash(found):
 
 
 def _entries(vocals, reference, annotations, settings, cache, report):
-    """The songs that have a usable vocal and reference, with their windows."""
-    vocal_files = folders.find_songs(vocals, "vocal", report)
-    reference_files = folders.find_songs(reference, "accompaniment", report)
-    for folder, found in ((vocals, vocal_files), (reference, reference_files)):
-        if not found:
+    """The songs that have a usable vocal, and a reference where there is a folder of them, with their windows."""
+    places = {"vocal": vocals} | ({"reference": reference} if reference else {})
+    found = {what: folders.find_songs(folder, ROLES[what], report) for what, folder in places.items()}
+    for what, folder in places.items():
+        if not found[what]:
             raise EvaluationError(f"{folder} holds no sound files; nothing can be scored")
     entries = []
-    for name in folders.match(vocal_files, reference_files, reference, "reference", report):
-        vocal, true = (tracks.open_track(files[name], cache, report) for files in (vocal_files, reference_files))
-        if vocal is None or true is None:
+    there = found.get("reference", found["vocal"])
+    for name in folders.match(found["vocal"], there, reference, "reference", report):
+        opened = {what: tracks.open_track(files[name], cache, report) for what, files in found.items()}
+        if None in opened.values():
             continue
-        for track, what in ((vocal, "vocal"), (true, "reference")):
+        for what, track in opened.items():
             if track.silent:
                 report.problem(f"{track.path}: this {what} is silent")
-        if abs(vocal.seconds - true.seconds) > folders.LENGTH_TOLERANCE_SECONDS:
+        vocal, true = opened["vocal"], opened.get("reference")
+        if true and abs(vocal.seconds - true.seconds) > folders.LENGTH_TOLERANCE_SECONDS:
             report.problem(f"{name}: vocal {vocal.seconds:.2f} s, reference {true.seconds:.2f} s; the shorter length is scored")
-        plan = plan_windows(min(vocal.seconds, true.seconds), settings.window_seconds, settings.windows)
+        plan = plan_windows(min(t.seconds for t in opened.values()), settings.window_seconds, settings.windows)
         if plan.seconds < settings.window_seconds:
             report.problem(f"{name}: {plan.seconds:.2f} s long, shorter than a window of {settings.window_seconds:g} s")
         elif settings.windows and plan.count < settings.windows:
@@ -179,10 +201,14 @@ def _entries(vocals, reference, annotations, settings, cache, report):
         entries.append(Entry(name, vocal, true, plan, annotation))
     if not entries:
         raise EvaluationError(
-            f"no song has both a vocal in {vocals} and a reference in {reference}: " + "; ".join(report.problems[:3])
+            f"no song has {' and '.join(f'a {what} in {folder}' for what, folder in places.items())}: "
+            + "; ".join(report.problems[:3])
         )
+    if annotations:
+        folders.without_annotation(annotations, [entry.name for entry in entries], report)
     _check_rates("vocals", [entry.vocal for entry in entries], report)
-    _check_rates("reference", [entry.reference for entry in entries], report)
+    if reference:
+        _check_rates("reference", [entry.reference for entry in entries], report)
     return entries
 
 
@@ -216,7 +242,7 @@ def _row_files(row, folder, entries, cache, report):
             )
         elif abs(track.seconds - entry.vocal.seconds) > folders.LENGTH_TOLERANCE_SECONDS:
             report.problem(f"{row}: {track.path.name} is {track.seconds:.2f} s long, its vocal {entry.vocal.seconds:.2f} s")
-        if track.rate != entry.reference.rate:
+        if entry.reference and track.rate != entry.reference.rate:
             report.note(f"{row}: {track.rate} Hz, reference {entry.reference.rate} Hz; bandwidth alone moves FAD and KAD")
     return files
 
@@ -230,7 +256,10 @@ def _score_song(track, entry, settings, listener, cache, report):
         scores["visqol"] = tracks.visqol_of(track, entry.reference, plan, cache)
     if not listener:
         return scores, None
-    heard = [tracks.analysis(part, plan, listener, settings.tracker, cache) for part in (track, entry.vocal, entry.reference)]
+    heard = [
+        part and tracks.analysis(part, plan, listener, settings.tracker, cache)
+        for part in (track, entry.vocal, entry.reference)
+    ]
     windows = measures.compare_windows(*heard, plan, entry.annotation)
     shares = [None] * plan.count
     if entry.annotation.get("chords"):
@@ -260,7 +289,8 @@ def _faults(track, entry, settings, cache):
     if "artefacts" in settings.metrics:
         scores |= tracks.artefacts_of(track, cache)
         found += artefacts.flags(scores)
-        peaks = scores["crest_db"], tracks.artefacts_of(entry.reference, cache)["crest_db"]
+        true = tracks.artefacts_of(entry.reference, cache) if entry.reference else {"crest_db": None}
+        peaks = scores["crest_db"], true["crest_db"]
         scores["crest_excess_db"] = None if None in peaks else peaks[0] - peaks[1]
     if settings.seams:
         scores |= tracks.seams_of(track, settings.seams, cache)

@@ -23,9 +23,11 @@ def add_distances(rows, songs, files, entries, background, settings, embedder, c
         return Embeddings(paths)
 
     references = {entry.name: entry.reference for entry in entries}
-    goal = (
-        _background(background, settings, embedder, cache, report, progress) if background else embed(references, "reference")
-    )
+    goal = None
+    if background:
+        goal = _background(background, settings, embedder, cache, report, progress)
+    elif None not in references.values():
+        goal = embed(references, "reference")
     common = {
         "embedding": embedder.name, "reference_set": str(background) if background else "reference",
         "window_seconds": settings.window_seconds, "sample_rate": embedder.rate, "seed": settings.seed,

@@ -311,8 +311,15 @@ def describe() -> dict:
         "devices": devices,
         "checkpoints": checkpoints or "none found",
         "searched": ", ".join(map(str, search_path())),
-        "cache": cache_directory(),
+        "cache": _cache_or_why_not(),
     }
+
+
+def _cache_or_why_not():
+    try:
+        return cache_directory()
+    except CheckpointError as error:
+        return f"none: {error}"
 
 
 def conditioning(vocal, noise, seed):

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from accompgen import audio
+from accompgen.files import short_name
 
 SUBTYPES = {"16": "PCM_16", "24": "PCM_24", "32f": "FLOAT"}
 
@@ -161,5 +162,6 @@ def format_of(rate: int, channels: int, format: str, bit_depth: str) -> tuple[st
 
 
 def _paths(directory, name, format):
+    name = short_name(name)
     files = {key: f"{name}.{key}.{format}" for key in ("accompaniment", "mix")} | {"report": f"{name}.json"}
     return {key: Path(directory) / file for key, file in files.items()}

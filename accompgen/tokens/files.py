@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from accompgen import audio
+from accompgen.files import short_name
 from accompgen.tokens.semantic import SemanticTokenizer
 
 FORMAT = "accompgen tokens 1"
@@ -84,7 +85,7 @@ def decode_file(path, directory, decoder, codebooks: int | None = None, force: b
 
 
 def _target(directory, source, suffix, force):
-    target = Path(directory) / f"{Path(source).stem}.{suffix}"
+    target = Path(directory) / f"{short_name(Path(source).stem)}.{suffix}"
     audio.check_folder(directory)
     if target.exists() and not force:
         raise TokenFileError(f"{target} exists; choose another folder, or --force to replace it")

@@ -15,13 +15,15 @@ def add_evaluate(verbs):
         "--system", metavar="[NAME=]DIR", action="append", required=True, help="accompaniments to score; again for each row"
     )
     parser.add_argument("--vocals", metavar="DIR", type=Path, required=True, help="the vocals, named like the accompaniments")
-    parser.add_argument("--reference", metavar="DIR", type=Path, required=True, help="the true accompaniments")
+    parser.add_argument(
+        "--reference", metavar="DIR", type=Path, help="the true accompaniments; without them, what needs none is scored"
+    )
     parser.add_argument("-o", "--out", metavar="DIR", type=Path, required=True, help="where to write")
     parser.add_argument("--background", metavar="DIR", type=Path, help="what FAD and KAD compare with (default: the reference)")
     parser.add_argument("--annotations", metavar="DIR", type=Path, help="NAME.json with beats, chords, key, bpm")
     parser.add_argument(
         "--metrics", nargs="+", metavar="NAME",
-        help="fad kad apa rhythm harmony band sanity artefacts (default: these), visqol",
+        help="fad kad apa rhythm harmony band sanity artefacts (default: those of these that can be), visqol",
     )  # fmt: skip
     parser.add_argument(
         "--embedding", metavar="NAME|PATH", default="pocket", help="vggish, clap, musicnn, pocket (default) or a path"
@@ -66,12 +68,12 @@ def run_evaluate(args) -> int:
     report.check_out(args.out)
     results = runner.evaluate(
         systems, args.vocals, args.reference, background=args.background, annotations=args.annotations,
-        metrics=args.metrics or runner.METRICS, embedding=args.embedding, window_seconds=args.window, windows=args.windows,
+        metrics=args.metrics, embedding=args.embedding, window_seconds=args.window, windows=args.windows,
         tracker=args.tracker, tracker_weights=args.tracker_weights, cocola=args.cocola, seams=args.seams, seed=args.seed,
         device=args.device, cache=args.cache, delta=args.delta, progress=not args.quiet,
     )  # fmt: skip
     report.write_results(results, args.out)
-    page.write_page(results, systems, args.vocals, args.out, args.listen, progress=not args.quiet)
+    page.write_page(results, systems, args.vocals, args.out, args.reference, args.listen, progress=not args.quiet)
     print(report.table(results), end="")
     for problem in results["problems"]:
         complain(problem)
