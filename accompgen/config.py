@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from accompgen.files import TextError, read_text
+from accompgen.time import blocks_of
 
 
 class ConfigError(ValueError):
@@ -149,12 +150,19 @@ class TrainConfig:
         for name, value in (("ema_decay", self.ema_decay), ("betas[0]", self.betas[0]), ("betas[1]", self.betas[1])):
             _in_range(name, value, 0.0, 0.999999)
         _in_range("window_seconds", self.window_seconds, 0.04, 3600.0)
-        if abs(self.window_seconds * 25 - round(self.window_seconds * 25)) > 1e-6:
-            raise ConfigError(f"window_seconds is {self.window_seconds!r}; expected a multiple of 0.04")
+        window_blocks(self.window_seconds)
         _one_of("zero_stage", self.zero_stage, (0, 1, 2))
         _one_of("optimizer", self.optimizer, ("adamw", "muon"))
         if self.optimizer == "muon" and self.zero_stage:
             raise ConfigError(f"optimizer 'muon' needs whole matrices, but zero_stage is {self.zero_stage}; set it to 0")
+
+
+def window_blocks(seconds: float) -> int:
+    """Blocks of 40 ms in a window. Raises ConfigError if `seconds` is not a positive multiple of 0.04."""
+    try:
+        return blocks_of(seconds)
+    except ValueError as error:
+        raise ConfigError(f"window_seconds is {seconds!r}; expected a positive multiple of 0.04") from error
 
 
 def _one_of(key, value, allowed):

@@ -2,15 +2,12 @@
 
 Everything else derives from the two tables here: the layout of a sequence, the embeddings of a model, the order of generation.
 
-A stream is a grid of integers [B, Q, T]: Q codebooks at a frame rate. The rates share one clock: a *tick* is 1/150 s, so that a
-semantic frame (50 Hz) lasts 3 ticks and an acoustic frame (75 Hz) lasts 2, and 2 semantic frames = 3 acoustic frames = 40 ms.
+A stream is a grid of integers [B, Q, T]: Q codebooks at a frame rate. The rates share one clock (time.py).
 """
 
 from dataclasses import dataclass
 
-TICKS_PER_SECOND = 150
-SEMANTIC_HZ = 50
-ACOUSTIC_HZ = 75
+from accompgen.time import ACOUSTIC_HZ, SEMANTIC_HZ, ticks_of
 
 
 @dataclass(frozen=True)
@@ -25,30 +22,31 @@ class Stream:
     @property
     def ticks(self) -> int:
         """Duration of a frame in ticks of 1/150 s."""
-        return TICKS_PER_SECOND // self.hz
-
-    def frames(self, seconds: float) -> int:
-        """Number of frames in `seconds`, a multiple of 40 ms (ValueError otherwise)."""
-        blocks = round(seconds * 25)
-        if abs(blocks - seconds * 25) > 1e-6:
-            raise ValueError(f"{seconds} s is not a multiple of 0.04 s, the shortest span in which both frame rates are whole")
-        return blocks * self.hz // 25
+        return ticks_of(self.hz)
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One transformer: it reads the `context` streams and predicts the `target` stream."""
+    """One transformer: it reads the `context` streams and predicts the `target` stream.
+
+    In a song that is longer than its windows, each begins with what those before it gave, over `prompt_share` of its length.
+    With 0 the windows do not depend on each other.
+    """
 
     name: str
     context: tuple[str, ...]
     target: str
+    prompt_share: float = 0.0
 
 
 STAGES = {
-    "semantic": Stage("semantic", context=("vocal",), target="semantic"),
-    "coarse": Stage("coarse", context=("vocal", "semantic"), target="coarse"),
+    "semantic": Stage("semantic", context=("vocal",), target="semantic", prompt_share=1 / 2),
+    "coarse": Stage("coarse", context=("vocal", "semantic"), target="coarse", prompt_share=1 / 3),
     "fine": Stage("fine", context=("coarse",), target="fine"),
 }
+VOCAL = "vocal"  # the stream that is given; every other one is the target of a stage
+UNITS = "semantic"  # what the band plays, as units
+CODES = ("coarse", "fine")  # the same as codes of the codec, these codebooks above those
 
 
 def streams(semantic_vocab: int, bins: int, coarse_codebooks: int, fine_codebooks: int) -> dict[str, Stream]:
@@ -63,8 +61,3 @@ def streams(semantic_vocab: int, bins: int, coarse_codebooks: int, fine_codebook
         "coarse": Stream("coarse", ACOUSTIC_HZ, coarse_codebooks, bins),
         "fine": Stream("fine", ACOUSTIC_HZ, fine_codebooks, bins),
     }
-
-
-def acoustic_frames(semantic_frames: int) -> int:
-    """Acoustic frames that sound within `semantic_frames`: int(1.5 S), as in AccompGen's inference script."""
-    return semantic_frames * ACOUSTIC_HZ // SEMANTIC_HZ

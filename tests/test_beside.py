@@ -34,6 +34,7 @@ def model(tiny_checkpoint, two_threads):
 
 
 def test_the_codes_are_those_of_one_process(model):
+    assert model.helper.names == ("semantic", "fine")  # the coarse stage has the most steps
     units = torch.randint(VOCAB, (1, 5 * 50), generator=torch.Generator().manual_seed(0))  # 21 fine windows: three batches
     told, plainly = [], []
     found = cascade_beside(model.stages, units, SAMPLING, 3, model.helper, lambda *step: told.append(step))

@@ -7,8 +7,11 @@ import torch
 from tiny import VOCAB, WINDOW_SECONDS, make_stage
 
 from accompgen.generation import cascade as module
-from accompgen.generation.cascade import LoadedStage, cascade, cascade_in_pieces
+from accompgen.generation import schedule
+from accompgen.generation.cascade import cascade, cascade_in_pieces
+from accompgen.generation.decode import EARLIER_VOCAL
 from accompgen.generation.sampling import Sampling
+from accompgen.generation.schedule import LoadedStage
 from accompgen.layout import Layout
 from accompgen.seeding import make_generator
 from accompgen.stages import STAGES, streams
@@ -33,8 +36,8 @@ def calls(monkeypatch):
     calls = []
 
     def decode(model, context, frames, sampling, generators, prompt, progress):
-        earlier = context.pop(module.EARLIER_VOCAL)[0, 0].tolist() if model.name == "semantic" else None
-        assert module.EARLIER_VOCAL not in context
+        earlier = context.pop(EARLIER_VOCAL)[0, 0].tolist() if model.name == "semantic" else None
+        assert EARLIER_VOCAL not in context
         call = {"context": context, "frames": frames, "rows": len(generators), "prompt": prompt, "earlier": earlier}
         calls.append(SimpleNamespace(name=model.name, **call))
         result = torch.full((len(generators), model.layout.target.codebooks, frames), len(calls))
@@ -58,7 +61,7 @@ def stand_ins(**windows):
 
 
 def test_windows_prompts_and_contexts_of_a_song(calls, monkeypatch):
-    monkeypatch.setattr(module, "EARLIER_BLOCKS", 5)
+    monkeypatch.setattr(schedule, "EARLIER_SECONDS", 0.2)
     units = torch.arange(100)[None]  # 2 s
     tokens = cascade(stand_ins(semantic=1.2, coarse=1.2, fine=0.8), units, SAMPLING, seed=0)
     semantic, coarse, fine = ([call for call in calls if call.name == name] for name in STAGES)

@@ -142,7 +142,7 @@ def test_ctrl_c_ends_with_130_and_leaves_nothing(generate, vocal, tmp_path, monk
     (["sing", "a.wav"], "invalid choice"),
     ([], "required: VERB"),
     (["generate", "a.wav", "--temperature", "hot"], "--temperature: invalid number value: 'hot'"),
-    (["generate", "a.wav", "--top-k", "fin=3"], "'fin' is no stage; expected semantic, coarse or fine"),
+    (["generate", "a.wav", "--top-k", "fin=3"], "'fin' is no stage; expected one of semantic, coarse, fine"),
     (["generate", "a.wav", "--format", "aac"], "invalid choice: 'aac'"),
     (["generate", "a.wav", "--force", "--skip-existing"], "not allowed with"),
     (["generate", "a.wav", "--stream", "--format", "mp3"], "--stream writes wav of 16 or 24 bits"),

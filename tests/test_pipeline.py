@@ -17,7 +17,8 @@ from accompgen import audio
 from accompgen.checkpoint import CheckpointError
 from accompgen.generation import cascade, pipeline
 from accompgen.generation.sampling import Sampling
-from accompgen.generation.windows import blocks, plan
+from accompgen.generation.windows import plan
+from accompgen.time import blocks_of
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +100,8 @@ def test_no_click_and_no_gap_at_the_seams(model):
     sound = song.accompaniment[0]
     steps = np.abs(np.diff(sound))
     blocks_in_song = 63
-    seams = {span.new * 960 for name in ("coarse", "fine") for span in plan(blocks_in_song, blocks(WINDOW_SECONDS[name]))[1:]}
+    windows = [blocks_of(WINDOW_SECONDS[name]) for name in ("coarse", "fine")]
+    seams = {span.new * 960 for window in windows for span in plan(blocks_in_song, window)[1:]}
     near = [steps[max(0, seam - 24) : seam + 24].max() for seam in seams]
     power = [np.sqrt((sound[max(0, seam - 240) : seam + 240] ** 2).mean()) for seam in seams]
     far = np.delete(steps, np.concatenate([np.arange(seam - 24, seam + 24) for seam in seams]))

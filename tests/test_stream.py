@@ -8,8 +8,9 @@ from tiny import VOCAB, WINDOW_SECONDS, make_beat_tracker, make_stage, sing
 import accompgen
 from accompgen import audio
 from accompgen.generation import pipeline, stream
-from accompgen.generation.cascade import LoadedStage, cascade, cascade_in_pieces
+from accompgen.generation.cascade import cascade, cascade_in_pieces
 from accompgen.generation.sampling import Sampling
+from accompgen.generation.schedule import LoadedStage
 from accompgen.generation.song import GrowingWav
 from accompgen.stages import STAGES
 

@@ -22,6 +22,7 @@ from accompgen.data.synthetic.effects import Room
 from accompgen.data.synthetic.mixing import draw_mix, mix_stems
 from accompgen.data.synthetic.render import find_soundfonts, play
 from accompgen.data.synthetic.score import METRES, Note
+from accompgen.time import frames_of
 
 RATE = make.SAMPLE_RATE
 
@@ -164,7 +165,7 @@ def test_files_of_a_song_fit_together(songs):
     for song in manifest:
         (vocal, rate), (band, _) = audio.read(song.vocal), audio.read(song.accompaniment)
         assert vocal.shape == (1, 2 * RATE) and band.shape == (2, 2 * RATE) and rate == RATE == 48_000
-        assert vocal.shape[1] % (RATE * make.WINDOW_MS // 1000) == 0
+        assert vocal.shape[1] % (frames_of(1, RATE)) == 0
         meta = json.loads(song.meta.read_text())
         assert meta["split"] == song.split and meta["beats"] and meta["chords"] and meta["notes"] and meta["singer"]["name"]
         for part, wave in (("vocal", vocal), ("accompaniment", band)):

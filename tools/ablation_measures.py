@@ -6,8 +6,8 @@ import numpy as np
 import torch
 
 from accompgen.checkpoint import file_hash, load_component
-from accompgen.config import StageConfig, from_dict
-from accompgen.data.batches import held_out_windows, read_windows, window_blocks
+from accompgen.config import StageConfig, from_dict, window_blocks
+from accompgen.data.batches import held_out_windows, read_windows
 from accompgen.data.shards import open_shards, write_index, write_shard
 from accompgen.data.songs import read_manifest
 from accompgen.evaluation.harmony import chord_tone_share

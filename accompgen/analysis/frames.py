@@ -7,7 +7,8 @@ all places of a frame.
 
 import numpy as np
 
-FRAME_HZ = 75.0  # of EnCodec: 320 samples at 24 kHz, 640 at 48 kHz
+from accompgen.time import ACOUSTIC_HZ
+
 SHORTEST_SECONDS = 2.0
 QUIET = 1e-2  # 40 dB below the loud ones: quieter frames say nothing
 TRIMMED = 1 / 8  # share of the frames left out at each place, the loudest
@@ -22,7 +23,7 @@ LINE_FRAMES = 24  # of the window in which lines are seen: 0.32 s
 FAINT = 1e-6  # lines 60 dB below the strongest are left out
 
 
-def frame_lock(mono: np.ndarray, rate: int, hop_hz: float = FRAME_HZ) -> float | None:
+def frame_lock(mono: np.ndarray, rate: int, hop_hz: float = ACOUSTIC_HZ) -> float | None:
     """How unevenly the |second difference| of sound [T] is spread over frames of 1 / hop_hz s.
 
     1 is even; clicks at a fixed place give as many times the mean as they stand out (10 to 30 for a
@@ -69,7 +70,7 @@ def find_hop(mono: np.ndarray, rate: int) -> tuple[float, float] | None:
     return float(step * period / rate), _lock(level, step * period, fewest / period)
 
 
-def buzz(mono: np.ndarray, rate: int, hop_hz: float = FRAME_HZ) -> float | None:
+def buzz(mono: np.ndarray, rate: int, hop_hz: float = ACOUSTIC_HZ) -> float | None:
     """How far lines at multiples of `hop_hz` above 3 kHz stand over what lies half-way, in dB.
 
     The mean over lines, its lowest and highest tenth left out, so that single tones do not decide;

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from accompgen.config import ConfigError, StageConfig, TrainConfig
-from accompgen.data.pairs import BLOCKS_PER_SECOND
+from accompgen.config import ConfigError, StageConfig, TrainConfig, window_blocks
 from accompgen.data.shards import Entry, Shards
 from accompgen.stages import STAGES
+from accompgen.time import SEMANTIC_HZ, frames_of, seconds_of
 
 SPAN_BLOCKS = 12  # of the context hidden at once: 0.48 s
 
@@ -147,7 +147,7 @@ def held_out_windows(shards: Shards, blocks: int, count: int, lead_blocks: int, 
     """
     songs = [song for song in shards.songs if song.split == "validation" and song.blocks >= blocks]
     if not songs:
-        raise ConfigError(f"no validation song of {shards.directory} is as long as a window of {blocks / BLOCKS_PER_SECOND} s")
+        raise ConfigError(f"no validation song of {shards.directory} is as long as a window of {seconds_of(blocks)} s")
     rng = np.random.default_rng((seed, 2**32 - 1))
     windows = []
     for number in range(count):
@@ -190,17 +190,9 @@ def _streams(shards, window, blocks, model):
 def _delayed_vocal(shards, window, blocks, delay_blocks):
     first = max(0, window.first_block - delay_blocks)
     lead = first - (window.first_block - delay_blocks)  # blocks that would lie before the song's start
-    held = np.repeat(shards.read(window.song, 0, 1)["vocal"][:1], min(lead, blocks) * 2)
+    held = np.repeat(shards.read(window.song, 0, 1)["vocal"][:1], frames_of(min(lead, blocks), SEMANTIC_HZ))
     rest = shards.read(window.song, first, blocks - lead)["vocal"] if lead < blocks else held[:0]
     return np.concatenate([held, rest])[None]
-
-
-def window_blocks(seconds: float) -> int:
-    """Blocks of 40 ms in a window. Raises ConfigError if `seconds` is not a positive multiple of 0.04."""
-    blocks = round(seconds * BLOCKS_PER_SECOND)
-    if blocks < 1 or abs(blocks - seconds * BLOCKS_PER_SECOND) > 1e-6:
-        raise ConfigError(f"window_seconds is {seconds}; expected a positive multiple of 0.04")
-    return blocks
 
 
 def check_sizes(shards: Shards, model: StageConfig) -> None:

@@ -4,8 +4,8 @@ import numpy as np
 
 from accompgen import audio
 from accompgen.data.songs import Song
+from accompgen.time import blocks_within, frames_of
 
-BLOCKS_PER_SECOND = 25  # a block is 40 ms, 2 semantic and 3 acoustic frames: the grid on which everything is cut
 LENGTH_TOLERANCE_SECONDS = 0.1
 
 
@@ -33,7 +33,7 @@ def read_pair(song: Song, rates: tuple[int, ...]) -> tuple[int, dict[int, tuple[
             f"{song.id}: the vocal lasts {seconds[0]:.2f} s and the accompaniment {seconds[1]:.2f} s; the two of a pair must "
             "start and end together"
         )
-    blocks = int(min(seconds) * BLOCKS_PER_SECOND + 1e-6)
+    blocks = blocks_within(min(seconds))
     if blocks < 1:
         raise PairError(f"{song.id}: {min(seconds):.3f} s is shorter than one block of 0.04 s")
     vocal, band = audio.heard(vocal), audio.heard(band)
@@ -41,4 +41,4 @@ def read_pair(song: Song, rates: tuple[int, ...]) -> tuple[int, dict[int, tuple[
 
 
 def _cut(wav, from_rate, rate, blocks):
-    return audio.fit(audio.resample(wav, from_rate, rate), blocks * rate // BLOCKS_PER_SECOND)
+    return audio.fit(audio.resample(wav, from_rate, rate), frames_of(blocks, rate))

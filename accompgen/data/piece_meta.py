@@ -10,9 +10,9 @@ from accompgen.analysis.keys import find_key
 from accompgen.analysis.labels import LabelError, read_chord, read_key
 from accompgen.analysis.sections import Section, describe_sections, find_sections
 from accompgen.data.captions import caption, section_captions, sections_of
-from accompgen.data.pairs import BLOCKS_PER_SECOND
 from accompgen.data.segments import block_levels
 from accompgen.files import read_text
+from accompgen.time import BLOCKS_PER_SECOND
 
 SAID = ("bpm", "key", "metre", "style", "instruments")
 MIN_SECTION_SECONDS = 0.5  # of a section within a piece: less is the slack of a boundary

@@ -11,10 +11,10 @@ import numpy as np
 
 from accompgen import audio
 from accompgen.data.grading import grade_musical, grade_technical
-from accompgen.data.pairs import BLOCKS_PER_SECOND
 from accompgen.data.piece_meta import MetaError, describe_piece, hear_song, read_said
 from accompgen.data.segments import PrepareConfig, choose, clipped_share
 from accompgen.data.sources import Source
+from accompgen.time import seconds_of
 
 RECORD_FORMAT = 2  # records of another one are made anew: the first had no grades
 UNREADABLE = "cannot be read as sound"
@@ -72,7 +72,7 @@ def prepare_song(source: Source, job: Job, separators) -> dict:
             music = hear_song(said, *waves, job.config.sample_rate, _stems(source, parts))
         for piece in pieces:
             if piece.reason:
-                place = round(piece.first / BLOCKS_PER_SECOND, 2)
+                place = round(seconds_of(piece.first), 2)
                 record["dropped"].append({"start": place, "seconds": piece.seconds, "reason": piece.reason})
             else:
                 _write_piece(piece, source, waves, parts, music, job, folder, record)
@@ -87,7 +87,7 @@ def prepare_song(source: Source, job: Job, separators) -> dict:
 
 def _write_piece(piece, source, waves, parts, music, job, folder, record):
     """Cut, grade and write a piece that stays: vocal, accompaniment and meta."""
-    start, rate = piece.first / BLOCKS_PER_SECOND, job.config.sample_rate
+    start, rate = seconds_of(piece.first), job.config.sample_rate
     name = f"{source.id}-{len(record['pieces']):03d}"
     cuts = [_cut(wav, rate, start, piece.seconds) for wav in waves]
     for part, wav in zip(("vocal", "accompaniment"), cuts):

@@ -6,7 +6,8 @@ import numpy as np
 
 from accompgen import audio
 from accompgen.config import ConfigError
-from accompgen.data.pairs import BLOCKS_PER_SECOND, LENGTH_TOLERANCE_SECONDS
+from accompgen.data.pairs import LENGTH_TOLERANCE_SECONDS
+from accompgen.time import BLOCKS_PER_SECOND, blocks_within, frames_of, seconds_of
 
 FULL_SCALE = 0.9999
 
@@ -62,12 +63,12 @@ class Piece:
 
     @property
     def seconds(self) -> float:
-        return self.blocks / BLOCKS_PER_SECOND
+        return seconds_of(self.blocks)
 
 
 def block_levels(wav: np.ndarray, rate: int) -> np.ndarray:
     """RMS in dBFS of each whole 40 ms block of wav [T]; -120 for silence."""
-    block = rate // BLOCKS_PER_SECOND
+    block = frames_of(1, rate)
     squares = np.square(wav[: len(wav) // block * block], dtype=np.float64).reshape(-1, block).mean(1)
     return 10 * np.log10(np.maximum(squares, 1e-12))
 
@@ -85,8 +86,8 @@ def clipped_share(wav: np.ndarray) -> float:
 
 def cut(voice_levels: np.ndarray, config: PrepareConfig) -> list[tuple[int, int]]:
     """(first block, blocks) of consecutive pieces that cover everything; a piece ends where the voice is quietest."""
-    longest = int(config.segment_seconds * BLOCKS_PER_SECOND)
-    slack = int(config.slack_seconds * BLOCKS_PER_SECOND)
+    longest = blocks_within(config.segment_seconds)
+    slack = blocks_within(config.slack_seconds)
     pieces, first = [], 0
     while len(voice_levels) - first > longest:
         window = voice_levels[first + longest - slack : first + longest]
@@ -100,7 +101,7 @@ def choose(voice: np.ndarray, band: np.ndarray, config: PrepareConfig) -> list[P
     """The pieces of a pair [T] each at `config.sample_rate`, in order, dropped ones with their reason."""
     levels = block_levels(voice, config.sample_rate), block_levels(band, config.sample_rate)
     sung, playing = (audible(part, config) for part in levels)
-    size = config.sample_rate // BLOCKS_PER_SECOND
+    size = frames_of(1, config.sample_rate)
     pieces = []
     for first, blocks in cut(levels[0], config):
         span = slice(first * size, (first + blocks) * size)
@@ -110,7 +111,7 @@ def choose(voice: np.ndarray, band: np.ndarray, config: PrepareConfig) -> list[P
 
 
 def _judge(first, blocks, shares, waves, config):
-    if blocks < config.min_seconds * BLOCKS_PER_SECOND:
+    if seconds_of(blocks) < config.min_seconds:
         return Piece(first, blocks, "piece too short")
     if shares[0] < config.min_sung_share:
         return Piece(first, blocks, "too little voice")

@@ -22,13 +22,11 @@ from pathlib import Path
 
 import numpy as np
 
-from accompgen.stages import acoustic_frames
+from accompgen.time import ACOUSTIC_HZ, SEMANTIC_HZ, frames_of
 
 FORMAT_VERSION = 1
 INDEX_FILE = "index.json"
 HEADER_KEY = "accompgen"
-SEMANTIC_FRAMES_PER_BLOCK = 2  # a block is 40 ms
-ACOUSTIC_FRAMES_PER_BLOCK = 3
 CHECK_AT_OPEN_BYTES = 1 << 30  # folders up to this size are hashed as a whole when they are opened: a second or two
 
 
@@ -73,10 +71,10 @@ def write_shard(path, songs: list[dict], tokens: dict[str, dict], plan: str, siz
     tensors = {}
     for song in songs:
         streams = tokens[song["id"]]
-        frames = song["blocks"] * SEMANTIC_FRAMES_PER_BLOCK
+        frames = frames_of(song["blocks"], SEMANTIC_HZ)
         expected = {"vocal": (frames,), "semantic": (frames,)}
         if song.get("codes", True):
-            expected["codes"] = (len(streams["codes"]), acoustic_frames(frames))
+            expected["codes"] = (len(streams["codes"]), frames_of(song["blocks"], ACOUSTIC_HZ))
         if song.get("transposed"):
             expected["vocal_transposed"] = (frames,)
         for name, shape in expected.items():
@@ -165,8 +163,9 @@ class Shards:
         if first_block < 0 or blocks < 1 or first_block + blocks > song.blocks:
             raise ShardError(f"{song.id} has {song.blocks} blocks; asked for {blocks} from block {first_block} on")
         file = self._open(song.shard)
-        semantic = slice(first_block * SEMANTIC_FRAMES_PER_BLOCK, (first_block + blocks) * SEMANTIC_FRAMES_PER_BLOCK)
-        acoustic = slice(first_block * ACOUSTIC_FRAMES_PER_BLOCK, (first_block + blocks) * ACOUSTIC_FRAMES_PER_BLOCK)
+        semantic, acoustic = (
+            slice(frames_of(first_block, hz), frames_of(first_block + blocks, hz)) for hz in (SEMANTIC_HZ, ACOUSTIC_HZ)
+        )
         tokens = {
             "vocal": file.get_slice(f"{song.id}/vocal")[semantic],
             "semantic": file.get_slice(f"{song.id}/semantic")[semantic],

@@ -19,10 +19,10 @@ from accompgen.config import to_dict
 from accompgen.data import shards
 from accompgen.data.augment import Augment, Change, apply, draw, seeded, stretch
 from accompgen.data.executors import check_executor, run_tasks
-from accompgen.data.pairs import BLOCKS_PER_SECOND, PairError, read_pair
+from accompgen.data.pairs import PairError, read_pair
 from accompgen.data.songs import Song, read_manifest
 from accompgen.device import choose_device
-from accompgen.stages import ACOUSTIC_HZ, SEMANTIC_HZ
+from accompgen.time import ACOUSTIC_HZ, SEMANTIC_HZ, frames_of, seconds_of, whole_blocks
 
 NO_CHANGE = Change()
 VOCAL_NOISE = 0.01  # sigma of the Gaussian noise on the vocal before HuBERT, as in AccompGen's inference script
@@ -153,7 +153,7 @@ def tokenize_manifest(
 
 
 def _hours(shard):
-    return sum(song["blocks"] for song in shard["songs"]) / BLOCKS_PER_SECOND / 3600
+    return seconds_of(sum(song["blocks"] for song in shard["songs"])) / 3600
 
 
 def _check_copies(songs, job):
@@ -211,11 +211,11 @@ def _waves(song, low, high, change):
         return blocks, *waves[low], waves[high][1]
     _, waves = read_pair(song, (high,))
     vocal, band = apply(change, *waves[high], high)
-    blocks = len(band) * BLOCKS_PER_SECOND // high
+    blocks = whole_blocks(len(band), high)
     if blocks < 1:
         raise PairError(f"{song.id}: at a speed of {change.speed} it is shorter than one block of 0.04 s")
-    lowered = (audio.fit(audio.resample(wav, high, low), blocks * low // BLOCKS_PER_SECOND) for wav in (vocal, band))
-    return blocks, *lowered, audio.fit(band, blocks * high // BLOCKS_PER_SECOND)
+    lowered = (audio.fit(audio.resample(wav, high, low), frames_of(blocks, low)) for wav in (vocal, band))
+    return blocks, *lowered, audio.fit(band, frames_of(blocks, high))
 
 
 def _divide(songs, limit_seconds):

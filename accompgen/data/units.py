@@ -20,7 +20,7 @@ from accompgen.data.pairs import read_pair
 from accompgen.data.songs import Song, read_manifest
 from accompgen.data.tokenize import VOCAL_NOISE
 from accompgen.device import choose_device
-from accompgen.stages import SEMANTIC_HZ
+from accompgen.time import SEMANTIC_HZ
 from accompgen.tokens import kmeans
 from accompgen.tokens.hubert import SAMPLE_RATE
 from accompgen.tokens.hubert_weights import load_hubert

@@ -13,9 +13,10 @@ import torch
 
 from accompgen import checkpoint
 from accompgen.evaluation import musicnn, vggish
+from accompgen.time import SEMANTIC_HZ
 
 VGGISH_FILE, CLAP_FILE = "vggish-10086976.pth", "larger_clap_music-5c289311.bin"  # as `accompgen fetch` names them
-POOL_FRAMES = 50  # semantic features are averaged over 1 s
+POOL_FRAMES = SEMANTIC_HZ  # semantic features are averaged over 1 s
 CLAP_SECONDS = 10.0
 # config.json and preprocessor_config.json of laion/larger_clap_music, where they differ from transformers' defaults
 CLAP_MUSIC = {"depths": [2, 2, 12, 2], "hidden_size": 1024, "patch_embeds_hidden_size": 128, "projection_dim": 512}

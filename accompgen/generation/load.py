@@ -2,21 +2,21 @@
 
 from accompgen.checkpoint import Checkpoint, CheckpointError, load_component
 from accompgen.config import StageConfig, from_dict
-from accompgen.generation.cascade import LoadedStage
 from accompgen.generation.decode import prepare_for_decoding
+from accompgen.generation.schedule import LoadedStage
 from accompgen.model.beat_tracker import BeatTracker, BeatTrackerConfig
 from accompgen.model.stage_lm import StageLM
-from accompgen.stages import STAGES
+from accompgen.stages import STAGES, UNITS
 
 
 def load_stages(checkpoint: Checkpoint, device: str, names=tuple(STAGES)) -> dict[str, LoadedStage]:
-    """The stages of these names, on a device, the semantic one with the checkpoint's beat tracker if it has one.
+    """The stages of these names, on a device, that of the units with the checkpoint's beat tracker if it has one.
 
     Raises CheckpointError for weights that do not fit.
     """
     stages = {name: _load_stage(checkpoint.component(name), device) for name in names}
-    if "semantic" in stages and "beat_tracker" in checkpoint.components:
-        stages["semantic"].model.beat_tracker = _load_beat_tracker(checkpoint.component("beat_tracker"), device)
+    if UNITS in stages and "beat_tracker" in checkpoint.components:
+        stages[UNITS].model.beat_tracker = _load_beat_tracker(checkpoint.component("beat_tracker"), device)
     return stages
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from accompgen import audio
 from accompgen.generation import pipeline, song
 from accompgen.generation.sampling import PUBLISHED, Sampling
+from accompgen.stages import STAGES
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class GenerateJob:
         force = self.force or begun.exists()
         song.output_paths(self.directory, vocal.name, self.format, force)
         song.format_of(vocal.rate, len(vocal.wav), self.format, self.bit_depth)
-        sampling = {stage: getattr(self, stage) for stage in ("semantic", "coarse", "fine")}
+        sampling = {stage: getattr(self, stage) for stage in STAGES}
         made = model.accompany(vocal, self.seed, **sampling, balance=self.balance, noise=self.noise, loudness=self.loudness)
         audio.make_folder(self.directory)
         begun.touch()

@@ -34,13 +34,15 @@ from accompgen.checkpoint import (
 from accompgen.device import choose_device
 from accompgen.files import SoundWarning
 from accompgen.generation.beside import Helper, cascade_beside
-from accompgen.generation.cascade import LoadedStage, cascade
+from accompgen.generation.cascade import cascade
 from accompgen.generation.decode import decoding_dtype
 from accompgen.generation.load import load_stages
 from accompgen.generation.sampling import PUBLISHED, Sampling
+from accompgen.generation.schedule import LoadedStage
 from accompgen.generation.song import Song
 from accompgen.seeding import make_generator
 from accompgen.stages import STAGES
+from accompgen.time import blocks_covering, frames_of
 from accompgen.tokens.acoustic import AcousticTokenizer
 from accompgen.tokens.decoder import load_decoder
 from accompgen.tokens.semantic import SemanticTokenizer
@@ -125,7 +127,7 @@ class Accompanist:
             vocal = read_vocal(vocal)
         with clock("vocal_units"):
             units = self.units(vocal, noise, seed)  # [1, S]
-        sampling = self.settings(semantic, coarse, fine)
+        sampling = self.settings(semantic=semantic, coarse=coarse, fine=fine)
         with _bar(vocal.name) if progress else nullcontext() as bar:
             if self.helper and vocal.seconds >= LONG_SECONDS:
                 tokens = cascade_beside(self.stages, units, sampling, seed, self.helper, bar)
@@ -136,9 +138,8 @@ class Accompanist:
             sound = self.decoder.decode(tokens.codes[None], seed)[0].cpu().numpy()  # [C, T] at the decoder's rate
         return self.finish(vocal, seed, sampling, balance, noise, tokens, sound, clock, loudness)
 
-    def settings(self, semantic, coarse, fine) -> dict[str, Sampling]:
+    def settings(self, **given: Sampling | None) -> dict[str, Sampling]:
         """The settings of each stage: the checkpoint's own, but for those given. Raises TypeError for anything else."""
-        given = {"semantic": semantic, "coarse": coarse, "fine": fine}
         for stage, sampling in given.items():
             if sampling is not None and not isinstance(sampling, Sampling):
                 raise TypeError(f"{stage} is {sampling!r}; expected accompgen.Sampling(temperature=0.8, ...) or None")
@@ -201,12 +202,13 @@ def load(checkpoint="pocket", device: str = "auto", helper: bool = False) -> Acc
     path = find_checkpoint(checkpoint)
     verified = read_checkpoint(path)
     hashes = {name: component_hash(verified.component(name)) for name in verified.components}
-    second = Helper(verified) if helper and device == "cpu" and torch.get_num_threads() > 1 else None
+    stages = load_stages(verified, device)
+    second = Helper(verified, stages) if helper and device == "cpu" and torch.get_num_threads() > 1 else None
     about = {"name": path.resolve().name, "config_sha256": file_hash(path / "config.json"), "sha256": hashes}
     return Accompanist(
         SemanticTokenizer.load(verified.component("semantic_tokenizer"), device),
         load_decoder(verified.decoder, device),
-        load_stages(verified, device),
+        stages,
         about,
         device,
         sampling_of(path),
@@ -326,8 +328,8 @@ def conditioning(vocal, noise, seed):
     mono = audio.heard(vocal.wav)  # its own loudness counts: that of two channels is another, and of two that cancel far off
     level = 10 ** ((VOCAL_LUFS - audio.loudness(mono, vocal.rate)) / 20)
     mono = audio.resample(mono, vocal.rate, rate) * np.float32(level)
-    blocks = -(-vocal.wav.shape[1] * 25 // vocal.rate)
-    mono = torch.from_numpy(audio.fit(mono, blocks * rate // 25))[None]
+    blocks = blocks_covering(vocal.wav.shape[1], vocal.rate)
+    mono = torch.from_numpy(audio.fit(mono, frames_of(blocks, rate)))[None]
     return mono + noise * torch.randn(mono.shape, generator=make_generator(seed, "noise", 0))
 
 

@@ -25,7 +25,9 @@ from accompgen.generation.cascade import Tokens, cascade_in_pieces
 from accompgen.generation.sampling import Sampling
 from accompgen.seeding import make_generator
 from accompgen.stages import STAGES
+from accompgen.time import BLOCKS_PER_SECOND, SEMANTIC_HZ, blocks_covering, blocks_of, frames_of, seconds_of
 from accompgen.tokens.decoder import DecoderStream
+from accompgen.tokens.semantic import SemanticTokenizer
 
 STEP_SECONDS, AHEAD_SECONDS, BEHIND_SECONDS = 1.0, 0.4, 4.0
 LOUDNESS_SECONDS = 20
@@ -82,7 +84,7 @@ class Stream:
             raise ValueError("give either a recording, or blocks of samples and their rate (rate=44100)")
         self.model, self.seed, self.balance, self.noise = model, seed, balance, noise
         pipeline.check_seed(seed)
-        self.sampling = model.settings(semantic, coarse, fine)
+        self.sampling = model.settings(semantic=semantic, coarse=coarse, fine=fine)
         self.clock = pipeline.Clock()
         self.vocal = self.heard = None
         if recording:
@@ -100,15 +102,16 @@ class Stream:
         began, seconds = time.perf_counter(), self.clock.seconds
         sound, level = _Sound(self.model.decoder, self.rate, self.seed), _Level(self.rate, self.balance)
         for tokens in cascade_in_pieces(self.model.stages, self._units(), self.sampling, self.seed, seconds):
-            last = self._samples is not None and tokens.stop * self.rate >= 25 * self._samples
+            last = self._samples is not None and tokens.stop >= blocks_covering(self._samples, self.rate)
             with self.clock("decoder"):
                 raw = sound.decode(tokens.codes, last)
                 wav = sound.resample(raw, self._samples if last else None)
             if self.vocal is not None:
                 self._made.append((tokens, raw))
             wav = level(wav, *self._loudness())
-            stop = self._samples / self.rate if last else tokens.stop / 25
-            yield Piece(tokens.start / 25, stop, wav, self.rate, tokens.semantic, tokens.codes, time.perf_counter() - began)
+            stop = self._samples / self.rate if last else seconds_of(tokens.stop)
+            start = seconds_of(tokens.start)
+            yield Piece(start, stop, wav, self.rate, tokens.semantic, tokens.codes, time.perf_counter() - began)
         if not last:  # that the vocal was over came to light behind the last piece: its last milliseconds
             wav = level(sound.resample(sound.decode(tokens.codes[:, :0], last=True), self._samples), *self._loudness())
             after = time.perf_counter() - began
@@ -137,7 +140,7 @@ class Stream:
         if self.vocal is None:
             raise ValueError("a vocal that came in blocks was not kept, so there is no mix; keep the pieces")
         parts = [tokens for tokens, _ in self._made]
-        if not parts or parts[-1].stop * self.rate < 25 * self._samples:
+        if not parts or parts[-1].stop < blocks_covering(self._samples, self.rate):
             raise ValueError("the stream has not come to its end; iterate to get its pieces first")
         tokens = Tokens(
             torch.cat([part.semantic for part in parts], dim=-1), torch.cat([part.codes for part in parts], dim=-1), {}
@@ -161,7 +164,7 @@ class Stream:
                 wav = torch.from_numpy(wav)
                 wav = wav + self.noise * torch.randn(wav.shape, generator=generator)
                 ids = self.model.semantic_tokenizer.encode(wav.to(self.model.device))
-            yield ids[:, 2 * before : 2 * (before + stop - first)]
+            yield ids[:, frames_of(before, SEMANTIC_HZ) : frames_of(before + stop - first, SEMANTIC_HZ)]
 
 
 class _Heard:
@@ -175,15 +178,15 @@ class _Heard:
 
     def steps(self):
         """Yield spans (first, stop) in blocks of 40 ms as soon as they and what lies ahead were heard."""
-        done, step = 0, round(STEP_SECONDS * 25)
+        done, step = 0, blocks_of(STEP_SECONDS)
         while not self.ended:
             self._listen()
-            while (done + step) / 25 + AHEAD_SECONDS <= self.samples / self.rate:
+            while seconds_of(done + step) + AHEAD_SECONDS <= self.samples / self.rate:
                 yield done, done + step
                 done += step
         if self.samples < 0.2 * self.rate:
             raise audio.AudioError(f"the blocks are {self.samples / self.rate:.3f} s long together; at least 0.2 s are needed")
-        stop = -(-self.samples * 25 // self.rate)
+        stop = blocks_covering(self.samples, self.rate)
         if stop > done:
             yield done, stop
 
@@ -212,14 +215,14 @@ class _Heard:
     def excerpt(self, first, stop):
         """The vocal around blocks first..stop-1, mono at 16 kHz at one loudness [1, T], and the blocks of it before `first`."""
         kept = self.samples - self.recent.shape[1]  # samples that were forgotten
-        before = min(first, round(BEHIND_SECONDS * 25), max(0, first - -(-kept * 25 // self.rate)))
-        start = round((first - before) * self.rate / 25) - kept
-        end = round((stop / 25 + AHEAD_SECONDS) * self.rate) - kept
-        mono = audio.heard(self.recent[:, :end])
-        wav = audio.resample(mono[max(0, start) :][None], self.rate, 16_000)
+        before = min(first, blocks_of(BEHIND_SECONDS), max(0, first - blocks_covering(kept, self.rate)))
+        start = round((first - before) * self.rate / BLOCKS_PER_SECOND) - kept
+        end = round((seconds_of(stop) + AHEAD_SECONDS) * self.rate) - kept
+        mono, heard_rate = audio.heard(self.recent[:, :end]), SemanticTokenizer.sample_rate
+        wav = audio.resample(mono[max(0, start) :][None], self.rate, heard_rate)
         lufs = audio.loudness(mono[-LOUDNESS_SECONDS * self.rate :], self.rate)
         gain = 10 ** ((pipeline.VOCAL_LUFS - lufs) / 20) if np.isfinite(lufs) else 1.0  # silent so far
-        return audio.fit(wav * np.float32(gain), max(wav.shape[1], (before + stop - first) * 640)), before
+        return audio.fit(wav * np.float32(gain), max(wav.shape[1], frames_of(before + stop - first, heard_rate))), before
 
 
 class _Sound:

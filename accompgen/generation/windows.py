@@ -1,8 +1,7 @@
 """Long songs: which spans of a song a stage is run on, and what of each piece is new. Integers only, no model.
 
-The unit is the *block* of 40 ms, the shortest span in which both frame rates are whole: 2 semantic frames = 3 acoustic frames.
-A stage is run on windows as long as those it was trained on. A window begins with frames that an earlier window has produced
-(its prompt) and adds new ones:
+The unit is the block of 40 ms (time.py). A stage is run on windows as long as those it was trained on. A window begins with
+frames that an earlier window has produced (its prompt) and adds new ones:
 
     window of 8 blocks, prompt of 4, song of 18    0       4       8       12      16  18
                                                    [======== new ========]
@@ -14,7 +13,7 @@ The last window is moved left, so that it too sees a context of full length; onl
 
 from dataclasses import dataclass
 
-BLOCKS_PER_SECOND = 25
+from accompgen.time import frames_of
 
 
 @dataclass(frozen=True)
@@ -27,28 +26,11 @@ class Span:
 
     def frames(self, hz: int) -> slice:
         """The window's frames of a stream at `hz` frames a second."""
-        return slice(frames(self.start, hz), frames(self.stop, hz))
-
-    def added(self, hz: int) -> slice:
-        """The frames of the song that the window adds."""
-        return slice(frames(self.new, hz), frames(self.stop, hz))
+        return slice(frames_of(self.start, hz), frames_of(self.stop, hz))
 
     def prompt_frames(self, hz: int) -> int:
         """How many of the window's frames are there already."""
-        return frames(self.new - self.start, hz)
-
-
-def frames(blocks: int, hz: int) -> int:
-    """Frames of a stream at `hz` (50 or 75) in `blocks` of 40 ms."""
-    return blocks * hz // BLOCKS_PER_SECOND
-
-
-def blocks(seconds: float) -> int:
-    """Blocks of 40 ms in `seconds`. Raises ValueError unless it is a positive multiple of 0.04 s."""
-    count = round(seconds * BLOCKS_PER_SECOND)
-    if count < 1 or abs(count - seconds * BLOCKS_PER_SECOND) > 1e-6:
-        raise ValueError(f"a window of {seconds} s; expected a positive multiple of 0.04 s (whole at both rates)")
-    return count
+        return frames_of(self.new - self.start, hz)
 
 
 def plan(song: int, window: int, prompt: int = 0) -> list[Span]:

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from accompgen.config import ConfigError
-from accompgen.stages import SEMANTIC_HZ
+from accompgen.time import SEMANTIC_HZ
 
 PHASES = 16  # K, equal parts of the time from one beat to the next; the first begins with a beat
 DILATIONS = 9  # of the layers: 1, 2, 4, ... 256 steps of two frames, then from 1 again

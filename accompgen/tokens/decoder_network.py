@@ -17,6 +17,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from accompgen.config import ConfigError
+from accompgen.time import ACOUSTIC_HZ
 
 TONE_HZ = 12000  # the highest frequency that codes of 24 kHz sound can say anything of
 LEVEL_AT_START = -4.0  # natural log of the noise's amplitude where the linear layer says 0
@@ -66,7 +67,7 @@ class DecoderConfig:
     @property
     def hop_samples(self) -> int:
         """Samples in a frame of codes."""
-        return self.sample_rate // 75
+        return self.sample_rate // ACOUSTIC_HZ
 
     @property
     def tone_window(self) -> int:

@@ -18,13 +18,13 @@ import torch
 from torch.nn import functional as F
 
 from accompgen.checkpoint import load_component, save_component
-from accompgen.config import ConfigError, from_dict, read_toml, to_dict
+from accompgen.config import ConfigError, from_dict, read_toml, to_dict, window_blocks
 from accompgen.data.shards import open_shards
 from accompgen.data.songs import read_manifest
 from accompgen.device import choose_device
 from accompgen.files import read_text
 from accompgen.model.beat_tracker import PHASES, BeatTracker, BeatTrackerConfig
-from accompgen.stages import SEMANTIC_HZ
+from accompgen.time import SEMANTIC_HZ, frames_of
 from accompgen.training.kept import lasting, load_state, save_state
 from accompgen.training.optimizer import learning_rate
 from accompgen.training.run_log import RunLog
@@ -63,8 +63,7 @@ class BeatTrainConfig:
     def __post_init__(self):
         if not 0 <= self.masking < 1 or not 0 <= self.ema_decay < 1:
             raise ConfigError(f"masking is {self.masking} and ema_decay {self.ema_decay}; expected 0 or more, less than 1")
-        if self.window_seconds < 0.04 or abs(self.window_seconds * 25 - round(self.window_seconds * 25)) > 1e-6:
-            raise ConfigError(f"window_seconds is {self.window_seconds!r}; expected a positive multiple of 0.04")
+        window_blocks(self.window_seconds)
         for name in ("steps", "batch_size", "log_every", "validate_every", "save_every"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; expected 1 or more")
@@ -72,7 +71,7 @@ class BeatTrainConfig:
     @property
     def frames(self) -> int:
         """Of a window."""
-        return round(self.window_seconds * SEMANTIC_HZ)
+        return frames_of(window_blocks(self.window_seconds), SEMANTIC_HZ)
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from accompgen import audio
 from accompgen.checkpoint import tokens_hash
 from accompgen.config import ConfigError, from_dict, read_toml, to_dict
 from accompgen.device import choose_device
+from accompgen.time import ACOUSTIC_HZ
 from accompgen.tokens.acoustic import AcousticTokenizer
 from accompgen.tokens.decoder import StereoDecoder
 from accompgen.tokens.decoder_network import DecoderConfig, DecoderNetwork
@@ -98,13 +99,13 @@ class DecoderTraining:
         inner = (self.frames - 2 * self.margin) * self.model.hop_samples
         needed = max(2 * max(self.windows), max(self.tone_windows) * self.model.sample_rate // 24000)
         if inner < needed:
-            least = (needed / self.model.hop_samples + 2 * self.margin) / 75
+            least = (needed / self.model.hop_samples + 2 * self.margin) / ACOUSTIC_HZ
             raise ConfigError(f"crop_seconds is {self.crop_seconds}; expected {least:.2f} or more")
 
     @property
     def frames(self) -> int:
         """Of codes in a crop."""
-        return round(75 * self.crop_seconds)
+        return round(ACOUSTIC_HZ * self.crop_seconds)
 
     @property
     def margin(self) -> int:
@@ -254,7 +255,7 @@ def decoder_figures(network, config, held_out: list[Sound]) -> dict:
     """Means over some sounds: SI-SDR (dB), chroma and onset correlation of the middle at 24 kHz, mean absolute difference of
     its log spectra (nats, windows of 64 to 2048 samples), width (side over middle, dB) beyond the truth's."""
     decoder = StereoDecoder(config.model, network)
-    rows, frames = [], round(75 * config.validation_seconds)
+    rows, frames = [], round(ACOUSTIC_HZ * config.validation_seconds)
     for sound in held_out:
         codes = torch.from_numpy(sound.codes[None, :, :frames].astype(np.int64))
         back = middle_and_side(decoder.decode(codes)[0].cpu().numpy())

@@ -15,7 +15,8 @@ from accompgen.checkpoint import (
     save_component,
     write_checkpoint,
 )
-from accompgen.stages import ACOUSTIC_HZ, SEMANTIC_HZ, STAGES
+from accompgen.stages import STAGES
+from accompgen.time import ACOUSTIC_HZ, SEMANTIC_HZ
 
 CARD_FILE = "README.md"
 ACOUSTIC_FORMAT = "encodec"  # what tokens/acoustic.py writes

@@ -6,7 +6,9 @@ occurs. The share of held-out frames read rightly says whether the units carry t
 
 import torch
 
-FRAME_SECONDS = 0.02
+from accompgen.time import SEMANTIC_HZ
+
+FRAME_SECONDS = 1 / SEMANTIC_HZ
 NONE = -1
 _NATURALS = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
 

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from accompgen.config import TrainConfig
-from accompgen.data.batches import held_out_windows, read_windows, training_songs, window_blocks
+from accompgen.config import TrainConfig, window_blocks
+from accompgen.data.batches import held_out_windows, read_windows, training_songs
 from accompgen.data.shards import Shards
 from accompgen.stages import STAGES, streams
+from accompgen.time import blocks_of, seconds_of
 from accompgen.training.loss import token_cross_entropy
 
 DELAYS_SECONDS = (0.24, 1.0, 4.0)  # multiples of 40 ms
@@ -36,7 +37,7 @@ class HeldOut:
 def prepare(shards: Shards, config: TrainConfig) -> HeldOut:
     """Read the validation windows, their altered contexts, and fit the bigram on the training split."""
     model, blocks = config.model, window_blocks(config.window_seconds)
-    lead = round(max(DELAYS_SECONDS) * 25)
+    lead = blocks_of(max(DELAYS_SECONDS))
     windows = held_out_windows(shards, blocks, config.validation_windows, lead, config.seed)
     true, target = read_windows(shards, model, windows, blocks)
     contexts = {"true": true, "shuffled": {name: _shuffle(ids) for name, ids in true.items()}}
@@ -45,7 +46,7 @@ def prepare(shards: Shards, config: TrainConfig) -> HeldOut:
             contexts[f"shuffled_{name}"] = {**true, name: _shuffle(true[name])}
     if "vocal" in true:
         for seconds in DELAYS_SECONDS:
-            delayed, _ = read_windows(shards, model, windows, blocks, delay_blocks=round(seconds * 25))
+            delayed, _ = read_windows(shards, model, windows, blocks, delay_blocks=blocks_of(seconds))
             contexts[f"vocal_late_{seconds:g}s"] = delayed
         higher = {window.song.transposed for window in windows}  # semitones
         if len(higher) == 1 and 0 not in higher:
@@ -70,7 +71,7 @@ def bigram_cross_entropy(shards: Shards, model, target: torch.Tensor, vocab: int
     for song in training_songs(shards, model.stage):
         if hours < BIGRAM_HOURS:
             songs.append(song)
-            hours += song.blocks / 25 / 3600
+            hours += seconds_of(song.blocks) / 3600
     counts = np.zeros((target.shape[1], vocab * vocab), dtype=np.int64)
     single = np.zeros((target.shape[1], vocab), dtype=np.int64)
     for song in songs:

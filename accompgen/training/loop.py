@@ -26,6 +26,7 @@ from accompgen.config import ConfigError, TrainConfig, from_dict, read_toml
 from accompgen.data.batches import Batches
 from accompgen.data.shards import open_shards
 from accompgen.model.stage_lm import StageLM, parameters
+from accompgen.time import seconds_of
 from accompgen.training import engine as deepspeed_engine
 from accompgen.training import listening, state
 from accompgen.training.average import make_average
@@ -176,7 +177,7 @@ def _make_step(engine, batches, config) -> _Made:
 def _what_broke(broken, step, run_dir):
     if not broken:
         return f"the loss or the gradient at step {step} is not finite in another process, which names the windows"
-    places = ", ".join(f"{window.song.id} at {window.first_block / 25:.2f} s" for _, _, window in broken)
+    places = ", ".join(f"{window.song.id} at {seconds_of(window.first_block):.2f} s" for _, _, window in broken)
     return (
         f"the {broken[0][0]} at step {step} is {broken[0][1]}; the batch was {places}. The state in {run_dir / 'last'} is of "
         "an earlier step: lower learning_rate, or start again with another seed"

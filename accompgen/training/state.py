@@ -15,6 +15,7 @@ import torch
 from accompgen.checkpoint import TOKENIZERS_OF, CheckpointError, component_hash, save_component
 from accompgen.config import ConfigError, TrainConfig, from_dict, to_dict
 from accompgen.data.batches import training_songs
+from accompgen.time import seconds_of
 from accompgen.training import engine as deepspeed_engine
 from accompgen.training.stops import TrainingError
 
@@ -180,7 +181,7 @@ def save_stage(directory: Path, model, config: TrainConfig, shards, step: int, v
         "seed": config.seed,
         "started_from": component_hash(config.start_from) if config.start_from else None,
         "training": {key: value for key, value in to_dict(config).items() if key not in NOT_TRAINING},
-        "training_hours": round(sum(s.blocks for s in training_songs(shards, config.model.stage)) / 25 / 3600, 2),
+        "training_hours": round(seconds_of(sum(s.blocks for s in training_songs(shards, config.model.stage))) / 3600, 2),
         "validation": validation,
     }
     try:

@@ -5,9 +5,9 @@ from contextlib import suppress
 from dataclasses import fields, replace
 from pathlib import Path
 
+from accompgen.stages import STAGES
 from accompgen.verbs.shared import add_executor, add_model, complain, for_each, print_path, remark, song_bar
 
-STAGES = ("semantic", "coarse", "fine")
 SAMPLING = ("guidance", "temperature", "top_k", "top_p", "listening", "consonance", "pulse")
 FORMATS = ("wav", "flac", "mp3")
 
@@ -28,8 +28,6 @@ class _Help(argparse.Action):
                 action.help += f" (default: {used[0]:g})" if len(set(used)) == 1 else f" (default: {shown})"
         parser.print_help()
         parser.exit()
-
-
 
 
 def add_generate(verbs):
@@ -257,7 +255,7 @@ def _per_stage(kind):
             stage, equals, value = part.rpartition("=")
             stage = stage.strip()
             if equals and stage not in STAGES:
-                raise argparse.ArgumentTypeError(f"{stage!r} is no stage; expected semantic, coarse or fine")
+                raise argparse.ArgumentTypeError(f"{stage!r} is no stage; expected one of {', '.join(STAGES)}")
             values |= {name: kind(value) for name in ([stage] if equals else STAGES)}
         return values
 

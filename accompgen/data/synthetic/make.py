@@ -30,10 +30,10 @@ from accompgen.data.synthetic.render import find_soundfonts, font_licence, play,
 from accompgen.data.synthetic.score import ScoreError
 from accompgen.data.synthetic.singer import choose
 from accompgen.data.synthetic.singing import sing
+from accompgen.time import blocks_of
 
 SAMPLE_RATE = 48_000
 FULL_SCALE = 32_768  # of 16 bits, as audio.write scales floats
-WINDOW_MS = 40  # every length is a multiple of it: 2 semantic = 3 acoustic frames
 ORDER = ("validation", "test", "train")  # rendered in this order, so that a partial set can be used
 PARTIAL_EVERY = 100
 MOST_HELD_OUT = 60  # of each kind, where nobody says how many
@@ -80,8 +80,9 @@ def make_songs(
     counts = {"train": count, **held_out}
     if min(counts.values()) < 0 or workers < 1:
         raise ValueError(f"counts {counts} must be at least 0 and workers ({workers}) at least 1")
-    if seconds < 1 or abs(seconds * 1000 / WINDOW_MS - round(seconds * 1000 / WINDOW_MS)) > 1e-6:
-        raise ValueError(f"segments of {seconds} s: expected at least 1 s and a multiple of {WINDOW_MS / 1000} s")
+    blocks_of(seconds)
+    if seconds < 1:
+        raise ValueError(f"segments of {seconds} s: expected at least 1 s")
     out = Path(out)
     voices, left_out = speakers.take_part(out, voices, hts_voices)
     for line in left_out if remark else ():
