@@ -173,7 +173,7 @@ def test_lengths_rates_silence_and_few_windows_are_told(place, copy):
     assert "song3 (1.00 s): shorter than a window of 2 s" in text
     few = run(place, metrics=("sanity",), windows=3)["problems"]
     names = "song0 (2), song1 (2), song2 (2), song3 (2)"
-    assert few == [f"4 songs: not the 3 windows that were asked for fit: {names}"]  # one line, not four
+    assert few == [f"4 songs: fewer windows fit than the 3 asked for: {names}"]  # one line, not four
     assert set(results["songs"]["system"]) == {f"song{i}" for i in range(4)}
 
 

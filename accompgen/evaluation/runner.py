@@ -198,7 +198,7 @@ def _entries(vocals, reference, annotations, settings, cache, report):
             text = f"shorter than a window of {settings.window_seconds:g} s"
             report.problem_of(name, text, f"{plan.seconds:.2f} s")
         elif settings.windows and plan.count < settings.windows:
-            report.problem_of(name, f"not the {settings.windows} windows that were asked for fit", str(plan.count))
+            report.problem_of(name, f"fewer windows fit than the {settings.windows} asked for", str(plan.count))
         annotation = folders.read_annotation(annotations, name, report) if annotations else {}
         entries.append(Entry(name, vocal, true, plan, annotation))
     if not entries:
