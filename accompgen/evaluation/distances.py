@@ -1,8 +1,7 @@
 """Distances between sets of songs: FAD, FAD-infinity, per-song FAD, KAD, APA, each with a bootstrap interval.
 
-A set is a mapping from a song's name to its embeddings [n, D]; a window of a song
-may have several. "Window" always means one of the plan (folders.py). A set may read each song from disk when asked for
-it (`cache.Embeddings`). It is walked in the order of the names, so that neither memory nor result depends on how the
+A set is a mapping from a song's name to its embeddings [n, D]; a window of a song may have several. "Window" always means
+one of the plan (folders.py). A set may read each song from disk when asked for it (`cache.Embeddings`). It is walked in the order of the names, so that neither memory nor result depends on how the
 files lie.
 
 Intervals: songs are what is drawn again, never single embeddings, because those of a song are alike. A distance is
@@ -186,9 +185,8 @@ def kad(songs, reference, seed: int = 0, limit: int = KERNEL_EMBEDDINGS) -> dict
     """Kernel audio distance: the unbiased squared MMD with k(x, y) = exp(-|x - y|^2 / (2 b^2)), times 100.
 
     b is the median distance between two embeddings of the reference (Chung et al., "KAD: No More FAD! An Effective and
-    Efficient Evaluation Metric for Audio Generation", 2025). It may be below 0. `warning`
-    says so where a set has fewer than 100. At most `limit` embeddings of each set are
-    looked at, drawn by a rank that depends on song name and seed alone.
+    Efficient Evaluation Metric for Audio Generation", 2025). It may be below 0. `warning` tells
+    of a set with fewer than 100. At most `limit` embeddings of each set are looked at, drawn by a rank that depends on song name and seed alone.
     """
     x, x_group = sample_rows(songs, limit, seed)
     y, _ = sample_rows(reference, limit, seed)
