@@ -78,9 +78,9 @@ own: $(VENV)/.installed-dev  ## pocket goes on with your songs: DATA=folder OWN=
 	$(ACCOMPGEN) tokenize '$(OWN)/songs/manifest.jsonl' -o '$(OWN)/shards' --transposed-vocals \
 		--semantic-tokenizer $(POCKET)/semantic_tokenizer --acoustic-tokenizer $(POCKET)/acoustic_tokenizer
 	$(ACCOMPGEN) train recipes/synthetic/conf/pocket/coarse.toml --run-dir '$(OWN)/coarse' --set shards='$(OWN)/shards' \
-		--set start_from=$(POCKET)/coarse --set minutes=$(MINUTES).0 --set learning_rate=$(RATE) --set compile=false
+		--set start_from=$(POCKET)/coarse --set minutes=$(MINUTES) --set learning_rate=$(RATE) --set compile=false
 	$(ACCOMPGEN) export '$(OWN)/coarse' --base $(POCKET) -o '$(OWN)/checkpoint' --about name=own --force
-	@echo 'to hear it: $(VENV)/bin/accompgen generate song.wav --checkpoint $(OWN)/checkpoint -o out'
+	$(ACCOMPGEN) generate '$(VOCAL)' --checkpoint '$(OWN)/checkpoint' -o '$(OWN)/out' --force
 
 # what a run of the MUSDB18 recipe needs, in small; a path has no spaces here
 LIKE := $(abspath build/musdb18-like)

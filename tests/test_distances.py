@@ -71,9 +71,9 @@ def test_frechet_of_rank_deficient_covariances():
 def test_fad_warns_where_embeddings_are_fewer_than_dimensions():
     rng = np.random.default_rng(0)
     few, many = make_songs(rng, songs=2, windows=3, dimension=16), make_songs(rng, songs=20, dimension=16)
-    assert "fewer than the 16 dimensions" in distances.fad(few, many)["warning"]
+    assert "fewer than their 16 dimensions" in distances.fad(few, many)["warning"]
     assert "warning" not in distances.fad(many, many)
-    assert "fewer than the 16 dimensions" in distances.apa(few, many, make_songs(rng, dimension=16, shift=1.0))["warning"]
+    assert "fewer than their 16 dimensions" in distances.apa(few, many, make_songs(rng, dimension=16, shift=1.0))["warning"]
 
 
 def test_kad_warns_below_a_hundred_embeddings_of_either_set():

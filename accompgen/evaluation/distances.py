@@ -1,8 +1,8 @@
 """Distances between sets of songs: FAD, FAD-infinity, per-song FAD, KAD, APA, each with a bootstrap interval.
 
 A set is a mapping from a song's name to its embeddings [n, D]; a window of a song may have several. "Window" always means
-one of the plan (folders.py). A set may read each song from disk when asked for it (`cache.Embeddings`). It is walked in the order of the names, so that neither memory nor result depends on how the
-files lie.
+one of the plan (folders.py). A set may read each song from disk when asked for it (`cache.Embeddings`). It is walked in the
+order of the names, so that neither memory nor result depends on how the files lie.
 
 Intervals: songs are what is drawn again, never single embeddings, because those of a song are alike. A distance is
 biased by the number of distinct songs in it, and a resampled set has fewer; so the interval is the value plus and minus
@@ -96,7 +96,7 @@ def _few(*sets):
     few, dimension = int(min(each.n for each in sets)), len(sets[0].mean)
     if few >= dimension:
         return {}
-    return {"warning": f"{few} embeddings are fewer than the {dimension} dimensions of each"}
+    return {"warning": f"{few} embeddings are fewer than their {dimension} dimensions"}
 
 
 def song_fad(songs, reference) -> dict[str, float | None]:
@@ -186,7 +186,8 @@ def kad(songs, reference, seed: int = 0, limit: int = KERNEL_EMBEDDINGS) -> dict
 
     b is the median distance between two embeddings of the reference (Chung et al., "KAD: No More FAD! An Effective and
     Efficient Evaluation Metric for Audio Generation", 2025). It may be below 0. `warning` tells
-    of a set with fewer than 100. At most `limit` embeddings of each set are looked at, drawn by a rank that depends on song name and seed alone.
+    of a set with fewer than 100. At most `limit` embeddings of each set are looked at, drawn by a
+    rank that depends on song name and seed alone.
     """
     x, x_group = sample_rows(songs, limit, seed)
     y, _ = sample_rows(reference, limit, seed)
