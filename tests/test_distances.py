@@ -68,11 +68,18 @@ def test_frechet_of_rank_deficient_covariances():
     assert frechet(Target(exact(np.zeros(8), first)), exact(np.zeros(8), first)) == pytest.approx(0, abs=1e-6)
 
 
-def test_fad_warns_where_windows_are_fewer_than_dimensions():
+def test_fad_warns_where_embeddings_are_fewer_than_dimensions():
     rng = np.random.default_rng(0)
     few, many = make_songs(rng, songs=2, windows=3, dimension=16), make_songs(rng, songs=20, dimension=16)
     assert "fewer than their 16 dimensions" in distances.fad(few, many)["warning"]
     assert "warning" not in distances.fad(many, many)
+    assert "fewer than their 16 dimensions" in distances.apa(few, many, make_songs(rng, dimension=16, shift=1.0))["warning"]
+
+
+def test_kad_warns_below_a_hundred_embeddings_of_either_set():
+    few, many = ({f"song{i}": np.random.default_rng(i).normal(size=(n, 4)) for i in range(3)} for n in (33, 34))
+    assert distances.kad(few, many)["warning"] == distances.kad(many, few)["warning"]
+    assert "99 embeddings" in distances.kad(few, many)["warning"] and "warning" not in distances.kad(many, many)
 
 
 def test_fad_infinity_recovers_the_limit_that_fad_misses():

@@ -37,6 +37,17 @@ def test_baselines_then_evaluate(place, tmp_path, capsys):
     assert "accompgen: " in captured.err and "song1" in captured.err and "What is missing" in captured.out
 
 
+def test_a_singer_is_scored_without_a_reference(place, tmp_path, capsys):
+    command = ["evaluate", f"--system=mine={place / 'reference'}", "--vocals", str(place / "vocals")]
+    command += ["-o", str(tmp_path / "out"), "--cache", str(tmp_path / "cache"), "--window", "1", "--quiet", "--metrics"]
+    assert main([*command, "harmony", "apa", "fad"]) == 1
+    said = capsys.readouterr().err
+    assert "apa, fad: there is nothing to compare with" in said and "harmony" not in said and "--reference" in said
+    assert main([*command, "band", "sanity"]) == 0
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "drums" in page and "data-part='mine'" in page and "truth (reference)" not in page
+
+
 def test_usage(place, tmp_path, capsys):
     for wrong in (
         ["--system", "a=x", "--system", "a=y"], ["--system", "a=x", "--delta", "a", "b"], [],

@@ -166,12 +166,14 @@ def test_lengths_rates_silence_and_few_windows_are_told(place, copy):
     audio.write(copy / "reference" / "song3.wav", wav[:, :rate], rate)
     results = run(place, {"system": copy / "system"}, songs=copy, metrics=("sanity",), windows=2)
     text = "\n".join(results["problems"])
-    assert "song0.wav is 2.00 s of 4.00 s; the rest is silence" in text
+    assert "song0 (2.00 of 4.00 s): the file of system is too short; the rest is silence" in text
     assert "system: sample rates 16000, 24000 Hz in one folder" in text
-    assert "song2.wav is silent" in text
-    assert "song3: vocal 4.00 s, reference 1.00 s" in text and "song3: 1.00 s long, shorter than a window of 2 s" in text
+    assert "song2: the file of system is silent" in text
+    assert "song3 (4.00 and 1.00 s): vocal and reference differ in length; the shorter is scored" in text
+    assert "song3 (1.00 s): shorter than a window of 2 s" in text
     few = run(place, metrics=("sanity",), windows=3)["problems"]
-    assert "song0: 2 windows fit, 3 were asked for" in few
+    names = "song0 (2), song1 (2), song2 (2), song3 (2)"
+    assert few == [f"4 songs: fewer windows fit than the 3 asked for: {names}"]  # one line, not four
     assert set(results["songs"]["system"]) == {f"song{i}" for i in range(4)}
 
 

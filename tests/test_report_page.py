@@ -1,6 +1,7 @@
 """The table and the page: their numbers, that the page needs no other file, and that a browser draws it."""
 
 import base64
+import html
 import json
 import re
 import shutil
@@ -44,7 +45,7 @@ def results():
                 "beat_f1": {"value": 0.5, **interval}, "dc_offset": {"value": 0.0, **interval},
                 "frame_lock": {"value": 12.0, **interval},
                 "fad": {"value": 1.25, "low": None, "high": None, "n": 30, "songs": 3,
-                        "warning": "30 windows are fewer than 128 dimensions"},
+                        "warning": "30 embeddings are fewer than 128 dimensions"},
             },
             "empty": {},
         },
@@ -104,7 +105,7 @@ def test_page_holds_everything_and_asks_for_nothing(written, place):
     assert parser.found == [] and "http" not in re.sub(r"base64,[^']*", "", text)
     assert len(parser.audios) == len(parser.images) // 2 == 3 * 3  # the voice, the row and the truth of three songs
     assert text.count("data-part='mine'") == text.count("data-part='truth (reference)'") == 3
-    assert "<td class=little title='30 windows are fewer than 128 dimensions'>1.250</td>" in text
+    assert "<td class=little title='30 embeddings are fewer than 128 dimensions'>1.250</td>" in text
     assert "a&lt;b&gt;&amp;c" in text and "<b>&c" not in text and "&lt;missing&gt;" in text and "<!--" not in text
     wav, rate = audio.decode(base64.b64decode(parser.audios[1].partition(",")[2])), 24000
     assert "<h3>Artefacts, means over the files</h3>" in text and "frame lock <b>13.50</b>" in text
@@ -138,7 +139,8 @@ def test_pictures_show_pitch_where_it_is():
     assert {int(row) // 12 for row in np.argwhere(chroma == chroma.max())[:, 0]} == {11 - 9}  # A, with C at the bottom
 
 
-def test_a_browser_draws_the_page(written, tmp_path):
+def drawn(page_file, tmp_path):
+    """The page's HTML after its scripts have run; skips without a browser."""
     browser = shutil.which("chromium") or shutil.which("chromium-browser")
     if not browser:
         pytest.skip("chromium is not installed")
@@ -146,7 +148,88 @@ def test_a_browser_draws_the_page(written, tmp_path):
         "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
         "--disable-component-update", "--disable-sync", f"--user-data-dir={tmp_path / 'profile'}",
     ]  # fmt: skip
-    done = subprocess.run([browser, *flags, "--dump-dom", written.as_uri()], capture_output=True, text=True, timeout=120)
-    table = re.search(r'<table id="songs">(.*?)</table>', done.stdout, re.S)[1]  # drawn by the script
-    assert done.stdout.count("with the voice") == 3 + 1 and "0.0 of 1.0 s" in done.stdout  # the players, and the script
+    command = [browser, *flags, "--dump-dom", page_file.as_uri()]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120).stdout
+
+
+def probed(written, tmp_path, script):
+    """What `script`, the body of an async function, returns at the end of the page."""
+    asking = f"<script>(async () => {{ {script} }})().then((found) => {{ document.body.dataset.found = "
+    asking += "JSON.stringify(found); });</script></html>"
+    page_file = tmp_path / "probed.html"
+    page_file.write_text(written.read_text().replace("</html>", asking))
+    return json.loads(html.unescape(re.search(r'data-found="([^"]*)"', drawn(page_file, tmp_path))[1]))
+
+
+def test_a_browser_draws_the_page(written, tmp_path):
+    text = drawn(written, tmp_path)
+    table = re.search(r'id="songs">(.*?)</div>', text, re.S)[1]  # drawn by the script
+    assert text.count("with the voice") == 3 + 1 and "0.0 of 1.0 s" in text  # the players, and the script
     assert table.count("<tr>") == 4 and "0.900" in table and "held_share" in table
+
+
+MEASURE = """
+  const wide = songs.cloneNode(), heads = ["row", "songs", ...Array.from({length: 30}, (_, i) => "figure " + i)];
+  const name = "a_name_without_any_spaces_that_is_longer_than_a_telephone_is_wide";
+  wide.innerHTML = "<table><tr>" + heads.map((head) => `<th>${head}</th>`).join("") + `</tr><tr><th>${name}</th>`
+    + "<td>0.123</td>".repeat(31) + "</tr></table>";
+  songs.after(wide);
+  return [1148, 358].map((width) => {
+    document.body.style.width = width + "px";
+    fitAll();
+    const cut = [...document.querySelectorAll(".wide, .song, h3")].filter((e) => e.scrollWidth > e.clientWidth);
+    const shown = [...wide.querySelectorAll("tr:first-child th")].map((e) => e.textContent);
+    return {cut: cut.length, tables: wide.children.length, heads: shown.filter((text) => text !== "row")};
+  });
+"""
+
+
+def test_tables_go_on_below_where_the_page_is_too_narrow_for_them(written, tmp_path):
+    found = probed(written, tmp_path, MEASURE)
+    whole = ["songs", *(f"figure {i}" for i in range(30))]
+    assert [width["cut"] for width in found] == [0, 0]
+    assert [width["heads"] for width in found] == [whole, whole]  # every column, once
+    assert 1 < found[0]["tables"] < found[1]["tables"]
+
+
+LISTEN = """
+  const starts = [], gains = [];
+  let stops = 0, time = 10;
+  window.AudioContext = class {
+    get currentTime() { return time; }
+    async resume() {}
+    async decodeAudioData() { return "sound"; }
+  };
+  window.GainNode = class {
+    constructor() { this.level = 0; gains.push(this); this.gain = {setTargetAtTime: (level) => { this.level = level; }}; }
+    connect() {}
+  };
+  window.AudioBufferSourceNode = class {
+    connect(next) { return next; }
+    start(when, offset) { starts.push([when, offset]); }
+    stop() { stops++; }
+  };
+  const song = document.querySelector(".song"), button = song.querySelector("button");
+  const choices = song.querySelectorAll("figcaption input"), levels = () => gains.slice(-3).map((each) => each.level);
+  const settle = async () => { for (let i = 0; i < 20; i++) await null; };
+  for (let i = 0; i < 3; i++) button.click();  // while nothing is decoded
+  await settle();
+  const first = [...starts], before = levels();
+  time += 0.55;
+  choices[2].click();
+  const after = levels(), switched = starts.length + stops;
+  button.click();
+  button.click();
+  await settle();
+  return {first, before, after, switched, again: starts.slice(3), stops};
+"""
+
+
+def test_another_band_is_heard_from_the_same_moment_on(written, tmp_path):
+    found = probed(written, tmp_path, LISTEN)
+    # the voice, the row and the truth start once, together, however often the button is clicked
+    assert found["first"] == [[10.05, 0]] * 3
+    assert found["before"] == [1, 1, 0] and found["after"] == [1, 0, 1]
+    assert found["switched"] == 3  # nothing starts or stops at a switch
+    assert found["stops"] == 3 and len(found["again"]) == 3
+    assert [offset for _, offset in found["again"]] == pytest.approx([0.5] * 3)  # and a pause keeps the place

@@ -1,13 +1,13 @@
 """Distances between sets of songs: FAD, FAD-infinity, per-song FAD, KAD, APA, each with a bootstrap interval.
 
-A set is a mapping from a song's name to its embeddings [n, D], one row per window; it may read each song from disk when
-asked for it (`cache.Embeddings`), and it is walked in the order of the names, so that neither memory nor result depends
-on how the files lie.
+A set is a mapping from a song's name to its embeddings [n, D]; a window of a song may have several. "Window" always means
+one of the plan (folders.py). A set may read each song from disk when asked for it (`cache.Embeddings`). It is walked in the
+order of the names, so that neither memory nor result depends on how the files lie.
 
-Intervals: songs are what is drawn again, never single windows, because the windows of a song are alike. A distance is
+Intervals: songs are what is drawn again, never single embeddings, because those of a song are alike. A distance is
 biased by the number of distinct songs in it, and a resampled set has fewer; so the interval is the value plus and minus
 1.96 standard deviations of the resampled values, not their percentiles. Each result is a plain dict: value, low, high,
-n (windows), songs, and what it depended on.
+n (embeddings), songs, and what it depended on.
 """
 
 import zlib
@@ -20,7 +20,11 @@ RESAMPLES = 100
 GROUPS = 50  # songs beyond this number share a group; groups are drawn again: memory stays GROUPS matrices
 CURVE_POINTS = 25  # sample counts of the FAD-infinity line
 CURVE_RESAMPLES = 20
-KERNEL_WINDOWS = 4000  # windows of each set that KAD looks at, at most; it costs their square
+# KAD looks at so many embeddings of each set at most; it costs their square
+KERNEL_EMBEDDINGS = 4000
+# The KAD of two sets of one distribution scatters around 0 with a standard deviation of 0.2 at 100 embeddings each, of
+# 0.3 at 50 and of 0.7 to 0.9 at 25 (independent draws of Gaussians of 64 and 256 dimensions).
+FEW_FOR_KERNEL = 100
 
 
 def groups(names) -> dict[str, int]:
@@ -31,7 +35,7 @@ def groups(names) -> dict[str, int]:
 
 
 def gather(songs, wanted=None) -> list[Gaussian]:
-    """One Gaussian per group of a set; `wanted(name, rows) -> rows` may leave windows out."""
+    """One Gaussian per group of a set; `wanted(name, rows) -> rows` may leave rows out."""
     places = groups(songs)
     result = [None] * (max(places.values(), default=-1) + 1)
     for name in sorted(songs):
@@ -74,7 +78,7 @@ def _result(value, replicates, n, songs, **more):
 def fad(songs, reference, seed: int = 0) -> dict:
     """Frechet audio distance of a set to a reference set (Kilgour et al., "Frechet Audio Distance", Interspeech 2019).
 
-    Biased upwards by few windows: compare only rows of the same n, or use `fad_infinity`. `warning` says so where n is
+    Biased upwards by few embeddings: compare only rows of the same n, or use `fad_infinity`. `warning` says so where n is
     below D.
     """
     parts, goal = gather(songs), merged(gather(reference))
@@ -82,24 +86,29 @@ def fad(songs, reference, seed: int = 0) -> dict:
     whole = merged(parts)
     replicates = [frechet(target, merged(parts, times)) for times in _draws(len(parts), seed)]
     dimension = len(whole.mean)
-    few = min(whole.n, goal.n)
-    more = {"reference_n": int(goal.n), "dimension": dimension}
-    if few < dimension:
-        more["warning"] = f"{int(few)} embeddings are fewer than their {dimension} dimensions"
+    more = {"reference_n": int(goal.n), "dimension": dimension} | _few(whole, goal)
     result = _result(frechet(target, whole), replicates, whole.n, len(songs), **more)
     return result if result["low"] is None else result | {"low": max(result["low"], 0.0)}
 
 
+def _few(*sets):
+    """A warning where the covariance of a set of Gaussians has fewer rows than columns; {} where none has."""
+    few, dimension = int(min(each.n for each in sets)), len(sets[0].mean)
+    if few >= dimension:
+        return {}
+    return {"warning": f"{few} embeddings are fewer than their {dimension} dimensions"}
+
+
 def song_fad(songs, reference) -> dict[str, float | None]:
-    """FAD of each song's own windows to the whole reference set: name -> value (Gui et al., "Adapting Frechet Audio Distance
-    for Generative Music Evaluation", ICASSP 2024). Comparable between songs of the same number of windows only."""
+    """FAD of each song's own embeddings to the whole reference set: name -> value (Gui et al., "Adapting Frechet Audio Distance
+    for Generative Music Evaluation", ICASSP 2024). Comparable between songs of the same length only."""
     target = Target(merged(gather(reference)))
     found = ((name, Gaussian.of(songs[name])) for name in sorted(songs))
     return {name: frechet(target, gaussian) if gaussian.n else None for name, gaussian in found}
 
 
 def ranks(name: str, count: int, seed: int) -> np.ndarray:
-    """A random number in [0, 1) for each window of a song, from the song's name and the seed alone."""
+    """A random number in [0, 1) for each embedding of a song, from the song's name and the seed alone."""
     return np.random.default_rng([seed, zlib.crc32(name.encode())]).random(count)
 
 
@@ -107,8 +116,8 @@ def fad_infinity(songs, reference, seed: int = 0, resamples: int = CURVE_RESAMPL
     """FAD without its bias: the intercept of a line through FAD against 1 / n at 25 sample counts n.
 
     The bias of a Frechet distance is linear in 1 / n (Chong and Forsyth, "Effectively unbiased FID", CVPR 2020; for
-    sound Gui et al., ICASSP 2024). The samples are nested: a window belongs to every sample larger than its random
-    rank. Counts run from a tenth of the windows (at least twice the dimension, at most half of the windows) to all of
+    sound Gui et al., ICASSP 2024). The samples are nested: an embedding belongs to every sample larger than its random
+    rank. Counts run from a tenth of the embeddings (at least twice the dimension, at most half of them) to all of
     them, evenly in n.
 
     The reference set is not extrapolated: its own bias stays and is the same in every row of a table.
@@ -117,7 +126,7 @@ def fad_infinity(songs, reference, seed: int = 0, resamples: int = CURVE_RESAMPL
     names = sorted(songs)
     total = sum(len(songs[name]) for name in names)
     if total < 4:
-        raise ValueError(f"FAD-infinity needs at least 4 windows, got {total}; use more or longer files")
+        raise ValueError(f"FAD-infinity needs at least 4 embeddings, got {total}; use more or longer files")
     dimension = len(target.mean)
     smallest = min(max(total / 10, 2 * dimension, 2), total / 2)
     counts = np.linspace(smallest, total, CURVE_POINTS)
@@ -132,7 +141,7 @@ def fad_infinity(songs, reference, seed: int = 0, resamples: int = CURVE_RESAMPL
 
 
 def _intercept(target, songs, names, shares, seed, times, places):
-    """One pass over the songs: each window falls between two sample sizes; then the sizes are summed up."""
+    """One pass over the songs: each embedding falls between two sample sizes; then the sizes are summed up."""
     bins = [Gaussian(len(target.mean)) for _ in shares]
     for name in names:
         repeat = 1 if times is None else int(times[places[name]])
@@ -153,8 +162,8 @@ def _intercept(target, songs, names, shares, seed, times, places):
     return float(np.polyfit(points[:, 0], points[:, 1], 1)[1])
 
 
-def sample_windows(songs, limit: int, seed: int):
-    """At most `limit` windows of a set, those of the lowest rank: rows [n, D] and the group of each [n]."""
+def sample_rows(songs, limit: int, seed: int):
+    """At most `limit` embeddings of a set, those of the lowest rank: rows [n, D] and the group of each [n]."""
     places = groups(songs)
     names = sorted(songs)
     counts = {name: len(songs[name]) for name in names}
@@ -172,21 +181,22 @@ def sample_windows(songs, limit: int, seed: int):
     return np.concatenate(rows), np.array(labels)
 
 
-def kad(songs, reference, seed: int = 0, limit: int = KERNEL_WINDOWS) -> dict:
+def kad(songs, reference, seed: int = 0, limit: int = KERNEL_EMBEDDINGS) -> dict:
     """Kernel audio distance: the unbiased squared MMD with k(x, y) = exp(-|x - y|^2 / (2 b^2)), times 100.
 
-    b is the median distance between two windows of the reference (Chung et al., "KAD: No More FAD! An Effective and
-    Efficient Evaluation Metric for Audio Generation", 2025). It may be below 0. At most `limit` windows of each set are
-    looked at, drawn by a rank that depends on song name and seed alone.
+    b is the median distance between two embeddings of the reference (Chung et al., "KAD: No More FAD! An Effective and
+    Efficient Evaluation Metric for Audio Generation", 2025). It may be below 0. `warning` tells
+    of a set with fewer than 100. At most `limit` embeddings of each set are looked at, drawn by a
+    rank that depends on song name and seed alone.
     """
-    x, x_group = sample_windows(songs, limit, seed)
-    y, _ = sample_windows(reference, limit, seed)
+    x, x_group = sample_rows(songs, limit, seed)
+    y, _ = sample_rows(reference, limit, seed)
     if min(len(x), len(y)) < 2:
-        raise ValueError(f"KAD needs two windows in each set; it got {len(x)} and {len(y)}")
+        raise ValueError(f"KAD needs two embeddings in each set; it got {len(x)} and {len(y)}")
     distances = _squared_distances(y, y)
     bandwidth = float(np.median(np.sqrt(distances[np.triu_indices(len(y), 1)])))
     if bandwidth == 0:
-        raise ValueError("all windows of the reference are equal, so KAD has no width; give a reference with sound in it")
+        raise ValueError("all embeddings of the reference are equal, so KAD has no width; give a reference with sound in it")
     within = (np.exp(-distances / (2 * bandwidth**2)).sum() - len(y)) / (len(y) * (len(y) - 1))
     del distances
     count = int(x_group.max()) + 1
@@ -194,19 +204,22 @@ def kad(songs, reference, seed: int = 0, limit: int = KERNEL_WINDOWS) -> dict:
     for group in range(count):
         rows = x[x_group == group]
         cross[group] = np.exp(-_squared_distances(rows, y) / (2 * bandwidth**2)).sum()
-        per_window = np.exp(-_squared_distances(rows, x) / (2 * bandwidth**2)).sum(axis=0)
-        pairs[group] = np.bincount(x_group, per_window, count)
+        per_row = np.exp(-_squared_distances(rows, x) / (2 * bandwidth**2)).sum(axis=0)
+        pairs[group] = np.bincount(x_group, per_row, count)
     sizes = np.bincount(x_group, minlength=count).astype(float)
 
     def distance(times):
         return 100 * (_mean_of_pairs(pairs, sizes, times) + within - 2 * (times @ cross) / ((times @ sizes) * len(y)))
 
     replicates = [distance(times) for times in _draws(count, seed) if np.count_nonzero(times * sizes) > 1]
-    return _result(distance(np.ones(count)), replicates, len(x), len(songs), reference_n=len(y), bandwidth=bandwidth)
+    more = {"reference_n": len(y), "bandwidth": bandwidth}
+    if (few := min(len(x), len(y))) < FEW_FOR_KERNEL:
+        more["warning"] = f"{few} embeddings are fewer than the {FEW_FOR_KERNEL} that KAD needs to settle"
+    return _result(distance(np.ones(count)), replicates, len(x), len(songs), **more)
 
 
 def _mean_of_pairs(pairs, sizes, times):
-    """Mean kernel of two different windows; a group drawn twice is not paired with its own copy."""
+    """Mean kernel of two different embeddings; a group drawn twice is not paired with its own copy."""
     total = times @ pairs @ times - times**2 @ np.diag(pairs) + times @ (np.diag(pairs) - sizes)
     count = (times @ sizes) ** 2 - times**2 @ sizes**2 + times @ (sizes * (sizes - 1))
     return total / count
@@ -234,11 +247,13 @@ def apa(candidates, pairs, shuffled, seed: int = 0) -> dict:
     def adherence(gaussian):
         return 0.5 + (frechet(false_target, gaussian) - frechet(true_target, gaussian)) / (2 * between)
 
-    value = adherence(merged(parts))
+    whole = merged(parts)
+    value = adherence(whole)
     replicates = [np.clip(adherence(merged(parts, times)), 0, 1) for times in _draws(len(parts), seed)]
     result = _result(
-        np.clip(value, 0, 1), replicates, merged(parts).n, len(candidates), unclipped=float(value), between=between
-    )
+        np.clip(value, 0, 1), replicates, whole.n, len(candidates), unclipped=float(value),
+        between=between, **_few(whole, true, false),
+    )  # fmt: skip
     if result["low"] is not None:
         result |= {"low": max(result["low"], 0.0), "high": min(result["high"], 1.0)}
     return result

@@ -27,18 +27,38 @@ class EvaluationError(ValueError):
 
 @dataclass
 class Report:
-    """What the user must know: `problems` make the evaluation incomplete (exit 1), `notes` do not."""
+    """What the user must know: `problems` make the evaluation incomplete (exit 1), `notes` do not.
 
-    problems: list[str] = field(default_factory=list)
+    What is wrong with many songs in the same way is one problem that names them.
+    """
+
     notes: list[str] = field(default_factory=list)
+    _found: dict[str, dict[str, str]] = field(default_factory=dict)  # text -> song -> detail
 
     def problem(self, text):
-        if text not in self.problems:
-            self.problems.append(text)
+        self._found.setdefault(text, {})
+
+    def problem_of(self, song, text, detail=""):
+        """`text` is wrong with a song; `detail`, such as its length, may differ from song to song."""
+        self._found.setdefault(text, {})[song] = detail
+
+    @property
+    def problems(self) -> list[str]:
+        """A line for each kind of problem."""
+        return [_line(text, songs) for text, songs in self._found.items()]
 
     def note(self, text):
         if text not in self.notes:
             self.notes.append(text)
+
+
+def _line(text, songs):
+    if not songs:
+        return text
+    named = [f"{song} ({detail})" if detail else song for song, detail in songs.items()]
+    if len(named) == 1:
+        return f"{named[0]}: {text}"
+    return f"{len(named)} songs: {text}: {_some(named)}"
 
 
 def find_songs(folder, role: str, report: Report | None = None) -> dict[str, Path]:

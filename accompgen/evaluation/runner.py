@@ -188,15 +188,17 @@ def _entries(vocals, reference, annotations, settings, cache, report):
             continue
         for what, track in opened.items():
             if track.silent:
-                report.problem(f"{track.path}: this {what} is silent")
+                report.problem_of(name, f"the {what} is silent")
         vocal, true = opened["vocal"], opened.get("reference")
         if true and abs(vocal.seconds - true.seconds) > folders.LENGTH_TOLERANCE_SECONDS:
-            report.problem(f"{name}: vocal {vocal.seconds:.2f} s, reference {true.seconds:.2f} s; the shorter length is scored")
+            lengths = f"{vocal.seconds:.2f} and {true.seconds:.2f} s"
+            report.problem_of(name, "vocal and reference differ in length; the shorter is scored", lengths)
         plan = plan_windows(min(t.seconds for t in opened.values()), settings.window_seconds, settings.windows)
         if plan.seconds < settings.window_seconds:
-            report.problem(f"{name}: {plan.seconds:.2f} s long, shorter than a window of {settings.window_seconds:g} s")
+            text = f"shorter than a window of {settings.window_seconds:g} s"
+            report.problem_of(name, text, f"{plan.seconds:.2f} s")
         elif settings.windows and plan.count < settings.windows:
-            report.problem(f"{name}: {plan.count} windows fit, {settings.windows} were asked for")
+            report.problem_of(name, f"fewer windows fit than the {settings.windows} asked for", str(plan.count))
         annotation = folders.read_annotation(annotations, name, report) if annotations else {}
         entries.append(Entry(name, vocal, true, plan, annotation))
     if not entries:
@@ -235,13 +237,16 @@ def _row_files(row, folder, entries, cache, report):
         if track is None:
             continue
         if track.silent and not all(other.silent for other in files.values()):
-            report.problem(f"{row}: {track.path.name} is silent")
+            report.problem_of(entry.name, f"the file of {row} is silent")
         if track.seconds < lengths[entry.name] - folders.LENGTH_TOLERANCE_SECONDS:
-            report.problem(
-                f"{row}: {track.path.name} is {track.seconds:.2f} s of {lengths[entry.name]:.2f} s; the rest is silence"
+            report.problem_of(
+                entry.name,
+                f"the file of {row} is too short; the rest is silence",
+                f"{track.seconds:.2f} of {lengths[entry.name]:.2f} s",
             )
         elif abs(track.seconds - entry.vocal.seconds) > folders.LENGTH_TOLERANCE_SECONDS:
-            report.problem(f"{row}: {track.path.name} is {track.seconds:.2f} s long, its vocal {entry.vocal.seconds:.2f} s")
+            seconds = f"{track.seconds:.2f} and {entry.vocal.seconds:.2f} s"
+            report.problem_of(entry.name, f"the file of {row} is not as long as the vocal", seconds)
         if entry.reference and track.rate != entry.reference.rate:
             report.note(f"{row}: {track.rate} Hz, reference {entry.reference.rate} Hz; bandwidth alone moves FAD and KAD")
     return files
@@ -321,7 +326,8 @@ def difference(rows, songs, first: str, second: str, seed: int = 0) -> dict:
             spreads = [side["spread"] for side in (a, b) if side["spread"] is not None]
             spread = sum(s * s for s in spreads) ** 0.5 if len(spreads) == 2 else None
             low, high = (None, None) if spread is None else (value - spread, value + spread)
-            result[metric] = b | {"value": value, "low": low, "high": high, "spread": spread}
+            # either row may have too little data
+            result[metric] = a | b | {"value": value, "low": low, "high": high, "spread": spread}
         else:
             values = {
                 song: songs[second][song][metric] - songs[first][song][metric]
