@@ -174,7 +174,7 @@ def _page(articles, about, metas):
         "Checkpoint": f"{checkpoint['name']}, config.json with sha256 {checkpoint['config_sha256']}",
         "Seed": about["seed"], "Sampling": sampling,
         "Commit": _commit(), "Versions": ", ".join(f"{name} {version}" for name, version in about["versions"].items()),
-        "Vocals": f"a synthetic singer (voices of speech synthesis, WORLD vocoder), but for a real one; {', '.join(sources)}",
+        "Vocals": f"a synthetic singer (voices of speech synthesis, WORLD vocoder); melodies: {', '.join(sources)}",
         "Licence": "; ".join(sorted({meta.get("licence", "unknown") for meta in metas})),
     }  # fmt: skip
     listed = "\n".join(f"<dt>{name}</dt><dd>{html.escape(str(value))}</dd>" for name, value in values.items())

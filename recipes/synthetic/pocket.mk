@@ -127,8 +127,9 @@ ablations: $(SONGS) $(SHARDS)  ## variants of the stages and of the semantic tok
 # ---- examples to hear: composed by rule, so that no melody is anybody's ----
 
 EXAMPLES        ?= 9
-# VOICE comes first; whose it is:
-EXAMPLE_CREDIT  ?= vocadito 1 (Bittner et al. 2021), CC BY 4.0
+# a recording of a person, which comes first, and who sang it under which licence; docs/ has none, for no recording is kept here
+EXAMPLE_VOICE   ?=
+EXAMPLE_CREDIT  ?=
 EXAMPLE_SECONDS ?= 16
 EXAMPLE_SEED    ?= 1#                  of the songs: none of them was trained on
 EXAMPLE_SONGS   ?= $(WORK)/examples/songs-$(EXAMPLE_SEED)
@@ -142,10 +143,10 @@ $(EXAMPLE_SONGS)/manifest.jsonl:
 $(EXAMPLE_PLAYED)/.done: $(EXAMPLE_SONGS)/manifest.jsonl $(HEARD)
 	$(ANEW)
 	$(ACCOMPGEN) generate --manifest $< -o $(@D) --seed $(SEED) $(PLAY_ALL)
-	$(if $(VOICE),$(ACCOMPGEN) generate $(VOICE) -o $(@D) --seed $(SEED) --checkpoint '$(SCORED)' --device $(DEVICE) $(GENERATE))
+	$(if $(EXAMPLE_VOICE),$(ACCOMPGEN) generate '$(EXAMPLE_VOICE)' -o $(@D) --seed $(SEED) --checkpoint '$(SCORED)' --device $(DEVICE) $(GENERATE))
 	@touch $@
 
 .PHONY: examples
 examples: $(EXAMPLE_PLAYED)/.done  ## docs/examples: songs to hear
 	$(PYTHON) $(ROOT)/tools/examples.py $(EXAMPLE_SONGS)/songs $(<D) -o $(EXAMPLE_PAGE) --count $(EXAMPLES) \
-		$(if $(VOICE),--voice $(VOICE) --credit '$(EXAMPLE_CREDIT)')
+		$(if $(EXAMPLE_VOICE),--voice '$(EXAMPLE_VOICE)' --credit '$(EXAMPLE_CREDIT)')
