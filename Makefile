@@ -81,7 +81,7 @@ own: $(VENV)/.installed-dev  ## pocket goes on with your songs: DATA=folder OWN=
 		--semantic-tokenizer $(POCKET)/semantic_tokenizer --acoustic-tokenizer $(POCKET)/acoustic_tokenizer
 	$(ACCOMPGEN) train recipes/synthetic/conf/pocket/coarse.toml --run-dir '$(OWN)/coarse' --set shards='$(OWN)/shards' \
 		--set start_from=$(POCKET)/coarse --set minutes=$(MINUTES) --set learning_rate=$(RATE) --set compile=false \
-		--set dtype=float32 --set validate_every=50 --set validation_windows=16
+		--set warmup_steps=10 --set ema_decay=0.9 --set dtype=float32 --set validate_every=50 --set validation_windows=16
 	$(ACCOMPGEN) export '$(OWN)/coarse' --base $(POCKET) -o '$(OWN)/checkpoint' --about name=own \
 		--about 'data=pocket, whose coarse stage went on with songs of its own' --force
 	@echo 'to hear it: $(VENV)/bin/accompgen generate song.wav --checkpoint $(OWN)/checkpoint -o out'
