@@ -84,7 +84,7 @@ own: $(VENV)/.installed-dev  ## pocket goes on with your songs: DATA=folder OWN=
 		--set warmup_steps=10 --set ema_decay=0.9 --set dtype=float32 --set validate_every=50 --set validation_windows=16
 	$(ACCOMPGEN) export '$(OWN)/coarse' --base $(POCKET) -o '$(OWN)/checkpoint' --about name=own \
 		--about 'data=pocket, whose coarse stage went on with songs of its own' --force
-	@echo 'to hear it: $(VENV)/bin/accompgen generate song.wav --checkpoint $(OWN)/checkpoint -o out'
+	$(ACCOMPGEN) generate '$(VOCAL)' --checkpoint '$(OWN)/checkpoint' -o '$(OWN)/out' --force
 
 # what a run of the MUSDB18 recipe needs, in small; a path has no spaces here
 LIKE := $(abspath build/musdb18-like)

@@ -5,7 +5,9 @@
 ROOT      := $(abspath $(dir $(lastword $(MAKEFILE_LIST)))/..)
 VENV      ?= $(ROOT)/.venv
 PYTHON    ?= $(VENV)/bin/python
-ACCOMPGEN ?= $(PYTHON) -m accompgen
+# a fresh clone has no Python with accompgen yet: said where it is first wanted, so that `make help` works
+INSTALLED  = $(if $(shell command -v '$(PYTHON)'),,$(error there is no $(PYTHON): run `make develop` in $(ROOT) first, or give VENV=folder or PYTHON=path))
+ACCOMPGEN ?= $(INSTALLED)$(PYTHON) -m accompgen
 
 # where and how much
 SIZE     ?= pocket#  tiny | pocket | base: the folder of configurations

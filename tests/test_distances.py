@@ -71,7 +71,7 @@ def test_frechet_of_rank_deficient_covariances():
 def test_fad_warns_where_windows_are_fewer_than_dimensions():
     rng = np.random.default_rng(0)
     few, many = make_songs(rng, songs=2, windows=3, dimension=16), make_songs(rng, songs=20, dimension=16)
-    assert "fewer than the embedding's 16 dimensions" in distances.fad(few, many)["warning"]
+    assert "fewer than their 16 dimensions" in distances.fad(few, many)["warning"]
     assert "warning" not in distances.fad(many, many)
 
 

@@ -85,7 +85,7 @@ def fad(songs, reference, seed: int = 0) -> dict:
     few = min(whole.n, goal.n)
     more = {"reference_n": int(goal.n), "dimension": dimension}
     if few < dimension:
-        more["warning"] = f"{int(few)} windows are fewer than the embedding's {dimension} dimensions"
+        more["warning"] = f"{int(few)} embeddings are fewer than their {dimension} dimensions"
     result = _result(frechet(target, whole), replicates, whole.n, len(songs), **more)
     return result if result["low"] is None else result | {"low": max(result["low"], 0.0)}
 
@@ -127,7 +127,7 @@ def fad_infinity(songs, reference, seed: int = 0, resamples: int = CURVE_RESAMPL
     replicates = [_intercept(target, songs, names, counts / total, seed, times, places) for times in draws]
     more = {"dimension": dimension, "reference_n": int(target.n), "smallest_n": int(smallest)}
     if smallest < 2 * dimension:
-        more["warning"] = f"the line begins at {int(smallest)} windows, fewer than twice the {dimension} dimensions"
+        more["warning"] = f"the line begins at {int(smallest)} embeddings, fewer than twice the {dimension} dimensions"
     return _result(value, replicates, total, len(names), **more)
 
 
