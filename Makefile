@@ -66,6 +66,8 @@ train: $(VENV)/.installed-dev  ## train a recipe's stages: RECIPE=synthetic SIZE
 	$(MAKE) -C recipes/$(RECIPE) train VENV='$(abspath $(VENV))'
 
 OWN     ?= own
+HELD_OUT ?= 1#  songs to validate with
+SEPARATOR ?=#   demucs's name, where DATA has mixtures
 MINUTES ?= 20
 RATE    ?= 1e-4
 POCKET  := checkpoints/pocket
@@ -74,12 +76,14 @@ ACCOMPGEN = $(VENV)/bin/python -m accompgen
 .PHONY: own
 own: $(VENV)/.installed-dev  ## pocket goes on with your songs: DATA=folder OWN=own MINUTES=20 RATE=1e-4; docs/finetune.md
 	@test -n '$(DATA)' || { echo 'make own needs your songs: DATA=folder (docs/finetune.md)' >&2; exit 2; }
-	$(ACCOMPGEN) prepare '$(DATA)' -o '$(OWN)/songs'
+	$(ACCOMPGEN) prepare '$(DATA)' -o '$(OWN)/songs' --validation $(HELD_OUT) $(if $(SEPARATOR),--separator '$(SEPARATOR)')
 	$(ACCOMPGEN) tokenize '$(OWN)/songs/manifest.jsonl' -o '$(OWN)/shards' --transposed-vocals \
 		--semantic-tokenizer $(POCKET)/semantic_tokenizer --acoustic-tokenizer $(POCKET)/acoustic_tokenizer
 	$(ACCOMPGEN) train recipes/synthetic/conf/pocket/coarse.toml --run-dir '$(OWN)/coarse' --set shards='$(OWN)/shards' \
-		--set start_from=$(POCKET)/coarse --set minutes=$(MINUTES) --set learning_rate=$(RATE) --set compile=false
-	$(ACCOMPGEN) export '$(OWN)/coarse' --base $(POCKET) -o '$(OWN)/checkpoint' --about name=own --force
+		--set start_from=$(POCKET)/coarse --set minutes=$(MINUTES) --set learning_rate=$(RATE) --set compile=false \
+		--set warmup_steps=10 --set ema_decay=0.9 --set dtype=float32 --set validate_every=50 --set validation_windows=16
+	$(ACCOMPGEN) export '$(OWN)/coarse' --base $(POCKET) -o '$(OWN)/checkpoint' --about name=own \
+		--about 'data=pocket, whose coarse stage went on with songs of its own' --force
 	$(ACCOMPGEN) generate '$(VOCAL)' --checkpoint '$(OWN)/checkpoint' -o '$(OWN)/out' --force
 
 # what a run of the MUSDB18 recipe needs, in small; a path has no spaces here

@@ -4,6 +4,7 @@ import json
 import os
 import random
 import sys
+from collections import Counter
 from functools import partial
 from pathlib import Path
 
@@ -272,6 +273,23 @@ def test_mixtures_without_demucs_name_the_extra(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "demucs", None)
     with pytest.raises(ImportError, match=r"accompgen\[separate\]"):
         prepare.prepare(tmp_path / "songs", tmp_path / "out", SMALL, separator="htdemucs", workers=0)
+
+
+def test_of_a_few_songs_as_many_are_held_out_as_asked(tmp_path):
+    count = 3
+    for number in range(count):
+        pair(tmp_path / f"songs/mine{number}", 100 * number)
+    where = tmp_path / "songs", tmp_path / "out", SMALL
+    by_share = prepare.prepare(*where, workers=0)
+    assert set(by_share["hours"]) & {"validation", "train"} != {"validation", "train"}  # so that it is worth testing
+    assert "--validation 1" in prepare.table(by_share)
+    for asked, expected in ((1, 1), (count, count - 1), (0, 0)):  # one always stays to train on
+        report = prepare.prepare(*where, workers=0, validation=asked)
+        splits = [song.split for song in read_manifest(tmp_path / "out/manifest.jsonl")]
+        assert Counter(splits) == Counter(validation=expected, train=count - expected)
+        assert ("nothing to validate with" in prepare.table(report)) == (expected == 0)
+    with pytest.raises(PrepareError, match="validation is -1; expected a number of songs"):
+        prepare.prepare(*where, workers=0, validation=-1)
 
 
 # Files and folders as people have them

@@ -2,12 +2,13 @@
 
 import json
 import unicodedata
+from pathlib import Path
 
 import pytest
 
 from accompgen.data.folder_songs import PassedOver
 from accompgen.data.songs import ManifestError, Song, write_manifest
-from accompgen.data.sources import choose_split, read_sources, read_vocals
+from accompgen.data.sources import Source, choose_split, choose_validation, read_sources, read_vocals
 
 
 def touch(root, *paths):
@@ -214,3 +215,12 @@ def test_vocals_to_sing_with_come_from_pairs_and_from_bare_recordings(tmp_path):
     (tmp_path / "m.jsonl").write_text('{"id": "a", "mixture": "a.wav"}')
     with pytest.raises(ManifestError, match="a is a mixture; give its vocal"):
         read_vocals(tmp_path / "m.jsonl")
+
+
+def test_songs_held_out_by_number_are_the_sources_own_first():
+    told = [None, "validation", None, "test", None, "train"]
+    songs = [Source(f"s{n}", split, vocal=Path("v.wav")) for n, split in enumerate(told)]
+    for count, expected in ((0, 1), (1, 1), (2, 2), (9, 3)):  # and one of the three that say none stays to train on
+        splits = choose_validation(songs, count)
+        assert [splits[name] for name in ("s1", "s3", "s5")] == ["validation", "test", "train"]
+        assert list(splits.values()).count("validation") == expected and "train" in (splits[f"s{n}"] for n in (0, 2, 4))

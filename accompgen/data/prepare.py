@@ -20,7 +20,7 @@ from accompgen.data.folder_songs import PassedOver
 from accompgen.data.prepare_song import Job, finished, song_folder, write_json
 from accompgen.data.segments import PrepareConfig
 from accompgen.data.songs import SPLITS, Song, write_manifest
-from accompgen.data.sources import choose_split, read_sources
+from accompgen.data.sources import choose_split, choose_validation, read_sources
 
 EXAMPLES = 5  # ids that the report names for each reason
 
@@ -37,6 +37,7 @@ def prepare(
     separator: str | None = None,
     device: str = "cpu",
     held_out: float = 0.05,
+    validation: int | None = None,
     licence: str = "unknown",
     keep: float = 1.0,
     executor: str = "local",
@@ -50,6 +51,8 @@ def prepare(
         source: a .jsonl or .csv manifest, or a folder; see data/sources.py.
         separator: the demucs model for mixtures (data/separate.py); needed only where there are some.
         held_out: share of the songs without a split that goes to validation, and the same to test.
+        validation: instead of a share, so many songs to validate with and the rest to train on, for a few songs. One song
+            without a split always stays to train on.
         licence: of the songs that say none.
         keep: share of the pieces that stay, the best by both grades (data/grading.py). Pieces of songs whose source says
             that they are validation or test are graded, and all of them stay: a chosen test set would flatter. The files
@@ -70,6 +73,8 @@ def prepare(
     directory = Path(directory).absolute()  # workers may run in another folder
     if not 0 <= held_out <= 0.5:
         raise PrepareError(f"held_out is {held_out}; expected 0 to 0.5")
+    if validation is not None and validation < 0:
+        raise PrepareError(f"validation is {validation}; expected a number of songs, 0 or more")
     if not 0 < keep <= 1:
         raise PrepareError(f"keep is {keep}; expected a share over 0 and up to 1")
     librosa()  # or say what to install, before the work
@@ -93,7 +98,7 @@ def prepare(
         records[name] = record
         if progress:
             progress(done, len(tasks))
-    report = _conclude(directory, sources, records, held_out, licence, keep)
+    report = _conclude(directory, sources, records, (held_out, validation), licence, keep)
     report["passed_over"] = {reason: [str(path) for path in paths] for reason, paths in passed.paths.items()}
     report["settings"] = _settings(job) | {"keep": keep}
     write_json(directory / "report.json", report)
@@ -152,15 +157,16 @@ def _settle(directory, job, force):
     write_json(path, settings)
 
 
-def _conclude(directory, sources, records, held_out, licence, keep):
+def _conclude(directory, sources, records, dividing, licence, keep):
     """Leave out duplicates and what is graded low, write the manifest and the list of what was dropped -> the report."""
     pieces, dropped = _found(sources, records)
     fallen = _fallen(pieces, keep)
     dropped += fallen.values()
     pieces = {name: found for name, found in pieces.items() if name not in fallen}
+    splits = _splits([source for source, _ in pieces.values()], *dividing)
     songs, licences = [], Counter()
     for source, piece in pieces.values():
-        songs.append(_song(directory, source, piece, choose_split(source, held_out), source.licence or licence))
+        songs.append(_song(directory, source, piece, splits[source.id], source.licence or licence))
         licences[source.licence or licence] += piece["seconds"]
     write_manifest(directory / "manifest.jsonl", songs)
     lines = "".join(json.dumps(item, ensure_ascii=False) + "\n" for item in dropped)
@@ -179,6 +185,14 @@ def _conclude(directory, sources, records, held_out, licence, keep):
         "licences": {name: round(seconds / 3600, 4) for name, seconds in sorted(licences.items())},
         "speed": {"core_hours": round(cpu, 5), "hours_per_core_hour": round(found / cpu, 1) if cpu else None},
     }
+
+
+def _splits(sources, held_out, validation):
+    """Song -> split, of the songs of which something is kept (one may come several times)."""
+    kept = {source.id: source for source in sources}
+    if validation is None:
+        return {name: choose_split(source, held_out) for name, source in kept.items()}
+    return choose_validation(list(kept.values()), validation)
 
 
 def _found(sources, records):
@@ -247,6 +261,7 @@ def _missing_splits(hours, songs):
         f"there is nothing to {' or to '.join(missing.values())}: {'the song is' if songs == 1 else f'all {songs} songs are'} "
         f"of the split {there}. Songs that name no split are divided by their ids: give them one in the manifest "
         f'("split": "{next(iter(missing))}"), or put them into folders train and validation, or add songs'
+        + (", or hold some out by their number: --validation 1" if songs > 1 else "")
     ]
 
 

@@ -152,8 +152,25 @@ def choose_split(source: Source, held_out: float) -> str:
     """
     if source.split:
         return source.split
-    place = int.from_bytes(hashlib.sha256(source.id.encode()).digest()[:8], "big") / 2**64
+    place = _drawn(source)
     return "validation" if place < held_out else "test" if place < 2 * held_out else "train"
+
+
+def choose_validation(sources: list[Source], count: int) -> dict[str, str]:
+    """Song -> split, for a few songs, of which a share by the ids may be none: `count` songs are validation, the sources'
+    own first, and the others that name no split are train, of which one stays at least."""
+    unnamed = sorted((source for source in sources if not source.split), key=_drawn)
+    wanted = count - sum(source.split == "validation" for source in sources)
+    chosen = {source.id for source in unnamed[: max(0, min(wanted, len(unnamed) - 1))]}
+    return {
+        source.id: source.split or ("validation" if source.id in chosen else "train")
+        for source in sources
+    }
+
+
+def _drawn(source):
+    """Where in [0, 1) a song stands by the hash of its id."""
+    return int.from_bytes(hashlib.sha256(source.id.encode()).digest()[:8], "big") / 2**64
 
 
 # ---- manifests -----------------------------------------------------------------------------------

@@ -60,6 +60,8 @@ def add_prepare(verbs):
     parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], help="such as segment_seconds=20")
     parser.add_argument("--separator", metavar="NAME|FILE", help="the demucs model for mixtures, such as htdemucs")
     parser.add_argument("--held-out", metavar="X", type=float, default=0.05, help="share for validation, and for test (0.05)")
+    few = "songs to validate with, the rest to train on: for a few songs, instead of a share"
+    parser.add_argument("--validation", metavar="N", type=int, help=few)
     parser.add_argument("--licence", metavar="TEXT", default="unknown", help="of the songs that say none")
     parser.add_argument(
         "--keep", metavar="X", type=float, default=1.0, help="share of the pieces, the best by both grades (default: 1, all)"
@@ -81,8 +83,8 @@ def run_prepare(args) -> int:
     with song_bar(args.quiet) as show:
         report = prepare(
             args.source, args.out, config, separator=args.separator, device=args.device, held_out=args.held_out,
-            licence=args.licence, keep=args.keep, executor=args.executor, workers=args.workers, force=args.force,
-            progress=show,
+            validation=args.validation, licence=args.licence, keep=args.keep, executor=args.executor,
+            workers=args.workers, force=args.force, progress=show,
         )  # fmt: skip
     print(table(report))
     return 0
