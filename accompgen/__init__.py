@@ -40,19 +40,24 @@ def load(checkpoint="pocket", device: str = "auto", helper: bool = False):
 
 
 def accompany(vocal, seed: int = 0, checkpoint="pocket", device: str = "auto", **options):
-    """One accompaniment to one vocal (a path, or a pair of wav and rate) -> `generation.song.Song`. For several, `load` once.
+    """One accompaniment to one vocal (a path, or a pair of wav and rate) -> `generation.song.Song`.
+    For several, `load` once.
 
-    `options` are those of `Accompanist.accompany`, such as semantic=Sampling(temperature=0.8), balance=-6 or progress=True.
+    `options` are those of `Accompanist.accompany`, such as semantic=Sampling(temperature=0.8),
+    balance=-6 or progress=True.
     """
     _refuse_a_rate(vocal)
     return load(checkpoint, device).accompany(vocal, seed=seed, **options)
 
 
-def stream(vocal, rate: int | None = None, seed: int = 0, checkpoint="pocket", device: str = "auto", **options):
+def stream(
+    vocal, rate: int | None = None, seed: int = 0, checkpoint="pocket", device: str = "auto", **options
+):
     """The accompaniment piece by piece, as it is made -> `generation.stream.Stream`, to be iterated.
 
-    `vocal` is a recording (a path, or a pair of wav and rate), or an iterable of sample blocks with their `rate`, such as a
-    microphone's. `options` are those of `Stream`, such as semantic=Sampling(temperature=0.8), balance or noise.
+    `vocal` is a recording (a path, or a pair of wav and rate), or an iterable of sample blocks with
+    their `rate`, such as a microphone's. `options` are those of `Stream`, such as
+    semantic=Sampling(temperature=0.8), balance or noise.
     """
     from accompgen.generation.stream import Stream
 

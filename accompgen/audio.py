@@ -12,21 +12,13 @@ from pathlib import Path
 import numpy as np
 
 from accompgen.files import set_mode
-from accompgen.sound_file import (
-    MAX_RATE,
-    MIN_RATE,
-    AudioError,
-    check_samples,
-    decode,
-    is_float,
-    length,
-    read,
-    seconds,
-)  # fmt: skip
+from accompgen.sound_file import MAX_RATE, MIN_RATE, AudioError, check_samples, decode, is_float, length, read, seconds
 
+# fmt: off
 __all__ = [
     "MAX_RATE", "MIN_RATE", "AudioError", "check_samples", "decode", "is_float", "length", "read", "seconds",
-]  # fmt: skip
+]
+# fmt: on
 
 PEAK_LIMIT = 0.891  # just under -1 dBFS (0.89125), so that rounding to 16 bits stays below it too
 SILENCE = 1e-3  # -60 dBFS
@@ -192,8 +184,7 @@ def heard(wav: np.ndarray) -> np.ndarray:
 
     Where they cancel out, so that their mean lies CANCELLED_DB below the loudest of them, it is that channel alone.
     """
-    loudest = int(_power(wav).argmax())
-    return wav[loudest] if cancelled(wav) > CANCELLED_DB else to_mono(wav)
+    return wav[_power(wav).argmax()] if cancelled(wav) > CANCELLED_DB else to_mono(wav)
 
 
 def cancelled(wav: np.ndarray) -> float:

@@ -11,6 +11,7 @@ import struct
 import warnings
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -60,7 +61,7 @@ def length(path) -> tuple[int, int]:
     """
     path = Path(path)
     _check_readable(path)
-    with _exact(path, path) as sound:
+    with _exact(path, path, _read_head(path)) as sound:
         if sound is not None:
             return sound.frames, sound.samplerate
     wav, rate, _ = _ffmpeg(path, path)
@@ -84,7 +85,9 @@ def is_float(path) -> bool:
 
     try:
         with open(path, "rb") as file:
-            return _counted(file) and soundfile.info(file).subtype in ("FLOAT", "DOUBLE")
+            counted = _read_head(file).counted
+            file.seek(0)
+            return counted and soundfile.info(file).subtype in ("FLOAT", "DOUBLE")
     except (OSError, soundfile.SoundFileError, RuntimeError, TypeError):
         return False
 
@@ -118,16 +121,17 @@ def _check_readable(path):
 
 def _decode(file, where, first=0, frames=None):
     """wav [C, T], rate, and how many of the frames asked for the file itself announces."""
-    with _exact(file, where) as sound:
+    head = _read_head(file)
+    with _exact(file, where, head) as sound:
         if sound is not None:
-            announced = max(sound.frames, _announced(file, sound.frames))
+            announced = max(sound.frames, head.announced(sound.frames))
             if first:
                 sound.seek(min(first, sound.frames))
             wav = sound.read(-1 if frames is None else frames, dtype="float32", always_2d=True)  # [T, C]
             rate, wav = sound.samplerate, np.ascontiguousarray(wav.T)
         else:
             wav, rate, announced = _ffmpeg(file, where)
-            announced = announced or _announced(file, wav.shape[1])
+            announced = announced or head.announced(wav.shape[1])
             wav = wav[:, first:] if frames is None else wav[:, first : first + frames]
     left = max(0, announced - first)
     return wav, rate, left if frames is None else min(frames, left)
@@ -137,19 +141,19 @@ def _decode(file, where, first=0, frames=None):
 
 
 @contextmanager
-def _exact(file, where):
+def _exact(file, where, head):
     """A soundfile.SoundFile where its length can be believed, else None.
 
     Raises AudioError for what cannot be read from it.
     """
     import soundfile
 
-    broken = _broken_head(file)
-    if broken:
-        warnings.warn(f"{where}: {broken}; it is read to its end", SoundWarning, stacklevel=4)
+    if head.size == 0 < head.there:
+        found = "its header says 0 bytes of sound, as a recorder leaves it that lost its power"
+        warnings.warn(f"{where}: {found}; it is read to its end", SoundWarning, stacklevel=4)
         yield None
         return
-    if not _counted(file):
+    if not head.counted:
         yield None
         return
     with _bytes_of(file) as data:
@@ -184,50 +188,38 @@ def _bytes_of(file):
         yield os.fspath(file)
 
 
-def _counted(file):
-    """Whether a file begins as those do whose samples libsndfile counts."""
+class _Head(NamedTuple):
+    """What the first bytes of a file say. counted: it begins as those do whose samples libsndfile counts. size: bytes of sound
+    that a wav file announces, None where its writer did not know them and of another file; there: those that are in it."""
+
+    counted: bool
+    size: int | None = None
+    there: int = 0
+
+    def announced(self, frames: int) -> int:
+        """Frames that are announced, of which `frames` are there; 0 where no more are."""
+        return round(frames * self.size / self.there) if self.size and self.size > self.there > 0 else 0
+
+
+def _read_head(file):
     with _opened(file) as data:
-        head = data.read(4)
-        data.seek(0)
-    return head in COUNTED
-
-
-def _broken_head(file):
-    """What is wrong with the head of a wav file that libsndfile cannot read to its end; None if nothing is."""
-    size, there = _wav_data(file)
-    return "its header says 0 bytes of sound, as a recorder leaves it that lost its power" if size == 0 < there else None
-
-
-def _announced(file, frames):
-    """Frames that the head of a wav file announces, of which `frames` are there; 0 where it does not say more."""
-    size, there = _wav_data(file)
-    return round(frames * size / there) if size and size > there > 0 else 0
-
-
-def _wav_data(file):
-    """Bytes of sound that the head of a wav file announces, and those there are.
-
-    None for the former where the writer did not know them, (None, 0) for another file.
-    """
-    with _opened(file) as data:
-        head = data.read(12)
-        if head[:4] not in (b"RIFF", b"RF64", b"BW64") or head[8:] != b"WAVE":
-            return None, 0
-        size64 = None
-        while len(chunk := data.read(8)) == 8:
-            name, size = struct.unpack("<4sI", chunk)
-            if name == b"ds64" and size >= 16:  # EBU Tech 3306: of the file, of the data, in 64 bits
-                size64 = struct.unpack("<QQ", data.read(16))[1]
-                size -= 16
-            elif name == b"data":
-                if size == 0xFFFFFFFF and size64 is not None:
-                    size = size64
-                elif size >= STREAMED:
-                    size = None
-                start = data.tell()
-                return size, data.seek(0, os.SEEK_END) - start
-            data.seek(size + size % 2, os.SEEK_CUR)
-    return None, 0
+        begin = data.read(12)
+        counted, size64 = begin[:4] in COUNTED, None
+        if begin[:4] in (b"RIFF", b"RF64", b"BW64") and begin[8:] == b"WAVE":
+            while len(chunk := data.read(8)) == 8:
+                name, size = struct.unpack("<4sI", chunk)
+                if name == b"data":
+                    if size == 0xFFFFFFFF and size64 is not None:
+                        size = size64
+                    elif size >= STREAMED:
+                        size = None
+                    start = data.tell()
+                    return _Head(counted, size, data.seek(0, os.SEEK_END) - start)
+                if name == b"ds64" and size >= 16:  # EBU Tech 3306: of the file, of the data, in 64 bits
+                    size64 = struct.unpack("<QQ", data.read(16))[1]
+                    size -= 16
+                data.seek(size + size % 2, os.SEEK_CUR)
+    return _Head(counted)
 
 
 @contextmanager

@@ -26,6 +26,17 @@ def shared():
     return folder
 
 
+@pytest.fixture
+def two_threads():
+    """torch has two threads in the test: as many as it takes to have a helper, or to give one back."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="session")
 def tiny_checkpoint(tmp_path_factory):
     """The directory of a checkpoint of minute networks with random weights (tests/tiny.py). Do not change it: copy it."""

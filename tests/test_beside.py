@@ -18,15 +18,6 @@ SAMPLING = dict.fromkeys(STAGES, Sampling(guidance=2.0, top_k=8)) | {"semantic":
 
 
 @pytest.fixture
-def two_threads():
-    """As many threads as it takes to have a helper."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture
 def model(tiny_checkpoint, two_threads):
     model = pipeline.load(tiny_checkpoint, "cpu", helper=True)
     yield model

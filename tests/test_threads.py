@@ -13,15 +13,7 @@ from accompgen import threads
 from accompgen.generation.solo import bass_share, remark_on
 
 
-@pytest.fixture
-def two():
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(before)
-
-
-def test_steps_of_a_small_stage_have_one_thread_and_give_it_back(two):
+def test_steps_of_a_small_stage_have_one_thread_and_give_it_back(two_threads):
     with threads.step_threads(1000):
         assert torch.get_num_threads() == 1
     with threads.step_threads(threads.SMALL_STEP):

@@ -55,31 +55,31 @@ def find_sections(voice: Features, band: Features, beats=(), downbeats=()) -> li
     grid = on_grid(voice, band, beats)
     corners = find_boundaries(grid, downbeats)
     edges = [0, *corners, len(grid.chroma)]
-    spans, heard, sung = _hear_all(voice, band, grid, edges)
-    letters = _letters(_repetitions(grid, edges), sung)
+    spans, measured, with_voice = _measure_all(voice, band, grid, edges)
+    letters = _letters(_repetitions(grid, edges), with_voice)
     # A form of a few bars that goes round begins again all the time: no section begins there.
     same = [k for k, edge in enumerate(corners, 1) if letters[k - 1] == letters[k] and corners[edge] < UNSURE_CORNER]
     if same:
         edges = [edge for k, edge in enumerate(edges) if k not in same]
         letters = [letter for k, letter in enumerate(letters) if k not in same]
-        spans, heard, sung = _hear_all(voice, band, grid, edges)
-    labels = _name(letters, sung, [part[0] for part in heard])
-    return [Section(*span, label, letter, *part) for span, label, letter, part in zip(spans, labels, letters, heard)]
+        spans, measured, with_voice = _measure_all(voice, band, grid, edges)
+    labels = _name(letters, with_voice, [part[0] for part in measured])
+    return [Section(*span, label, letter, *part) for span, label, letter, part in zip(spans, labels, letters, measured)]
 
 
 def describe_sections(voice: Features, band: Features, known) -> list[Section]:
     """Sections that are known, (start, end, label) each, with what is heard in them."""
-    return [Section(start, end, label, None, *_heard(voice, band, start, end)) for start, end, label in known]
+    return [Section(start, end, label, None, *_measure(voice, band, start, end)) for start, end, label in known]
 
 
-def _hear_all(voice, band, grid, edges):
-    """The spans in seconds between steps of the grid, what is heard in each, and whether it is sung."""
+def _measure_all(voice, band, grid, edges):
+    """The spans in seconds between steps of the grid, the figures of each, and whether it has a voice."""
     spans = [(float(grid.times[first]), float(grid.times[last])) for first, last in zip(edges, edges[1:])]
-    heard = [_heard(voice, band, start, end) for start, end in spans]
-    return spans, heard, [part[2] >= MIN_SUNG_SHARE for part in heard]
+    measured = [_measure(voice, band, start, end) for start, end in spans]
+    return spans, measured, [part[2] >= MIN_SUNG_SHARE for part in measured]
 
 
-def _heard(voice, band, start, end):
+def _measure(voice, band, start, end):
     """(loudness, fullness, sung) of a span of seconds."""
     part = slice(round(start / RHYTHM_SECONDS), max(round(end / RHYTHM_SECONDS), round(start / RHYTHM_SECONDS) + 1))
     power = sum(track.rms**2 * 10 ** (track.level / 10) for track in (voice, band))

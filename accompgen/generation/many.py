@@ -36,6 +36,10 @@ class GenerateJob:
     def __post_init__(self):
         pipeline.check_settings(self.balance, self.noise, self.loudness)
 
+    @property
+    def _sampling(self):
+        return {stage: getattr(self, stage) for stage in STAGES}
+
     def load(self):
         return pipeline.load(self.checkpoint, self.device)
 
@@ -54,8 +58,9 @@ class GenerateJob:
         force = self.force or begun.exists()
         song.output_paths(self.directory, vocal.name, self.format, force)
         song.format_of(vocal.rate, len(vocal.wav), self.format, self.bit_depth)
-        sampling = {stage: getattr(self, stage) for stage in STAGES}
-        made = model.accompany(vocal, self.seed, **sampling, balance=self.balance, noise=self.noise, loudness=self.loudness)
+        made = model.accompany(
+            vocal, self.seed, **self._sampling, balance=self.balance, noise=self.noise, loudness=self.loudness
+        )
         audio.make_folder(self.directory)
         begun.touch()
         paths = made.save(self.directory, self.format, self.bit_depth, force)
@@ -72,7 +77,7 @@ class GenerateJob:
             raise ValueError(
                 f"{report} is no report of a song: {error}; choose another folder, or force to replace it"
             ) from error
-        settings = {stage: asdict((getattr(self, stage) or own).over(own)) for stage, own in model.sampling.items()}
+        settings = {stage: asdict(sampling) for stage, sampling in model.settings(**self._sampling).items()}
         settings |= {"balance_lu": self.balance, "noise": self.noise}
         if self.loudness is not None:
             settings["loudness_lufs"] = self.loudness

@@ -325,8 +325,10 @@ def _cache_or_why_not():
 def conditioning(vocal, noise, seed):
     """What HuBERT hears [1, T]: mono, 16 kHz, at one loudness, whole blocks of 40 ms, with seeded noise."""
     rate = SemanticTokenizer.sample_rate
-    mono = audio.heard(vocal.wav)  # its own loudness counts: that of two channels is another, and of two that cancel far off
-    level = 10 ** ((VOCAL_LUFS - audio.loudness(mono, vocal.rate)) / 20)
+    mono = audio.heard(vocal.wav)
+    # its own loudness counts: that of two channels is another, and of two that cancel far off
+    lufs = vocal.lufs if len(vocal.wav) == 1 else audio.loudness(mono, vocal.rate)
+    level = 10 ** ((VOCAL_LUFS - lufs) / 20)
     mono = audio.resample(mono, vocal.rate, rate) * np.float32(level)
     blocks = blocks_covering(vocal.wav.shape[1], vocal.rate)
     mono = torch.from_numpy(audio.fit(mono, frames_of(blocks, rate)))[None]

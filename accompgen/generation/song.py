@@ -81,8 +81,7 @@ class Song:
     def save_mix(self, path, bit_depth: str | int = "24", force: bool = False) -> Path:
         """Write the mix alone, as the file `path` ending in .wav, .flac or .mp3. Arguments and errors as `save`."""
         path = Path(path)
-        if path.exists() and not force:
-            raise audio.AudioError(f"{path} exists; choose another name, or --force (force=True) to replace it")
+        check_file(path, force)
         suffix, subtype = format_of(self.rate, len(self.mix), path.suffix.lower()[1:], bit_depth)
         (data,), _ = self._encode({path: self.mix}, suffix, subtype)
         audio.make_folder(path.parent)
@@ -142,6 +141,13 @@ def output_paths(directory, name: str, format: str, force: bool = False) -> dict
         if path.exists() and not force:
             raise audio.AudioError(f"{path} exists; choose another folder, or --force (force=True) to replace it")
     return paths
+
+
+def check_file(path: Path, force: bool = False) -> None:
+    """Raise audio.AudioError for a file that cannot be written, or is there without `force`: to know it before the work."""
+    if path.exists() and not force:
+        raise audio.AudioError(f"{path} exists; choose another name, or --force (force=True) to replace it")
+    audio.check_folder(path.parent)
 
 
 def has_outputs(directory, name: str, format: str) -> bool:

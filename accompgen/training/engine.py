@@ -189,11 +189,11 @@ def _pick_gpu():
 def _init_processes(deepspeed, device):
     if torch.distributed.is_initialized() and deepspeed.comm.is_initialized():
         return
+    backend = "nccl" if device == "cuda" else "gloo"
     if "RANK" not in os.environ:  # no launcher: this process meets nobody, and must not race others for a port
         os.environ.update(RANK="0", LOCAL_RANK="0", WORLD_SIZE="1")
         # A store in memory: one on the disk would stay behind when the process is killed.
-        backend = "nccl" if device == "cuda" else "gloo"
         torch.distributed.init_process_group(backend, store=torch.distributed.HashStore(), rank=0, world_size=1)
     # Reductions on a CPU through shared memory would be compiled now: half a minute, and a C++ compiler. Gloo needs neither.
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
-    deepspeed.init_distributed("nccl" if device == "cuda" else "gloo", auto_mpi_discovery=False)
+    deepspeed.init_distributed(backend, auto_mpi_discovery=False)

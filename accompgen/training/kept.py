@@ -20,6 +20,15 @@ def lasting(config, *free: str) -> dict:
     return {name: value for name, value in values.items() if name not in FREE.union(free)}
 
 
+def differing(key: str, before, now) -> tuple[str, str]:
+    """`key = before` and `now`, to be told; of two tables only what differs, as `key.inner = value`."""
+    if not (isinstance(before, dict) and isinstance(now, dict)):
+        return f"{key} = {before!r}", repr(now)
+    inner = [name for name in sorted(before.keys() | now.keys()) if before.get(name) != now.get(name)]
+    old, new = (", ".join(f"{key}.{name} = {table.get(name)!r}" for name in inner) for table in (before, now))
+    return old, new
+
+
 def load_state(run_dir: Path, lasting: dict) -> dict | None:
     """What was saved last, on the CPU; None if nothing was.
 
@@ -33,9 +42,9 @@ def load_state(run_dir: Path, lasting: dict) -> dict | None:
     begun = state.get("config", {})
     changed = [key for key, value in lasting.items() if begun.get(key) != value]
     if changed:
+        before, now = differing(changed[0], begun.get(changed[0]), lasting[changed[0]])
         raise ConfigError(
-            f"{run_dir} was begun with {changed[0]} = {begun.get(changed[0])!r}, "
-            f"the configuration says {lasting[changed[0]]!r}; "
+            f"{run_dir} was begun with {before}, the configuration says {now}; "
             "use the same configuration or another run directory"
         )
     return state

@@ -17,6 +17,7 @@ from accompgen.config import ConfigError, TrainConfig, from_dict, to_dict
 from accompgen.data.batches import training_songs
 from accompgen.time import seconds_of
 from accompgen.training import engine as deepspeed_engine
+from accompgen.training.kept import differing
 from accompgen.training.stops import TrainingError
 
 # What a run may change between two of its calls; everything else must stay, or the run would not be what its config says.
@@ -60,13 +61,7 @@ def _compare(run_dir, earlier, earlier_world, config, world):
         )
     for key in values:
         if key not in FREE + SHARED_OUT and found[key] != values[key]:
-            before, now = found[key], values[key]
-            if isinstance(before, dict) and isinstance(now, dict):  # name what differs, not whole tables
-                inner = [k for k in sorted(before.keys() | now.keys()) if before.get(k) != now.get(k)]
-                before = ", ".join(f"{key}.{k} = {before.get(k)!r}" for k in inner)
-                now = ", ".join(f"{key}.{k} = {now.get(k)!r}" for k in inner)
-            else:
-                before, now = f"{key} = {before!r}", repr(now)
+            before, now = differing(key, found[key], values[key])
             raise ConfigError(
                 f"{run_dir} was started with {before}, now it is {now}; use another run "
                 "directory, or the configuration it was started with"

@@ -2,7 +2,7 @@
 
 import argparse
 from contextlib import suppress
-from dataclasses import fields, replace
+from dataclasses import fields
 from pathlib import Path
 
 from accompgen.stages import STAGES
@@ -71,7 +71,7 @@ def add_generate(verbs):
         help="of the mix, by gain, as far as the peaks allow, such as -14 (default: the vocal stays as loud as it is)",
     )  # fmt: skip
     sound.add_argument("--noise", metavar="SIGMA", type=float, help="on the vocal, before it is read (default: 0.01)")
-    sound.add_argument("--format", choices=("wav", "flac", "mp3"), default="wav", help="(default: wav)")
+    sound.add_argument("--format", choices=FORMATS, default="wav", help="(default: wav)")
     sound.add_argument("--bit-depth", choices=("16", "24", "32f"), default="24", help="of wav and flac (default: 24)")
     sound.add_argument("--stream", action="store_true", help="to be played while it is made: <name>.accompaniment.part.wav")
     existing = parser.add_mutually_exclusive_group()
@@ -88,13 +88,13 @@ def add_generate(verbs):
 def run_generate(args) -> int:
     if bool(args.vocals) == bool(args.manifest):
         args.parser.error("give recordings (VOCAL...), or --manifest with many of them")
+    file = args.out.suffix.lower()[1:] in FORMATS and not args.out.is_dir()
     if args.manifest:
-        if args.out.suffix.lower()[1:] in FORMATS and not args.out.is_dir():
+        if file:
             args.parser.error(f"{args.out} is a file; with --manifest give a folder (-o DIR)")
         if args.stream:
             args.parser.error("--stream takes recordings (VOCAL...), not --manifest")
         return _generate_many(args)
-    file = args.out.suffix.lower()[1:] in FORMATS and not args.out.is_dir()
     if file:
         if len(args.vocals) > 1 or args.stream:
             args.parser.error(f"{args.out} is a file, for the mix of one vocal without --stream; give a folder (-o DIR)")
@@ -112,51 +112,31 @@ def run_generate(args) -> int:
     sampling = _sampling(args)
     model = pipeline.load(args.checkpoint, args.device, helper=not args.stream and any(map(_is_long, args.vocals)))
 
+    given = {**sampling, "balance": balance, "noise": noise}
+
     def work(path):
+        if args.skip_existing and (args.out.exists() if file else song.has_outputs(args.out, path.stem, args.format)):
+            remark(args, f"{args.out} exists, skipped" if file else f"{path}: its files exist, skipped")
+            return [args.out] if file else []
         if file:
-            return [_one_file(args, model, path, sampling, balance, noise)]
-        if args.skip_existing and song.has_outputs(args.out, path.stem, args.format):
-            remark(args, f"{path}: its files exist, skipped")
-            return []
-        song.output_paths(args.out, path.stem, args.format, args.force)
+            song.check_file(args.out, args.force)
+        else:
+            song.output_paths(args.out, path.stem, args.format, args.force)
         vocal = pipeline.read_vocal(path)
         _say_what_it_is(args, path, vocal)
         song.format_of(vocal.rate, max(len(vocal.wav), model.decoder.channels), args.format, args.bit_depth)
         if args.stream:
-            return _stream(args, path, stream.Stream(model, vocal, args.seed, **sampling, balance=balance, noise=noise))
-        made = model.accompany(
-            vocal, args.seed, **sampling, balance=balance, noise=noise,
-            loudness=args.loudness, progress=not args.quiet,
-        )  # fmt: skip
+            return _stream(args, path, stream.Stream(model, vocal, args.seed, **given))
+        made = model.accompany(vocal, args.seed, **given, loudness=args.loudness, progress=not args.quiet)
         _say_loudness(args, made)
-        paths = made.save(args.out, args.format, args.bit_depth, args.force)
-        remark(args, f"{path}: {made.seconds:.1f} s of sound in {made.timings['total']:.1f} s")
-        return paths.values()
+        if file:
+            paths, more = [made.save_mix(args.out, args.bit_depth, args.force)], "; -o DIR keeps the parts, too"
+        else:
+            paths, more = made.save(args.out, args.format, args.bit_depth, args.force).values(), ""
+        remark(args, f"{path}: {made.seconds:.1f} s of sound in {made.timings['total']:.1f} s{more}")
+        return paths
 
     return for_each(args.vocals, work)
-
-
-def _one_file(args, model, path, sampling, balance, noise):
-    """The mix of one vocal as the file that --out names."""
-    from accompgen import audio
-    from accompgen.generation import pipeline, song
-
-    if args.out.exists():
-        if args.skip_existing:
-            remark(args, f"{args.out} exists, skipped")
-            return args.out
-        if not args.force:
-            raise audio.AudioError(f"{args.out} exists; choose another name, or --force to replace it")
-    audio.check_folder(args.out.parent)
-    vocal = pipeline.read_vocal(path)
-    _say_what_it_is(args, path, vocal)
-    song.format_of(vocal.rate, max(len(vocal.wav), model.decoder.channels), args.format, args.bit_depth)
-    made = model.accompany(
-        vocal, args.seed, **sampling, balance=balance, noise=noise, loudness=args.loudness, progress=not args.quiet
-    )
-    _say_loudness(args, made)
-    remark(args, f"{path}: {made.seconds:.1f} s of sound in {made.timings['total']:.1f} s; -o DIR keeps the parts, too")
-    return made.save_mix(args.out, args.bit_depth, args.force)
 
 
 def _say_what_it_is(args, path, vocal):
@@ -241,7 +221,7 @@ def _sampling(args):
 
     given = {field.name: getattr(args, field.name) for field in fields(Sampling)}
     return {
-        stage: replace(own, **{name: values[stage] for name, values in given.items() if stage in values})
+        stage: Sampling(**{name: values[stage] for name, values in given.items() if stage in values}).over(own)
         for stage, own in sampling_of(args.checkpoint).items()
     }
 

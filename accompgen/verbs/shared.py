@@ -31,12 +31,9 @@ def for_each(paths, work) -> int:
 
 
 def print_path(path):
-    """A path on stdout, byte by byte where its encoding lacks a letter. A reader that has gone does not stop the work."""
+    """A path on stdout. A reader that has gone does not stop the work."""
     try:
         print(path, flush=True)
-    except UnicodeEncodeError:
-        sys.stdout.buffer.write(os.fsencode(path) + b"\n")
-        sys.stdout.flush()
     except BrokenPipeError:
         close_stdout()
 
