@@ -296,11 +296,12 @@ def _new_directory(directory, force):
         yield folder
         if directory.exists():
             old = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
-            os.rename(directory, old / "old")
             try:
+                os.rename(directory, old / "old")
                 os.rename(folder, directory)
-            except OSError:
-                os.rename(old / "old", directory)
+            except BaseException:  # Ctrl-C among them: what was there comes back
+                if not directory.exists():
+                    os.rename(old / "old", directory)
                 old.rmdir()
                 raise
             shutil.rmtree(old)

@@ -1,12 +1,9 @@
 """Files as people have them: text in the usual encodings, names in any form of Unicode, endings of
-sound, places without permissions or a home."""
+sound, places without permissions."""
 
-import atexit
 import errno
 import hashlib
 import os
-import shutil
-import tempfile
 import unicodedata
 import warnings
 from pathlib import Path
@@ -31,21 +28,6 @@ def set_mode(path, mode: int) -> None:
     except OSError as error:
         if error.errno not in NO_MODES:
             raise
-
-
-def give_numba_a_cache() -> None:
-    """Before librosa is imported: a place where numba, which compiles for it, may write.
-
-    It asks for the package's folder or the user's home, and ends the import where it may write to
-    neither. The place given then lasts as long as the process.
-    """
-    if os.environ.get("NUMBA_CACHE_DIR"):
-        return
-    home = os.path.expanduser("~")
-    if home == "~" or not os.access(home, os.W_OK | os.X_OK):
-        folder = tempfile.mkdtemp(prefix="accompgen-numba-")
-        atexit.register(shutil.rmtree, folder, ignore_errors=True)
-        os.environ["NUMBA_CACHE_DIR"] = folder
 
 
 class SoundWarning(UserWarning):

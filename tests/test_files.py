@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from accompgen import audio, checkpoint, files
+from accompgen.analysis import librosa_import
 
 
 def test_a_place_without_permissions_keeps_what_was_written(tmp_path, monkeypatch):
@@ -19,6 +20,23 @@ def test_a_place_without_permissions_keeps_what_was_written(tmp_path, monkeypatc
     audio.write_bytes(tmp_path / "a.bin", b"whole")
     checkpoint.save_component(tmp_path / "part", {"a": 1}, {})
     assert (tmp_path / "a.bin").read_bytes() == b"whole" and checkpoint.load_component(tmp_path / "part")[0] == {"a": 1}
+
+
+def test_an_interruption_between_two_renames_keeps_the_weights_that_were_there(tmp_path, monkeypatch):
+    checkpoint.save_component(tmp_path / "part", {"a": 1}, {})
+    rename, calls = os.rename, []
+
+    def interrupted(*places):
+        calls.append(places)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        rename(*places)
+
+    monkeypatch.setattr(os, "rename", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        checkpoint.save_component(tmp_path / "part", {"a": 2}, {}, force=True)
+    assert len(calls) == 3 and checkpoint.load_component(tmp_path / "part")[0] == {"a": 1}
+    assert [path.name for path in tmp_path.iterdir()] == ["part"]
 
 
 def test_a_full_disk_is_still_an_error(tmp_path, monkeypatch):
@@ -58,15 +76,45 @@ def test_who_has_no_home_finds_the_checkpoints_all_the_same(homeless):
 
 def test_numba_gets_a_place_that_can_be_written_and_goes(homeless, monkeypatch):
     monkeypatch.setenv("NUMBA_CACHE_DIR", "")
-    files.give_numba_a_cache()
-    assert os.access(os.environ["NUMBA_CACHE_DIR"], os.W_OK)
+    with librosa_import._folders_to_write():
+        assert os.access(os.environ["XDG_CACHE_HOME"], os.W_OK)
+    assert os.access(os.environ["NUMBA_CACHE_DIR"], os.W_OK) and "XDG_CACHE_HOME" not in os.environ
     os.rmdir(os.environ["NUMBA_CACHE_DIR"])
 
 
+HOMELESS = """
+import os, pwd
+def nobody(uid):
+    raise KeyError(uid)
+pwd.getpwuid = nobody
+import numpy as np
+from accompgen.evaluation import listen
+print(len(listen.onsets(np.zeros(24000, np.float32))), os.environ.get("XDG_CACHE_HOME"))
+"""
+
+
+def test_who_has_no_home_at_all_can_use_librosa():
+    pytest.importorskip("librosa")
+    gone = ("HOME", "XDG_CACHE_HOME", "NUMBA_CACHE_DIR")
+    environment = {name: value for name, value in os.environ.items() if name not in gone}
+    done = subprocess.run([sys.executable, "-c", HOMELESS], env=environment, capture_output=True, text=True)
+    assert done.stdout.split() == ["0", "None"], done.stderr[-500:]
+
+
+def test_a_home_whose_caches_cannot_be_written_is_as_good_as_none(tmp_path):
+    (tmp_path / ".cache").write_text("a file where a folder is wanted")
+    assert not librosa_import._writable(str(tmp_path / ".cache")) and librosa_import._writable(str(tmp_path / "new" / ".cache"))
+
+
 def test_numba_is_left_alone_where_there_is_a_home(tmp_path):
-    code = "import os; from accompgen.files import give_numba_a_cache as give; give(); print(os.environ.get('NUMBA_CACHE_DIR'))"
+    code = (
+        "import os; from accompgen.analysis import librosa_import as it\n"
+        "with it._folders_to_write(): pass\n"
+        "print(os.environ.get('NUMBA_CACHE_DIR'))"
+    )
     for home, given in ((tmp_path, False), (tmp_path / "none", True)):
-        environment = {name: value for name, value in os.environ.items() if name != "NUMBA_CACHE_DIR"} | {"HOME": str(home)}
+        kept = {name: value for name, value in os.environ.items() if name not in ("NUMBA_CACHE_DIR", "XDG_CACHE_HOME")}
+        environment = kept | {"HOME": str(home)}
         said = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True).stdout
         assert (said.strip() != "None") == given
         assert not given or not os.path.exists(said.strip())  # removed when the process ends

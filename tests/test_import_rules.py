@@ -93,7 +93,7 @@ LIVES_IN = {
     "demucs": {"data.separate"},
     "ray": {"data.executors"},
     # beats and onsets; pitch and speed; filters, beats and recurrences
-    "librosa": {"evaluation.listen", "data.augment", "analysis.features"},
+    "librosa": {"analysis.librosa_import"},
     # beats and onsets; chord labels, which manifests, corpora and evaluation read by one grammar
     "mir_eval": {"evaluation.beats", "analysis.labels"},
     "deepspeed": {"training.engine"},

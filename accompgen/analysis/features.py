@@ -10,8 +10,8 @@ from functools import lru_cache
 import numpy as np
 
 from accompgen import audio
+from accompgen.analysis.librosa_import import import_librosa
 from accompgen.analysis.spectra import above_surroundings, spectra
-from accompgen.files import give_numba_a_cache
 
 TONAL_RATE, TONAL_SAMPLES, TONAL_HOP = 8_000, 2048, 640  # 256 ms every 80 ms
 RHYTHM_RATE, RHYTHM_SAMPLES, RHYTHM_HOP = 16_000, 1024, 320  # 64 ms every 20 ms
@@ -136,9 +136,4 @@ def beats(features: Features) -> np.ndarray:
 
 def librosa():
     """The library, or an ImportError that says what to install."""
-    try:
-        give_numba_a_cache()
-        import librosa
-    except ImportError as error:
-        raise ImportError(f"grading and sections need librosa ({error}): pip install 'accompgen[train]'") from error
-    return librosa
+    return import_librosa("grading and sections need", "train")

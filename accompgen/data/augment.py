@@ -22,8 +22,8 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from accompgen import audio
+from accompgen.analysis.librosa_import import import_librosa
 from accompgen.config import ConfigError
-from accompgen.files import give_numba_a_cache
 
 SAME_SPEED = 1e-4  # stretching by less is left out: it is what rounding to whole sampling rates comes to, 1 ms in 10 s
 
@@ -125,12 +125,7 @@ def stretch(wav: np.ndarray, semitones: float, speed: float, rate: int) -> np.nd
 def _time_stretch(wav, rate):
     if abs(rate - 1) < SAME_SPEED:
         return wav
-    try:
-        give_numba_a_cache()
-        import librosa
-    except ImportError as error:
-        raise ImportError("changing pitch and speed needs librosa: pip install 'accompgen[train]'") from error
-    return librosa.effects.time_stretch(wav, rate=rate)
+    return import_librosa("changing pitch and speed needs", "train").effects.time_stretch(wav, rate=rate)
 
 
 def _gain(wav, decibel):

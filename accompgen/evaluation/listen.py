@@ -1,20 +1,15 @@
-"""Where beats and onsets are heard; the only file of the evaluation that imports librosa."""
+"""Where beats and onsets are heard; the only file of the evaluation that uses librosa."""
 
 import numpy as np
 
-from accompgen.files import give_numba_a_cache
+from accompgen.analysis.librosa_import import import_librosa
 
 RATE = 24000  # Hz; what every signal measure of the evaluation works at
 HOP_SAMPLES = 240  # 10 ms
 
 
 def _librosa():
-    try:
-        give_numba_a_cache()
-        import librosa
-    except ImportError as error:
-        raise ImportError(f"beats and onsets need librosa ({error}): pip install 'accompgen[eval]'") from error
-    return librosa
+    return import_librosa("beats and onsets need", "eval")
 
 
 def _envelope(mono):
