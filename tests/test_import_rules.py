@@ -28,6 +28,7 @@ MAY_IMPORT = {
     "layout": ("stages",),
     "threads": (),
     "worker": ("files", "threads"),
+    "chart": ("analysis.labels",),  # reads chord labels
     "seeding": (),
     "checkpoint": ("config", "files"),
     "tokens": ("config", "audio", "files", "checkpoint", "seeding"),
