@@ -69,7 +69,10 @@ class Chart:
 
     @classmethod
     def steady(cls, seconds: float, bpm: float, metre: int = 4, first: float = 0.0) -> "Chart":
-        """Beats of one tempo, from a downbeat at `first` seconds on and before it. Raises ChartError for a tempo out of range."""
+        """Beats of one tempo, one of which begins a bar at `first` seconds.
+
+        Raises ChartError for a tempo out of range.
+        """
         if not SLOWEST_BPM <= bpm <= FASTEST_BPM:
             raise ChartError(f"{bpm:g} beats a minute; expected {SLOWEST_BPM:g} to {FASTEST_BPM:g}")
         step = 60 / bpm
@@ -129,7 +132,8 @@ class Chart:
             edges = [0.0, *(changes / BLOCKS_PER_SECOND), self.seconds]
         chords = []
         for start, end in zip(edges, edges[1:]):
-            span = ids[round(start * BLOCKS_PER_SECOND) : max(round(end * BLOCKS_PER_SECOND), round(start * BLOCKS_PER_SECOND) + 1)]
+            first = round(start * BLOCKS_PER_SECOND)
+            span = ids[first : max(round(end * BLOCKS_PER_SECOND), first + 1)]
             if not len(span):
                 continue
             label = chord_label(int(np.bincount(span, minlength=CHORD_IDS).argmax()))
