@@ -13,7 +13,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from accompgen.analysis.labels import harmony
+from accompgen.analysis.labels import harmony, pitch_class
 from accompgen.time import BLOCKS_PER_SECOND, SEMANTIC_HZ, frames_of
 
 PHASES = 16  # K, parts of a beat
@@ -96,6 +96,17 @@ class Chart:
         """The same beats under other chords."""
         return replace(self, chords=tuple(chords))
 
+    def changed(self, speed: float, semitones: float) -> "Chart":
+        """The chart of the song at another speed (2: half as long) and pitch; between the keys its chords are not known."""
+        steps = round(semitones)
+        chords = [] if abs(steps - semitones) > 0.1 else self.chords
+        return Chart(
+            self.seconds / speed,
+            tuple((time / speed, place) for time, place in self.beats),
+            tuple((start / speed, end / speed, transposed(label, steps)) for start, end, label in chords),
+            self.key if not semitones else None,
+        )
+
     def beat_ids(self, blocks: int) -> np.ndarray | None:
         """Ids [S] of the beat stream over so many blocks of 40 ms; None with fewer than two beats.
 
@@ -165,6 +176,15 @@ def chord_id(label: str) -> int:
     found = set(tones.intervals) | {0}
     alike = [len(found & set(own)) / len(found | set(own)) for own in QUALITIES.values()]
     return 1 + 12 * int(np.argmax(alike)) + tones.root
+
+
+def transposed(label: str, semitones: int) -> str:
+    """A chord's label so many semitones higher, with flats."""
+    if semitones % 12 == 0 or harmony(label) is None:
+        return label
+    root, colon, rest = label.partition(":")
+    root, slash, bass = root.partition("/")  # a label without a quality
+    return ROOTS[(pitch_class(root) + semitones) % 12] + slash + bass + colon + rest
 
 
 def chord_label(id: int) -> str:

@@ -20,7 +20,7 @@ ANYONE = ("time",)  # the clock, whose numbers no other module may have (test_ti
 MAY_IMPORT = {
     "time": (),
     "files": (),
-    "config": ("files",),
+    "config": ("files", "stages"),
     "stages": (),
     "sound_file": ("files",),
     "audio": ("files", "sound_file"),
@@ -30,11 +30,14 @@ MAY_IMPORT = {
     "worker": ("files", "threads"),
     "chart": ("analysis.labels",),  # reads chord labels
     "seeding": (),
-    "checkpoint": ("config", "files"),
+    "checkpoint": ("config", "files", "stages"),
     "tokens": ("config", "audio", "files", "checkpoint", "seeding"),
     "model": ("config", "stages", "layout"),  # integers, never tokens
     "generation": ("model", "layout", "stages", "config", "seeding", "threads"),
     "generation.load": ("checkpoint", "model", "stages", "config"),
+    "generation.vocal": ("audio", "checkpoint", "files", "seeding", "tokens"),  # a recording made ready
+    "generation.mixdown": ("audio",),  # sound made a song's
+    "generation.report": ("checkpoint",),
     "generation.beside": ("checkpoint", "worker", "threads"),  # a process of its own
     "generation.solo": ("audio",),  # listens to the vocal
     "generation.song": ("audio", "files"),  # the finished song and its files, divided from pipeline.py
@@ -44,14 +47,15 @@ MAY_IMPORT = {
         "model", "layout", "stages", "config", "tokens", "audio", "files", "checkpoint", "device", "seeding",
     ),  # fmt: skip
     "data": ("analysis", "audio", "files", "tokens", "layout", "stages", "config", "device", "worker"),
-    "data.tokenize": ("audio", "tokens", "layout", "stages", "config", "device", "checkpoint"),  # hashes of the tokenizers
+    # hashes of the tokenizers, charts of the songs
+    "data.tokenize": ("audio", "tokens", "files", "layout", "stages", "config", "device", "checkpoint", "chart"),
     "data.synthetic": ("audio", "config", "analysis.labels"),
     "data.synthetic.make": ("audio", "config", "analysis.labels", "data.songs"),  # writes a manifest
     # batches.py deals in opened shards, so whoever asks it for batches opens them
     "training": ("model", "layout", "stages", "config", "checkpoint", "device", "data.batches", "data.shards"),
-    "training.samples": ("model", "config", "generation", "tokens"),  # what a stage generates, as sound for TensorBoard
+    "training.samples": ("model", "config", "generation", "stages", "tokens"),  # what a stage generates, as sound for TensorBoard
     "training.export": ("config", "stages", "checkpoint", "data.shards"),
-    "training.unit_chroma": ("config", "data.shards", "data.songs"),  # listens to the songs of the shards
+    "training.unit_chroma": ("config", "stages", "data.shards", "data.songs"),  # listens to the songs of the shards
     # reads the beats of songs
     "training.beat_tracker": ("model", "stages", "files", "config", "checkpoint", "device", "data.shards", "data.songs"),
     # codec, its decoder and units are trained on songs, before there are shards: these read the manifest

@@ -102,9 +102,10 @@ def draw(config: Augment, seed: int, song: str, copy: int, separated: bool) -> C
 
 
 def apply(change: Change, vocal: np.ndarray, band: np.ndarray, rate: int) -> tuple[np.ndarray, np.ndarray]:
-    """Pitch, speed and gain of a pair [T] each at `rate` Hz -> [round(T / speed)] each. The noise is left to the tokenising.
+    """Pitch, speed and gain of a vocal and a track of its band [T] each at `rate` Hz -> [round(T / speed)] each.
 
-    An event at t seconds sounds at t / speed. A gain that would clip is lowered to just below full scale.
+    An event at t seconds sounds at t / speed. A gain that would clip is lowered to just below full scale. The noise is left to
+    the tokenising.
     """
     vocal, band = (stretch(wav, change.semitones, change.speed, rate) for wav in (vocal, band))
     return _gain(vocal, change.vocal_decibel), _gain(band, change.band_decibel)

@@ -1,4 +1,4 @@
-"""A finished song and its three files: the accompaniment, the mix, and a JSON that says how they came about."""
+"""A finished song and its files: the accompaniment, its stems, the mix, and a JSON that says how they came about."""
 
 import base64
 import html
@@ -6,6 +6,7 @@ import json
 import wave
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import torch
 
 from accompgen import audio
 from accompgen.files import short_name
+from accompgen.generation.cascade import Tokens
 
 SUBTYPES = {"16": "PCM_16", "24": "PCM_24", "32f": "FLOAT"}
 
@@ -23,11 +25,31 @@ class Song:
 
     name: str
     rate: int
-    accompaniment: np.ndarray  # [C, T] as the decoder has channels, as loud as it is in the mix
+    tracks: dict[str, np.ndarray]  # stem -> [C, T] as the decoder has channels, as loud as it is in the mix
     mix: np.ndarray  # [C, T] = vocal * gain + accompaniment
-    semantic: torch.Tensor  # [1, S] units at 50 Hz
-    codes: torch.Tensor  # [Q, F] at 75 Hz
+    tokens: dict[str, Tokens]  # stem -> its units [1, S] at 50 Hz and its codes [Q, F] at 75 Hz
     report: dict  # seed, settings, versions, hashes, timings in seconds, levels
+
+    @cached_property
+    def accompaniment(self) -> np.ndarray:
+        """All tracks together [C, T]."""
+        tracks = list(self.tracks.values())
+        return tracks[0] if len(tracks) == 1 else sum(tracks)
+
+    @property
+    def semantic(self) -> torch.Tensor:
+        """Units [1, S] of a song of one track. Raises ValueError for one of several; `tokens` has them by name."""
+        return self._one().semantic
+
+    @property
+    def codes(self) -> torch.Tensor:
+        """Codes [Q, F] of a song of one track. Raises ValueError for one of several; `tokens` has them by name."""
+        return self._one().codes
+
+    def _one(self):
+        if len(self.tokens) > 1:
+            raise ValueError(f"this song has several tracks ({', '.join(self.tokens)}); ask for song.tokens[NAME]")
+        return next(iter(self.tokens.values()))
 
     @property
     def seconds(self) -> float:
@@ -41,7 +63,8 @@ class Song:
     def _repr_html_(self):
         """Players of the mix and of the accompaniment, for a notebook; the sound is part of the page."""
         rows = []
-        for key, wav in (("mix", self.mix), ("accompaniment", self.accompaniment)):
+        parts = self.tracks if len(self.tracks) > 1 else {"accompaniment": self.accompaniment}
+        for key, wav in {"mix": self.mix, **parts}.items():
             if len(wav) > 2:  # browsers disagree on the order of more
                 wav = audio.to_mono(wav)[None]
             data = base64.b64encode(audio.encode(wav, self.rate, ".wav", "PCM_16")).decode()

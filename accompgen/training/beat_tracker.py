@@ -24,6 +24,7 @@ from accompgen.data.songs import read_manifest
 from accompgen.device import choose_device
 from accompgen.files import read_text
 from accompgen.model.beat_tracker import PHASES, BeatTracker, BeatTrackerConfig
+from accompgen.stages import ALL, SEMANTIC, VOICE
 from accompgen.time import SEMANTIC_HZ, frames_of
 from accompgen.training.kept import lasting, load_state, save_state
 from accompgen.training.optimizer import learning_rate
@@ -33,6 +34,8 @@ NEARNESS = (0.25, 0.6, 1.0, 0.6, 0.25)  # what the network shall say two frames 
 HIDDEN_FRAMES = (5, 45)  # length of a span that is not heard
 SEEN_BEFORE = 50.0  # frames that each unit counts as seen, spread over the phases, before any are counted
 NOT_TOLD = {"model", "shards", "manifest", "device"}  # of the configuration, in the component
+
+VOCAL, BAND = f"{SEMANTIC}/{VOICE}", f"{SEMANTIC}/{ALL}"  # arrays of the shards
 
 
 @dataclass(frozen=True)
@@ -210,8 +213,8 @@ def _songs(config, shards, split):
         beats = _read_beats(metas[origin]) / speed
         heard = phases_of(beats, config.frames if split == "validation" else 2 * entry.blocks) if len(beats) else []
         if np.any(np.array(heard) >= 0):
-            tokens = shards.read(entry)
-            found.append(_Song(tokens["vocal"], tokens["semantic"], beats))
+            tokens = shards.read(entry, arrays=[VOCAL, BAND])
+            found.append(_Song(tokens[VOCAL], tokens[BAND], beats))
     if not found:
         where = "its first window" if split == "validation" else "it"
         raise ConfigError(

@@ -21,11 +21,12 @@ from pathlib import Path
 
 import torch
 
-from accompgen.checkpoint import TOKENIZERS_OF, tokens_hash
+from accompgen.checkpoint import tokens_hash
 from accompgen.config import ConfigError, TrainConfig, from_dict, read_toml
 from accompgen.data.batches import Batches
 from accompgen.data.shards import open_shards
 from accompgen.model.stage_lm import StageLM, parameters
+from accompgen.stages import ACOUSTIC, SEMANTIC
 from accompgen.time import seconds_of
 from accompgen.training import engine as deepspeed_engine
 from accompgen.training import listening, state
@@ -211,8 +212,8 @@ def _fresh_model(config, shards):
 
 
 def _start_from_tokenizers(model, config, shards):
-    given = {"semantic": config.semantic_tokenizer, "acoustic": config.acoustic_tokenizer}
-    needed = {kind: given[kind] for kind in TOKENIZERS_OF[config.model.stage]}
+    given = {SEMANTIC: config.semantic_tokenizer, ACOUSTIC: config.acoustic_tokenizer}
+    needed = {kind: given[kind] for kind in config.model.tokenizers}
     if not any(needed.values()):
         return
     for kind, directory in needed.items():
@@ -240,9 +241,9 @@ def _forward(engine, batch, config):
     """The stage's Loss on a batch, and the loss to follow: with what the context encoder alone says of the target."""
     device, listen = engine.device, _listen(config)
     context = {name: ids.to(device) for name, ids in batch.context.items()}
-    target, history = batch.target.to(device), batch.history.to(device)
+    target, told = batch.target.to(device), {name: ids.to(device) for name, ids in batch.told.items()}
     masks = {"drop": batch.drop.to(device), "hide": batch.hide.to(device)}
-    made = engine(context, target, history=history, **masks, listen=listen)  # logits [B, F, Q, V], or two of them
+    made = engine(context, target, told=told, **masks, listen=listen)  # logits [B, F, Q, V], or two of them
     if listen is True:
         logits, heard = made
         result = stage_loss(logits, target)
@@ -254,9 +255,11 @@ def _forward(engine, batch, config):
 def _validate(engine, model, config, held_out):
     """The figures of `model`, each rank measuring its share of the windows."""
 
-    def run(context, target):
+    listen = "alone" if config.encoder_learns == "alone" else False
+
+    def run(context, target, told):
         with deepspeed_engine.autocast(config):  # not the compiled call: other shapes would be compiled anew
-            return model.forward(context, target, listen="alone" if config.encoder_learns == "alone" else False)
+            return model.forward(context, target, told=told, listen=listen)
 
     def gather(value):
         return deepspeed_engine.gather(engine, value)

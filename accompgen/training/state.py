@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from accompgen.checkpoint import TOKENIZERS_OF, CheckpointError, component_hash, save_component
+from accompgen.checkpoint import CheckpointError, component_hash, save_component
 from accompgen.config import ConfigError, TrainConfig, from_dict, to_dict
 from accompgen.data.batches import training_songs
 from accompgen.time import seconds_of
@@ -170,13 +170,13 @@ def save_stage(directory: Path, model, config: TrainConfig, shards, step: int, v
     values = {
         "stage": to_dict(config.model),
         "window_seconds": config.window_seconds,
-        "tokenizers": {kind: shards.tokenizers[kind] for kind in TOKENIZERS_OF[config.model.stage]},
-        "vocal_noise": shards.index["vocal_noise"],
+        "tokenizers": {kind: shards.tokenizers[kind] for kind in config.model.tokenizers},
+        "vocal_noise": shards.index["config"]["vocal_noise"],
         "step": step,
         "seed": config.seed,
         "started_from": component_hash(config.start_from) if config.start_from else None,
         "training": {key: value for key, value in to_dict(config).items() if key not in NOT_TRAINING},
-        "training_hours": round(seconds_of(sum(s.blocks for s in training_songs(shards, config.model.stage))) / 3600, 2),
+        "training_hours": round(seconds_of(sum(s.blocks for s in training_songs(shards, config.model))) / 3600, 2),
         "validation": validation,
     }
     try:

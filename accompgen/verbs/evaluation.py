@@ -127,7 +127,7 @@ def add_info(verbs):
 
 
 def run_info(args) -> int:
-    from accompgen.generation.pipeline import describe
+    from accompgen.generation.report import describe
 
     print_values(describe())
     return 0
