@@ -13,7 +13,7 @@ import torch
 from accompgen.config import ConfigError, StageConfig, TrainConfig, window_blocks
 from accompgen.data.shards import TRANSPOSED, Entry, Shards
 from accompgen.data.submixes import stems_of
-from accompgen.stages import OTHERS, SEMANTIC, STEM_TOKEN, TEXT, TOKENIZERS, VOICE, Graph, Stream
+from accompgen.stages import ALL, OTHERS, SEMANTIC, STEM_TOKEN, TEXT, TOKENIZERS, VOICE, Graph, Stream
 from accompgen.time import frames_of, seconds_of
 
 SPAN_BLOCKS = 12  # of the context hidden at once: 0.48 s
@@ -164,7 +164,7 @@ def draw_stem(song: Entry, model: StageConfig, rng: np.random.Generator) -> tupl
     if not any(stream.track == OTHERS for stream in streams):
         return stem, ""
     mixtures = [name.partition("/")[2] for name in song.arrays if name.startswith(f"{SEMANTIC}/") and name != TRANSPOSED]
-    beside = [name for name in mixtures if name != VOICE and stems_of(name) <= set(graph.stems[:-1]) - {stem}]
+    beside = [name for name in mixtures if name != VOICE and stems_of(name) <= set(graph.stems) - {ALL, stem}]
     return stem, ["", *beside][int(rng.integers(len(beside) + 1))]
 
 

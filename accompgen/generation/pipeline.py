@@ -12,6 +12,8 @@ from dataclasses import asdict
 
 import torch
 
+from accompgen import audio
+from accompgen.chart import Chart
 from accompgen.checkpoint import (
     SEMANTIC_TOKENIZER,
     CheckpointError,
@@ -25,15 +27,24 @@ from accompgen.checkpoint import (
 from accompgen.device import choose_device
 from accompgen.generation.beside import Helper, cascade_beside
 from accompgen.generation.cascade import cascade
-from accompgen.generation.load import load_stages
+from accompgen.generation.charting import chart_streams, find_chart
+from accompgen.generation.load import load_beat_tracker, load_stages
 from accompgen.generation.mixdown import BALANCE_LU, mix_down
 from accompgen.generation.report import Clock, song_report
 from accompgen.generation.sampling import PUBLISHED, Sampling
 from accompgen.generation.schedule import Part, System
 from accompgen.generation.song import Song
-from accompgen.generation.vocal import VOCAL_NOISE, Vocal, conditioning, others_conditioning, read_vocal
+from accompgen.generation.vocal import (
+    VOCAL_NOISE,
+    Vocal,
+    conditioning,
+    others_conditioning,
+    others_sound,
+    read_others,
+    read_vocal,
+)
 from accompgen.stages import ALL, OTHERS, SEMANTIC
-from accompgen.time import blocks_covering
+from accompgen.time import frames_of, whole_blocks
 from accompgen.tokens.acoustic import AcousticTokenizer
 from accompgen.tokens.decoder import load_decoder
 from accompgen.tokens.semantic import SemanticTokenizer
@@ -51,12 +62,12 @@ class Accompanist:
 
     def __init__(
         self, semantic_tokenizer, decoder, system: System, about: dict, device: str,
-        sampling: dict[str, Sampling] | None = None, helper: Helper | None = None,
+        sampling: dict[str, Sampling] | None = None, helper: Helper | None = None, beat_tracker=None,
     ):  # fmt: skip
         self.semantic_tokenizer, self.decoder = semantic_tokenizer, decoder
         self.system, self.about, self.device = system, about, device
         self.sampling = sampling or dict.fromkeys(system.graph.stage_names, PUBLISHED)
-        self.helper = helper
+        self.helper, self.beat_tracker = helper, beat_tracker
 
     @property
     def stems(self) -> tuple[str, ...]:
@@ -69,6 +80,8 @@ class Accompanist:
         seed: int = 0,
         *,
         stems: tuple[str, ...] | None = None,
+        chart: Chart | None = None,
+        others=None,
         sampling: dict[str, Sampling] | None = None,
         balance: float = BALANCE_LU,
         noise: float = VOCAL_NOISE,
@@ -82,6 +95,9 @@ class Accompanist:
             vocal: path of a recording, a pair (wav [C, T] or [T], rate in Hz), or what `read_vocal` gave.
             seed: any integer.
             stems: which to make, in this order, each hearing those before it; None: all that the checkpoint makes.
+            chart: beats, chords and key to play by, any of which may be missing and is found then; None: all are found.
+            others: what else is played already, and heard by every stem: a path or a pair as for the vocal, of its length. It
+                is in the mix, as loud beside the vocal as it came.
             sampling: stage -> settings; what is None or not given is the checkpoint's own.
             balance: loudness of the accompaniment minus the vocal's, in LU (BS.1770), -40 to 40.
             noise: sigma of the Gaussian noise on the vocal before HuBERT, 0 to 1.
@@ -93,7 +109,7 @@ class Accompanist:
 
         Raises:
             audio.AudioError: a vocal that cannot be read or used.
-            ValueError: a setting out of range, an unknown stem or stage.
+            ValueError: a setting out of range, an unknown stem or stage; a chart or others for a checkpoint without them.
         """
         check_settings(balance, noise, loudness)
         check_seed(seed)
@@ -101,20 +117,24 @@ class Accompanist:
         clock = Clock()
         with clock("read"):
             vocal = read_vocal(vocal)
+            others = None if others is None else self._read_others(vocal, others)
         with clock("vocal_units"):
             units = self.units(vocal, noise, seed)  # [1, S]
         sampling, tokens, sounds = self.settings(sampling), {}, {}
         with _bar(vocal.name) if progress else nullcontext() as bar:
+            with clock("chart"):
+                report = _told(0, ("",), bar, on_progress)
+                chart = find_chart(self, units, vocal.seconds, chart, sampling, seed, progress=report)
             for number, stem in enumerate(stems):
                 with clock("others_units"):
-                    part = self._part(stem, sounds, units.shape[1])
+                    part = self._part(stem, chart, others, sounds, units.shape[1])
                 report = _told(number, stems, bar, on_progress)
                 tokens[stem] = self._play(vocal, units, sampling, seed, part, report)
                 for stage, seconds in tokens[stem].seconds.items():
                     clock.seconds[stage] = clock.seconds.get(stage, 0.0) + seconds
                 with clock("decoder"):  # [C, T] at the decoder's rate
                     sounds[stem] = self.decoder.decode(tokens[stem].codes[None], seed)[0].cpu().numpy()
-        return self.finish(vocal, seed, sampling, balance, noise, tokens, sounds, clock, loudness)
+        return self.finish(vocal, seed, sampling, balance, noise, tokens, sounds, clock, loudness, chart, others)
 
     def check_stems(self, stems) -> tuple[str, ...]:
         """The stems to make. Raises ValueError for one that is unknown, or twice there, or for none."""
@@ -142,15 +162,18 @@ class Accompanist:
         """The units of a whole vocal [1, S]; S is even."""
         return self.semantic_tokenizer.encode(conditioning(vocal, noise, seed).to(self.device))
 
-    def finish(self, vocal, seed, sampling, balance, noise, tokens, sounds, clock, loudness=None) -> Song:
+    def finish(self, vocal, seed, sampling, balance, noise, tokens, sounds, clock, loudness=None, chart=None,
+               others=None) -> Song:  # fmt: skip
         """The song of its stems' tokens and sounds [C, T] at the decoder's rate: resampled, mixed, reported."""
         with clock("mix"):
-            tracks, mixed, levels = mix_down(vocal, sounds, self.decoder.sample_rate, balance, loudness)
+            tracks, mixed, levels = mix_down(vocal, sounds, self.decoder.sample_rate, balance, loudness, others)
         settings = {name: asdict(values) for name, values in sampling.items()} | {"balance_lu": balance, "noise": noise}
         if loudness is not None:
             settings["loudness_lufs"] = loudness
-        report = song_report(self, vocal, seed, settings, levels, clock.seconds)
-        return Song(vocal.name, vocal.rate, tracks, mixed, tokens, report)
+        report = song_report(self, vocal, seed, settings, levels, clock.seconds, chart)
+        if others is not None:
+            report["others"] = {"file": others.source, "sha256": others.sha256}
+        return Song(vocal.name, vocal.rate, tracks, mixed, tokens, report, chart)
 
     def _play(self, vocal, units, sampling, seed, part, report):
         """The tokens of a stem; long ones by two processes, where there is a second."""
@@ -158,14 +181,29 @@ class Accompanist:
             return cascade_beside(self.system, units, sampling, seed, self.helper, report, part)
         return cascade(self.system, units, sampling, seed, report, part)
 
-    def _part(self, stem, sounds, frames):
-        """What a stem is made beside: the units of the stems before it [1, 1, S] mixed, where the graph hears them."""
-        streams, given = list(self.system.graph.streams_of(OTHERS)), {}
-        if streams and sounds:
-            blocks = blocks_covering(frames, self.system.graph.vocal.hz)
-            heard = others_conditioning(sum(sounds.values()), self.decoder.sample_rate, blocks)
+    def _part(self, stem, chart, others, sounds, frames):
+        """What a stem is made beside: the chart, and the units of what is played already."""
+        graph, rate = self.system.graph, self.decoder.sample_rate
+        blocks, given = whole_blocks(frames, graph.vocal.hz), {}
+        if chart is not None:
+            given |= chart_streams(graph, chart, blocks)
+        played = list(sounds.values())
+        if others is not None:
+            length = max((wav.shape[1] for wav in played), default=frames_of(blocks, rate))
+            played.append(audio.fit(others_sound(others, rate), length))
+        if played and (streams := list(graph.streams_of(OTHERS))):
+            heard = others_conditioning(sum(map(audio.to_mono, played)), rate, blocks)
             given[streams[0].name] = self.semantic_tokenizer.encode(heard.to(self.device))[None].cpu()
         return Part(stem, given)
+
+    def _read_others(self, vocal, others) -> Vocal:
+        """What is played already, at the vocal's rate and of its length.
+
+        Raises ValueError where the checkpoint hears nothing but the voice, audio.AudioError for another length.
+        """
+        if not any(self.system.graph.streams_of(OTHERS)):
+            raise ValueError(f"the checkpoint {self.about['name']!r} hears the voice alone; leave out what else is played")
+        return read_others(vocal, others)
 
 
 def load(checkpoint="pocket", device: str = "auto", helper: bool = False) -> Accompanist:
@@ -196,6 +234,7 @@ def load(checkpoint="pocket", device: str = "auto", helper: bool = False) -> Acc
         device,
         sampling_of(path),
         second,
+        load_beat_tracker(verified, device),
     )
 
 

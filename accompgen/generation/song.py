@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from accompgen import audio
+from accompgen.chart import Chart
 from accompgen.files import short_name
 from accompgen.generation.cascade import Tokens
 
@@ -29,6 +30,7 @@ class Song:
     mix: np.ndarray  # [C, T] = vocal * gain + accompaniment
     tokens: dict[str, Tokens]  # stem -> its units [1, S] at 50 Hz and its codes [Q, F] at 75 Hz
     report: dict  # seed, settings, versions, hashes, timings in seconds, levels
+    chart: Chart | None = None  # what it was played by, where the checkpoint has one
 
     @cached_property
     def accompaniment(self) -> np.ndarray:
