@@ -30,6 +30,7 @@ MAY_IMPORT = {
     "worker": ("files", "threads"),
     "chart": ("analysis.labels",),  # reads chord labels
     "seeding": (),
+    "prompts": (),  # texts and times alone
     "checkpoint": ("config", "files", "stages"),
     "tokens": ("config", "audio", "files", "checkpoint", "seeding"),
     "model": ("config", "stages", "layout"),  # integers, never tokens
@@ -58,6 +59,7 @@ MAY_IMPORT = {
     "training.unit_chroma": ("config", "stages", "data.shards", "data.songs"),  # listens to the songs of the shards
     # reads the beats of songs
     "training.beat_tracker": ("model", "stages", "files", "config", "checkpoint", "device", "data.shards", "data.songs"),
+    "training.text_tokenizer": ("config", "checkpoint", "files", "tokens", "data.songs", "data.captions"),
     # codec, its decoder and units are trained on songs, before there are shards: these read the manifest
     "training.codec": ("config", "device", "tokens", "audio", "data.songs"),
     "training.decoder": ("config", "checkpoint", "device", "tokens", "audio", "data.songs"),
