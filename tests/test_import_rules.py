@@ -29,6 +29,9 @@ MAY_IMPORT = {
     "threads": (),
     "worker": ("files", "threads"),
     "chart": ("analysis.labels",),  # reads chord labels
+    "beat_fit": ("chart",),
+    "export": ("chart", "analysis.labels", "files"),  # charts as files: no sound, no model
+    "chart_input": ("chart", "beat_fit", "export", "analysis.labels"),
     "seeding": (),
     "prompts": (),  # texts and times alone
     "checkpoint": ("config", "files", "stages"),

@@ -6,7 +6,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from accompgen.stages import ACOUSTIC, SEMANTIC
-from accompgen.verbs.shared import add_executor, add_model, complain, for_each, print_path, remark, song_bar
+from accompgen.verbs.shared import add_executor, add_model, complain, for_each, print_path, refuse_same_names, remark, song_bar
 
 SAMPLING = ("guidance", "temperature", "top_k", "top_p", "listening", "consonance", "pulse")
 FORMATS = ("wav", "flac", "mp3")
@@ -102,7 +102,7 @@ def run_generate(args) -> int:
         args.parser.error("--loudness is known at the end of a song, so it does not go with --stream")
     if args.stream and (args.format != "wav" or args.bit_depth == "32f"):
         args.parser.error("--stream writes wav of 16 or 24 bits")
-    _refuse_same_names(args.parser, args.vocals)
+    refuse_same_names(args.parser, args.vocals)
     from accompgen.generation import pipeline, song, stream
     from accompgen.generation.mixdown import BALANCE_LU
     from accompgen.generation.vocal import VOCAL_NOISE, read_vocal
@@ -255,7 +255,7 @@ def add_encode(verbs):
 
 
 def run_encode(args) -> int:
-    _refuse_same_names(args.parser, args.sounds)
+    refuse_same_names(args.parser, args.sounds)
     from accompgen.generation.pipeline import load_tokenizer
     from accompgen.tokens.files import encode_file
 
@@ -275,19 +275,10 @@ def add_decode(verbs):
 
 
 def run_decode(args) -> int:
-    _refuse_same_names(args.parser, args.tokens)
+    refuse_same_names(args.parser, args.tokens)
     from accompgen.device import choose_device
     from accompgen.tokens.decoder import load_codec
     from accompgen.tokens.files import decode_file
 
     _, decoder = load_codec(args.checkpoint, choose_device(args.device))
     return for_each(args.tokens, lambda path: [decode_file(path, args.out, decoder, args.codebooks, args.force, args.seed)])
-
-
-def _refuse_same_names(parser, paths):
-    """Two inputs of one name would write the same files: a usage error, before any work."""
-    seen = {}
-    for path in paths:
-        if path.stem in seen:
-            parser.error(f"{seen[path.stem]} and {path} would write the same files; rename one, or call twice")
-        seen[path.stem] = path
