@@ -14,7 +14,8 @@ BEATS_AROUND = 4  # on each side, whose median distance a missing tap is known b
 def steady_near(found: Chart, bpm: float, metre: int) -> Chart:
     """Beats of one tempo where they fit best to found ones and to the bars found; from 0 s on where none were found.
 
-    Found beats at half or twice the tempo fit, too. A bar that would begin within 30 ms of 0 s begins there. Raises ChartError for a tempo out of range.
+    Found beats at half or twice the tempo fit, too. A bar that would begin within 30 ms of 0 s begins there.
+    Raises ChartError for a tempo out of range.
     """
     if not found.beats:
         return Chart.steady(found.seconds, bpm, metre)

@@ -31,6 +31,7 @@ MAY_IMPORT = {
     "chart": ("analysis.labels",),  # reads chord labels
     "beat_fit": ("chart",),
     "export": ("chart", "analysis.labels", "files"),  # charts as files: no sound, no model
+    "export.chart_files": ("chart", "audio"),  # the click is sound
     "chart_input": ("chart", "beat_fit", "export", "analysis.labels"),
     "seeding": (),
     "prompts": (),  # texts and times alone
@@ -39,16 +40,19 @@ MAY_IMPORT = {
     "model": ("config", "stages", "layout"),  # integers, never tokens
     "generation": ("model", "layout", "stages", "config", "seeding", "threads"),
     "generation.load": ("checkpoint", "model", "stages", "config"),
+    # the chart of a song, given or found
+    "generation.charting": ("model", "layout", "stages", "config", "seeding", "threads", "chart", "chart_input"),
     "generation.vocal": ("audio", "checkpoint", "files", "seeding", "tokens"),  # a recording made ready
     "generation.mixdown": ("audio",),  # sound made a song's
     "generation.report": ("checkpoint",),
     "generation.beside": ("checkpoint", "worker", "threads"),  # a process of its own
     "generation.solo": ("audio",),  # listens to the vocal
-    "generation.song": ("audio", "files"),  # the finished song and its files, divided from pipeline.py
+    "generation.song": ("audio", "files", "chart", "export"),  # the finished song and its files, divided from pipeline.py
     "generation.many": ("audio", "stages"),  # songs into a folder, as song.py
     "generation.stream": ("audio", "stages", "seeding", "tokens"),  # pipeline.py in pieces
     "generation.pipeline": (
-        "model", "layout", "stages", "config", "tokens", "audio", "files", "checkpoint", "device", "seeding",
+        "model", "layout", "stages", "config", "tokens", "audio", "files", "checkpoint", "device", "seeding", "chart",
+        "chart_input", "prompts",
     ),  # fmt: skip
     "data": ("analysis", "audio", "files", "tokens", "layout", "stages", "config", "device", "worker"),
     # hashes of the tokenizers, charts of the songs

@@ -5,6 +5,7 @@ from dataclasses import replace
 import torch
 
 from accompgen.chart import Chart, ChartError
+from accompgen.chart_input import ChartRequest, overlaid
 from accompgen.generation.cascade import Progress, play, whole_song
 from accompgen.generation.schedule import Part
 from accompgen.stages import BEAT, CHORD, Graph
@@ -27,64 +28,59 @@ def chart_streams(graph: Graph, chart: Chart, blocks: int) -> dict[str, torch.Te
     return found
 
 
-def find_chart(model, units, seconds: float, asked: Chart | None, sampling: dict, seed: int, text=None,
-               progress: Progress | None = None) -> Chart | None:  # fmt: skip
+def find_chart(
+    model, units, seconds: float, asked, sampling: dict, seed: int, text=None, progress: Progress | None = None
+) -> Chart | None:
     """The chart that a band plays by.
 
     Args:
         model: pipeline.Accompanist.
         units: of the vocal [1, S].
         seconds: length of the song.
-        asked: beats, chords and key that a person gives, any of which may be missing; None: nothing.
+        asked: what a person gives: a chart_input.ChartRequest, or a Chart with beats, chords and key, any of which may be
+            missing; None: nothing.
         sampling, seed, text: as for the other stages.
 
     Returns:
         the chart; None where the checkpoint's graph has none.
 
     Raises:
-        ChartError: something is asked for that the checkpoint cannot follow, or the beat cannot be found.
+        ChartError: something is asked for that the checkpoint cannot follow or that does not fit the song, or the beat cannot
+            be found.
     """
     graph = model.system.graph
     if not any(stream.tokenizer in (BEAT, CHORD) for stream in graph.streams):
         if asked is not None:
             raise ChartError(f"the checkpoint {model.about['name']!r} plays without a chart, so none can be given")
         return None
-    chart = replace(asked, seconds=seconds) if asked is not None else Chart(seconds)
-    if len(chart.beats) < 2:
-        if model.beat_tracker is None:
-            name = model.about["name"]
-            raise ChartError(f"the checkpoint {name!r} has no beat tracker; give the beat, by bpm or a file")
-        chart = replace(chart, beats=tuple(model.beat_tracker.beats(units[0].cpu())))
+    chart, given = _beats(model, units, Chart(seconds), asked)
+    chart = replace(chart, chords=given)
     blocks = whole_blocks(units.shape[1], graph.vocal.hz)
-    once = [stage for stage in graph.stages if graph.made_for_song(stage)]
-    if not once or all(part is not None and part[1].all() for part in [chart.chord_ids(blocks)]):
+    once, chords = [stage for stage in graph.stages if graph.made_for_song(stage)], chart.chord_ids(blocks)
+    if not once or (chords is not None and chords[1].all()):
         return chart
-    heard = chart_streams(graph, chart, blocks)
     made = {stage.target for stage in once}
-    part = Part("", {name: ids for name, ids in heard.items() if name not in made}, text)
-    schedule = whole_song(model.system, units, sampling, seed, part)
+    heard = {name: ids for name, ids in chart_streams(graph, chart, blocks).items() if name not in made}
+    schedule = whole_song(model.system, units, sampling, seed, Part("", heard, text))
     play(schedule, progress)
-    return _around(chart, schedule.stream(once[-1].target)[0].numpy())
+    found = chart.chords_on_beats(schedule.stream(once[-1].target)[0].numpy())
+    return replace(found, chords=overlaid(found.chords, given))
 
 
-def _around(chart, ids):
-    """The chart with the chords of a stage [blocks], under those that are given."""
-    found = chart.chords_on_beats(ids)
-    if not chart.chords:
-        return found
-    chords = []
-    for start, end, label in found.chords:
-        for first, last in _gaps(chart.chords, start, end):
-            chords.append((first, last, label))
-    return chart.with_chords(sorted([*chords, *chart.chords]))
-
-
-def _gaps(given, start, end):
-    """What of a span lies between the chords that are given."""
-    for first, last, _ in given:
-        if first > start and min(first, end) > start:
-            yield start, min(first, end)
-        start = max(start, last)
-        if start >= end:
-            return
-    yield start, end
+def _beats(model, units, chart, asked):
+    """The chart with its beats and key, given or found, and the chords that are given."""
+    if isinstance(asked, Chart) and len(asked.beats) > 1:
+        return replace(chart, beats=asked.beats, key=asked.key), asked.chords
+    request = asked if isinstance(asked, ChartRequest) else None
+    complete = request is not None and request.beats is not None and request.beats.places
+    if model.beat_tracker is not None and not complete:
+        bpm = None if request is None else request.bpm
+        chart = replace(chart, beats=tuple(model.beat_tracker.beats(units[0].cpu(), bpm=bpm)))
+    if request is not None:
+        chart = replace(request.with_beats(chart), key=request.key)
+    if len(chart.beats) < 2:
+        name = model.about["name"]
+        raise ChartError(f"the checkpoint {name!r} has no beat tracker; give the beat, by bpm or a file")
+    if request is not None:
+        return chart, request.chords_on(chart)
+    return (chart, ()) if asked is None else (replace(chart, key=asked.key), asked.chords)

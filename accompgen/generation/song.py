@@ -14,9 +14,11 @@ import torch
 
 from accompgen import audio
 from accompgen.chart import Chart
+from accompgen.export.chart_files import chart_files
 from accompgen.files import short_name
 from accompgen.generation.cascade import Tokens
 
+CHART_ENDINGS = (".mid", ".chords.txt", ".lab")  # of a song; `accompgen chart` writes beats and click, too
 SUBTYPES = {"16": "PCM_16", "24": "PCM_24", "32f": "FLOAT"}
 
 
@@ -143,7 +145,10 @@ class Song:
 
     def _chart_files(self):
         """The files of the chart: ending -> bytes."""
-        return {}
+        if self.chart is None:
+            return {}
+        files = chart_files(self.chart, self.name, self.rate, self.mix.shape[1], self.report["settings"].get("count_in", 0))
+        return {ending: files[ending] for ending in CHART_ENDINGS}
 
     def _encode(self, wavs: dict, suffix, subtype):
         """Sound by path -> (the bytes of each, the gain that they share)."""

@@ -108,7 +108,7 @@ def read_others(vocal: Vocal, others) -> Vocal:
 
 
 def others_sound(others: Vocal, rate: int) -> np.ndarray:
-    """Mono sound [T] of other players at `rate`, as loud as a stage knows them."""
+    """Mono sound [1, T] of other players at `rate`, as loud as a stage knows them."""
     mono = audio.heard(others.wav)
     level = 10 ** ((OTHERS_LUFS - audio.loudness(mono, others.rate)) / 20)
-    return audio.resample(mono, others.rate, rate) * np.float32(level)
+    return audio.resample(mono, others.rate, rate)[None] * np.float32(level)

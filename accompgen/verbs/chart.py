@@ -82,15 +82,16 @@ def run_chart(args) -> int:
     refuse_same_names(args.parser, args.vocals)
     asked = request_of(args)
     from accompgen import audio
-    from accompgen.generation.charting import find_chart
-    from accompgen.generation.pipeline import read_vocal
+    from accompgen.export.chart_files import chart_files
+    from accompgen.generation.pipeline import load
+    from accompgen.generation.vocal import read_vocal
+
+    model = load(args.checkpoint, args.device)
 
     def work(path):
         paths = _paths(args.out, path.stem, args.force)
         vocal = read_vocal(path)
-        chart = find_chart(
-            vocal, asked, checkpoint=args.checkpoint, device=args.device, seed=args.seed
-        )
+        chart = model.chart(vocal, args.seed, chart=asked)
         contents = chart_files(chart, path.stem, vocal.rate, vocal.wav.shape[1], asked.count_in)
         audio.make_folder(args.out)
         audio.write_files({paths[ending]: contents[ending] for ending in ENDINGS})
@@ -98,31 +99,6 @@ def run_chart(args) -> int:
         return paths.values()
 
     return for_each(args.vocals, work)
-
-
-def chart_files(chart, name: str, rate: int, samples: int, count_in: int = 0) -> dict[str, bytes]:
-    """A chart as files, by their endings.
-
-    Args:
-        rate, samples: of the recording, which the click is as long as, the count-in left out.
-
-    Raises ChartError with fewer than two beats.
-    """
-    from accompgen.audio import encode
-    from accompgen.export.beats import write_beats
-    from accompgen.export.click import click_track
-    from accompgen.export.lab import write_lab
-    from accompgen.export.midi import midi_bytes
-    from accompgen.export.sheet import write_sheet
-
-    click = click_track(chart, rate, samples, count_in)
-    return {
-        ".mid": midi_bytes(chart, name, count_in),
-        ".chords.txt": write_sheet(chart, name).encode("utf-8", "replace"),
-        ".lab": write_lab(chart).encode(),
-        ".beats.txt": write_beats(chart.continued()).encode(),
-        ".click.wav": encode(click, rate, ".wav", "PCM_16", f"{name}.click.wav"),
-    }
 
 
 def _paths(folder, name, force):
