@@ -82,7 +82,7 @@ def test_chances_are_those_of_the_hidden_markov_model_written_out(monkeypatch):
 def test_what_is_told_is_the_ratio_under_the_phases_that_are_likely(monkeypatch):
     tracker = BeatTracker(BeatTrackerConfig(semantic_vocab=3, width=8, layers=2)).eval()
     tracker.unit_phases[:] = torch.rand(3, PHASES, generator=torch.Generator().manual_seed(0)) + 0.1
-    logits = torch.from_numpy(beats_every(LENGTH, 600)).logit()[None]
+    logits = torch.from_numpy(beats_every(LENGTH, 600)).logit()[None, :, None]
     monkeypatch.setattr(BeatTracker, "forward", lambda self, units: logits)
     told = tracker.told(torch.zeros(1, 600, dtype=torch.long))
     assert told.shape == (1, 600, 3)
@@ -96,14 +96,33 @@ def test_the_network_hears_both_sides_and_the_unheard():
     tracker = BeatTracker(BeatTrackerConfig(semantic_vocab=3, width=8, layers=4)).eval()
     units = torch.randint(3, (2, 40), generator=torch.Generator().manual_seed(1))
     logits = tracker(units)
-    assert logits.shape == (2, 40)
+    assert logits.shape == (2, 40, 1)
     for place in (10, 30):
         other = units.clone()
         other[:, place] = 3  # the id of a frame that is not heard
-        assert ((tracker(other) - logits).abs()[:, 20] > 0).all()
+        assert ((tracker(other) - logits).abs()[:, 20, 0] > 0).all()
 
 
-@pytest.mark.parametrize("wrong", [{"semantic_vocab": 1}, {"width": 0}, {"layers": 0}, {"dropout": 1.0}])
+@pytest.mark.parametrize("step_frames", [1, 2, 4])
+def test_each_frame_has_its_own_logits_whatever_a_step_holds(step_frames):
+    torch.manual_seed(0)
+    config = BeatTrackerConfig(semantic_vocab=3, width=8, layers=2, step_frames=step_frames, downbeats=True)
+    tracker = BeatTracker(config).eval()
+    units = torch.randint(3, (2, 41), generator=torch.Generator().manual_seed(1))
+    logits = tracker(units)
+    assert logits.shape == (2, 41, 2) and len(logits[0, :, 0].unique()) > 30
+    padded = torch.cat([units, torch.full((2, 3), 3)], dim=1)  # what is not heard stands behind the end anyway
+    torch.testing.assert_close(tracker(padded)[:, :41], logits)
+
+
+def test_weights_without_downbeats_find_no_bars():
+    tracker = BeatTracker(BeatTrackerConfig(semantic_vocab=3, width=8, layers=2)).eval()
+    assert tracker.leave.out_features == 2  # as weights of before have it
+    with pytest.raises(ConfigError, match="tells no downbeats .* so it finds no bars; train one"):
+        tracker.beats(torch.zeros(100, dtype=torch.long))
+
+
+@pytest.mark.parametrize("wrong", [{"semantic_vocab": 1}, {"step_frames": 0}, {"width": 0}, {"layers": 0}, {"dropout": 1.0}])
 def test_sizes_that_cannot_be_are_refused(wrong):
     with pytest.raises(ConfigError, match="expected semantic_vocab of 2 or more"):
         BeatTrackerConfig(**wrong)
@@ -146,10 +165,10 @@ def make_songs(folder, songs=8, copies=False):
     return made
 
 
-def configure(folder, dropout=0.0, **other):
+def configure(folder, dropout=0.0, downbeats=True, **other):
     values = dict(steps=60, batch_size=4, window_seconds=8.0, learning_rate=1e-2, warmup_steps=5, log_every=20, ema_decay=0.9)
     values |= dict(validate_every=30, save_every=20, device="cpu", masking=0.05) | other
-    model = BeatTrackerConfig(semantic_vocab=VOCAB, width=16, layers=6, dropout=dropout)
+    model = BeatTrackerConfig(semantic_vocab=VOCAB, width=16, layers=6, dropout=dropout, downbeats=downbeats)
     return BeatTrainConfig(model, str(folder), str(folder / "manifest.jsonl"), **values)
 
 

@@ -51,8 +51,10 @@ MAY_IMPORT = {
     "training.samples": ("model", "config", "generation", "tokens"),  # what a stage generates, as sound for TensorBoard
     "training.export": ("config", "stages", "checkpoint", "data.shards"),
     "training.unit_chroma": ("config", "data.shards", "data.songs"),  # listens to the songs of the shards
-    # reads the beats of songs
-    "training.beat_tracker": ("model", "stages", "files", "config", "checkpoint", "device", "data.shards", "data.songs"),
+    # reads the beats of songs, and scores those it finds
+    "training.beat_tracker": (
+        "model", "stages", "files", "config", "checkpoint", "device", "data.shards", "data.songs", "evaluation.beats",
+    ),
     # codec, its decoder and units are trained on songs, before there are shards: these read the manifest
     "training.codec": ("config", "device", "tokens", "audio", "data.songs"),
     "training.decoder": ("config", "checkpoint", "device", "tokens", "audio", "data.songs"),
@@ -97,10 +99,10 @@ LIVES_IN = {
     # beats and onsets; chord labels, which manifests, corpora and evaluation read by one grammar
     "mir_eval": {"evaluation.beats", "analysis.labels"},
     "deepspeed": {"training.engine"},
-    # filters and spectra: the singer's pitch, its sound, its rooms and microphones; the band's rooms and bus; analysis:
+    # filters and spectra: degraded voices; the singer's pitch, its sound, rooms and microphones; the band's rooms and bus; analysis:
     # spectra, smoothing of recurrences, clustering of sections
     "scipy": {
-        "data.synthetic.intonation", "data.synthetic.singing", "data.synthetic.microphone", "data.synthetic.effects",
+        "data.degrade", "data.synthetic.intonation", "data.synthetic.singing", "data.synthetic.microphone", "data.synthetic.effects",
         "analysis.spectra", "analysis.boundaries", "analysis.sections",
     },
 }

@@ -1,6 +1,7 @@
-"""The beat tracker of a checkpoint: units of vocals and annotated beats -> what `generate --pulse` goes by.
+"""The beat tracker of a checkpoint: units of vocals and annotated beats -> where beats and downbeats fall.
 
-Beats come from the songs' `meta` files; those of an augmented copy follow from the speed it is played at. A run directory holds
+Beats and their places in the bar come from the songs' `meta` files; those of an augmented copy follow from the speed it is
+played at. Copies with degraded voices (data/degrade.py) teach it to listen through noise, rooms and separation. A run directory holds
 config.json, log.jsonl, last/state.pt (resumes exactly) and, when done, model/ (a component directory).
 """
 
@@ -22,14 +23,15 @@ from accompgen.config import ConfigError, from_dict, read_toml, to_dict, window_
 from accompgen.data.shards import open_shards
 from accompgen.data.songs import read_manifest
 from accompgen.device import choose_device
+from accompgen.evaluation.beats import BEAT_WINDOW_SECONDS, beat_f1, tempo
 from accompgen.files import read_text
+from accompgen.model.bar_pointer import NEAR
 from accompgen.model.beat_tracker import PHASES, BeatTracker, BeatTrackerConfig
 from accompgen.time import SEMANTIC_HZ, frames_of
 from accompgen.training.kept import lasting, load_state, save_state
 from accompgen.training.optimizer import learning_rate
 from accompgen.training.run_log import RunLog
 
-NEARNESS = (0.25, 0.6, 1.0, 0.6, 0.25)  # what the network shall say two frames before a beat to two frames after it
 HIDDEN_FRAMES = (5, 45)  # length of a span that is not heard
 SEEN_BEFORE = 50.0  # frames that each unit counts as seen, spread over the phases, before any are counted
 NOT_TOLD = {"model", "shards", "manifest", "device"}  # of the configuration, in the component
@@ -53,6 +55,8 @@ class BeatTrainConfig:
     final_learning_rate: float = 0.03  # the cosine ends at this fraction of learning_rate
     weight_decay: float = 0.02
     clip_norm: float = 1.0
+    downbeat_weight: float = 1.0  # of the downbeats' cross-entropy against that of the beats; 1: the likelihood of both
+    stretch: float = 1.25  # half of the windows are read faster or slower by up to this factor, their beats with them
     masking: float = 0.2  # share of the vocal that is hidden on average, in spans of half a second that may overlap
     ema_decay: float = 0.995  # of the running average of the weights that is validated and kept
     log_every: int = 20
@@ -63,6 +67,10 @@ class BeatTrainConfig:
     def __post_init__(self):
         if not 0 <= self.masking < 1 or not 0 <= self.ema_decay < 1:
             raise ConfigError(f"masking is {self.masking} and ema_decay {self.ema_decay}; expected 0 or more, less than 1")
+        if not 1 <= self.stretch <= 2 or self.downbeat_weight < 0:
+            raise ConfigError(
+                f"stretch is {self.stretch} and downbeat_weight {self.downbeat_weight}; expected 1 to 2, and 0 or more"
+            )
         window_blocks(self.window_seconds)
         for name in ("steps", "batch_size", "log_every", "validate_every", "save_every"):
             if getattr(self, name) < 1:
@@ -76,11 +84,12 @@ class BeatTrainConfig:
 
 @dataclass(frozen=True)
 class _Song:
-    """Units and beats of a song: vocal and band [S] int16, beats in seconds."""
+    """Units and beats of a song: vocal and band [S] int16, beats in seconds [N], which of them are downbeats [N] bool."""
 
     vocal: np.ndarray
     band: np.ndarray
     beats: np.ndarray
+    downbeats: np.ndarray
 
 
 def read_config(path, overrides=()) -> BeatTrainConfig:
@@ -131,7 +140,7 @@ def train(config: BeatTrainConfig, run_dir, pause_after_minutes: float = 0.0) ->
             group["lr"] = learning_rate(config, step, share)
         torch.manual_seed(_number(config.seed, step))  # of the dropout: a run that was stopped goes on with the same
         model.train()
-        loss = _loss(model, *(tensor.to(device) for tensor in _batch(config, step, songs["train"])))
+        loss = _loss(config, model, *(tensor.to(device) for tensor in _batch(config, step, songs["train"])))
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
@@ -207,11 +216,11 @@ def _songs(config, shards, split):
         origin, speed = about[entry.id].get("song", entry.id), about[entry.id].get("changes", {}).get("speed", 1.0)
         if entry.split != split or origin not in metas or 2 * entry.blocks < config.frames:
             continue
-        beats = _read_beats(metas[origin]) / speed
+        beats, places = _read_beats(metas[origin], config.model.downbeats)
+        beats = beats / speed
         heard = phases_of(beats, config.frames if split == "validation" else 2 * entry.blocks) if len(beats) else []
         if np.any(np.array(heard) >= 0):
-            tokens = shards.read(entry)
-            found.append(_Song(tokens["vocal"], tokens["semantic"], beats))
+            found.append(_Song(*_read_units(shards, entry), beats, places == 1))
     if not found:
         where = "its first window" if split == "validation" else "it"
         raise ConfigError(
@@ -221,70 +230,115 @@ def _songs(config, shards, split):
     return found
 
 
-def _read_beats(path):
-    """The beats of a meta file in seconds [N]; none where it has none."""
+def _read_units(shards, entry):
+    """Units of a song's vocal and of its band, [S] int16 each."""
+    tokens = shards.read(entry)
+    return tokens["vocal"], tokens["semantic"]
+
+
+def _read_beats(path, with_places):
+    """The beats of a meta file in seconds [N] and their places in the bar [N], 0 if those are not asked for; none where it
+    has none."""
+    expected = "expected a list of [seconds, place in the bar]" if with_places else "expected a list of [seconds, ...]"
     try:
         beats = json.loads(read_text(path)).get("beats", [])
         times = np.array([beat[0] for beat in beats], dtype=float)
+        places = np.array([beat[1] if with_places else 0 for beat in beats], dtype=int)
     except (OSError, ValueError, TypeError, IndexError, KeyError, AttributeError) as error:
-        raise ConfigError(f"{path}: its beats cannot be read ({error}); expected a list of [seconds, ...]") from error
+        raise ConfigError(f"{path}: its beats cannot be read ({error}); {expected}") from error
     if (np.diff(times) <= 0).any():
-        raise ConfigError(f"{path}: its beats do not rise; expected a list of [seconds, ...] in the order of time")
-    return times
+        raise ConfigError(f"{path}: its beats do not rise; {expected} in the order of time")
+    return times, places
 
 
 def _batch(config, step, songs):
-    """units [B, S], chance of a beat [B, S] and which frames count [B, S] of a step: of the seed and the step alone."""
+    """Of a step, by the seed and the step alone: units [B, S], chances of a beat and of a downbeat [B, S, 2], and which frames
+    count [B, S]."""
     rng = np.random.default_rng([config.seed, step])
     length = np.cumsum([len(song.vocal) for song in songs])
     rows = []
     for _ in range(config.batch_size):
         song = songs[bisect.bisect_right(length, rng.integers(length[-1]))]  # long songs are met as often as they are long
-        start = int(rng.integers(len(song.vocal) - config.frames + 1))
-        units = song.vocal[start : start + config.frames].astype(np.int64)
+        units, beats = _window(config, rng, song)
         spans = rng.poisson(config.masking * config.frames / np.mean(HIDDEN_FRAMES))
         for first, frames in zip(rng.integers(0, config.frames, spans), rng.integers(*HIDDEN_FRAMES, spans)):
             units[first : first + frames] = config.model.semantic_vocab
-        rows.append((torch.from_numpy(units), *_targets(song.beats, start, config.frames)))
+        rows.append((torch.from_numpy(units), *_targets(beats, song.downbeats, config.frames)))
     return tuple(torch.stack(column) for column in zip(*rows))
 
 
-def _targets(beats, start, frames):
-    """Of the frames from `start` on: the chance of a beat [S], and whether they lie where beats are annotated [S]."""
-    margin = len(NEARNESS) // 2
-    at = np.floor(beats * SEMANTIC_HZ).astype(int) - start + margin
-    falls = torch.zeros(frames + 2 * margin)
-    falls[torch.from_numpy(at[(at >= 0) & (at < len(falls))])] = 1.0
-    chance = F.conv1d(falls[None, None], torch.tensor(NEARNESS)[None, None])[0, 0].clamp(max=1.0)
-    return chance, torch.from_numpy(phases_of(beats - start / SEMANTIC_HZ, frames) >= 0)
+def _window(config, rng, song):
+    """Units [S] from somewhere in a song, half of the time read faster or slower, and the song's beats in seconds from there.
+
+    Units that are left out or come twice cost nothing, and the network meets each song in many tempi.
+    """
+    longest = min(config.stretch, len(song.vocal) / config.frames)
+    speed = float(np.exp(rng.uniform(-np.log(config.stretch), np.log(longest)))) if rng.random() < 0.5 else 1.0
+    places = (np.arange(config.frames) * speed).astype(int)
+    first = int(rng.integers(len(song.vocal) - places[-1]))
+    return song.vocal[first + places].astype(np.int64), (song.beats - first / SEMANTIC_HZ) / speed
 
 
-def _loss(model, units, chance, counts):
-    """Cross-entropy a frame, over those that count."""
-    nats = F.binary_cross_entropy_with_logits(model(units), chance, reduction="none")
+def _targets(beats, downbeats, frames):
+    """Of a window of so many frames: the chance of a beat and that of a downbeat [S, 2], and whether each frame lies where
+    beats are annotated [S]."""
+    margin = len(NEAR) // 2
+    at = np.floor(beats * SEMANTIC_HZ).astype(int) + margin
+    inside = (at >= 0) & (at < frames + 2 * margin)
+    falls = torch.zeros(2, 1, frames + 2 * margin)
+    falls[0, 0, torch.from_numpy(at[inside])] = 1.0
+    falls[1, 0, torch.from_numpy(at[inside & downbeats])] = 1.0
+    chances = F.conv1d(falls, torch.tensor(NEAR, dtype=torch.float32)[None, None])[:, 0].clamp(max=1.0)
+    return chances.T, torch.from_numpy(phases_of(beats, frames) >= 0)
+
+
+def _loss(config, model, units, chances, counts):
+    """Cross-entropy a frame, over those that count: of a beat, and of its being a downbeat as likely as there is a beat."""
+    logits, beat, downbeat = model(units), chances[..., 0], chances[..., 1]
+    nats = F.binary_cross_entropy_with_logits(logits[..., 0], beat, reduction="none")
+    if config.model.downbeats:
+        share = downbeat / beat.clamp(min=1e-6)
+        of_place = F.binary_cross_entropy_with_logits(logits[..., 1], share, reduction="none")
+        nats = nats + config.downbeat_weight * beat * of_place
     return (nats * counts).sum() / counts.sum().clamp(min=1)
 
 
 def _validate(config, model, songs):
-    """Figures on the first window of each song: cross-entropy of the phase in nats (no idea: log K), and the share of frames
-    in which the mean phase is right to an eighth of a beat."""
-    nats, right, device = [], [], next(model.parameters()).device
-    angles = 2 * math.pi * (torch.arange(PHASES) + 0.5) / PHASES
+    """Figures on the first window of each song: of the phase and, with downbeats, of the beats that are found."""
+    figures, device = [], next(model.parameters()).device
     for song in songs:
-        truth = torch.from_numpy(phases_of(song.beats, config.frames))
-        known = truth >= 0  # in some frame: see `_songs`
         units = torch.from_numpy(song.vocal[: config.frames].astype(np.int64))[None].to(device)
-        found = model.phases(units)[0].cpu()  # [S, K]
-        nats.append(-found[known, truth[known]].clamp(min=1e-6).log().mean())
-        mean = torch.atan2(found @ angles.sin(), found @ angles.cos())
-        off = torch.remainder(mean - angles[truth] + math.pi, 2 * math.pi) - math.pi
-        right.append((off[known].abs() < math.pi / 4).float().mean())
-    return {
-        "phase_cross_entropy": round(torch.stack(nats).mean().item(), 4),
-        "uniform": round(math.log(PHASES), 4),
-        "right_phase": round(torch.stack(right).mean().item(), 4),
-        "songs": len(nats),
-    }
+        found = _phase_figures(model.phases(units)[0].cpu(), phases_of(song.beats, config.frames))
+        if config.model.downbeats:
+            found |= _beat_figures(model.beats(units[0]), song, config.window_seconds)
+        figures.append(found)
+    means = {name: round(float(np.mean([found[name] for found in figures])), 4) for name in figures[0]}
+    return {"uniform": round(math.log(PHASES), 4), **means, "songs": len(songs)}
+
+
+def _phase_figures(found, truth):
+    """Cross-entropy of the phase in nats (no idea: log K), and the share of frames in which the mean phase is right to an
+    eighth of a beat: of phases [S, K] against annotated ones [S], -1 where there is none."""
+    angles = 2 * math.pi * (torch.arange(PHASES) + 0.5) / PHASES
+    truth = torch.from_numpy(truth)
+    known = truth >= 0  # in some frame: see `_songs`
+    nats = -found[known, truth[known]].clamp(min=1e-6).log().mean()
+    mean = torch.atan2(found @ angles.sin(), found @ angles.cos())
+    off = torch.remainder(mean - angles[truth] + math.pi, 2 * math.pi) - math.pi
+    return {"phase_cross_entropy": nats.item(), "right_phase": (off[known].abs() < math.pi / 4).float().mean().item()}
+
+
+def _beat_figures(found, song, seconds):
+    """F1 of the beats and of the downbeats within 70 ms, where beats are annotated; whether the tempo is right to 4 %."""
+    times, places = np.array([beat[0] for beat in found]), np.array([beat[1] for beat in found])
+    annotated = song.beats < seconds
+    first, last = song.beats[0] - BEAT_WINDOW_SECONDS, song.beats[-1] + BEAT_WINDOW_SECONDS
+    inside = (times > first) & (times < last)
+    beats = beat_f1(times[inside], song.beats[annotated]) or 0.0
+    downbeats = beat_f1(times[inside & (places == 1)], song.beats[annotated & song.downbeats]) or 0.0
+    here, there = tempo(times), tempo(song.beats[annotated])
+    right = here is not None and there is not None and abs(here / there - 1) < 0.04
+    return {"beat_f1": beats, "downbeat_f1": downbeats, "right_tempo": float(right)}
 
 
 def _number(*seeds):
