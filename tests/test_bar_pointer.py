@@ -9,7 +9,8 @@ from accompgen.config import ConfigError
 from accompgen.model import bar_pointer
 from accompgen.model.bar_pointer import NEAR, BarPointer, find_beats, smooth
 
-NOTHING = (-2.2, 0.0)  # logits where the network hears nothing: one frame in ten is near a beat
+# logits where the network hears nothing: one frame in ten is near a beat, one beat in four a downbeat
+NOTHING = (-2.2, -1.1)
 
 
 def hear(beats, places, seconds, sure=0.8, bars=2.0):

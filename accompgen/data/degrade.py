@@ -13,14 +13,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from accompgen.data.synthetic.effects import Room, impulse_response
-from accompgen.data.synthetic.microphone import background, sounding_rms
-
-try:
-    import scipy.signal
-except ImportError as error:
-    raise ImportError("degraded voices need scipy: pip install 'accompgen[train]'") from error
-
 # decibel of what is added, against the voice
 LEVELS = {
     "white noise": (-30.0, -5.0),
@@ -53,8 +45,11 @@ def draw_degradation(rng, kind: str | None = None) -> Degradation:
 def degrade(vocal: np.ndarray, band: np.ndarray, degradation: Degradation, rate: int) -> np.ndarray:
     """The voice [T] as it is heard [T] float32; `band` [T] sounds beside it in the recording, of which residue is made.
 
-    Raises ValueError for an unknown kind.
+    Raises ValueError for an unknown kind, ImportError without scipy.
     """
+    # here, since copies that are not degraded do without scipy
+    from accompgen.data.synthetic.microphone import background, sounding_rms
+
     rng = np.random.default_rng(degradation.seed)
     kind = degradation.kind
     if kind in ("white noise", "room noise"):
@@ -63,9 +58,7 @@ def degrade(vocal: np.ndarray, band: np.ndarray, degradation: Degradation, rate:
     elif kind == "reverberation":
         added = _reverberation(vocal, rng, rate)
     elif kind == "telephone":
-        edges = rng.uniform(200, 400), rng.uniform(2800, 3600)
-        sections = scipy.signal.butter(4, edges, "bandpass", fs=rate, output="sos")
-        return scipy.signal.sosfilt(sections, vocal).astype(np.float32)
+        return _telephone(vocal, rng, rate)
     elif kind == "residue":
         added = _residue(vocal, band, rng, rate)
     else:
@@ -77,7 +70,19 @@ def degrade(vocal: np.ndarray, band: np.ndarray, degradation: Degradation, rate:
     return (vocal + added * (level / rms * 10 ** (degradation.decibel / 20))).astype(np.float32)
 
 
+def _telephone(vocal, rng, rate):
+    import scipy.signal
+
+    edges = rng.uniform(200, 400), rng.uniform(2800, 3600)
+    sections = scipy.signal.butter(4, edges, "bandpass", fs=rate, output="sos")
+    return scipy.signal.sosfilt(sections, vocal).astype(np.float32)
+
+
 def _reverberation(vocal, rng, rate):
+    import scipy.signal
+
+    from accompgen.data.synthetic.effects import Room, impulse_response
+
     seconds = rng.uniform(0.3, 1.6)
     room = Room(seconds, seconds * rng.uniform(0.3, 0.8), rng.uniform(0.0, 0.03), int(rng.integers(2**31)))
     return scipy.signal.oaconvolve(vocal, impulse_response(room, rate)[0])[: len(vocal)]
@@ -89,6 +94,8 @@ def _residue(vocal, band, rng, rate):
     A separator's mask is near the share that the voice has of a bin's energy (a Wiener filter), so
     that the band comes through where the voice is loud; beside it a floor lets some of it through.
     """
+    import scipy.signal
+
     size = 2 ** round(np.log2(MASK_SECONDS * rate))
     transform = scipy.signal.ShortTimeFFT(np.hanning(size), size // 2, rate)
     voice, rest = transform.stft(vocal), transform.stft(band)

@@ -31,7 +31,8 @@ EARLY_OR_LATE = np.arange(-2, 3)  # frames between a beat and its time
 LOOSENESS, KNOWN_LOOSENESS = 0.7, 0.3  # standard deviation of that, frames; where the tempo is known
 NEAR = np.array([0.25, 0.6, 1.0, 0.6, 0.25])  # chance of a beat that the network learns, in the frames around one
 BEAT_EVIDENCE, DOWNBEAT_EVIDENCE = 0.3, 0.3  # powers of what is heard: neighbouring frames tell much the same
-BEAT_COST = -2.0  # logit of a beat that tells nothing: where no voice is heard the network says so
+# what the network says where it hears nothing: logit of a beat (one frame in ten), share of downbeats among beats
+NO_BEAT_LOGIT, DOWNBEAT_SHARE = -2.2, 0.25
 START = -1  # a move from nowhere: the first beat
 SMOOTHED_BEATS = 4  # to both sides, that a beat's time is fitted to
 TEMPO_MEMORY = 16  # settled beats from which the tempo goes on
@@ -110,10 +111,10 @@ class BarPointer:
 
     def _scores(self, beat_logits, downbeat_logits):
         """What a beat in each place of the bar is worth in each frame [N, rows]: the log likelihood of what the network says
-        around it, against no beat."""
-        falls = BEAT_EVIDENCE * (beat_logits - BEAT_COST)
-        down = DOWNBEAT_EVIDENCE * -np.logaddexp(0, -downbeat_logits)
-        not_down = DOWNBEAT_EVIDENCE * -np.logaddexp(0, downbeat_logits)
+        around it, against no beat. Posteriors over priors are likelihoods, so that what it does not hear counts nothing."""
+        falls = BEAT_EVIDENCE * (beat_logits - NO_BEAT_LOGIT)
+        down = DOWNBEAT_EVIDENCE * (-np.logaddexp(0, -downbeat_logits) - np.log(DOWNBEAT_SHARE))
+        not_down = DOWNBEAT_EVIDENCE * (-np.logaddexp(0, downbeat_logits) - np.log(1 - DOWNBEAT_SHARE))
         of_place = np.where(self.place == 1, down[:, None], not_down[:, None]) + falls[:, None]
         edge = len(NEAR) // 2
         padded = np.pad(of_place, ((edge, edge), (0, 0)))
@@ -184,7 +185,7 @@ def find_beats(logits: np.ndarray, bpm=None, settled=(), start: float = 0.0) -> 
         tempo_and_row = pointer.going_on(settled)
         # frames that are not heard lie between the last settled beat and the first unit
         missing = max(0, -begin)
-        logits = np.concatenate([np.tile([BEAT_COST, 0.0], (missing, 1)), logits])[max(0, begin) :]
+        logits = np.concatenate([np.tile([NO_BEAT_LOGIT, np.log(DOWNBEAT_SHARE / (1 - DOWNBEAT_SHARE))], (missing, 1)), logits])[max(0, begin) :]
     if not len(logits):
         return settled
     frames, places = pointer.decode(logits[:, 0], logits[:, 1], tempo_and_row)

@@ -62,6 +62,7 @@ class BeatTrainConfig:
     log_every: int = 20
     validate_every: int = 200
     save_every: int = 200
+    dtype: str = "float32"  # of the products: float32 | bfloat16
     device: str = "auto"  # auto | cpu | cuda | cuda:N
 
     def __post_init__(self):
@@ -71,6 +72,8 @@ class BeatTrainConfig:
             raise ConfigError(
                 f"stretch is {self.stretch} and downbeat_weight {self.downbeat_weight}; expected 1 to 2, and 0 or more"
             )
+        if self.dtype not in ("float32", "bfloat16"):
+            raise ConfigError(f"dtype is {self.dtype!r}; expected 'float32' or 'bfloat16'")
         window_blocks(self.window_seconds)
         for name in ("steps", "batch_size", "log_every", "validate_every", "save_every"):
             if getattr(self, name) < 1:
@@ -294,7 +297,9 @@ def _targets(beats, downbeats, frames):
 
 def _loss(config, model, units, chances, counts):
     """Cross-entropy a frame, over those that count: of a beat, and of its being a downbeat as likely as there is a beat."""
-    logits, beat, downbeat = model(units), chances[..., 0], chances[..., 1]
+    with torch.autocast(units.device.type, torch.bfloat16, enabled=config.dtype == "bfloat16"):
+        logits = model(units)
+    logits, beat, downbeat = logits.float(), chances[..., 0], chances[..., 1]
     nats = F.binary_cross_entropy_with_logits(logits[..., 0], beat, reduction="none")
     if config.model.downbeats:
         share = downbeat / beat.clamp(min=1e-6)
