@@ -119,7 +119,7 @@ def test_the_path_is_the_best_of_all(monkeypatch):
     rng = np.random.default_rng(3)
     for _ in range(5):
         logits = rng.normal(-1, 3, (13, 2))
-        scores = pointer._scores(logits[:, 0], logits[:, 1])
+        scores = pointer._scores(logits)
         best, path = -np.inf, None
         for first, row, tempo in itertools.product(range(13), range(3), range(3)):
             if first < pointer.periods[tempo]:
@@ -127,7 +127,7 @@ def test_the_path_is_the_best_of_all(monkeypatch):
                 score, beats = continue_path(pointer, scores, first, row, tempo, start + scores[first, row])
                 if score > best:
                     best, path = score, beats
-        frames, places = pointer.decode(logits[:, 0], logits[:, 1])
+        frames, places = pointer.decode(logits)
         assert list(zip(frames, places)) == path
 
 

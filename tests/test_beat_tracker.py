@@ -13,8 +13,8 @@ from accompgen.data import shards as token_shards
 from accompgen.data.songs import Song, write_manifest
 from accompgen.model import beat_tracker
 from accompgen.model.beat_tracker import PHASES, BeatTracker, BeatTrackerConfig, phase_chances
-from accompgen.training import beat_tracker as training
-from accompgen.training.beat_tracker import BeatTrainConfig, phases_of, train, unit_phases
+from accompgen.training.beat_tracker import BeatTrainConfig, train, unit_phases
+from accompgen.training.beat_tracker_songs import BeatSong, find_songs, phases_of
 
 LENGTH = 30  # frames of a beat: 100 a minute
 SECONDS = 12
@@ -130,8 +130,10 @@ def test_sizes_that_cannot_be_are_refused(wrong):
 
 
 def make_songs(folder, songs=8, copies=False):
-    """Shards and manifest of songs with a beat: unit 0 of the voice and of the band stands where a beat falls, the last unit where a
-    downbeat falls, others between.
+    """Shards and manifest of songs with a beat.
+
+    Unit 0 of the voice and of the band stands where a beat falls, the last unit where a downbeat
+    falls, others between.
 
     With `copies` each training song is there again, played at half the speed.
     """
@@ -206,7 +208,7 @@ def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(tmp_path):
 def test_copies_have_the_beats_of_their_speed(tmp_path):
     made = make_songs(tmp_path / "songs", copies=True)
     config = configure(tmp_path / "songs")
-    songs = training._songs(config, token_shards.open_shards(tmp_path / "songs"), "train")
+    songs = find_songs(config, token_shards.open_shards(tmp_path / "songs"), "train")
     assert len(songs) == 12
     for song in songs:
         at = (song.beats * 50).astype(int)
@@ -265,6 +267,6 @@ def test_rare_units_tell_little():
     band = np.ones(3000, dtype=np.int16)
     band[::25] = 2  # at every beat
     band[100] = 3  # once, at a beat
-    table = unit_phases([training._Song(band, band, beats, beats < 0)], 5)
+    table = unit_phases([BeatSong(band, band, beats, beats < 0)], 5)
     assert table[2, 0] > 5 and 1 < table[3, 0] < 1.5
     assert torch.equal(table[4], torch.ones(PHASES)) and table[2, 8] < 0.5

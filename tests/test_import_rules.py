@@ -71,7 +71,7 @@ MAY_IMPORT = {
     "": ("generation.pipeline", "generation.stream", "generation.sampling", "threads"),  # accompgen/__init__.py
 }
 # `training.codec` stands for codec.py and for codec_*.py beside it, the parts it was divided into; `training.hubert` too.
-DIVIDED = ("training.codec", "training.decoder", "training.hubert")
+DIVIDED = ("training.codec", "training.decoder", "training.hubert", "training.beat_tracker")
 LAZY = ("", "cli", "verbs")  # imported before a verb is known
 # What they may import at once: no library comes along, and threads.py must come before torch.
 LIGHT = ("verbs", "threads", "stages")
@@ -99,10 +99,11 @@ LIVES_IN = {
     # beats and onsets; chord labels, which manifests, corpora and evaluation read by one grammar
     "mir_eval": {"evaluation.beats", "analysis.labels"},
     "deepspeed": {"training.engine"},
-    # filters and spectra: degraded voices; the singer's pitch, its sound, rooms and microphones; the band's rooms and bus; analysis:
-    # spectra, smoothing of recurrences, clustering of sections
+    # filters and spectra: degraded voices; the singer's pitch, its sound, its rooms and microphones;
+    # the band's rooms and bus; analysis: spectra, smoothing of recurrences, clustering of sections
     "scipy": {
-        "data.degrade", "data.synthetic.intonation", "data.synthetic.singing", "data.synthetic.microphone", "data.synthetic.effects",
+        "data.degrade",
+        "data.synthetic.intonation", "data.synthetic.singing", "data.synthetic.microphone", "data.synthetic.effects",
         "analysis.spectra", "analysis.boundaries", "analysis.sections",
     },
 }

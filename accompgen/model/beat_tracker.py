@@ -5,8 +5,8 @@ seconds to both sides, as beat trackers of recordings are built (Davies and Bock
 audio beat tracking", EUSIPCO 2019), and reads units, not spectra. A voice does not sound every beat: what tells most is that
 beats are steady. That is the second part: a hidden Markov model whose states are a tempo and a place between two beats (Krebs,
 Bock and Widmer, "An efficient state-space model for joint tempo and meter tracking", ISMIR 2015, with bars of one beat). It
-gives, for every frame, how likely each phase of the beat is in view of all frames. Where times of beats are asked for, and
-bars, bar_pointer.py finds them.
+gives, for every frame, how likely each phase of the beat is in view of all frames. Times of beats
+and their places in bars are found by bar_pointer.py.
 """
 
 from dataclasses import dataclass
@@ -39,14 +39,19 @@ class BeatTrackerConfig:
     downbeats: bool = False  # weights of before downbeats were learned have none
 
     def __post_init__(self):
-        if min(self.width, self.layers, self.step_frames) < 1 or self.semantic_vocab < 2 or not 0 <= self.dropout < 1:
+        sizes = min(self.width, self.layers, self.step_frames)
+        if sizes < 1 or self.semantic_vocab < 2 or not 0 <= self.dropout < 1:
             raise ConfigError(
-                f"{self}; expected semantic_vocab of 2 or more, width, layers and step_frames of 1 or more, dropout in [0, 1)"
+                f"{self}; expected semantic_vocab of 2 or more, width, layers and step_frames of 1 "
+                "or more, dropout in [0, 1)"
             )
 
 
 class BeatTracker(nn.Module):
-    """Vocal units -> where beats fall, and which units of a band belong where. Id V stands for a frame that is not heard."""
+    """Vocal units -> where beats and bars fall, and which units of a band belong where.
+
+    Id V stands for a frame that is not heard.
+    """
 
     def __init__(self, config: BeatTrackerConfig):
         super().__init__()
@@ -58,7 +63,8 @@ class BeatTracker(nn.Module):
         self.register_buffer("unit_phases", torch.ones(config.semantic_vocab, PHASES))
 
     def forward(self, units: torch.Tensor) -> torch.Tensor:
-        """units [B, S] -> logits [B, S, O] of a beat in each frame, and with `downbeats` of a beat there being a downbeat."""
+        """units [B, S] -> logits [B, S, O]: of a beat in each frame and, with `downbeats`, of a beat
+        there being a downbeat."""
         frames, step = units.shape[1], self.config.step_frames
         units = nn.functional.pad(units, (0, -frames % step), value=self.config.semantic_vocab)
         x = self.enter(self.embedding(units).unflatten(1, (-1, step)).flatten(2))  # [B, steps, D]
@@ -68,36 +74,39 @@ class BeatTracker(nn.Module):
         return x.unflatten(2, (step, -1)).flatten(1, 2)[:, :frames]
 
     @torch.inference_mode()
-    def beats(self, units: torch.Tensor, bpm: float | None = None, settled=(), start: float = 0.0) -> list[tuple[float, int]]:
+    def beats(
+        self, units: torch.Tensor, bpm: float | None = None, settled=(), start: float = 0.0
+    ) -> list[tuple[float, int]]:
         """The beats of a song, in view of all units.
 
-        They cover the whole span, pauses of the voice included: the first falls within the first beat's length, the last
-        within the last's. Each bar has 3 or 4 beats, all bars the same number.
+        They cover the whole span, pauses of the voice included: the first falls within a beat of
+        its begin, the last within a beat of its end. All bars have 3 beats, or all have 4.
 
         Args:
-            units: [S], of the vocal, at 50 Hz; id V stands for a frame that is not heard. Memory grows by 50 kB a second.
+            units: [S], of the vocal, at 50 Hz; V for a frame that is not heard. Memory grows by
+                60 kB a second.
             bpm: the tempo, if it is known; the beats keep to it within 1 %.
-            settled: (seconds, place) of earlier beats, which stay as they are; the others follow the last of them in its tempo
-                and its bar. A stream gives those that it has used.
+            settled: (seconds, place) of earlier beats, which stay as they are; the others follow
+                the last of them in its tempo and its bar. A stream gives those that it has used.
             start: when the first unit begins, seconds.
 
         Returns:
             (seconds, place in the bar from 1) of each beat, rising; `settled` first.
 
         Raises:
-            ConfigError: the tracker's weights know no downbeats, or a tempo outside of 30 to 300.
+            ConfigError: weights that know no downbeats, or a tempo outside of 30 to 300.
         """
         if not self.config.downbeats:
             raise ConfigError(
-                "this beat tracker tells no downbeats (its config.json has no downbeats = true), so it finds no bars; train one "
-                "with `accompgen train` and a configuration that has `downbeats = true` under [model]"
+                "this beat tracker tells no downbeats (its config.json has no downbeats = true), so "
+                "it finds no bars; train one with downbeats = true under [model]"
             )
         logits = self(units[None])[0].double().cpu().numpy()  # [S, 2]
         return find_beats(logits, bpm, settled, start)
 
     @torch.inference_mode()
     def phases(self, units: torch.Tensor) -> torch.Tensor:
-        """How likely each phase is in each frame, by the whole of each row: units [B, S] -> [B, S, K]."""
+        """How likely each phase is in each frame, by the whole of each row: [B, S] -> [B, S, K]."""
         chances = self(units)[..., 0].double().sigmoid().cpu().numpy()
         return torch.from_numpy(np.stack([phase_chances(row) for row in chances])).to(units.device, torch.float32)
 

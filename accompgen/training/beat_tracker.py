@@ -1,11 +1,10 @@
-"""The beat tracker of a checkpoint: units of vocals and annotated beats -> where beats and downbeats fall.
+"""The beat tracker of a checkpoint: units of vocals and annotated beats -> where beats and bars lie.
 
-Beats and their places in the bar come from the songs' `meta` files; those of an augmented copy follow from the speed it is
-played at. Copies with degraded voices (data/degrade.py) teach it to listen through noise, rooms and separation. A run directory holds
-config.json, log.jsonl, last/state.pt (resumes exactly) and, when done, model/ (a component directory).
+Copies with degraded voices (data/degrade.py) teach it to listen through noise, rooms and separation.
+A run directory holds config.json, log.jsonl, last/state.pt (resumes exactly) and, when done, model/
+(a component directory).
 """
 
-import bisect
 import copy
 import json
 import math
@@ -21,18 +20,15 @@ from torch.nn import functional as F
 from accompgen.checkpoint import load_component, save_component
 from accompgen.config import ConfigError, from_dict, read_toml, to_dict, window_blocks
 from accompgen.data.shards import open_shards
-from accompgen.data.songs import read_manifest
 from accompgen.device import choose_device
-from accompgen.evaluation.beats import BEAT_WINDOW_SECONDS, beat_f1, tempo
-from accompgen.files import read_text
-from accompgen.model.bar_pointer import NEAR
+from accompgen.evaluation.beats import BEAT_WINDOW_SECONDS, beat_f1, tempo, tempo_error
 from accompgen.model.beat_tracker import PHASES, BeatTracker, BeatTrackerConfig
 from accompgen.time import SEMANTIC_HZ, frames_of
+from accompgen.training.beat_tracker_songs import draw_batch, find_songs, phases_of
 from accompgen.training.kept import lasting, load_state, save_state
 from accompgen.training.optimizer import learning_rate
 from accompgen.training.run_log import RunLog
 
-HIDDEN_FRAMES = (5, 45)  # length of a span that is not heard
 SEEN_BEFORE = 50.0  # frames that each unit counts as seen, spread over the phases, before any are counted
 NOT_TOLD = {"model", "shards", "manifest", "device"}  # of the configuration, in the component
 
@@ -55,8 +51,9 @@ class BeatTrainConfig:
     final_learning_rate: float = 0.03  # the cosine ends at this fraction of learning_rate
     weight_decay: float = 0.02
     clip_norm: float = 1.0
-    downbeat_weight: float = 1.0  # of the downbeats' cross-entropy against that of the beats; 1: the likelihood of both
-    stretch: float = 1.25  # half of the windows are read faster or slower by up to this factor, their beats with them
+    # of the downbeats' cross-entropy against that of the beats; 1: the likelihood of both together
+    downbeat_weight: float = 1.0
+    stretch: float = 1.25  # half of the windows are read faster or slower, by up to this factor
     masking: float = 0.2  # share of the vocal that is hidden on average, in spans of half a second that may overlap
     ema_decay: float = 0.995  # of the running average of the weights that is validated and kept
     log_every: int = 20
@@ -70,7 +67,8 @@ class BeatTrainConfig:
             raise ConfigError(f"masking is {self.masking} and ema_decay {self.ema_decay}; expected 0 or more, less than 1")
         if not 1 <= self.stretch <= 2 or self.downbeat_weight < 0:
             raise ConfigError(
-                f"stretch is {self.stretch} and downbeat_weight {self.downbeat_weight}; expected 1 to 2, and 0 or more"
+                f"stretch is {self.stretch} and downbeat_weight {self.downbeat_weight}; expected 1 to "
+                "2, and 0 or more"
             )
         if self.dtype not in ("float32", "bfloat16"):
             raise ConfigError(f"dtype is {self.dtype!r}; expected 'float32' or 'bfloat16'")
@@ -83,16 +81,6 @@ class BeatTrainConfig:
     def frames(self) -> int:
         """Of a window."""
         return frames_of(window_blocks(self.window_seconds), SEMANTIC_HZ)
-
-
-@dataclass(frozen=True)
-class _Song:
-    """Units and beats of a song: vocal and band [S] int16, beats in seconds [N], which of them are downbeats [N] bool."""
-
-    vocal: np.ndarray
-    band: np.ndarray
-    beats: np.ndarray
-    downbeats: np.ndarray
 
 
 def read_config(path, overrides=()) -> BeatTrainConfig:
@@ -122,7 +110,7 @@ def train(config: BeatTrainConfig, run_dir, pause_after_minutes: float = 0.0) ->
         raise ConfigError(
             f"model.semantic_vocab is {config.model.semantic_vocab}; {config.shards} has {shards.index['semantic_vocab']} units"
         )
-    songs = {split: _songs(config, shards, split) for split in ("train", "validation")}
+    songs = {split: find_songs(config, shards, split) for split in ("train", "validation")}
     torch.manual_seed(config.seed)
     model = BeatTracker(config.model).to(device)
     average = copy.deepcopy(model).eval()
@@ -143,7 +131,8 @@ def train(config: BeatTrainConfig, run_dir, pause_after_minutes: float = 0.0) ->
             group["lr"] = learning_rate(config, step, share)
         torch.manual_seed(_number(config.seed, step))  # of the dropout: a run that was stopped goes on with the same
         model.train()
-        loss = _loss(config, model, *(tensor.to(device) for tensor in _batch(config, step, songs["train"])))
+        batch = draw_batch(config, step, songs["train"])
+        loss = _loss(config, model, *(tensor.to(device) for tensor in batch))
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
@@ -200,103 +189,12 @@ def unit_phases(songs: list, vocab: int) -> torch.Tensor:
     return torch.from_numpy(ratio).float()
 
 
-def phases_of(beats: np.ndarray, frames: int) -> np.ndarray:
-    """Which of the K phases the middle of each frame lies in [frames]; -1 before the first beat and from the last on."""
-    middles = (np.arange(frames) + 0.5) / SEMANTIC_HZ
-    before = np.searchsorted(beats, middles, side="right") - 1
-    known = (before >= 0) & (before < len(beats) - 1)
-    at = np.where(known, before, 0)
-    place = (middles - beats[at]) / (beats[at + 1] - beats[at])
-    return np.where(known, (place * PHASES).astype(int).clip(0, PHASES - 1), -1)
-
-
-def _songs(config, shards, split):
-    """The songs of a split, copies included, as long as a window and with beats; held-out ones in their first window."""
-    metas = {song.id: song.meta for song in read_manifest(config.manifest) if song.meta}
-    about = {song["id"]: song for shard in shards.index["shards"] for song in shard["songs"]}
-    found = []
-    for entry in shards.songs:
-        origin, speed = about[entry.id].get("song", entry.id), about[entry.id].get("changes", {}).get("speed", 1.0)
-        if entry.split != split or origin not in metas or 2 * entry.blocks < config.frames:
-            continue
-        beats, places = _read_beats(metas[origin], config.model.downbeats)
-        beats = beats / speed
-        heard = phases_of(beats, config.frames if split == "validation" else 2 * entry.blocks) if len(beats) else []
-        if np.any(np.array(heard) >= 0):
-            found.append(_Song(*_read_units(shards, entry), beats, places == 1))
-    if not found:
-        where = "its first window" if split == "validation" else "it"
-        raise ConfigError(
-            f"no {split} song of {config.shards} is {config.window_seconds} s long and has beats in {where} by the meta file "
-            f"that {config.manifest} names; the beat tracker learns from annotated beats (docs/training.md)"
-        )
-    return found
-
-
-def _read_units(shards, entry):
-    """Units of a song's vocal and of its band, [S] int16 each."""
-    tokens = shards.read(entry)
-    return tokens["vocal"], tokens["semantic"]
-
-
-def _read_beats(path, with_places):
-    """The beats of a meta file in seconds [N] and their places in the bar [N], 0 if those are not asked for; none where it
-    has none."""
-    expected = "expected a list of [seconds, place in the bar]" if with_places else "expected a list of [seconds, ...]"
-    try:
-        beats = json.loads(read_text(path)).get("beats", [])
-        times = np.array([beat[0] for beat in beats], dtype=float)
-        places = np.array([beat[1] if with_places else 0 for beat in beats], dtype=int)
-    except (OSError, ValueError, TypeError, IndexError, KeyError, AttributeError) as error:
-        raise ConfigError(f"{path}: its beats cannot be read ({error}); {expected}") from error
-    if (np.diff(times) <= 0).any():
-        raise ConfigError(f"{path}: its beats do not rise; {expected} in the order of time")
-    return times, places
-
-
-def _batch(config, step, songs):
-    """Of a step, by the seed and the step alone: units [B, S], chances of a beat and of a downbeat [B, S, 2], and which frames
-    count [B, S]."""
-    rng = np.random.default_rng([config.seed, step])
-    length = np.cumsum([len(song.vocal) for song in songs])
-    rows = []
-    for _ in range(config.batch_size):
-        song = songs[bisect.bisect_right(length, rng.integers(length[-1]))]  # long songs are met as often as they are long
-        units, beats = _window(config, rng, song)
-        spans = rng.poisson(config.masking * config.frames / np.mean(HIDDEN_FRAMES))
-        for first, frames in zip(rng.integers(0, config.frames, spans), rng.integers(*HIDDEN_FRAMES, spans)):
-            units[first : first + frames] = config.model.semantic_vocab
-        rows.append((torch.from_numpy(units), *_targets(beats, song.downbeats, config.frames)))
-    return tuple(torch.stack(column) for column in zip(*rows))
-
-
-def _window(config, rng, song):
-    """Units [S] from somewhere in a song, half of the time read faster or slower, and the song's beats in seconds from there.
-
-    Units that are left out or come twice cost nothing, and the network meets each song in many tempi.
-    """
-    longest = min(config.stretch, len(song.vocal) / config.frames)
-    speed = float(np.exp(rng.uniform(-np.log(config.stretch), np.log(longest)))) if rng.random() < 0.5 else 1.0
-    places = (np.arange(config.frames) * speed).astype(int)
-    first = int(rng.integers(len(song.vocal) - places[-1]))
-    return song.vocal[first + places].astype(np.int64), (song.beats - first / SEMANTIC_HZ) / speed
-
-
-def _targets(beats, downbeats, frames):
-    """Of a window of so many frames: the chance of a beat and that of a downbeat [S, 2], and whether each frame lies where
-    beats are annotated [S]."""
-    margin = len(NEAR) // 2
-    at = np.floor(beats * SEMANTIC_HZ).astype(int) + margin
-    inside = (at >= 0) & (at < frames + 2 * margin)
-    falls = torch.zeros(2, 1, frames + 2 * margin)
-    falls[0, 0, torch.from_numpy(at[inside])] = 1.0
-    falls[1, 0, torch.from_numpy(at[inside & downbeats])] = 1.0
-    chances = F.conv1d(falls, torch.tensor(NEAR, dtype=torch.float32)[None, None])[:, 0].clamp(max=1.0)
-    return chances.T, torch.from_numpy(phases_of(beats, frames) >= 0)
-
-
 def _loss(config, model, units, chances, counts):
-    """Cross-entropy a frame, over those that count: of a beat, and of its being a downbeat as likely as there is a beat."""
+    """Cross-entropy a frame, over those that count: of a beat, and of that being a downbeat.
+
+    The second is weighted by the chance of a beat: together they are the cross-entropy of "downbeat,
+    other beat, none".
+    """
     with torch.autocast(units.device.type, torch.bfloat16, enabled=config.dtype == "bfloat16"):
         logits = model(units)
     logits, beat, downbeat = logits.float(), chances[..., 0], chances[..., 1]
@@ -309,7 +207,7 @@ def _loss(config, model, units, chances, counts):
 
 
 def _validate(config, model, songs):
-    """Figures on the first window of each song: of the phase and, with downbeats, of the beats that are found."""
+    """Figures on the first window of each song: of the phase and, with downbeats, of beats found."""
     figures, device = [], next(model.parameters()).device
     for song in songs:
         units = torch.from_numpy(song.vocal[: config.frames].astype(np.int64))[None].to(device)
@@ -317,33 +215,36 @@ def _validate(config, model, songs):
         if config.model.downbeats:
             found |= _beat_figures(model.beats(units[0]), song, config.window_seconds)
         figures.append(found)
-    means = {name: round(float(np.mean([found[name] for found in figures])), 4) for name in figures[0]}
+    means = {name: float(np.mean([found[name] for found in figures])) for name in figures[0]}
+    means = {name: round(mean, 4) for name, mean in means.items()}
     return {"uniform": round(math.log(PHASES), 4), **means, "songs": len(songs)}
 
 
 def _phase_figures(found, truth):
-    """Cross-entropy of the phase in nats (no idea: log K), and the share of frames in which the mean phase is right to an
-    eighth of a beat: of phases [S, K] against annotated ones [S], -1 where there is none."""
+    """Of phases [S, K] against annotated ones [S], -1 where there is none: cross-entropy in nats (no
+    idea: log K), and the share of frames in which the mean phase is right to an eighth of a beat."""
     angles = 2 * math.pi * (torch.arange(PHASES) + 0.5) / PHASES
     truth = torch.from_numpy(truth)
     known = truth >= 0  # in some frame: see `_songs`
     nats = -found[known, truth[known]].clamp(min=1e-6).log().mean()
     mean = torch.atan2(found @ angles.sin(), found @ angles.cos())
     off = torch.remainder(mean - angles[truth] + math.pi, 2 * math.pi) - math.pi
-    return {"phase_cross_entropy": nats.item(), "right_phase": (off[known].abs() < math.pi / 4).float().mean().item()}
+    right = (off[known].abs() < math.pi / 4).float().mean()
+    return {"phase_cross_entropy": nats.item(), "right_phase": right.item()}
 
 
 def _beat_figures(found, song, seconds):
-    """F1 of the beats and of the downbeats within 70 ms, where beats are annotated; whether the tempo is right to 4 %."""
-    times, places = np.array([beat[0] for beat in found]), np.array([beat[1] for beat in found])
+    """F1 of beats and downbeats within 70 ms, where beats are annotated; is the tempo right to 4 %?"""
+    times, places = np.array([time for time, _ in found]), np.array([place for _, place in found])
     annotated = song.beats < seconds
-    first, last = song.beats[0] - BEAT_WINDOW_SECONDS, song.beats[-1] + BEAT_WINDOW_SECONDS
-    inside = (times > first) & (times < last)
-    beats = beat_f1(times[inside], song.beats[annotated]) or 0.0
-    downbeats = beat_f1(times[inside & (places == 1)], song.beats[annotated & song.downbeats]) or 0.0
-    here, there = tempo(times), tempo(song.beats[annotated])
-    right = here is not None and there is not None and abs(here / there - 1) < 0.04
-    return {"beat_f1": beats, "downbeat_f1": downbeats, "right_tempo": float(right)}
+    beats, downbeats = song.beats[annotated], song.beats[annotated & song.downbeats]
+    inside = (times > beats[0] - BEAT_WINDOW_SECONDS) & (times < beats[-1] + BEAT_WINDOW_SECONDS)
+    error, level = tempo_error(tempo(times), tempo(beats))
+    return {
+        "beat_f1": beat_f1(times[inside], beats) or 0.0,
+        "downbeat_f1": beat_f1(times[inside & (places == 1)], downbeats) or 0.0,
+        "right_tempo": float(error is not None and error < 4 and not level),
+    }
 
 
 def _number(*seeds):
