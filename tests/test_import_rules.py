@@ -64,8 +64,10 @@ MAY_IMPORT = {
     "training.samples": ("model", "config", "generation", "stages", "tokens"),  # what a stage generates, as sound for TensorBoard
     "training.export": ("config", "stages", "checkpoint", "data.shards"),
     "training.unit_chroma": ("config", "stages", "data.shards", "data.songs"),  # listens to the songs of the shards
-    # reads the beats of songs
-    "training.beat_tracker": ("model", "stages", "files", "config", "checkpoint", "device", "data.shards", "data.songs"),
+    # reads the beats of songs, and scores those it finds
+    "training.beat_tracker": (
+        "model", "stages", "files", "config", "checkpoint", "device", "data.shards", "data.songs", "evaluation.beats",
+    ),
     "training.text_tokenizer": ("config", "checkpoint", "files", "tokens", "data.songs", "data.captions"),
     # codec, its decoder and units are trained on songs, before there are shards: these read the manifest
     "training.codec": ("config", "device", "tokens", "audio", "data.songs"),
@@ -83,7 +85,7 @@ MAY_IMPORT = {
     "": ("generation.pipeline", "generation.stream", "generation.sampling", "threads"),  # accompgen/__init__.py
 }
 # `training.codec` stands for codec.py and for codec_*.py beside it, the parts it was divided into; `training.hubert` too.
-DIVIDED = ("training.codec", "training.decoder", "training.hubert")
+DIVIDED = ("training.codec", "training.decoder", "training.hubert", "training.beat_tracker")
 LAZY = ("", "cli", "verbs")  # imported before a verb is known
 # What they may import at once: no library comes along, and threads.py must come before torch.
 LIGHT = ("verbs", "threads", "stages")
@@ -111,9 +113,10 @@ LIVES_IN = {
     # beats and onsets; chord labels, which manifests, corpora and evaluation read by one grammar
     "mir_eval": {"evaluation.beats", "analysis.labels"},
     "deepspeed": {"training.engine"},
-    # filters and spectra: the singer's pitch, its sound, its rooms and microphones; the band's rooms and bus; analysis:
-    # spectra, smoothing of recurrences, clustering of sections
+    # filters and spectra: degraded voices; the singer's pitch, its sound, its rooms and microphones;
+    # the band's rooms and bus; analysis: spectra, smoothing of recurrences, clustering of sections
     "scipy": {
+        "data.degrade",
         "data.synthetic.intonation", "data.synthetic.singing", "data.synthetic.microphone", "data.synthetic.effects",
         "analysis.spectra", "analysis.boundaries", "analysis.sections",
     },
