@@ -61,7 +61,9 @@ MAY_IMPORT = {
     "data.synthetic.make": ("audio", "config", "analysis.labels", "data.songs"),  # writes a manifest
     # batches.py deals in opened shards, so whoever asks it for batches opens them
     "training": ("model", "layout", "stages", "config", "checkpoint", "device", "data.batches", "data.shards"),
-    "training.samples": ("model", "config", "generation", "stages", "tokens"),  # what a stage generates, as sound for TensorBoard
+    # what a stage generates, as sound for TensorBoard
+    "training.samples": ("model", "config", "generation", "stages", "tokens"),
+    "training.texts": ("config", "files", "stages", "tokens", "data.songs", "data.captions", "data.batches"),
     "training.export": ("config", "stages", "checkpoint", "data.shards"),
     "training.unit_chroma": ("config", "stages", "data.shards", "data.songs"),  # listens to the songs of the shards
     # reads the beats of songs, and scores those it finds

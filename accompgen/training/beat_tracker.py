@@ -175,8 +175,11 @@ def _finish(run_dir, config, shards, songs, tracker, step):
 def unit_phases(songs: list, vocab: int) -> torch.Tensor:
     """p(unit | phase) / p(unit) of the accompaniments' units between the first and the last beat: [V, K] float32.
 
-    A unit counts as seen in SEEN_BEFORE frames more than it was, spread over the phases, so that rare ones tell little.
+    A unit counts as seen in SEEN_BEFORE frames more than it was, spread over the phases, so that rare ones tell little. All is
+    1 where no song has the units of its whole band.
     """
+    if not any(len(song.band) for song in songs):
+        return torch.ones(vocab, PHASES)
     counts = np.zeros(vocab * PHASES)
     for song in songs:
         phases = phases_of(song.beats, len(song.band))
