@@ -73,7 +73,7 @@ class TextTokenizer:
         try:
             SentencePieceTrainer.train(
                 sentence_iterator=iter(lines), model_writer=written, vocab_size=vocab,
-                model_type="unigram", character_coverage=1.0, required_chars=ALWAYS,
+                model_type="bpe", character_coverage=1.0, required_chars=ALWAYS,
                 normalization_rule_name=RULE, hard_vocab_limit=False,
                 # numbers are read digit by digit: a tempo that no song had is known all the same
                 split_digits=True,
@@ -94,9 +94,7 @@ class TextTokenizer:
         What does not fit is cut off between two words, and characters that no training text had are
         left out. A SoundWarning says which.
         """
-        text = " ".join(_plain(text).split())
-        found = self._processor.encode(text, return_type="offset_mapping")
-        pieces = list(zip(found["ids"], found["pieces"], found["offsets"], strict=True))
+        text, pieces = self._divided(text)
         known = _known(pieces)
         if len(known) < len(pieces):
             missing = "".join(dict.fromkeys(text[a:b] for i, _, (a, b) in pieces if i == UNKNOWN))
@@ -114,6 +112,16 @@ class TextTokenizer:
             )  # fmt: skip
             known = known[:cut]
         return [piece[0] for piece in known]
+
+    def unknown(self, text: str) -> int:
+        """How many parts of a text `encode` leaves out, as no training text had them."""
+        return sum(piece[0] == UNKNOWN for piece in self._divided(text)[1])
+
+    def _divided(self, text):
+        """The text as it is read, and its pieces as (id, piece, (start, end) in that text)."""
+        text = " ".join(_plain(text).split())
+        found = self._processor.encode(text, return_type="offset_mapping")
+        return text, list(zip(found["ids"], found["pieces"], found["offsets"], strict=True))
 
     def decode(self, ids: list[int]) -> str:
         """The text of ids, in lower case. Raises IndexError for an id that there is not."""
