@@ -1,13 +1,14 @@
 """What the windows of a training are asked for in words: captions of their songs, drawn anew each time."""
 
 import json
+import warnings
 from functools import lru_cache
 
 from accompgen.config import ConfigError, TrainConfig
 from accompgen.data.batches import Window
 from accompgen.data.captions import captions_of
 from accompgen.data.songs import read_manifest
-from accompgen.files import TextError, read_text
+from accompgen.files import SoundWarning, TextError, read_text
 from accompgen.stages import STEMS
 from accompgen.time import seconds_of
 from accompgen.tokens.text import TextTokenizer
@@ -31,7 +32,8 @@ class WindowTexts:
         self.pieces, self.seconds = config.model.text_pieces, config.window_seconds
         if self.tokenizer.vocab > config.model.text_vocab:
             raise ConfigError(
-                f"model.text_vocab is {config.model.text_vocab}, and {config.text_tokenizer} has {self.tokenizer.vocab}; set it so"
+                f"model.text_vocab is {config.model.text_vocab}, and {config.text_tokenizer} has {self.tokenizer.vocab}; set "
+                "it so"
             )
         self.paths = {song.id: song.meta for song in read_manifest(config.captions) if song.meta}
         self._meta = lru_cache(maxsize=4096)(self._read)
@@ -44,7 +46,9 @@ class WindowTexts:
             span = (start, start + self.seconds) if rng.random() < SPAN_SHARE else None
             stem = window.stem if rng.random() < STEM_SHARE and window.stem in STEMS else None
             for text in captions_of(meta, rng, 1, stem, span):
-                ids = self.tokenizer.encode_quietly(text, self.pieces)
+                with warnings.catch_warnings():  # a caption that is cut off is one that says less
+                    warnings.simplefilter("ignore", SoundWarning)
+                    ids = self.tokenizer.encode(text, self.pieces)
         return ids + [-1] * (self.pieces - len(ids))
 
     def _read(self, song):
