@@ -112,7 +112,7 @@ class TrainConfig:
     semantic_tokenizer: str = ""  # component directories whose vectors the embeddings start from (training/start.py);
     acoustic_tokenizer: str = ""  # those that the stage depends on are needed, or none: at random
     text_tokenizer: str = ""  # component directory, with `captions`: what a stage that is told a text learns it from
-    captions: str = ""  # manifest of the songs of the shards, whose meta files say what is known of them
+    captions: str = ""  # manifest of the songs of the shards: their meta files say what is known of them
     start_from: str = ""  # directory of a trained stage, of the same model and tokenizers, whose weights to go on with
     seed: int = 0
     steps: int = 1000
