@@ -42,6 +42,7 @@ MAY_IMPORT = {
     "generation.load": ("checkpoint", "model", "stages", "config"),
     # the chart of a song, given or found
     "generation.charting": ("model", "layout", "stages", "config", "seeding", "threads", "chart", "chart_input"),
+    "generation.redo": ("audio", "stages", "seeding", "model"),  # another take of a part
     "generation.vocal": ("audio", "checkpoint", "files", "seeding", "tokens"),  # a recording made ready
     "generation.mixdown": ("audio",),  # sound made a song's
     "generation.report": ("checkpoint",),
