@@ -162,7 +162,7 @@ def _finish(run_dir, config, shards, songs, tracker, step):
     validation = _validate(config, tracker, songs["validation"])
     about = {
         "beat_tracker": to_dict(config.model),
-        "tokenizers": {"semantic": shards.tokenizers["semantic"]},
+        "tokenizers": {SEMANTIC: shards.tokenizers[SEMANTIC]},
         "step": step,
         "seed": config.seed,
         "training": {name: value for name, value in to_dict(config).items() if name not in NOT_TOLD},
