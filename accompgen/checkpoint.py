@@ -1,7 +1,7 @@
 """Weights on disk: component directories and the checkpoint directories made of them. Nothing is pickled.
 
-A *component* is one network: `config.json` + `model.safetensors`. A *checkpoint* is a directory with a tokenizer of units, one of
-codes, and the stages of a graph (stages.py),
+A *component* is one network: `config.json` + `model.safetensors`. A *checkpoint* is a directory with a tokenizer of units, one
+of codes, and the stages of a graph (stages.py),
 
     semantic_tokenizer/  acoustic_tokenizer/  semantic/  coarse/  fine/
 

@@ -408,7 +408,7 @@ def test_the_stored_loss_stands(stage, context, pattern):
 
 
 if __name__ == "__main__":
-    losses = {f"{stage} {context} index {pattern}": golden_loss(stage, context, pattern) for stage, context, pattern in VARIANTS}
+    losses = {" ".join((*variant[:2], "index", variant[2])): golden_loss(*variant) for variant in VARIANTS}
     GOLDEN.parent.mkdir(exist_ok=True)
     GOLDEN.write_text(json.dumps(losses, indent=1) + "\n")
     print(GOLDEN.read_text())

@@ -13,7 +13,7 @@ import torch
 from accompgen.config import ConfigError, StageConfig, TrainConfig, window_blocks
 from accompgen.data.shards import TRANSPOSED, Entry, Shards
 from accompgen.data.submixes import stems_of
-from accompgen.stages import OTHERS, SEMANTIC, STEM_TOKEN, TEXT, TOKENIZERS, VOICE, Graph, Stream
+from accompgen.stages import ALL, OTHERS, SEMANTIC, STEM_TOKEN, TEXT, TOKENIZERS, VOICE, Graph, Stream
 from accompgen.time import frames_of, seconds_of
 
 SPAN_BLOCKS = 12  # of the context hidden at once: 0.48 s
@@ -161,7 +161,8 @@ def draw_stem(song: Entry, model: StageConfig, rng: np.random.Generator) -> tupl
     there = stems_there(song, model)
     stem = there[int(rng.integers(len(there)))]
     streams = [graph.stream(name) for name in graph.stage(model.stage).context]
-    if not any(stream.track == OTHERS for stream in streams):
+    # whatever plays is part of the whole
+    if stem == ALL or not any(stream.track == OTHERS for stream in streams):
         return stem, ""
     mixtures = [name.partition("/")[2] for name in song.arrays if name.startswith(f"{SEMANTIC}/") and name != TRANSPOSED]
     beside = [name for name in mixtures if name != VOICE and stems_of(name) <= set(graph.stems[:-1]) - {stem}]
