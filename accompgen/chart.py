@@ -10,6 +10,7 @@ A chart is found in a voice, given by a person, or both; every stage behind it h
 
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 
@@ -26,10 +27,18 @@ QUALITIES = {
 CHORD_IDS = 1 + 12 * len(QUALITIES)
 ROOTS = ("C", "Db", "D", "Eb", "E", "F", "Gb", "G", "Ab", "A", "Bb", "B")
 SLOWEST_BPM, FASTEST_BPM = 30.0, 300.0
+PACE_BEATS = 8  # from so many beats at an end of the song the tempo beyond it is known
 
 
 class ChartError(ValueError):
     """A chart that cannot be used; the message says what was found and what was expected."""
+
+
+class Bar(NamedTuple):
+    """A bar of a song: its number, from 1 on (0: a pickup), and the seconds of its beats [n + 1], of its end behind them."""
+
+    number: int
+    times: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -107,6 +116,33 @@ class Chart:
             self.key if not semitones else None,
         )
 
+    def continued(self) -> "Chart":
+        """The same chart with beats from the beginning of the song to its end, none of them outside.
+
+        Raises ChartError with fewer than two beats.
+        """
+        if len(self.beats) < 2:
+            raise ChartError(f"{len(self.beats)} beats are known, and bars need two or more; give --bpm or --beats")
+        within = [
+            (max(0.0, float(time)), int(place))
+            for time, place in zip(*self._continued(self.seconds))
+            if -1e-6 < time < self.seconds - 1e-6
+        ]
+        return replace(self, beats=tuple(within))
+
+    def bars(self) -> tuple[Bar, ...]:
+        """The bars of the song, beats before the first one that begins a bar as a bar 0; the song may break off the last one.
+
+        Raises ChartError with fewer than two beats.
+        """
+        beats = self.continued().beats
+        starts = [index for index, (_, place) in enumerate(beats) if place == 1]
+        pickup = [0] if not starts or starts[0] else []
+        times = [time for time, _ in beats] + [self.seconds]
+        edges = [*pickup, *starts, len(beats)]
+        spans = [tuple(times[start : end + 1]) for start, end in zip(edges, edges[1:])]
+        return tuple(Bar(number, span) for number, span in enumerate(spans, 0 if pickup else 1))
+
     def beat_ids(self, blocks: int) -> np.ndarray | None:
         """Ids [S] of the beat stream over so many blocks of 40 ms; None with fewer than two beats.
 
@@ -157,14 +193,25 @@ class Chart:
     def _continued(self, seconds):
         """Times and places of beats that reach beyond 0 and `seconds`."""
         times, places = [time for time, _ in self.beats], [place for _, place in self.beats]
-        metre = self.metre
+        metre, before, after = self.metre, pace(times[: PACE_BEATS + 1]), pace(times[-PACE_BEATS - 1 :])
         while times[0] > 0:
-            times.insert(0, 2 * times[0] - times[1])
+            times.insert(0, times[0] - before)
             places.insert(0, metre if places[0] == 1 else places[0] - 1)
         while times[-1] <= seconds:
-            times.append(2 * times[-1] - times[-2])
+            times.append(times[-1] + after)
             places.append(1 if places[-1] >= metre else places[-1] + 1)
         return np.array(times), np.array(places)
+
+
+def pace(times) -> float:
+    """Seconds from a beat to the next: the mean over two or more beats, left-out and doubled ones not counted.
+
+    A single distance would not do: trackers give beats by frames of 20 ms, and people tap no better.
+    """
+    steps = np.diff(times)
+    usual = float(np.median(steps))
+    near = steps[np.abs(steps - usual) <= 0.25 * usual]
+    return float(near.mean()) if len(near) else usual
 
 
 @lru_cache(maxsize=4096)

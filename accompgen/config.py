@@ -111,6 +111,8 @@ class TrainConfig:
     shards: str  # directory of token shards
     semantic_tokenizer: str = ""  # component directories whose vectors the embeddings start from (training/start.py);
     acoustic_tokenizer: str = ""  # those that the stage depends on are needed, or none: at random
+    text_tokenizer: str = ""  # component directory, with `captions`: what a stage that is told a text learns it from
+    captions: str = ""  # manifest of the songs of the shards: their meta files say what is known of them
     start_from: str = ""  # directory of a trained stage, of the same model and tokenizers, whose weights to go on with
     seed: int = 0
     steps: int = 1000
@@ -184,6 +186,10 @@ class TrainConfig:
             _in_range(name, value, 0.0, 0.999999)
         _in_range("window_seconds", self.window_seconds, 0.04, 3600.0)
         window_blocks(self.window_seconds)
+        if bool(self.captions) != bool(self.text_tokenizer):
+            raise ConfigError(
+                f"captions is {self.captions!r} and text_tokenizer {self.text_tokenizer!r}; a stage that learns texts needs both"
+            )
         _one_of("zero_stage", self.zero_stage, (0, 1, 2))
         _one_of("optimizer", self.optimizer, ("adamw", "muon"))
         if self.optimizer == "muon" and self.zero_stage:

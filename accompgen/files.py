@@ -31,7 +31,8 @@ def set_mode(path, mode: int) -> None:
 
 
 class SoundWarning(UserWarning):
-    """What is odd about a sound file that can be used all the same; the message names it."""
+    """What is odd about a sound file or a prompt that can be used all the same; the message names
+    it."""
 
 
 def show_warnings_plainly() -> None:

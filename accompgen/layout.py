@@ -61,7 +61,11 @@ def sounding(target: Stream, frames: int, context: Stream, device=None):
 
 def quickest(streams: tuple[Stream, ...]) -> Stream:
     """The first of the streams with the shortest frames: at its rate they are heard together."""
-    return min(streams, key=lambda stream: stream.ticks)
+    first = streams[0]
+    for stream in streams[1:]:  # a loop, which torch.compile follows; `min` with a key it does not
+        if stream.ticks < first.ticks:
+            first = stream
+    return first
 
 
 @dataclass(frozen=True)

@@ -48,6 +48,8 @@ SHARDS     := $(WORK)/shards/index.json
 LISTENER   := $(if $(wildcard $(CONF)/listener.toml),$(WORK)/listener/model/config.json)
 # what `generate --pulse` goes by, where the recipe's songs have annotated beats
 BEATS      := $(if $(ANNOTATED),$(if $(wildcard $(CONF)/beat_tracker.toml),$(WORK)/beat_tracker/model/config.json))
+# what divides captions and prompts into pieces, where a size has one
+TEXT       := $(if $(wildcard $(CONF)/text_tokenizer.toml),$(WORK)/text_tokenizer/model/config.json)
 STAGES     := $(foreach stage,semantic coarse fine,$(WORK)/$(stage)/model/config.json)
 CHECKPOINT := $(WORK)/checkpoint/config.json
 
@@ -68,7 +70,7 @@ OVERRIDES = $(foreach s,$(SET),--set $(s))
 ENDED     = @[ -f $@ ] && touch $@ || { echo '$(WORK)/$* is not at its end yet: the same make goes on from here' >&2; exit 75; }
 
 .DELETE_ON_ERROR:
-.PHONY: help all songs tokenizers decoder shards stages train beats checkpoint
+.PHONY: help all songs tokenizers text decoder shards stages train beats checkpoint
 .DEFAULT_GOAL := $(if $(CHOSEN),all,help)
 
 help:  ## list the targets
@@ -81,6 +83,7 @@ help:  ## list the targets
 all: checkpoint evaluate  ## everything, from songs to the table of scores
 songs: $(SONGS)  ## the songs and their manifest
 tokenizers: $(TOKENIZED)  ## the semantic and the acoustic tokenizer
+text: $(TEXT)  ## the text tokenizer of prompts, from the songs' captions
 decoder: $(DECODED)  ## what plays the codes, where the size has another than the codec's own
 shards: $(SHARDS)  ## the songs as tokens
 stages: $(STAGES)  ## the three transformers
@@ -98,6 +101,12 @@ $(OWN): $(WORK)/%/model/config.json: $(CONF)/%.toml $(SONGS)
 
 $(OWN): TRAIN_SET = --set manifest=$(SONGS) $(if $(filter decoder,$*),--set codec=$(WORK)/codec/model)
 $(WORK)/decoder/model/config.json: $(WORK)/codec/model/config.json
+
+# it takes seconds, so it has no device and does not pause; SET is for networks
+$(TEXT): $(CONF)/text_tokenizer.toml $(SONGS)
+	$(IN_TIME)
+	$(ACCOMPGEN) train $< --run-dir $(WORK)/text_tokenizer --set manifest=$(SONGS)
+	@touch $@
 
 $(WORK)/semantic_tokenizer/config.json: $(if $(KMEANS),,$(SONGS))
 	$(IN_TIME)

@@ -58,7 +58,7 @@ def test_help_answers_at_once():
 
 @pytest.mark.parametrize(
     "verb",
-    "generate encode decode synthesize prepare tokenize train export evaluate baselines fetch info".split(),
+    "generate chart encode decode synthesize prepare tokenize train export evaluate baselines fetch info".split(),
 )
 def test_every_verb_has_help(verb, capsys):
     with pytest.raises(SystemExit) as exit:

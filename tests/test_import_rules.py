@@ -29,22 +29,30 @@ MAY_IMPORT = {
     "threads": (),
     "worker": ("files", "threads"),
     "chart": ("analysis.labels",),  # reads chord labels
+    "beat_fit": ("chart",),
+    "export": ("chart", "analysis.labels", "files"),  # charts as files: no sound, no model
+    "export.chart_files": ("chart", "audio"),  # the click is sound
+    "chart_input": ("chart", "beat_fit", "export", "analysis.labels"),
     "seeding": (),
+    "prompts": (),  # texts and times alone
     "checkpoint": ("config", "files", "stages"),
     "tokens": ("config", "audio", "files", "checkpoint", "seeding"),
     "model": ("config", "stages", "layout"),  # integers, never tokens
     "generation": ("model", "layout", "stages", "config", "seeding", "threads"),
     "generation.load": ("checkpoint", "model", "stages", "config"),
+    # the chart of a song, given or found
+    "generation.charting": ("model", "layout", "stages", "config", "seeding", "threads", "chart", "chart_input"),
     "generation.vocal": ("audio", "checkpoint", "files", "seeding", "tokens"),  # a recording made ready
     "generation.mixdown": ("audio",),  # sound made a song's
     "generation.report": ("checkpoint",),
     "generation.beside": ("checkpoint", "worker", "threads"),  # a process of its own
     "generation.solo": ("audio",),  # listens to the vocal
-    "generation.song": ("audio", "files"),  # the finished song and its files, divided from pipeline.py
+    "generation.song": ("audio", "files", "chart", "export"),  # the finished song and its files, divided from pipeline.py
     "generation.many": ("audio", "stages"),  # songs into a folder, as song.py
     "generation.stream": ("audio", "stages", "seeding", "tokens"),  # pipeline.py in pieces
     "generation.pipeline": (
-        "model", "layout", "stages", "config", "tokens", "audio", "files", "checkpoint", "device", "seeding",
+        "model", "layout", "stages", "config", "tokens", "audio", "files", "checkpoint", "device", "seeding", "chart",
+        "chart_input", "prompts",
     ),  # fmt: skip
     "data": ("analysis", "audio", "files", "tokens", "layout", "stages", "config", "device", "worker"),
     # hashes of the tokenizers, charts of the songs
@@ -53,11 +61,16 @@ MAY_IMPORT = {
     "data.synthetic.make": ("audio", "config", "analysis.labels", "data.songs"),  # writes a manifest
     # batches.py deals in opened shards, so whoever asks it for batches opens them
     "training": ("model", "layout", "stages", "config", "checkpoint", "device", "data.batches", "data.shards"),
-    "training.samples": ("model", "config", "generation", "stages", "tokens"),  # what a stage generates, as sound for TensorBoard
+    # what a stage generates, as sound for TensorBoard
+    "training.samples": ("model", "config", "generation", "stages", "tokens"),
+    "training.texts": ("config", "files", "stages", "tokens", "data.songs", "data.captions", "data.batches"),
     "training.export": ("config", "stages", "checkpoint", "data.shards"),
     "training.unit_chroma": ("config", "stages", "data.shards", "data.songs"),  # listens to the songs of the shards
-    # reads the beats of songs
-    "training.beat_tracker": ("model", "stages", "files", "config", "checkpoint", "device", "data.shards", "data.songs"),
+    # reads the beats of songs, and scores those it finds
+    "training.beat_tracker": (
+        "model", "stages", "files", "config", "checkpoint", "device", "data.shards", "data.songs", "evaluation.beats",
+    ),
+    "training.text_tokenizer": ("config", "checkpoint", "files", "tokens", "data.songs", "data.captions"),
     # codec, its decoder and units are trained on songs, before there are shards: these read the manifest
     "training.codec": ("config", "device", "tokens", "audio", "data.songs"),
     "training.decoder": ("config", "checkpoint", "device", "tokens", "audio", "data.songs"),
@@ -74,7 +87,7 @@ MAY_IMPORT = {
     "": ("generation.pipeline", "generation.stream", "generation.sampling", "threads"),  # accompgen/__init__.py
 }
 # `training.codec` stands for codec.py and for codec_*.py beside it, the parts it was divided into; `training.hubert` too.
-DIVIDED = ("training.codec", "training.decoder", "training.hubert")
+DIVIDED = ("training.codec", "training.decoder", "training.hubert", "training.beat_tracker")
 LAZY = ("", "cli", "verbs")  # imported before a verb is known
 # What they may import at once: no library comes along, and threads.py must come before torch.
 LIGHT = ("verbs", "threads", "stages")
@@ -102,9 +115,10 @@ LIVES_IN = {
     # beats and onsets; chord labels, which manifests, corpora and evaluation read by one grammar
     "mir_eval": {"evaluation.beats", "analysis.labels"},
     "deepspeed": {"training.engine"},
-    # filters and spectra: the singer's pitch, its sound, its rooms and microphones; the band's rooms and bus; analysis:
-    # spectra, smoothing of recurrences, clustering of sections
+    # filters and spectra: degraded voices; the singer's pitch, its sound, its rooms and microphones;
+    # the band's rooms and bus; analysis: spectra, smoothing of recurrences, clustering of sections
     "scipy": {
+        "data.degrade",
         "data.synthetic.intonation", "data.synthetic.singing", "data.synthetic.microphone", "data.synthetic.effects",
         "analysis.spectra", "analysis.boundaries", "analysis.sections",
     },

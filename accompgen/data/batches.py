@@ -165,7 +165,7 @@ def draw_stem(song: Entry, model: StageConfig, rng: np.random.Generator) -> tupl
     if stem == ALL or not any(stream.track == OTHERS for stream in streams):
         return stem, ""
     mixtures = [name.partition("/")[2] for name in song.arrays if name.startswith(f"{SEMANTIC}/") and name != TRANSPOSED]
-    beside = [name for name in mixtures if name != VOICE and stems_of(name) <= set(graph.stems[:-1]) - {stem}]
+    beside = [name for name in mixtures if name != VOICE and stems_of(name) <= set(graph.stems) - {ALL, stem}]
     return stem, ["", *beside][int(rng.integers(len(beside) + 1))]
 
 

@@ -9,7 +9,7 @@ FADE_SECONDS = 0.02  # at the very end, where the vocal's length cuts the accomp
 
 
 def mix_down(
-    vocal, sounds: dict[str, np.ndarray], rate: int, balance: float, loudness: float | None
+    vocal, sounds: dict[str, np.ndarray], rate: int, balance: float, loudness: float | None = None, others=None
 ) -> tuple[dict[str, np.ndarray], np.ndarray, dict]:
     """The tracks of a song, its mix, and their levels.
 
@@ -18,6 +18,7 @@ def mix_down(
         sounds: name -> [C, T] at `rate`, as loud beside each other as they are to be.
         balance: loudness of all of them together minus the vocal's, in LU.
         loudness: of the mix in LUFS; None: the vocal stays as loud as it is, unless peaks would pass the limit.
+        others: what else is played, at the vocal's rate and of its length, or None; it counts as part of the vocal.
 
     Returns:
         name -> [C, T] at the vocal's rate and of its length, by one gain as loud as they are in the mix; the mix [C, T], which
@@ -25,7 +26,8 @@ def mix_down(
     """
     tracks = {name: like(vocal, sound, rate) for name, sound in sounds.items()}
     together = sum(tracks.values())
-    accompaniment, mixed, levels = audio.mix(vocal.wav, together, vocal.rate, balance)
+    given = vocal.wav if others is None else _together(vocal.wav, others.wav)
+    accompaniment, mixed, levels = audio.mix(given, together, vocal.rate, balance)
     if loudness is not None:
         accompaniment, mixed, levels = _louder(accompaniment, mixed, levels, loudness)
     if len(tracks) == 1:
@@ -54,3 +56,9 @@ def _louder(accompaniment, mixed, levels, loudness):
     decibels = audio.decibel(gain)
     levels = levels | {name: round(levels[name] + decibels, 2) for name in raised if levels[name] is not None}
     return np.float32(gain) * accompaniment, np.float32(gain) * mixed, levels
+
+
+def _together(one, other):
+    """The sum of two sounds [C, T], with as many channels as the wider one."""
+    channels = max(len(one), len(other))
+    return audio.spread(one, channels) + audio.spread(other, channels)

@@ -12,8 +12,12 @@ from dataclasses import asdict
 
 import torch
 
+from accompgen import audio
+from accompgen.chart import Chart, ChartError
+from accompgen.chart_input import ChartRequest
 from accompgen.checkpoint import (
     SEMANTIC_TOKENIZER,
+    TEXT_TOKENIZER,
     CheckpointError,
     component_hash,
     file_hash,
@@ -25,18 +29,29 @@ from accompgen.checkpoint import (
 from accompgen.device import choose_device
 from accompgen.generation.beside import Helper, cascade_beside
 from accompgen.generation.cascade import cascade
-from accompgen.generation.load import load_stages
+from accompgen.generation.charting import chart_streams, find_chart
+from accompgen.generation.load import load_beat_tracker, load_stages
 from accompgen.generation.mixdown import BALANCE_LU, mix_down
 from accompgen.generation.report import Clock, song_report
 from accompgen.generation.sampling import PUBLISHED, Sampling
 from accompgen.generation.schedule import Part, System
 from accompgen.generation.song import Song
-from accompgen.generation.vocal import VOCAL_NOISE, Vocal, conditioning, others_conditioning, read_vocal
-from accompgen.stages import ALL, OTHERS, SEMANTIC
-from accompgen.time import blocks_covering
+from accompgen.generation.vocal import (
+    VOCAL_NOISE,
+    Vocal,
+    conditioning,
+    others_conditioning,
+    others_sound,
+    read_others,
+    read_vocal,
+)
+from accompgen.prompts import Prompt, PromptError, fitted, read_prompts, text_at
+from accompgen.stages import ALL, BEAT, CHORD, OTHERS, SEMANTIC
+from accompgen.time import frames_of, seconds_of, whole_blocks
 from accompgen.tokens.acoustic import AcousticTokenizer
 from accompgen.tokens.decoder import load_decoder
 from accompgen.tokens.semantic import SemanticTokenizer
+from accompgen.tokens.text import TextTokenizer
 
 LONG_SECONDS = 60.0  # vocals from this length on are worth a second process, which takes some seconds to start
 
@@ -51,12 +66,13 @@ class Accompanist:
 
     def __init__(
         self, semantic_tokenizer, decoder, system: System, about: dict, device: str,
-        sampling: dict[str, Sampling] | None = None, helper: Helper | None = None,
+        sampling: dict[str, Sampling] | None = None, helper: Helper | None = None, beat_tracker=None,
+        text_tokenizer=None,
     ):  # fmt: skip
         self.semantic_tokenizer, self.decoder = semantic_tokenizer, decoder
         self.system, self.about, self.device = system, about, device
         self.sampling = sampling or dict.fromkeys(system.graph.stage_names, PUBLISHED)
-        self.helper = helper
+        self.helper, self.beat_tracker, self.text_tokenizer = helper, beat_tracker, text_tokenizer
 
     @property
     def stems(self) -> tuple[str, ...]:
@@ -69,6 +85,9 @@ class Accompanist:
         seed: int = 0,
         *,
         stems: tuple[str, ...] | None = None,
+        chart: Chart | ChartRequest | None = None,
+        prompt=None,
+        others=None,
         sampling: dict[str, Sampling] | None = None,
         balance: float = BALANCE_LU,
         noise: float = VOCAL_NOISE,
@@ -82,6 +101,11 @@ class Accompanist:
             vocal: path of a recording, a pair (wav [C, T] or [T], rate in Hz), or what `read_vocal` gave.
             seed: any integer.
             stems: which to make, in this order, each hearing those before it; None: all that the checkpoint makes.
+            chart: beats, chords and key to play by, any of which may be missing and is found then; None: all are found.
+            prompt: what it should sound like, a text or several, such as ["soft ballad", "0:40-1:10: full band"]; None: as it
+                comes.
+            others: what else is played already, and heard by every stem: a path or a pair as for the vocal, of its length. It
+                is in the mix, as loud beside the vocal as it came.
             sampling: stage -> settings; what is None or not given is the checkpoint's own.
             balance: loudness of the accompaniment minus the vocal's, in LU (BS.1770), -40 to 40.
             noise: sigma of the Gaussian noise on the vocal before HuBERT, 0 to 1.
@@ -93,28 +117,56 @@ class Accompanist:
 
         Raises:
             audio.AudioError: a vocal that cannot be read or used.
-            ValueError: a setting out of range, an unknown stem or stage.
+            ValueError: a setting out of range, an unknown stem or stage; a chart or others for a checkpoint without them.
         """
         check_settings(balance, noise, loudness)
         check_seed(seed)
-        stems = self.check_stems(stems)
+        stems, prompts = self.check_stems(stems), self._prompts(prompt)
         clock = Clock()
         with clock("read"):
             vocal = read_vocal(vocal)
+            others = None if others is None else self._read_others(vocal, others)
+            text = self._text(prompts, vocal.seconds)
         with clock("vocal_units"):
             units = self.units(vocal, noise, seed)  # [1, S]
         sampling, tokens, sounds = self.settings(sampling), {}, {}
         with _bar(vocal.name) if progress else nullcontext() as bar:
+            with clock("chart"):
+                report = _told(0, ("",), bar, on_progress)
+                chart = find_chart(self, units, vocal.seconds, chart, sampling, seed, text, report)
             for number, stem in enumerate(stems):
                 with clock("others_units"):
-                    part = self._part(stem, sounds, units.shape[1])
+                    part = Part(stem, self._given(chart, others, sounds, units.shape[1]), text)
                 report = _told(number, stems, bar, on_progress)
                 tokens[stem] = self._play(vocal, units, sampling, seed, part, report)
                 for stage, seconds in tokens[stem].seconds.items():
                     clock.seconds[stage] = clock.seconds.get(stage, 0.0) + seconds
                 with clock("decoder"):  # [C, T] at the decoder's rate
                     sounds[stem] = self.decoder.decode(tokens[stem].codes[None], seed)[0].cpu().numpy()
-        return self.finish(vocal, seed, sampling, balance, noise, tokens, sounds, clock, loudness)
+        made = self.finish(vocal, seed, sampling, balance, noise, tokens, sounds, clock, loudness, chart, others)
+        if prompts:
+            made.report["settings"]["prompts"] = [one.said for one in prompts if one.said]
+        return made
+
+    def chart(self, vocal, seed: int = 0, *, chart: Chart | ChartRequest | None = None, prompt=None, sampling=None,
+              noise: float = VOCAL_NOISE) -> Chart:  # fmt: skip
+        """Beats, chords and key of a song alone; arguments and errors as `accompany`.
+
+        Raises ChartError for a checkpoint without a chart.
+        """
+        check_settings(BALANCE_LU, noise)
+        check_seed(seed)
+        vocal, prompts = read_vocal(vocal), self._prompts(prompt)
+        units, text = self.units(vocal, noise, seed), self._text(prompts, vocal.seconds)
+        found = find_chart(self, units, vocal.seconds, chart, self.settings(sampling), seed, text)
+        if found is None:
+            raise ChartError(f"the checkpoint {self.about['name']!r} plays without a chart")
+        return found
+
+    @property
+    def has_chart(self) -> bool:
+        """Whether it plays by a chart."""
+        return any(stream.tokenizer in (BEAT, CHORD) for stream in self.system.graph.streams)
 
     def check_stems(self, stems) -> tuple[str, ...]:
         """The stems to make. Raises ValueError for one that is unknown, or twice there, or for none."""
@@ -142,15 +194,18 @@ class Accompanist:
         """The units of a whole vocal [1, S]; S is even."""
         return self.semantic_tokenizer.encode(conditioning(vocal, noise, seed).to(self.device))
 
-    def finish(self, vocal, seed, sampling, balance, noise, tokens, sounds, clock, loudness=None) -> Song:
+    def finish(self, vocal, seed, sampling, balance, noise, tokens, sounds, clock, loudness=None, chart=None,
+               others=None) -> Song:  # fmt: skip
         """The song of its stems' tokens and sounds [C, T] at the decoder's rate: resampled, mixed, reported."""
         with clock("mix"):
-            tracks, mixed, levels = mix_down(vocal, sounds, self.decoder.sample_rate, balance, loudness)
+            tracks, mixed, levels = mix_down(vocal, sounds, self.decoder.sample_rate, balance, loudness, others)
         settings = {name: asdict(values) for name, values in sampling.items()} | {"balance_lu": balance, "noise": noise}
         if loudness is not None:
             settings["loudness_lufs"] = loudness
-        report = song_report(self, vocal, seed, settings, levels, clock.seconds)
-        return Song(vocal.name, vocal.rate, tracks, mixed, tokens, report)
+        report = song_report(self, vocal, seed, settings, levels, clock.seconds, chart)
+        if others is not None:
+            report["others"] = {"file": others.source, "sha256": others.sha256}
+        return Song(vocal.name, vocal.rate, tracks, mixed, tokens, report, chart)
 
     def _play(self, vocal, units, sampling, seed, part, report):
         """The tokens of a stem; long ones by two processes, where there is a second."""
@@ -158,14 +213,43 @@ class Accompanist:
             return cascade_beside(self.system, units, sampling, seed, self.helper, report, part)
         return cascade(self.system, units, sampling, seed, report, part)
 
-    def _part(self, stem, sounds, frames):
-        """What a stem is made beside: the units of the stems before it [1, 1, S] mixed, where the graph hears them."""
-        streams, given = list(self.system.graph.streams_of(OTHERS)), {}
-        if streams and sounds:
-            blocks = blocks_covering(frames, self.system.graph.vocal.hz)
-            heard = others_conditioning(sum(sounds.values()), self.decoder.sample_rate, blocks)
+    def _given(self, chart, others, sounds, frames):
+        """What a stem is made beside, stream -> ids: the chart, and the units of what is played already."""
+        graph, rate = self.system.graph, self.decoder.sample_rate
+        blocks, given = whole_blocks(frames, graph.vocal.hz), {}
+        if chart is not None:
+            given |= chart_streams(graph, chart, blocks)
+        played = list(sounds.values())
+        if others is not None:
+            length = max((wav.shape[1] for wav in played), default=frames_of(blocks, rate))
+            played.append(audio.fit(others_sound(others, rate), length))
+        if played and (streams := list(graph.streams_of(OTHERS))):
+            heard = others_conditioning(sum(played), rate, blocks)
             given[streams[0].name] = self.semantic_tokenizer.encode(heard.to(self.device))[None].cpu()
-        return Part(stem, given)
+        return given
+
+    def _prompts(self, prompt) -> list[Prompt]:
+        """What is asked for in words. Raises PromptError for a prompt that cannot be used, or by this checkpoint."""
+        prompts = read_prompts([prompt] if isinstance(prompt, str) else prompt or [])
+        if prompts and self.text_tokenizer is None:
+            raise PromptError(f"the checkpoint {self.about['name']!r} does not read texts; leave the prompt out")
+        return prompts
+
+    def _text(self, prompts, seconds):
+        """What a window is asked for, as Part.text has it; None without prompts."""
+        if not prompts:
+            return None
+        prompts, pieces = fitted(prompts, seconds), self.system.graph.text_pieces
+        return lambda start, stop: self.text_tokenizer.encode(text_at(prompts, seconds_of(start), seconds_of(stop)), pieces)
+
+    def _read_others(self, vocal, others) -> Vocal:
+        """What is played already, at the vocal's rate and of its length.
+
+        Raises ValueError where the checkpoint hears nothing but the voice, audio.AudioError for another length.
+        """
+        if not any(self.system.graph.streams_of(OTHERS)):
+            raise ValueError(f"the checkpoint {self.about['name']!r} hears the voice alone; leave out what else is played")
+        return read_others(vocal, others)
 
 
 def load(checkpoint="pocket", device: str = "auto", helper: bool = False) -> Accompanist:
@@ -196,6 +280,8 @@ def load(checkpoint="pocket", device: str = "auto", helper: bool = False) -> Acc
         device,
         sampling_of(path),
         second,
+        load_beat_tracker(verified, device),
+        TextTokenizer.load(verified.component(TEXT_TOKENIZER)) if TEXT_TOKENIZER in verified.components else None,
     )
 
 

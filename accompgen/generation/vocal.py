@@ -3,7 +3,7 @@
 import hashlib
 import os
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -19,6 +19,9 @@ from accompgen.tokens.semantic import SemanticTokenizer
 
 VOCAL_NOISE = 0.01  # sigma of the noise on the waveform before HuBERT, as in AccompGen's inference script
 VOCAL_LUFS = -21.0  # how loud HuBERT hears every vocal: the middle of the training songs. The mix has the vocal as it came
+
+OTHERS_LUFS = -21.0  # how loud other players are heard: as a stem of the training songs
+LENGTH_TOLERANCE_SECONDS = 0.1  # by which they may be longer or shorter than the vocal
 
 
 @dataclass(frozen=True)
@@ -88,3 +91,24 @@ def others_conditioning(wav: np.ndarray, rate: int, blocks: int) -> torch.Tensor
     """What HuBERT hears of other players, sound [C, T] at `rate` -> [1, T] at its own rate, so many blocks of 40 ms."""
     own = SemanticTokenizer.sample_rate
     return torch.from_numpy(audio.fit(audio.resample(audio.heard(wav), rate, own), frames_of(blocks, own)))[None]
+
+
+def read_others(vocal: Vocal, others) -> Vocal:
+    """What else is played beside a vocal, a path or a pair as for `read_vocal`: at the vocal's rate and of its length.
+
+    Raises audio.AudioError for one that is no sound, or whose length is more than a tenth of a second off.
+    """
+    found = read_vocal(others)
+    if abs(found.seconds - vocal.seconds) > LENGTH_TOLERANCE_SECONDS:
+        raise audio.AudioError(
+            f"{found.source} lasts {found.seconds:.2f} s and the vocal {vocal.seconds:.2f} s; they must start and end together"
+        )
+    wav = audio.fit(audio.resample(found.wav, found.rate, vocal.rate), vocal.wav.shape[1])
+    return replace(found, wav=wav, rate=vocal.rate)
+
+
+def others_sound(others: Vocal, rate: int) -> np.ndarray:
+    """Mono sound [1, T] of other players at `rate`, as loud as a stage knows them."""
+    mono = audio.heard(others.wav)
+    level = 10 ** ((OTHERS_LUFS - audio.loudness(mono, others.rate)) / 20)
+    return audio.resample(mono, others.rate, rate)[None] * np.float32(level)

@@ -38,6 +38,7 @@ from accompgen.training.optimizer import learning_rate
 from accompgen.training.samples import Samples
 from accompgen.training.start import start_embeddings, start_weights
 from accompgen.training.stops import TrainingError, stop_signals
+from accompgen.training.texts import WindowTexts
 
 
 def train_file(path, overrides=(), run_dir=None, **pauses) -> dict:
@@ -77,7 +78,7 @@ def train(config: TrainConfig, run_dir, pause_after_steps: int = 0, pause_after_
     engine = deepspeed_engine.start(model, config)
     if rank:
         torch.manual_seed(state.random_seed(config.seed, rank))
-    batches = Batches(shards, config, rank, world)
+    batches = Batches(shards, config, rank, world, WindowTexts(config) if config.captions else None)
     held_out = listening.prepare(shards, config)
     average = make_average(engine.module, config.ema_decay)
     step, before = state.resume(engine, average, batches, run_dir, config.seed)  # before: seconds of earlier calls

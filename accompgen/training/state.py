@@ -24,7 +24,10 @@ from accompgen.training.stops import TrainingError
 FREE = ("steps", "minutes", "log_every", "validate_every", "validation_windows", "save_every", "device")
 FREE += ("tensorboard", "sample_windows", "peak_tflops")
 SHARED_OUT = ("batch_size", "accumulation")  # may change with the number of processes, the windows of a step may not
-NOT_TRAINING = ("model", "shards", "device", "semantic_tokenizer", "acoustic_tokenizer", "start_from")  # not of a component
+# not of a component
+NOT_TRAINING = (
+    "model", "shards", "device", "semantic_tokenizer", "acoustic_tokenizer", "text_tokenizer", "captions", "start_from",
+)  # fmt: skip
 
 
 def claim(run_dir: Path, config: TrainConfig, rank: int = 0, world: int = 1) -> None:
