@@ -331,7 +331,8 @@ def test_mixtures_are_drawn_for_each_song_and_of_two_stems_at_least(band_manifes
 
 
 @pytest.mark.parametrize(
-    "text", ["{", '{"beats": [["one", 1]]}', '{"chords": [[0, 1, "H:major"]]}', '{"beats": [[1, 1], [0, 2]]}', '{"chords": [3]}']
+    "text",
+    ["{", '{"beats": [["one", 1]]}', '{"chords": [[0, 1, "H:major"]]}', '{"beats": [[1, 1], [0, 2]]}', '{"chords": [3]}'],
 )
 def test_a_chart_that_cannot_be_read_names_its_song(band_manifest, tokenizers, tmp_path, text):
     (tmp_path / "0.json").write_text(text)

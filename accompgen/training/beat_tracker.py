@@ -23,6 +23,7 @@ from accompgen.data.shards import open_shards
 from accompgen.device import choose_device
 from accompgen.evaluation.beats import BEAT_WINDOW_SECONDS, beat_f1, tempo, tempo_error
 from accompgen.model.beat_tracker import PHASES, BeatTracker, BeatTrackerConfig
+from accompgen.stages import SEMANTIC
 from accompgen.time import SEMANTIC_HZ, frames_of
 from accompgen.training.beat_tracker_songs import draw_batch, find_songs, phases_of
 from accompgen.training.kept import lasting, load_state, save_state
