@@ -42,7 +42,7 @@ def test_its_tracks_together_are_the_accompaniment(song):
     for stem, tokens in song.tokens.items():
         assert tokens.semantic.shape == (1, 50) and tokens.codes.shape == (4, 75), stem
     with pytest.raises(ValueError, match=r"several tracks \(drums, bass, harmony\); ask for song.tokens"):
-        song.codes
+        _ = song.codes
 
 
 def test_the_same_seed_gives_the_same_song(model, song):

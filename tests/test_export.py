@@ -144,7 +144,8 @@ def test_a_trained_stage_can_be_exported(runs, tmp_path):
     for kind in ("semantic", "acoustic"):
         index["tokenizers"][kind] = component_hash(tmp_path / f"run-{kind}_tokenizer" / "model")
     (folder / "index.json").write_text(json.dumps(index))
-    model = StageConfig("fine", width=16, layers=1, heads=2, semantic_vocab=VOCAB, bins=BINS, coarse_codebooks=2, fine_codebooks=2)
+    sizes = dict(semantic_vocab=VOCAB, bins=BINS, coarse_codebooks=2, fine_codebooks=2)
+    model = StageConfig("fine", width=16, layers=1, heads=2, **sizes)
     settings = TrainConfig(model, str(folder), steps=1, batch_size=1, window_seconds=0.4, validation_windows=2, device="cpu")
     shutil.rmtree(tmp_path / "run-fine")
     train(settings, tmp_path / "run-fine")

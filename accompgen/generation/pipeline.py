@@ -131,12 +131,12 @@ class Accompanist:
             units = self.units(vocal, noise, seed)  # [1, S]
         sampling, tokens, sounds = self.settings(sampling), {}, {}
         with _bar(vocal.name) if progress else nullcontext() as bar:
-            with clock("chart"):
+            with clock("chart") if self.has_chart else nullcontext():
                 ids = whole_song(self.system, units, sampling, seed, Part(stems[0])).all_ids()  # of each stem
                 told = _Progress(len(stems) * ids, bar, on_progress)
                 chart = find_chart(self, units, vocal.seconds, chart, sampling, seed, text, told.part())
             for stem in stems:
-                with clock("others_units"):
+                with clock("others_units") if any(self.system.graph.streams_of(OTHERS)) else nullcontext():
                     part = Part(stem, self._given(chart, others, sounds, units.shape[1]), text)
                 report = told.part(stem if len(stems) > 1 else "", ids)
                 tokens[stem] = self._play(vocal, units, sampling, seed, part, report)
