@@ -137,7 +137,7 @@ def make_songs(folder, songs=8, copies=False):
 
     With `copies` each training song is there again, played at half the speed.
     """
-    rng, made, entries, listed = np.random.default_rng(0), {}, [], []
+    rng, made, known, entries, listed = np.random.default_rng(0), {}, {}, [], []
     folder.mkdir()
     for number in range(songs):
         name, split = f"song-{number}", "validation" if number % 4 == 3 else "train"
@@ -145,22 +145,24 @@ def make_songs(folder, songs=8, copies=False):
         for copy in range(2 if copies and split == "train" else 1):
             beats = np.arange(rng.integers(length), SECONDS * 50 - 4, length)
             if copy:
-                beats = 2 * made[name]["beats"]
+                beats = 2 * known[name]
                 beats = beats[beats < SECONDS * 50 - 4]
             units = rng.integers(1, VOCAB - 1, SECONDS * 50)
             for offset in range(4):
                 units[beats + offset] = 0
                 units[beats[::4] + offset] = VOCAB - 1
             called = name + "+1" * copy
-            made[called] = {"vocal": units, "semantic": units, "beats": beats}
-            entry = {"id": called, "split": split, "blocks": SECONDS * 25, "licence": "none", "codes": False}
+            made[called] = {"semantic/vocal": units, "semantic/all": units}
+            known[called] = beats
+            entry = {"id": called, "split": split, "blocks": SECONDS * 25, "licence": "none"}
             entries.append(entry | ({"song": name, "copy": 1, "changes": {"speed": 0.5}} if copy else {}))
-        times = [[float((beat + 0.5) / 50), index % 4 + 1] for index, beat in enumerate(made[name]["beats"])]
+        times = [[float((beat + 0.5) / 50), index % 4 + 1] for index, beat in enumerate(known[name])]
         (folder / f"{name}.json").write_text(json.dumps({"beats": times}))
         listed.append(Song(name, split, "none", SECONDS, folder / "v.wav", folder / "a.wav", meta=folder / f"{name}.json"))
     path = folder / token_shards.shard_name(0)
     token_shards.write_shard(path, entries, made, "plan", {"vocab": VOCAB, "bins": 10})
-    about = {"file": path.name, "bytes": path.stat().st_size, "sha256": file_hash(path), "songs": entries}
+    about = {"file": path.name, "bytes": path.stat().st_size, "sha256": file_hash(path)}
+    about["songs"] = token_shards.read_header(path)[1]  # with the names of their arrays
     tokenizers = {"semantic": "s" * 64, "acoustic": "a" * 64}
     token_shards.write_index(folder, [about], {"tokenizers": tokenizers, "semantic_vocab": VOCAB, "bins": 10, "codebooks": 4})
     write_manifest(folder / "manifest.jsonl", listed)

@@ -433,7 +433,7 @@ def test_a_reader_that_goes_is_no_error():
 
 
 def test_a_song_shows_itself(model):
-    song = model.accompany((sing(0.3), 44_100), semantic=accompgen.Sampling(temperature=0.8))
+    song = model.accompany((sing(0.3), 44_100), sampling={"semantic": accompgen.Sampling(temperature=0.8)})
     assert repr(song) == "Song('song', 0.3 s, mono, 44100 Hz, seed 0)" or "stereo" in repr(song)
     assert song._repr_html_().count("<audio controls") == 2
     assert song.report["settings"]["semantic"]["temperature"] == 0.8

@@ -9,9 +9,18 @@ from fake_shards import BINS, VOCAB, make_shards
 from tiny import VOCAB as VOICE_UNITS
 from tiny import make_checkpoint
 
-from accompgen.checkpoint import CheckpointError, component_hash, file_hash, load_component, read_checkpoint, save_component
+from accompgen.checkpoint import (
+    CheckpointError,
+    component_hash,
+    file_hash,
+    load_component,
+    read_checkpoint,
+    required_components,
+    save_component,
+)
 from accompgen.config import to_dict
 from accompgen.model.beat_tracker import BeatTracker, BeatTrackerConfig
+from accompgen.stages import GRAPHS, PUBLISHED
 from accompgen.training.export import export_checkpoint
 
 FIGURES = {
@@ -24,8 +33,12 @@ FIGURES = {
 @pytest.fixture
 def runs(tmp_path):
     """Five run directories as the trainings leave them, from the parts of a tiny checkpoint."""
-    pocket = make_checkpoint(tmp_path / "pocket")
-    for part in ("semantic_tokenizer", "acoustic_tokenizer", "semantic", "coarse", "fine"):
+    return make_runs(tmp_path, PUBLISHED)
+
+
+def make_runs(tmp_path, graph):
+    pocket = make_checkpoint(tmp_path / "pocket", graph=graph)
+    for part in required_components(GRAPHS[graph]()):
         shutil.copytree(pocket / part, tmp_path / f"run-{part}" / "model")
         path = tmp_path / f"run-{part}" / "model" / "config.json"
         values = json.loads(path.read_text())
@@ -79,10 +92,22 @@ def test_a_beat_tracker_comes_with_the_others(runs, tmp_path):
         "| beat tracker | 0.00 M | 7 |" in card
         and "right to an eighth of a beat in 62 % of the frames (4 held-out songs" in card
     )
-    stages = load_stages(read_checkpoint(tmp_path / "out"), "cpu")
+    stages = load_stages(read_checkpoint(tmp_path / "out"), "cpu").stages
     found = stages["semantic"].model.beat_tracker
     assert not found.training and torch.equal(found.enter.weight, tracker.enter.weight)
     assert stages["coarse"].model.beat_tracker is None
+
+
+def test_runs_of_a_band_become_a_checkpoint_that_says_its_graph(tmp_path):
+    runs = make_runs(tmp_path, "band")
+    config = export_checkpoint(runs, tmp_path / "out")
+    read = read_checkpoint(tmp_path / "out")
+    assert read.graph.name == config["graph"]["name"] == "band" and list(config["stages"]) == list(read.graph.stage_names)
+    assert read.components == [*required_components(read.graph)]
+    assert "\n| chart | " in (tmp_path / "out" / "README.md").read_text()
+    others = [run for run in runs if run.name != "run-chart"]
+    with pytest.raises(CheckpointError, match="no run gives the chart; a checkpoint needs .*, chart, semantic, coarse"):
+        export_checkpoint(others, tmp_path / "other")
 
 
 def test_an_unfinished_run_is_refused_unless_asked_for(runs, tmp_path):
@@ -119,7 +144,8 @@ def test_a_trained_stage_can_be_exported(runs, tmp_path):
     for kind in ("semantic", "acoustic"):
         index["tokenizers"][kind] = component_hash(tmp_path / f"run-{kind}_tokenizer" / "model")
     (folder / "index.json").write_text(json.dumps(index))
-    model = StageConfig("fine", 16, 1, 2, semantic_vocab=VOCAB, bins=BINS, coarse_codebooks=2, fine_codebooks=2)
+    sizes = dict(semantic_vocab=VOCAB, bins=BINS, coarse_codebooks=2, fine_codebooks=2)
+    model = StageConfig("fine", width=16, layers=1, heads=2, **sizes)
     settings = TrainConfig(model, str(folder), steps=1, batch_size=1, window_seconds=0.4, validation_windows=2, device="cpu")
     shutil.rmtree(tmp_path / "run-fine")
     train(settings, tmp_path / "run-fine")

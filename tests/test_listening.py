@@ -22,14 +22,14 @@ def held_out(tmp_path):
     return listening.prepare(open_shards(make_shards(tmp_path / "shards", songs=16, blocks=200)), settings)
 
 
-def follower(context, target):
+def follower(context, target, told):
     """A model that hears the vocal of the frame and gives what belongs to it 0.9."""
     wanted = torch.from_numpy(TABLE)[context["vocal"][:, 0]]  # [B, F]
     p = torch.full((*wanted.shape, VOCAB), 0.1 / (VOCAB - 1)).scatter(-1, wanted[..., None], 0.9)
     return p.log()[:, :, None]  # [B, F, 1, V]
 
 
-def deaf(context, target):
+def deaf(context, target, told):
     return torch.zeros(*target[:, 0].shape, 1, VOCAB)
 
 
@@ -63,10 +63,10 @@ def test_a_vocal_sung_higher_costs_a_model_that_follows_it_where_the_shards_hold
 
 
 def test_the_windows_of_several_processes_are_put_together_in_their_order(held_out):
-    true, target = held_out.contexts["true"], held_out.target
-    parts = [listening._score(follower, "cpu", true, target, range(rank, 16, 3), 2) for rank in range(3)]
+    true = held_out.contexts["true"]
+    parts = [listening._score(follower, "cpu", true, held_out, range(rank, 16, 3), 2) for rank in range(3)]
     assert [len(nats) for nats, _ in parts] == [6, 5, 5]
-    whole = listening._score(follower, "cpu", true, target, range(16), 16)
+    whole = listening._score(follower, "cpu", true, held_out, range(16), 16)
     for mine, expected in zip(zip(*parts), whole):
         assert torch.equal(listening._woven(list(mine)), expected)
     calls = []

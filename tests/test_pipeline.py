@@ -112,7 +112,7 @@ def test_no_click_and_no_gap_at_the_seams(model):
 
 def test_the_report_says_how_the_song_came_about(model, tmp_path):
     audio.write(tmp_path / "a.wav", sing(0.4, channels=2), 44_100)
-    song = model.accompany(tmp_path / "a.wav", seed=9, coarse=Sampling(temperature=0.7), balance=-6.0)
+    song = model.accompany(tmp_path / "a.wav", seed=9, sampling={"coarse": Sampling(temperature=0.7)}, balance=-6.0)
     report = song.report
     assert (
         report["seed"] == 9 and report["settings"]["coarse"]["temperature"] == 0.7 and report["settings"]["balance_lu"] == -6.0
@@ -188,7 +188,7 @@ def test_memory_stays_low_for_four_minutes(model, monkeypatch):
     if not RESET.exists():
         pytest.skip("the peak of the resident memory can be measured on Linux alone")
 
-    def draw(model, context, frames, sampling, generators, prompt, progress):
+    def draw(model, context, frames, sampling, generators, prompt, progress, told):
         target = model.layout.target
         return torch.randint(target.vocab, (len(generators), target.codebooks, frames), generator=generators[0])
 
@@ -225,7 +225,7 @@ def test_a_checkpoints_own_sampling_is_the_default(tiny_checkpoint, tmp_path):
     own = {"semantic": {"guidance": 1.0, "top_k": 4}, "fine": {"temperature": 0.5}}
     (path / "config.json").write_text(json.dumps(config | {"sampling": own}))
     model = pipeline.load(path, "cpu")
-    settings = model.accompany((sing(0.3, 16_000), 16_000), coarse=Sampling(top_k=5)).report["settings"]
+    settings = model.accompany((sing(0.3, 16_000), 16_000), sampling={"coarse": Sampling(top_k=5)}).report["settings"]
     assert settings["semantic"] == {"temperature": 0.9, "top_k": 4, "top_p": 1.0, "guidance": 1.0, **TELLING}
     assert settings["coarse"]["top_k"] == 5 and settings["fine"]["temperature"] == 0.5
     for wrong, word in (({"fine": {"heat": 1}}, "heat"), ({"semantics": {"top_k": 4}}, "unknown stage 'semantics'")):

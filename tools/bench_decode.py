@@ -16,7 +16,9 @@ from accompgen.generation.sampling import Sampling
 from accompgen.layout import frames_covering
 from accompgen.model.packed import PackedLinear
 from accompgen.model.stage_lm import StageLM, parameters
-from accompgen.stages import STAGES
+from accompgen.stages import GRAPHS, PUBLISHED
+
+STAGES = GRAPHS[PUBLISHED]().stage_names
 
 # Sizes of a stage with random weights, the positions in its cache and the steps that are timed on a CPU.
 SIZES = {
@@ -170,7 +172,7 @@ class Ours:
         state, _ = model.start(twice, self.prompt.repeat(2, 1, 1).to(self.device), self.frames, drop)
         self.positions = state.cache.filled
         cache = sum(tensor.nbytes for tensor in vars(state.cache).values() if isinstance(tensor, torch.Tensor))
-        filled = (self.positions + len(state.places)) / 2 / len(state.places)
+        filled = (self.positions + state.cache.keys.shape[3]) / 2 / state.cache.keys.shape[3]
         decoder, heads = _size_of(model.decoder), _size_of(model.step_heads or model.heads)  # heads: of all codebooks
         self.parameters, weights = (part + head // self.per_frame for part, head in zip(decoder, heads))
         self.bytes_per_step = weights + cache * filled

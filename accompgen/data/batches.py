@@ -161,7 +161,8 @@ def draw_stem(song: Entry, model: StageConfig, rng: np.random.Generator) -> tupl
     there = stems_there(song, model)
     stem = there[int(rng.integers(len(there)))]
     streams = [graph.stream(name) for name in graph.stage(model.stage).context]
-    if not any(stream.track == OTHERS for stream in streams):
+    # whatever plays is part of the whole
+    if stem == ALL or not any(stream.track == OTHERS for stream in streams):
         return stem, ""
     mixtures = [name.partition("/")[2] for name in song.arrays if name.startswith(f"{SEMANTIC}/") and name != TRANSPOSED]
     beside = [name for name in mixtures if name != VOICE and stems_of(name) <= set(graph.stems) - {ALL, stem}]

@@ -361,7 +361,7 @@ def _write_index(directory, names, job):
         about = {"bytes": path.stat().st_size, "sha256": shards.file_digest(path), "plan": plan}
         listed.append({"file": name, **about, "songs": songs})
     about = {
-        "tokenizers": {"semantic": job.semantic_hash, "acoustic": job.acoustic_hash},
+        "tokenizers": {SEMANTIC: job.semantic_hash, ACOUSTIC: job.acoustic_hash},
         "semantic_hz": SEMANTIC_HZ,
         "acoustic_hz": ACOUSTIC_HZ,
         "semantic_vocab": sizes["vocab"],

@@ -28,7 +28,7 @@ from accompgen.checkpoint import (
 )
 from accompgen.device import choose_device
 from accompgen.generation.beside import Helper, cascade_beside
-from accompgen.generation.cascade import cascade
+from accompgen.generation.cascade import cascade, whole_song
 from accompgen.generation.charting import chart_streams, find_chart
 from accompgen.generation.load import load_beat_tracker, load_stages
 from accompgen.generation.mixdown import BALANCE_LU, mix_down
@@ -132,13 +132,14 @@ class Accompanist:
             units = self.units(vocal, noise, seed)  # [1, S]
         sampling, tokens, sounds = self.settings(sampling), {}, {}
         with _bar(vocal.name) if progress else nullcontext() as bar:
-            with clock("chart"):
-                report = _told(0, ("",), bar, on_progress)
-                chart = find_chart(self, units, vocal.seconds, chart, sampling, seed, text, report)
-            for number, stem in enumerate(stems):
-                with clock("others_units"):
+            with clock("chart") if self.has_chart else nullcontext():
+                ids = whole_song(self.system, units, sampling, seed, Part(stems[0])).all_ids()  # of each stem
+                told = _Progress(len(stems) * ids, bar, on_progress)
+                chart = find_chart(self, units, vocal.seconds, chart, sampling, seed, text, told.part())
+            for stem in stems:
+                with clock("others_units") if any(self.system.graph.streams_of(OTHERS)) else nullcontext():
                     part = Part(stem, self.given_streams(chart, others, sounds, units.shape[1]), text)
-                report = _told(number, stems, bar, on_progress)
+                report = told.part(stem if len(stems) > 1 else "", ids)
                 tokens[stem] = self.play(vocal, units, sampling, seed, part, report)
                 for stage, seconds in tokens[stem].seconds.items():
                     clock.seconds[stage] = clock.seconds.get(stage, 0.0) + seconds
@@ -341,18 +342,24 @@ def check_seed(seed) -> None:
         raise TypeError(f"the seed is {seed!r}; expected an integer")
 
 
-def _told(number, stems, *calls):
-    """What the cascade of one of several stems calls: it tells of all of them."""
-    calls = [call for call in calls if call]
-    if not calls:
-        return None
+class _Progress:
+    """Tells of several cascades, one after the other, as of one. `rest`: ids in those behind the one that plays."""
 
-    def report(stage: str, done: int, total: int) -> None:
-        what = stage if len(stems) == 1 else f"{stems[number]} {stage}"
-        for call in calls:
-            call(what, number * total + done, len(stems) * total)
+    def __init__(self, rest: int, *calls: Progress | None):
+        self.calls, self.rest, self.before, self.total = [call for call in calls if call], rest, 0, 0
 
-    return report
+    def part(self, name: str = "", ids: int = 0) -> Progress | None:
+        """What the next cascade calls, of which `rest` counts so many ids; None where nobody listens."""
+        self.before, self.rest, self.total = self.before + self.total, self.rest - ids, 0
+        return self._report(name) if self.calls else None
+
+    def _report(self, name):
+        def report(stage: str, done: int, total: int) -> None:
+            self.total = total
+            for call in self.calls:
+                call(f"{name} {stage}".strip(), self.before + done, self.before + total + self.rest)
+
+        return report
 
 
 @contextmanager

@@ -23,6 +23,7 @@ from accompgen.data.shards import open_shards
 from accompgen.device import choose_device
 from accompgen.evaluation.beats import BEAT_WINDOW_SECONDS, beat_f1, tempo, tempo_error
 from accompgen.model.beat_tracker import PHASES, BeatTracker, BeatTrackerConfig
+from accompgen.stages import SEMANTIC
 from accompgen.time import SEMANTIC_HZ, frames_of
 from accompgen.training.beat_tracker_songs import draw_batch, find_songs, phases_of
 from accompgen.training.kept import lasting, load_state, save_state
@@ -161,7 +162,7 @@ def _finish(run_dir, config, shards, songs, tracker, step):
     validation = _validate(config, tracker, songs["validation"])
     about = {
         "beat_tracker": to_dict(config.model),
-        "tokenizers": {"semantic": shards.tokenizers["semantic"]},
+        "tokenizers": {SEMANTIC: shards.tokenizers[SEMANTIC]},
         "step": step,
         "seed": config.seed,
         "training": {name: value for name, value in to_dict(config).items() if name not in NOT_TOLD},
