@@ -44,10 +44,12 @@ MAY_IMPORT = {
     ),  # fmt: skip
     "data": ("analysis", "audio", "files", "tokens", "layout", "stages", "config", "device", "worker"),
     "data.tokenize": ("audio", "tokens", "layout", "stages", "config", "device", "checkpoint"),  # hashes of the tokenizers
-    "data.synthetic": ("audio", "config", "analysis.labels"),
+    "data.synthetic": ("audio", "config", "files", "analysis.labels"),
     "data.synthetic.make": ("audio", "config", "analysis.labels", "data.songs"),  # writes a manifest
     # batches.py deals in opened shards, so whoever asks it for batches opens them
-    "training": ("model", "layout", "stages", "config", "checkpoint", "device", "data.batches", "data.shards"),
+    "training": (
+        "model", "layout", "stages", "config", "checkpoint", "device", "files", "data.batches", "data.shards",
+    ),  # fmt: skip
     "training.samples": ("model", "config", "generation", "tokens"),  # what a stage generates, as sound for TensorBoard
     "training.export": ("config", "stages", "checkpoint", "data.shards"),
     "training.unit_chroma": ("config", "data.shards", "data.songs"),  # listens to the songs of the shards
@@ -55,7 +57,7 @@ MAY_IMPORT = {
     "training.beat_tracker": ("model", "stages", "files", "config", "checkpoint", "device", "data.shards", "data.songs"),
     # codec, its decoder and units are trained on songs, before there are shards: these read the manifest
     "training.codec": ("config", "device", "tokens", "audio", "data.songs"),
-    "training.decoder": ("config", "checkpoint", "device", "tokens", "audio", "data.songs"),
+    "training.decoder": ("config", "checkpoint", "device", "files", "tokens", "audio", "data.songs"),
     "training.hubert": ("config", "checkpoint", "device", "tokens", "audio", "data.songs"),
     "training.discriminator": ("config",),  # sound [B, C, T] and gradients alone: any decoder can be trained with them
     "training.balancer": (),

@@ -188,7 +188,6 @@ def write_manifest(path, songs):
         if song.stems:
             values["stems"] = {name: relative(file) for name, file in song.stems.items()}
         lines.append(json.dumps(values, ensure_ascii=False) + "\n")
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    # a name that is no UTF-8 stands there as an escape of JSON, which reads as the same name
-    temporary.write_text("".join(lines), encoding="utf-8", errors="backslashreplace")
-    os.replace(temporary, path)
+    with files.replacing(path) as file:
+        # a name that is no UTF-8 stands there as an escape of JSON, which reads as the same name
+        file.write("".join(lines).encode(errors="backslashreplace"))

@@ -6,7 +6,6 @@ Frames of as many songs as are needed are gathered by processes or a cluster (ex
 
 import json
 import math
-import os
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from accompgen.data.pairs import read_pair
 from accompgen.data.songs import Song, read_manifest
 from accompgen.data.tokenize import VOCAL_NOISE
 from accompgen.device import choose_device
+from accompgen.files import replacing
 from accompgen.time import SEMANTIC_HZ
 from accompgen.tokens import kmeans
 from accompgen.tokens.hubert import SAMPLE_RATE
@@ -58,11 +58,8 @@ class Job:
             wav = torch.from_numpy(wav)[None]
             features = tokenizer.features(wav + sigma * torch.randn(wav.shape, generator=generator))[0].cpu()  # [S, D]
             rows.append(features[torch.randperm(len(features), generator=generator)[: math.ceil(self.share * len(features))]])
-        path = self.path(song)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        with open(temporary, "wb") as file:
+        with replacing(self.path(song)) as file:
             np.save(file, torch.cat(rows).half().numpy())
-        os.replace(temporary, path)
 
     def path(self, song: Song) -> Path:
         return Path(self.folder) / f"{song.id}.npy"
