@@ -1,6 +1,5 @@
 """Tokenizers from elsewhere: `adopt`."""
 
-import json
 from pathlib import Path
 
 from accompgen.verbs.shared import add_executor, print_values, song_bar
@@ -80,7 +79,7 @@ def _adopt_hubert(args, source) -> dict:
 
 def _is_ours(source) -> bool:
     """Whether a directory is a semantic tokenizer already, with units of its own."""
+    from accompgen.checkpoint import CONFIG_FILE, read_info
     from accompgen.tokens.semantic import KIND
 
-    config = Path(source) / "config.json"
-    return config.is_file() and json.loads(config.read_text(encoding="utf-8")).get("kind") == KIND
+    return (Path(source) / CONFIG_FILE).is_file() and read_info(source).get("kind") == KIND
