@@ -143,8 +143,6 @@ def _read(path):
         return audio.read(path)
     except audio.AudioError as error:
         raise Unusable(UNREADABLE, str(error)) from error
-    except Exception as error:  # whatever else a reader raises is about this file, too
-        raise Unusable(UNREADABLE, f"{path}: {type(error).__name__}: {error}") from error
 
 
 def _digest(parts):
