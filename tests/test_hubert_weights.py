@@ -170,6 +170,7 @@ AUDIOCRAFT = {"best_state": {"emb.0.weight": torch.zeros(2)}, "xp.cfg": "sample_
 @pytest.mark.parametrize("content, name, says", [
     ({"weights": 1}, "other.pt", "something else than names and tensors .weights.; give a HuBERT: fairseq's .pt"),
     ({"model": {"some.weight": torch.zeros(2)}}, "other.pt", "weights of another kind .some.weight.; give a HuBERT"),
+    ({1: torch.zeros(2)}, "other.pt", "weights of another kind .1.; give a HuBERT"),
     (MUSICGEN, "pytorch_model.bin", "a language model, such as MusicGen's; give a HuBERT"),
     (AUDIOCRAFT, "state_dict.bin", "what audiocraft saves, such as MusicGen's .*; give a HuBERT"),
     (STEREO, "encodec_48khz.th", "an EnCodec of 2 channels, such as that of 48 kHz; give a HuBERT"),

@@ -109,7 +109,7 @@ def fit_units(
         UnitsError: no training songs or none that can be used, too few frames for so many units,
             frames of other settings.
         CheckpointError: `directory` exists and `force` is not set, or it is no tokenizer; before the work.
-        Whatever reading HuBERT or songs raises.
+        Whatever reading HuBERT raises.
     """
     check_executor(executor, workers)
     directory = Path(directory).absolute()

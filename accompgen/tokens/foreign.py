@@ -30,7 +30,8 @@ def kind_of(content: dict) -> str:
     Args:
         content: names -> tensors, of which the shapes are looked at, or other values.
     """
-    names = sorted(map(str, content))
+    content = {str(name): value for name, value in content.items()}
+    names = sorted(content)
     shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
     if "xp.cfg" in content or "best_state" in content:
         return f"what audiocraft saves, such as MusicGen's language model or its 32 kHz codec ({shown})"
