@@ -9,7 +9,8 @@ PYTHON    ?= $(VENV)/bin/python
 # which runs nothing
 DRY_RUN    = $(findstring n,$(filter-out --%,$(firstword -$(MAKEFLAGS))))
 INSTALLED  = $(if $(DRY_RUN)$(shell command -v '$(PYTHON)'),,$(error there is no $(PYTHON): run `make develop` in $(ROOT) first, or give VENV=folder or PYTHON=path))
-ACCOMPGEN ?= $(INSTALLED)$(PYTHON) -m accompgen
+RUN        = $(INSTALLED)$(PYTHON)
+ACCOMPGEN ?= $(RUN) -m accompgen
 
 # where and how much
 SIZE     ?= pocket#  tiny | pocket | base: the folder of configurations
@@ -138,4 +139,4 @@ $(CHECKPOINT): $(TOKENIZED) $(DECODED) $(STAGES) $(BEATS)
 
 .PHONY: figures
 figures: $(CHECKPOINT)  ## the codec's and the stages' figures as a table
-	$(PYTHON) $(ROOT)/tools/figures.py $(dir $(CHECKPOINT)) $(SONGS)
+	$(RUN) $(ROOT)/tools/figures.py $(dir $(CHECKPOINT)) $(SONGS)
