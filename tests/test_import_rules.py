@@ -58,10 +58,12 @@ MAY_IMPORT = {
     "data": ("analysis", "audio", "files", "tokens", "layout", "stages", "config", "device", "worker"),
     # hashes of the tokenizers, charts of the songs
     "data.tokenize": ("audio", "tokens", "files", "layout", "stages", "config", "device", "checkpoint", "chart"),
-    "data.synthetic": ("audio", "config", "analysis.labels"),
+    "data.synthetic": ("audio", "config", "files", "analysis.labels"),
     "data.synthetic.make": ("audio", "config", "analysis.labels", "data.songs"),  # writes a manifest
     # batches.py deals in opened shards, so whoever asks it for batches opens them
-    "training": ("model", "layout", "stages", "config", "checkpoint", "device", "data.batches", "data.shards"),
+    "training": (
+        "model", "layout", "stages", "config", "checkpoint", "device", "files", "data.batches", "data.shards",
+    ),  # fmt: skip
     # what a stage generates, as sound for TensorBoard
     "training.samples": ("model", "config", "generation", "stages", "tokens"),
     "training.texts": ("config", "files", "stages", "tokens", "data.songs", "data.captions", "data.batches"),
@@ -74,7 +76,7 @@ MAY_IMPORT = {
     "training.text_tokenizer": ("config", "checkpoint", "files", "tokens", "data.songs", "data.captions"),
     # codec, its decoder and units are trained on songs, before there are shards: these read the manifest
     "training.codec": ("config", "device", "tokens", "audio", "data.songs"),
-    "training.decoder": ("config", "checkpoint", "device", "tokens", "audio", "data.songs"),
+    "training.decoder": ("config", "checkpoint", "device", "files", "tokens", "audio", "data.songs"),
     "training.hubert": ("config", "checkpoint", "device", "tokens", "audio", "data.songs"),
     "training.discriminator": ("config",),  # sound [B, C, T] and gradients alone: any decoder can be trained with them
     "training.balancer": (),

@@ -143,6 +143,23 @@ def test_without_a_size_or_data_make_lists_its_targets(root, tmp_path):
 
 
 @needs_make
+def test_a_dry_run_needs_no_python(root, tmp_path):
+    """As in a fresh clone, which has no virtual environment yet; a true run says how to make one."""
+    gone = f"VENV={tmp_path / 'none'}"
+    call = ["make", "--no-print-directory", "-C"]
+    for recipe, dials in (("synthetic", ["SIZE=tiny"]), ("musdb18", ["SIZE=tiny", "DATA=songs", "all"])):
+        place = [str(root / "recipes" / recipe), gone, f"WORK={tmp_path / 'work'}", *dials]
+        clean = {name: value for name, value in os.environ.items() if not name.startswith("MAKE") and name != "MFLAGS"}
+        dry, true = (
+            subprocess.run([*call, *place, *option], capture_output=True, text=True, env=clean) for option in (["-n"], [])
+        )
+        assert dry.returncode == 0 and not dry.stderr, dry.stderr
+        assert calls(dry.stdout)[-1][0] == "evaluate" and f"{tmp_path / 'none'}/bin/python -m accompgen" in dry.stdout
+        assert true.returncode and "run `make develop` in" in true.stderr
+        assert not (tmp_path / "work").exists()
+
+
+@needs_make
 def test_stages_are_trained_by_many_processes(root, tmp_path):
     one = make(root, "synthetic", "--dry-run", "SIZE=tiny", f"WORK={tmp_path}", "train")
     many = make(root, "synthetic", "--dry-run", "SIZE=tiny", f"WORK={tmp_path}", "train", "GPUS=8")
