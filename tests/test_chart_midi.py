@@ -123,14 +123,16 @@ def test_chords_sound_from_their_starts_to_their_ends_and_have_names():
     sounding = {(round(note.start, 3), round(note.end, 3)) for note in notes}
     assert sounding == {(0.0, 1.0), (1.75, 3.0), (3.0, 4.0)}
     assert sorted(note.pitch for note in notes if note.start == 0) == voicing("A:min/b3") == [36, 57, 60, 64]
-    assert [(round(lyric.time, 3), lyric.text) for lyric in track(score, "chords").lyrics] == [
+    # symusic gives the lyrics of a track one of their own, of the same name
+    lyrics = [lyric for track in score.tracks if track.name == "chords" for lyric in track.lyrics]
+    assert [(round(lyric.time, 3), lyric.text) for lyric in lyrics] == [
         (0.0, "Am/C"), (1.0, "N.C."), (1.75, "G7"), (3.0, "G7"),
     ]  # fmt: skip
 
 
 def test_a_name_may_have_any_letters():
-    score = read(midi_bytes(Chart.steady(4.0, 120), "été – 夏\udcff"), "tick")
-    assert any(track.name.startswith("été – 夏") for track in score.tracks) or len(score.tracks) == 2
+    data = midi_bytes(Chart.steady(4.0, 120), "été 夏 \udcff")
+    assert "été 夏 ?".encode() in data and read(data).tempos
 
 
 def test_a_chart_without_beats_is_an_error():

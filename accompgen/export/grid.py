@@ -6,6 +6,7 @@ the song has its first beat, and the song begins `offset` seconds after the file
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -49,7 +50,7 @@ class Grid:
         """Seconds of the file before the song begins."""
         return max(0.0, -self.beats[0].seconds)
 
-    @property
+    @cached_property
     def edges(self) -> tuple[np.ndarray, np.ndarray]:
         """Seconds of the song and ticks of each beat [n + 1], of the end of the last one behind them."""
         times = [beat.seconds for beat in self.beats]

@@ -86,14 +86,12 @@ class Sheet:
         """Which bar of the sheet is the song's one of `count`."""
         have = len(self.bars)
         if have > count or have < count and self.repeat_from is None:
-            hint = (
-                "take some out"
-                if have > count
-                else "add the others, or end it with :| to repeat it to the song's end"
-            )
+            hint = "add the others, or end it with :| to repeat it to the song's end"
+            hint = "take some out" if have > count else hint
             pickup, own = (1, " and a pickup") if self.pickup else (0, "")
+            bars = f"{have - pickup} bar{'s' * (have - pickup != 1)}{own}"
             raise ChartError(
-                f"{self.name}: it has {have - pickup} bars{own}, the song has {count - pickup}{own}; {hint}"
+                f"{self.name}: it has {bars}, the song has {count - pickup}{own}; {hint}"
             )
         if index < have:
             return index
