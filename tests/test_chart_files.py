@@ -26,12 +26,20 @@ def file(tmp_path):
 def test_lab_is_read_by_mir_eval_and_here(file):
     path = file(write_lab(Chart(4.0, chords=CHORDS)))
     intervals, labels = mir_eval.io.load_labeled_intervals(str(path))
-    assert tuple((*map(float, times), label) for times, label in zip(intervals, labels)) == CHORDS == read_lab(path)
+    assert (
+        tuple((*map(float, times), label) for times, label in zip(intervals, labels))
+        == CHORDS
+        == read_lab(path)
+    )
 
 
 def test_lab_of_others(file):
-    text = "# from elsewhere\r\n0.000,1.000,Am\r\n\r\n1.0005 2.0 \"F#m7b5\"\r\n1.9995\t3.0\tC\r\n"
-    assert read_lab(file(text)) == ((0.0, 1.0, "A:min"), (1.0005, 2.0, "F#:hdim7"), (2.0, 3.0, "C:maj"))
+    text = '# from elsewhere\r\n0.000,1.000,Am\r\n\r\n1.0005 2.0 "F#m7b5"\r\n1.9995\t3.0\tC\r\n'
+    assert read_lab(file(text)) == (
+        (0.0, 1.0, "A:min"),
+        (1.0005, 2.0, "F#:hdim7"),
+        (2.0, 3.0, "C:maj"),
+    )
 
 
 @pytest.mark.parametrize(
@@ -53,7 +61,12 @@ def test_faults_of_a_lab_file(file, text, message):
 
 
 def test_which_text_is_lab():
-    assert is_lab("# x\n0.0\t1.5\tC:maj\n") and is_lab("0,1,C") and not is_lab("| C | G |") and not is_lab("0:00.00 | C |")
+    assert (
+        is_lab("# x\n0.0\t1.5\tC:maj\n")
+        and is_lab("0,1,C")
+        and not is_lab("| C | G |")
+        and not is_lab("0:00.00 | C |")
+    )
 
 
 def test_beats_are_read_by_mir_eval_and_here(file):
@@ -95,9 +108,16 @@ def test_beats_of_others(file, text, places):
     [
         ("0.5\nx\n", "line 2: 'x' is no time; expected seconds"),
         ("0.5\n-1\n", "line 2: '-1' is no time"),
-        ("0.5\n1.0\n1.0\n", "line 3: 1 s is 0.000 s after the beat before it; expected times in order, 0.2 s apart"),
-        ("0.5 1\n1.0\n", "line 2: '' is no place in the bar; expected 1 to 32 behind each time, or behind none"),
+        (
+            "0.5\n1.0\n1.0\n",
+            "line 3: 1 s is 0.000 s after the beat before it; expected times in order, 0.2 s apart",
+        ),
+        (
+            "0.5 1\n1.0\n",
+            "line 2: '' is no place in the bar; expected 1 to 32 behind each time, or behind none",
+        ),
         ("0.5 0\n1.0 1\n", "line 1: '0' is no place"),
+        ("".join(f"{i} 2\n" for i in range(40)), "line 33: no bar begins here or in the 32 beats"),
         ("0.5\n", "1 beats; expected two or more"),
     ],
 )
@@ -122,12 +142,21 @@ def test_clicks_lie_on_the_beats_and_bars_are_accented(rate, count_in):
     chart = Chart(4.0, tuple((0.3 + 0.45 * index, (index + 2) % 3 + 1) for index in range(9)))
     wav = click_track(chart, rate, round(4.0 * rate), count_in)
     offset = grid_of(chart, count_in).offset
-    assert wav.dtype == np.float32 and wav.shape == (1, round(4.0 * rate) + round(offset * rate)) and abs(wav).max() < 0.9
+    assert (
+        wav.dtype == np.float32
+        and wav.shape == (1, round(4.0 * rate) + round(offset * rate))
+        and abs(wav).max() < 0.9
+    )
     assert offset == pytest.approx(count_in * (0.45 * 5 - 0.3))
     silence = np.zeros(round(0.06 * rate), np.float32)
-    onsets = np.flatnonzero((wav[0] != 0) & (np.concatenate([silence, wav[0]])[: wav.shape[1]] == 0))
+    onsets = np.flatnonzero(
+        (wav[0] != 0) & (np.concatenate([silence, wav[0]])[: wav.shape[1]] == 0)
+    )
     onsets = onsets[np.diff(onsets, prepend=-rate) > 0.1 * rate] / rate - offset
     beats = np.array([beat.seconds for beat in grid_of(chart, count_in).beats if beat.place])
     assert len(beats) == 9 + 5 * count_in and np.abs(onsets - beats).max() < 2.5 / rate
-    loud = [abs(wav[0, round((beat + offset) * rate) :][: round(0.05 * rate)]).max() > 0.5 for beat in beats]
+    loud = [
+        abs(wav[0, round((beat + offset) * rate) :][: round(0.05 * rate)]).max() > 0.5
+        for beat in beats
+    ]
     assert loud == [beat.place == 1 for beat in grid_of(chart, count_in).beats if beat.place]

@@ -10,7 +10,9 @@ from accompgen.export.sheet import write_sheet
 
 FOUND = Chart(
     16.0,
-    tuple((0.25 + 0.5 * index, (index + 1) % 4 + 1) for index in range(31)),  # bar 1 begins at 1.75 s
+    tuple(
+        (0.25 + 0.5 * index, (index + 1) % 4 + 1) for index in range(31)
+    ),  # bar 1 begins at 1.75 s
     ((0.0, 8.0, "C:maj"), (8.0, 16.0, "F:maj")),
     "C:maj",
 )
@@ -24,7 +26,9 @@ def test_nothing_given_leaves_what_was_found():
     assert read_request().over(FOUND) == FOUND == ChartRequest().over(FOUND)
 
 
-@pytest.mark.parametrize("bpm, first, ratio", [(120, 1.21, 1), (97.3, 0.4, 1), (60, 2.0, 0.5), (150, 0.83, 2)])
+@pytest.mark.parametrize(
+    "bpm, first, ratio", [(120, 1.21, 1), (97.3, 0.4, 1), (60, 2.0, 0.5), (150, 0.83, 2)]
+)
 def test_a_tempo_is_laid_on_the_beats_found(bpm, first, ratio):
     """Also where the tracker found every other beat, or twice as many."""
     truth = Chart.steady(40.0, bpm, 4, first)
@@ -42,16 +46,28 @@ def test_a_tempo_is_laid_on_the_beats_found(bpm, first, ratio):
 def test_a_tempo_alone_begins_with_the_song():
     assert read_request(bpm=90, metre=3).over(Chart(20.0)).beats == Chart.steady(20.0, 90, 3).beats
     late = Chart(20.0, tuple((0.02 + 0.5 * index, index % 4 + 1) for index in range(39)))
-    assert steady_near(late, 120, 4).beats[0] == (0.0, 1), "a tracker's 20 ms are no bar of their own"
+    assert steady_near(late, 120, 4).beats[0] == (0.0, 1), (
+        "a tracker's 20 ms are no bar of their own"
+    )
 
 
 def test_taps_get_the_bars_that_were_found(tmp_path):
     taps = tmp_path / "taps.txt"
-    taps.write_text("".join(f"{time:.3f}\n" for time in jittered([0.5 * index + 0.25 for index in range(31)])))
+    taps.write_text(
+        "".join(f"{time:.3f}\n" for time in jittered([0.5 * index + 0.25 for index in range(31)]))
+    )
     made = read_request(beats=taps).over(FOUND)
     assert [place for _, place in made.beats] == [place for _, place in FOUND.beats]
-    assert [place for _, place in read_request(beats=taps).over(Chart(16.0)).beats][:5] == [1, 2, 3, 4, 1]
-    assert [place for _, place in read_request(beats=taps, metre=3).over(Chart(16.0)).beats][:4] == [1, 2, 3, 1]
+    assert [place for _, place in read_request(beats=taps).over(Chart(16.0)).beats][:5] == [
+        1,
+        2,
+        3,
+        4,
+        1,
+    ]
+    assert [place for _, place in read_request(beats=taps, metre=3).over(Chart(16.0)).beats][
+        :4
+    ] == [1, 2, 3, 1]
 
 
 def test_a_chord_file_says_where_taps_begin_bars(tmp_path):
@@ -130,8 +146,12 @@ def test_a_lab_file_in_seconds(tmp_path):
     path.write_text("2.1\t3.3\tG\n3.3\t4.0\tX\n15.0\t16.5\tAm\n")
     asked = read_request(chords=str(path))
     assert asked.chords_on(FOUND) == ((2.1, 3.3, "G:maj"), (15.0, 16.0, "A:min"))
-    assert asked.over(FOUND).chords[2] == (3.3, 8.0, "C:maj"), "an unknown chord is none that is given"
-    with pytest.raises(ChartError, match="song.lab: a chord begins at 15 s, and the song ends at 10.00 s"):
+    assert asked.over(FOUND).chords[2] == (3.3, 8.0, "C:maj"), (
+        "an unknown chord is none that is given"
+    )
+    with pytest.raises(
+        ChartError, match="song.lab: a chord begins at 15 s, and the song ends at 10.00 s"
+    ):
         asked.over(Chart.steady(10.0, 120))
 
 
@@ -145,7 +165,10 @@ def test_a_lab_file_in_seconds(tmp_path):
         ({"count_in": -1}, "--count-in -1: expected 0 to 16 bars"),
         ({"key": "H"}, "--key: key 'H' cannot be read; expected a tonic and a mode"),
         ({"chords": "| Am | Hm |"}, "--chords, line 1, bar 2: chord 'Hm' cannot be read"),
-        ({"chords": "nowhere.txt"}, "--chords nowhere.txt: no such file; expected a file, or chords such as"),
+        (
+            {"chords": "nowhere.txt"},
+            "--chords nowhere.txt: no such file; expected a file, or chords such as",
+        ),
         ({"chords": ""}, "--chords"),
         ({"chords": "Am " * 500 + "H"}, "no such file; expected a file, or chords"),
         ({"beats": "nowhere.txt"}, "nowhere.txt: no such file"),
@@ -161,10 +184,12 @@ def test_faults_are_named(given, message):
 def test_more_bars_than_the_song_has_and_beats_of_another_song(tmp_path):
     with pytest.raises(ChartError, match="--chords: it has 9 bars, the song has 8; take some out"):
         read_request(chords="|C|C|C|C|C|C|C|C|C|").over(Chart.steady(16.0, 120))
-    with pytest.raises(ChartError, match="0 beats are known"):
+    with pytest.raises(ChartError, match="and 0 are known"):
         read_request(chords="| C |").over(Chart(16.0))
     path = tmp_path / "beats.txt"
     path.write_text("".join(f"{index}\n" for index in range(1, 60)))
-    with pytest.raises(ChartError, match="beats.txt: beats from 1 to 59 s, and the song ends at 16.00 s"):
+    with pytest.raises(
+        ChartError, match="beats.txt: beats from 1 to 59 s, and the song ends at 16.00 s"
+    ):
         read_request(beats=path).over(FOUND)
     assert len(read_request(beats=path).over(Chart(58.5)).beats) == 58

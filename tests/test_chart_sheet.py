@@ -17,7 +17,10 @@ def labels(text, chart=STEADY, **more):
     """What a sheet says of each bar of a song: the labels of its chords."""
     chords = parse_sheet(text, "sheet.txt", **more).chords(chart)
     bars = [bar.times for bar in chart.bars()]
-    return [" ".join(label for start, end, label in chords if start < bar[-1] and bar[0] < end) for bar in bars]
+    return [
+        " ".join(label for start, end, label in chords if start < bar[-1] and bar[0] < end)
+        for bar in bars
+    ]
 
 
 def fault(text, chart=STEADY, **more):
@@ -46,10 +49,19 @@ def test_chords_on_beats_come_back_as_they_were(pickup, begin, tmp_path):
     """Also where the song begins within a bar, and before its first beat: with other chords there, or none."""
     beats = tuple((begin + 0.5 * index, (index - pickup) % 4 + 1) for index in range(32))
     times = [time for time, _ in beats]
-    for first in [(0.0, times[3], "E:7")], [(0.0, times[1], "E:7"), (times[1], times[3], "E:7")], [], [(times[1], times[3], "N")]:
-        chords = (*first, (times[3], times[7], "C:maj"), (times[8], times[9], "A:min/b3"), (times[9], 16.0, "Bb:maj7"))
+    twice = [(0.0, times[1], "E:7"), (times[1], times[3], "E:7")]
+    for first in [(0.0, times[3], "E:7")], twice, [], [(times[1], times[3], "N")]:
+        chords = (
+            *first,
+            (times[3], times[7], "C:maj"),
+            (times[8], times[9], "A:min/b3"),
+            (times[9], 16.0, "Bb:maj7"),
+        )
         if begin:
-            chords = ((0.0, begin, "F#:dim"), *((max(begin, start), end, label) for start, end, label in chords))
+            chords = (
+                (0.0, begin, "F#:dim"),
+                *((max(begin, start), end, label) for start, end, label in chords),
+            )
         chart = Chart(16.0, beats, chords)
         path = tmp_path / "song.chords.txt"
         path.write_text(write_sheet(chart))
@@ -64,16 +76,22 @@ def test_a_change_on_half_a_beat_is_kept_and_another_one_moves_there():
 
 def test_a_chart_without_chords_is_a_sheet_to_fill_in():
     text = write_sheet(STEADY)
-    assert text.count("?") - 1 == 1 and parse_sheet(text, "").chords(STEADY) == ()  # one stands in the comment
-    with pytest.raises(ChartError, match="1 beats are known"):
+    assert (
+        text.count("?") - 1 == 1 and parse_sheet(text, "").chords(STEADY) == ()
+    )  # one stands in the comment
+    with pytest.raises(ChartError, match="and 1 are known"):
         write_sheet(Chart(4.0, ((1.0, 1),)))
 
 
 def test_head_says_key_tempo_and_metre():
     sheet = parse_sheet("Key: A minor\ntempo: 96.5 bpm\nmeter = 3/4\n\n| Am |", "")
     assert (sheet.key, sheet.bpm, sheet.metre, sheet.pickup) == ("A:min", 96.5, 3, 0)
-    wandering = Chart(16.0, tuple((0.5 * index + 0.02 * (index % 3), index % 4 + 1) for index in range(32)))
-    assert "tempo: ca. 120.0" in write_sheet(wandering), "a tempo that varies is not one to be asked for"
+    wandering = Chart(
+        16.0, tuple((0.5 * index + 0.02 * (index % 3), index % 4 + 1) for index in range(32))
+    )
+    assert "tempo: ca. 120.0" in write_sheet(wandering), (
+        "a tempo that varies is not one to be asked for"
+    )
     assert parse_sheet(write_sheet(wandering), "").bpm is None
 
 
@@ -120,30 +138,55 @@ def test_a_progression_goes_on_to_the_end_if_that_is_wanted():
 
 def test_signs_divide_a_bar():
     waltz = Chart.steady(6.0, 120, metre=3)
-    assert parse_sheet("|C G F|C|Am . G|Am G F E D C|", "").chords(waltz)[-1] == (5.75, 6.0, "C:maj")
-    assert parse_sheet("| C G |:F:|", "").chords(STEADY)[:2] == ((0.0, 1.0, "C:maj"), (1.0, 2.0, "G:maj"))
+    assert parse_sheet("|C G F|C|Am . G|Am G F E D C|", "").chords(waltz)[-1] == (
+        5.75,
+        6.0,
+        "C:maj",
+    )
+    assert parse_sheet("| C G |:F:|", "").chords(STEADY)[:2] == (
+        (0.0, 1.0, "C:maj"),
+        (1.0, 2.0, "G:maj"),
+    )
     assert parse_sheet("| C . G . F . D . |:F:|", "").chords(STEADY)[1] == (0.5, 1.0, "G:maj")
 
 
 def test_a_bar_that_the_song_breaks_off_has_the_first_signs():
     chart = Chart.steady(3.0, 120)
     assert parse_sheet("|: C . G . :|", "").chords(chart)[2:] == ((2.0, 3.0, "C:maj"),)
-    assert parse_sheet("|: C G :|", "").chords(Chart.steady(3.5, 120))[2:] == ((2.0, 3.0, "C:maj"), (3.0, 3.5, "G:maj"))
+    assert parse_sheet("|: C G :|", "").chords(Chart.steady(3.5, 120))[2:] == (
+        (2.0, 3.0, "C:maj"),
+        (3.0, 3.5, "G:maj"),
+    )
 
 
 def test_bars_begin_at_bar_1_and_a_pickup_is_said_to_be_one():
-    chart = Chart(5.0, tuple((0.5 * index, (index + 2) % 4 + 1) for index in range(10)))  # beats 3 and 4, two bars
+    chart = Chart(
+        5.0, tuple((0.5 * index, (index + 2) % 4 + 1) for index in range(10))
+    )  # beats 3 and 4, two bars
     assert parse_sheet("| C | G |", "").chords(chart) == ((1.0, 3.0, "C:maj"), (3.0, 5.0, "G:maj"))
-    assert parse_sheet("pickup: 2\n| F G | C | G |", "").chords(chart)[:2] == ((0.0, 0.5, "F:maj"), (0.5, 1.0, "G:maj"))
-    assert parse_sheet("pickup: 2\n| F |: C :|", "").chords(chart)[1:] == ((1.0, 3.0, "C:maj"), (3.0, 5.0, "C:maj"))
-    assert "its pickup has 3 of the beats before bar 1, the song's 2" in fault("pickup: 3\n| F | C | G |", chart)
-    assert "it has 1 bar and a pickup, the song has 2 and a pickup" in fault("pickup: 2\n| F | C |", chart)
+    assert parse_sheet("pickup: 2\n| F G | C | G |", "").chords(chart)[:2] == (
+        (0.0, 0.5, "F:maj"),
+        (0.5, 1.0, "G:maj"),
+    )
+    assert parse_sheet("pickup: 2\n| F |: C :|", "").chords(chart)[1:] == (
+        (1.0, 3.0, "C:maj"),
+        (3.0, 5.0, "C:maj"),
+    )
+    assert "its pickup has 3 of the beats before bar 1, the song's 2" in fault(
+        "pickup: 3\n| F | C | G |", chart
+    )
+    assert "it has 1 bar and a pickup, the song has 2 and a pickup" in fault(
+        "pickup: 2\n| F | C |", chart
+    )
 
 
 @pytest.mark.parametrize(
     "text, message",
     [
-        ("| Am | F |\n\n| C | Hm . . . |", "sheet.txt, line 3, bar 4: chord 'Hm' cannot be read; expected a symbol"),
+        (
+            "| Am | F |\n\n| C | Hm . . . |",
+            "sheet.txt, line 3, bar 4: chord 'Hm' cannot be read; expected a symbol",
+        ),
         ("key: H major\n| C |", "sheet.txt, line 1: key 'H major' cannot be read"),
         ("tempo: 20\n| C |", "sheet.txt, line 1: tempo '20'; expected 30 to 300 beats a minute"),
         ("metre: 4/5\n| C |", "sheet.txt, line 1: metre '4/5'; expected beats"),

@@ -23,9 +23,13 @@ def calls(monkeypatch):
 
     def find_chart(vocal, asked, **more):
         seen.append((vocal, asked, more))
-        return asked.over(Chart.steady(vocal.seconds, 120).with_chords([(0.0, vocal.seconds, "C:maj")]))
+        return asked.over(
+            Chart.steady(vocal.seconds, 120).with_chords([(0.0, vocal.seconds, "C:maj")])
+        )
 
-    monkeypatch.setitem(sys.modules, "accompgen.generation.charting", SimpleNamespace(find_chart=find_chart))
+    monkeypatch.setitem(
+        sys.modules, "accompgen.generation.charting", SimpleNamespace(find_chart=find_chart)
+    )
     return seen
 
 
@@ -46,20 +50,42 @@ def names(folder):
 
 def test_its_files_hold_the_same_chart(calls, vocal, tmp_path, capsys):
     out = tmp_path / "out"
-    options = ["--bpm", 90, "--chords", "| Am | F |", "--key", "A minor", "--seed", 3, "--device", "cpu"]
+    options = [
+        "--bpm",
+        90,
+        "--chords",
+        "| Am | F |",
+        "--key",
+        "A minor",
+        "--seed",
+        3,
+        "--device",
+        "cpu",
+    ]
     assert run(vocal, "-o", out, *options) == 0
     captured = capsys.readouterr()
-    assert names(out) == NAMES and sorted(captured.out.splitlines()) == [str(out / name) for name in NAMES]
+    assert names(out) == NAMES and sorted(captured.out.splitlines()) == [
+        str(out / name) for name in NAMES
+    ]
     assert "90.0 beats a minute, 4 a bar, A:min, 2 bars" in captured.err
     (_, asked, more) = calls[0]
     assert more == {"checkpoint": "pocket", "device": "cpu", "seed": 3} and asked.bpm == 90
     chart = Chart.steady(4.0, 90).continued()
     beats = read_beats(out / "voice.beats.txt")
-    assert beats.times == pytest.approx([time for time, _ in chart.beats]) and beats.places[:5] == (1, 2, 3, 4, 1)
+    assert beats.times == pytest.approx([time for time, _ in chart.beats]) and beats.places[:5] == (
+        1,
+        2,
+        3,
+        4,
+        1,
+    )
     chords = read_lab(out / "voice.lab")
     assert [label for _, _, label in chords] == ["A:min", "F:maj"]
     sheet = read_sheet(out / "voice.chords.txt")
-    assert sheet.key == "A:min" and [label for *_, label in sheet.chords(chart)] == ["A:min", "F:maj"]
+    assert sheet.key == "A:min" and [label for *_, label in sheet.chords(chart)] == [
+        "A:min",
+        "F:maj",
+    ]
     wav, rate = audio.read(out / "voice.click.wav")
     assert (wav.shape, rate) == ((1, 4 * 44_100), 44_100)
     assert (out / "voice.mid").read_bytes().startswith(b"MThd")
@@ -67,7 +93,12 @@ def test_its_files_hold_the_same_chart(calls, vocal, tmp_path, capsys):
 
 def test_what_it_wrote_can_be_given_back(calls, vocal, tmp_path):
     assert run(vocal, "-o", tmp_path / "a", "--chords", "| Am . F G |", "--bpm", 70) == 0
-    again = ["--chords", tmp_path / "a" / "voice.chords.txt", "--beats", tmp_path / "a" / "voice.beats.txt"]
+    again = [
+        "--chords",
+        tmp_path / "a" / "voice.chords.txt",
+        "--beats",
+        tmp_path / "a" / "voice.beats.txt",
+    ]
     assert run(vocal, "-o", tmp_path / "b", *again) == 0
     for name in NAMES:
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes(), name
@@ -85,7 +116,10 @@ def test_files_that_are_there_stay_unless_forced(calls, vocal, tmp_path, capsys)
     assert "voice.lab exists; choose another folder, or --force" in capsys.readouterr().err
     assert not calls and names(tmp_path) == ["voice.lab", "voice.wav"]
     assert run(vocal, "-o", tmp_path, "--force") == 0
-    assert names(tmp_path) == sorted([*NAMES, "voice.wav"]) and (tmp_path / "voice.lab").read_text() != "mine"
+    assert (
+        names(tmp_path) == sorted([*NAMES, "voice.wav"])
+        and (tmp_path / "voice.lab").read_text() != "mine"
+    )
 
 
 @pytest.mark.parametrize(
@@ -99,7 +133,9 @@ def test_files_that_are_there_stay_unless_forced(calls, vocal, tmp_path, capsys)
         (["--count-in", "99"], "--count-in 99: expected 0 to 16"),
     ],
 )
-def test_a_fault_is_one_line_and_nothing_is_written(calls, vocal, tmp_path, options, message, capsys):
+def test_a_fault_is_one_line_and_nothing_is_written(
+    calls, vocal, tmp_path, options, message, capsys
+):
     assert run(vocal, "-o", tmp_path / "out", *options) == 1
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1 and lines[0].startswith("accompgen: ") and message in lines[0]
@@ -110,7 +146,10 @@ def test_a_voice_without_beats_is_an_error(vocal, tmp_path, monkeypatch, capsys)
     found = SimpleNamespace(find_chart=lambda vocal, asked, **_: Chart(vocal.seconds, ((1.0, 1),)))
     monkeypatch.setitem(sys.modules, "accompgen.generation.charting", found)
     assert run(vocal, "-o", tmp_path / "out") == 1
-    assert "1 beats are known, and bars need two or more; give --bpm or --beats" in capsys.readouterr().err
+    assert (
+        "bars need two beats or more, and 1 are known; give --bpm or --beats"
+        in capsys.readouterr().err
+    )
     assert names(tmp_path / "out") == []
 
 

@@ -8,7 +8,8 @@
     0:00.00 | E7 |
     0:00.50 | Am . . . | F . G . | C . . . | . . . . |
 
-One sign a beat: a chord, `.` for one that goes on, `?` where none is known. sheet_reader.py reads more than is written here.
+One sign a beat: a chord, `.` for one that goes on, `?` where none is known. sheet_reader.py reads
+more than is written here.
 """
 
 from dataclasses import dataclass
@@ -38,8 +39,10 @@ class Sheet:
     Attributes:
         name: file or option that it came from, for messages.
         bars: in order, repeats written out.
-        repeat_from: the bar from which on to repeat until the song ends; None: the bars must be as many as the song's.
-        pickup: beats of the first bar, which then lies before the song's bar 1; 0: bars begin at bar 1.
+        repeat_from: the bar from which on to repeat until the song ends; None: the bars must be as
+            many as the song's.
+        pickup: beats of the first bar, which then lies before the song's bar 1; 0: bars begin at
+            bar 1.
         key, bpm, metre: of its head; None where it does not say.
     """
 
@@ -73,7 +76,8 @@ class Sheet:
         elif self.pickup != before:
             if self.pickup:
                 raise ChartError(
-                    f"{self.name}: its pickup has {self.pickup} of the beats before bar 1, the song's {before}"
+                    f"{self.name}: its pickup has {self.pickup} of the beats before bar 1, "
+                    f"the song's {before}"
                 )
             times = times[1:]
         else:
@@ -99,10 +103,12 @@ class Sheet:
 
 
 def write_sheet(chart: Chart, name: str = "the song") -> str:
-    """The sheet of a chart; `sheet_reader.read_sheet` reads it, and `Sheet.chords` gives the chords again.
+    """The sheet of a chart; `sheet_reader.read_sheet` reads it, and `Sheet.chords` gives the chords
+    again.
 
-    Chords that change on beats come back as they were. In bars of the usual length chords may also change half a beat after
-    one; others move to the nearest of these places. Raises ChartError with fewer than two beats.
+    Chords that change on beats come back as they were. In bars of the usual length chords may also
+    change half a beat after one; others move to the nearest of these places. Raises ChartError with
+    fewer than two beats.
     """
     chart = chart.continued()
     bars = [(bar.number, bar.times) for bar in chart.bars()]
@@ -123,7 +129,8 @@ def write_sheet(chart: Chart, name: str = "the song") -> str:
 
 
 def _with_lead(chart, bars):
-    """Bars and times [n + 1] that begin with the song: a chord that sounds before the first beat alone gets a sign."""
+    """Bars and times [n + 1] that begin with the song: a chord that sounds before the first beat
+    alone gets a sign."""
     number, times = bars[0]
     if times[0] <= 0:
         return bars
@@ -135,7 +142,8 @@ def _with_lead(chart, bars):
 
 
 def _slots(chart, times):
-    """Edges of the signs of a bar: its beats, or half beats where a chord changes between two beats."""
+    """Edges of the signs of a bar: its beats, or half beats where a chord changes between two
+    beats."""
     if len(times) - 1 != chart.metre:
         return times
     inside = [time for chord in chart.chords for time in chord[:2] if times[0] < time < times[-1]]
@@ -152,7 +160,8 @@ def _chord_at(chords, time):
 
 
 def _head(chart, bars, name):
-    """Comments and head of a sheet. A tempo that varies is marked `ca.`, so that it is not taken for one that is asked for."""
+    """Comments and head of a sheet. A tempo that varies is marked `ca.`, so that it is not taken
+    for one that is asked for."""
     yield f"# chords of {' '.join(name.split())}"
     yield "# a sign a beat: . the chord goes on, N no chord, ? not known; % repeats a bar"
     if chart.key:
@@ -204,12 +213,14 @@ def _spans(bar, times, metre):
 
 
 def _edges(bar, beats, metre):
-    """Where signs begin, in beats: as many as a bar of the usual length divides into; a shorter bar has the first of them."""
+    """Where signs begin, in beats: as many as a bar of the usual length divides into; a shorter bar
+    has the first of them."""
     count = len(bar.signs)
     length = metre if beats != metre else beats
     if length % count and count % length:
         raise ChartError(
-            f"{bar.where}: {count} signs in a bar of {beats} beats; give it one, or one a beat with . for a chord that goes on"
+            f"{bar.where}: {count} signs in a bar of {beats} beats; "
+            "give it one, or one a beat with . for a chord that goes on"
         )
     return [index * length / count for index in range(count)]
 
