@@ -93,6 +93,9 @@ def test_head_says_key_tempo_and_metre():
         "a tempo that varies is not one to be asked for"
     )
     assert parse_sheet(write_sheet(wandering), "").bpm is None
+    slow = Chart(60.0, tuple((3.0 * index, index % 4 + 1) for index in range(20)))
+    assert "tempo: ca. 20.0" in write_sheet(slow), "nor is one that nobody may ask for"
+    assert parse_sheet(write_sheet(slow), "").bpm is None
 
 
 def test_an_edited_sheet():
@@ -104,8 +107,7 @@ def test_an_edited_sheet():
         0:00.00 | Am . . . | F . G . |   # softly
         | C / / / | % |
         | Em7 G7 | |
-        [Chorus]
-        |Dm7 - - G7sus4|Cadd9||
+        [Chorus] |Dm7 - - G7sus4|Cadd9||
     """
     assert labels(edited) == [
         "A:min", "F:maj G:maj", "C:maj", "C:maj", "E:min7 G:7", "G:7", "D:min7 G:sus4(b7)", "C:maj(9)",

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from accompgen.analysis.labels import chord_symbol
-from accompgen.chart import Chart, ChartError
+from accompgen.chart import FASTEST_BPM, SLOWEST_BPM, Chart, ChartError
 
 HELD, UNKNOWN = ".", "?"
 LINE_BARS = 4
@@ -170,6 +170,7 @@ def _head(chart, bars, name):
     if len(times) > 1:
         step, first = np.polyfit(range(len(times)), times, 1)
         steady = np.abs(first + step * np.arange(len(times)) - times).max() < STEADY_SECONDS
+        steady &= SLOWEST_BPM <= 60 / step <= FASTEST_BPM
         yield f"tempo: {60 / step:.6g}" if steady else f"tempo: ca. {60 / step:.1f}"
     yield f"metre: {chart.metre}/4"
     if bars[0][0] == 0:

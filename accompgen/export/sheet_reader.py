@@ -9,8 +9,8 @@ signs are
     |: :|   a repeat, played twice or, as in `:| x3`, so often; one at the end of the sheet goes
             on until the song ends
 
-Comments begin with #, headings stand in [brackets], and a time may stand before the first bar of a
-line. A head may say `key:`, `tempo:`, `metre:` and `pickup:`.
+Comments begin with #; headings in [brackets] and times may stand before the first bar of a line. A
+head may say `key:`, `tempo:`, `metre:` and `pickup:`.
 """
 
 import re
@@ -71,7 +71,9 @@ def parse_sheet(text: str, name: str, repeat: bool = False) -> Sheet:
             field = HEADS[found[1].lower()]
             value = _head_value(field, found[2].strip(), f"{name}, line {number}")
             head |= {} if value is None else {field: value}
-        elif line.strip() and not re.fullmatch(r"\s*\[[^|]*\]\s*", line):
+            continue
+        line = re.sub(r"^\s*\[[^|\]]*\]", "", line)
+        if line.strip():
             lines.append((number, line))
     begin = int(head.get("pickup", 0) > 0)
     marks = list(_marks(lines, name, begin))
@@ -92,7 +94,7 @@ def _head_value(field, text, where):
             raise ChartError(f"{where}: {error}") from error
     if field == "bpm":
         found = re.fullmatch(r"(ca\.?|about|~)?\s*(\d+(?:\.\d+)?)\s*(?:bpm)?", text, re.IGNORECASE)
-        if not found or not SLOWEST_BPM <= float(found[2]) <= FASTEST_BPM:
+        if not found or not found[1] and not SLOWEST_BPM <= float(found[2]) <= FASTEST_BPM:
             raise ChartError(
                 f"{where}: tempo {text!r}; "
                 f"expected {SLOWEST_BPM:g} to {FASTEST_BPM:g} beats a minute"

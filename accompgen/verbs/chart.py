@@ -98,7 +98,7 @@ def run_chart(args) -> int:
         contents = chart_files(chart, path.stem, vocal.rate, vocal.wav.shape[1], asked.count_in)
         audio.make_folder(args.out)
         audio.write_files({paths[ending]: contents[ending] for ending in ENDINGS})
-        _say_what_it_is(args, path, chart, asked.count_in)
+        _say_what_was_found(args, path, chart, asked.count_in)
         return paths.values()
 
     return for_each(args.vocals, work)
@@ -143,7 +143,7 @@ def _paths(folder, name, force):
     return paths
 
 
-def _say_what_it_is(args, path, chart, count_in):
+def _say_what_was_found(args, path, chart, count_in):
     """Tempo, metre and key in a line, and where the recording goes beside the MIDI file."""
     from accompgen.export.grid import grid_of
 
