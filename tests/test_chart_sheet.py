@@ -177,9 +177,9 @@ def test_bars_begin_at_bar_1_and_a_pickup_is_said_to_be_one():
     assert "its pickup has 3 of the beats before bar 1, the song's 2" in fault(
         "pickup: 3\n| F | C | G |", chart
     )
-    assert "it has 1 bar and a pickup, the song has 2 and a pickup" in fault(
-        "pickup: 2\n| F | C |", chart
-    )
+    short = Chart(1.0, ((0.0, 2), (0.4, 3), (0.8, 4)))
+    assert "it has 1 bar, the song has 0; take some out" in fault("| C |", short, repeat=True)
+    assert "it has 1 bar and a pickup, the song has 2; add" in fault("pickup: 2\n| F | C |", chart)
 
 
 @pytest.mark.parametrize(

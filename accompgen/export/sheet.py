@@ -82,24 +82,20 @@ class Sheet:
             times = times[1:]
         else:
             times[0] = (0.0, *times[0][1:])
-        return zip(
-            [self.bars[self._source(index, len(times))] for index in range(len(times))], times
-        )
+        return zip(self._as_many_as(len(times)), times)
 
-    def _source(self, index, count):
-        """Which bar of the sheet is the song's one of `count`."""
-        have = len(self.bars)
-        if have > count or have < count and self.repeat_from is None:
+    def _as_many_as(self, count):
+        """The bars of the sheet for so many of the song."""
+        bars, have = list(self.bars), len(self.bars)
+        while len(bars) < count and self.repeat_from is not None:
+            bars += self.bars[self.repeat_from :]
+        if have > count or len(bars) < count:
             hint = "add the others, or end it with :| to repeat it to the song's end"
             hint = "take some out" if have > count else hint
             pickup, own = (1, " and a pickup") if self.pickup else (0, "")
-            bars = f"{have - pickup} bar{'s' * (have - pickup != 1)}{own}"
-            raise ChartError(
-                f"{self.name}: it has {bars}, the song has {count - pickup}{own}; {hint}"
-            )
-        if index < have:
-            return index
-        return self.repeat_from + (index - self.repeat_from) % (have - self.repeat_from)
+            own = f"{have - pickup} bar{'s' * (have - pickup != 1)}{own}"
+            raise ChartError(f"{self.name}: it has {own}, the song has {count - pickup}; {hint}")
+        return bars[:count]
 
 
 def write_sheet(chart: Chart, name: str = "the song") -> str:
@@ -113,16 +109,16 @@ def write_sheet(chart: Chart, name: str = "the song") -> str:
     chart = chart.continued()
     bars = [(bar.number, bar.times) for bar in chart.bars()]
     bars = _with_lead(chart, bars)
-    shown, last = [], -1
+    shown, last = [], None
     for number, times in bars:
         edges = _slots(chart, times)
         signs = []
         for start, end in zip(edges, edges[1:]):
             index = _chord_at(chart.chords, (start + end) / 2)
-            held = index == last and shown + signs
-            signs.append(
-                HELD if held else UNKNOWN if index is None else chord_symbol(chart.chords[index][2])
-            )
+            if index == last and (shown or signs):
+                signs.append(HELD)
+            else:
+                signs.append(UNKNOWN if index is None else chord_symbol(chart.chords[index][2]))
             last = index
         shown.append((number, times[0], " ".join(signs)))
     return "\n".join([*_head(chart, bars, name), "", *_lines(shown)]) + "\n"
