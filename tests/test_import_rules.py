@@ -73,7 +73,7 @@ MAY_IMPORT = {
     "training.beat_tracker": (
         "model", "stages", "files", "config", "checkpoint", "device", "data.shards", "data.songs", "evaluation.beats",
     ),
-    "training.text_tokenizer": ("config", "checkpoint", "files", "tokens", "data.songs", "data.captions"),
+    "training.text_tokenizer": ("config", "checkpoint", "files", "tokens", "data.songs", "data.captions", "data.facts"),
     # codec, its decoder and units are trained on songs, before there are shards: these read the manifest
     "training.codec": ("config", "device", "tokens", "audio", "data.songs"),
     "training.decoder": ("config", "checkpoint", "device", "files", "tokens", "audio", "data.songs"),

@@ -12,6 +12,7 @@ import tomllib
 import pytest
 
 from accompgen.config import StageConfig, TrainConfig, from_dict, read_toml
+from accompgen.training import text_tokenizer
 from accompgen.training.beat_tracker import read_config
 
 STAGES = ("semantic", "coarse", "fine")
@@ -113,6 +114,17 @@ def test_a_decoder_is_trained_for_the_codec_and_exported_with_it_where_a_size_ha
     (conf / "decoder.toml").unlink()
     assert "/decoder" not in make(root, "synthetic", *dials, "checkpoint")
     assert "/decoder" not in make(root, "musdb18", "--dry-run", "SIZE=pocket", "DATA=x", "SEPARATE=no", f"WORK={tmp_path}/w")
+
+
+@needs_make
+@pytest.mark.parametrize("size", ["tiny", "pocket"])
+def test_a_text_tokenizer_is_trained_from_the_songs_captions(root, tmp_path, size):
+    path = root / "recipes" / "synthetic" / "conf" / size / "text_tokenizer.toml"
+    assert text_tokenizer.read_config(path).vocab == {"tiny": 128, "pocket": 512}[size]
+    said = make(root, "synthetic", "--dry-run", f"SIZE={size}", f"WORK={tmp_path}", "SET=compile=false", "text")
+    assert [verb for verb, _ in calls(said)] == ["synthesize", "train"]
+    run = f"train conf/{size}/text_tokenizer.toml --run-dir {tmp_path}/text_tokenizer"
+    assert f"{run} --set manifest={tmp_path}/songs/manifest.jsonl" in said and "compile" not in said
 
 
 @needs_make
