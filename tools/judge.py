@@ -26,7 +26,6 @@ from judge_chart import composition, write_chart
 from judge_probes import train_probes
 
 from accompgen import audio
-from accompgen.analysis.chords import ChordRecognitionError
 from accompgen.checkpoint import CheckpointError
 from accompgen.evaluation import sets
 from accompgen.evaluation.folders import EvaluationError, find_songs
@@ -62,7 +61,7 @@ def main(argv=None) -> int:
     args = parser.parse_args(argv)
     try:
         args.run(args)
-    except (EvaluationError, CheckpointError, audio.AudioError, ImportError, ChordRecognitionError, OSError, ValueError, KeyError) as error:
+    except (EvaluationError, CheckpointError, audio.AudioError, ImportError, OSError, ValueError, KeyError) as error:
         print("judge:", " ".join(str(error).split()), file=sys.stderr)
         return 1
     return 0

@@ -60,8 +60,8 @@ def write_chart(args) -> None:
     lines = [*markdown_head(["figure", "value", "goal", "reached"])]
     lines += [f"| {' | '.join(row)} |" for row in rows]
     data = results["data"]
-    lines += ["", f"{data['songs']} songs, {data['windows']} windows of {WINDOW_SECONDS:g} s, seed {args.seed}; in brackets 95 % "
-              "bootstrap intervals over compositions."]  # fmt: skip
+    lines += ["", f"{data['songs']} songs, {data['windows']} windows of {WINDOW_SECONDS:g} s, seed {args.seed}; "
+              "in brackets 95 % bootstrap intervals over compositions."]  # fmt: skip
     for title, probe, table in (
         ("The probe of prompts on true bands", prompt_probe, confusion_table),
         ("The probe of stems on true stems", stem_probe, calibration_table),
@@ -209,7 +209,8 @@ def prompt_rows(folder, probe, cache, report) -> list[tuple]:
             right[name] = float(found == asked)
     beside = f"true bands {probe.accuracy:.3f}, chance {1 / len(probe.names):.3f}" if probe else ""
     kinds = len(probe.names) if probe else len(prompts.CLASSES)
-    return [one_row(f"prompt: the right one of {kinds} recognised, {len(right)} runs", mean_interval(right), PROMPT_GOAL, beside)]
+    figure = f"prompt: the right one of {kinds} recognised, {len(right)} runs"
+    return [one_row(figure, mean_interval(right), PROMPT_GOAL, beside)]
 
 
 def purity_rows(folder, probe, cache, report) -> list[tuple]:

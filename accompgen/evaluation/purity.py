@@ -1,8 +1,9 @@
 """Does a stem hold another instrument? A small network, trained on true stems, says what each cell of a spectrum is of.
 
-Cells are mel bands every 40 ms (`mels`, two frames together). In a mixture their powers add up, so that mixtures to learn from cost nothing: true
-stems are added in random measures, one to three at a time, and the network learns each stem's share of each cell from the
-cells around. What it says of an output is read beside what it says of true stems, alone and with another mixed in.
+Cells are mel bands every 40 ms (`mels`, two frames together). In a mixture their powers add up, so that mixtures to learn
+from cost nothing: true stems are added in random measures, one to three at a time, and the network learns each stem's share
+of each cell from the cells around. What it says of an output is read beside what it says of true stems, alone and with
+another mixed in.
 """
 
 import json

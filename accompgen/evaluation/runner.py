@@ -81,8 +81,8 @@ def evaluate(
     Returns:
         plain values: settings, data, versions, embedding; rows -> metrics (value, low, high, n, songs, ...); songs ->
         per-song measures of each row; stems -> row -> drums, bass, harmony, mix, where files of them lie beside the
-        accompaniments -> artefacts, and stem_songs the same song by song; minutes -> row -> means over songs of 2 minutes or more, minute by minute; problems and
-        notes, a line each.
+        accompaniments -> artefacts, and stem_songs the same song by song; minutes -> row -> means over songs of 2 minutes or
+        more, minute by minute; problems and notes, a line each.
 
     Raises:
         EvaluationError: nothing to score. checkpoint.CheckpointError: no such embedding. ValueError: a setting out of
