@@ -97,7 +97,7 @@ def link_songs(rows: dict[str, Path], out: Path, count: int | None = None) -> di
                 continue
             rest = path.name[len(name) :]
             # what was made for NAME.vocal.wav is called NAME.vocal.mix.wav
-            rest = rest.removeprefix(".vocal") if row != "songs" else rest
+            rest = rest if row == "songs" else rest.removeprefix(".vocal")
             (out / row / f"{composition(metas[name])}@{name}{rest}").symlink_to(path.resolve())
     return {row: out / row for row in rows}
 
@@ -152,7 +152,7 @@ def _outputs(folder, cache, report) -> dict:
     for path in find_songs(folder, "accompaniment", report).values():
         track = tracks.open_track(path, cache, report)
         if track:
-            opened[path.name.removesuffix(path.suffix).removesuffix(".accompaniment")] = track
+            opened[folders.output_name(path)] = track
     return opened
 
 

@@ -296,7 +296,8 @@ def _score_song(track, entry, settings, listener, cache, report):
 
 def _charted(track, entry, cache, report):
     """Does a file play its chart, the system's own or, where it has none, the annotated one?"""
-    own, annotated = chords.read_chart(track.path.parent, entry.name, report), entry.annotation.get("chords") or ()
+    own = chords.read_chart(track.path.parent, folders.output_name(track.path), report)
+    annotated = entry.annotation.get("chords") or ()
     heard = tracks.recognised_chords(track, cache)
     played = chords.agreement(own or annotated, heard, track.seconds)
     tones = tracks.chord_shares(track, entry.plan, {"chords": own}, cache) if own else [None]
