@@ -155,7 +155,8 @@ def test_rows_pair_compositions_and_never_one_with_itself(judge, tmp_path, capsy
 
 
 def test_make_plans_the_whole_judgement(root, tmp_path):
-    command = ["make", "-C", str(root / "recipes" / "synthetic"), "-n", "judge", "chart", "examples", "SIZE=pocket", "SCORED=pocket"]
+    goals = ["judge", "chart", "examples", "SIZE=pocket", "SCORED=pocket"]
+    command = ["make", "-C", str(root / "recipes" / "synthetic"), "-n", *goals]
     dials = [
         f"WORK={tmp_path}",
         "JUDGE_SONGS=3",
