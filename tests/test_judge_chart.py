@@ -116,19 +116,17 @@ def test_outputs_are_measured_and_set_beside_their_goals(judge, place, probes, m
     assert rows["FAD"][0] == rows["beat F1, given the annotated beats"][0] == "not measured"
 
 
-def test_songs_are_those_that_all_folders_have(judge, place, tmp_path):
+def test_songs_are_linked_by_composition_and_none_is_left_out(judge, place, tmp_path):
     link_songs = sys.modules["judge_chart"].link_songs
     (tmp_path / "given").mkdir()
-    for path in (place / "alone").glob("song1.*"):
+    for path in (place / "alone").glob("song0.*"):
         shutil.copy(path, tmp_path / "given")
     rows = {"songs": place / "songs", "alone": place / "alone", "given": tmp_path / "given"}
-    placed = link_songs(rows, tmp_path / "out")
+    placed = link_songs(rows, tmp_path / "out", count=1)
     assert sorted(path.name for path in placed["given"].iterdir()) == [
-        f"work-0@song1.{ending}" for ending in ("accompaniment.wav", "harmony.wav", "json", "lab", "mix.wav")
+        f"work-0@song0.{ending}" for ending in ("accompaniment.wav", "harmony.wav", "json", "lab", "mix.wav")
     ]
-    (tmp_path / "given" / "song1.vocal.accompaniment.wav").unlink()
-    (tmp_path / "given" / "song1.vocal.mix.wav").unlink()
-    with pytest.raises(EvaluationError, match="no song of .* has a NAME.json and a file in each"):
+    with pytest.raises(EvaluationError, match="given has nothing for 2 songs, song1, song2; generate them"):
         link_songs(rows, tmp_path / "out")
 
 

@@ -75,17 +75,19 @@ def write_chart(args) -> None:
 
 
 def link_songs(rows: dict[str, Path], out: Path, count: int | None = None) -> dict[str, Path]:
-    """OUT/ROW: links COMPOSITION@SONG.* to the files of the first `count` songs that all rows have; earlier links go.
+    """OUT/ROW: links COMPOSITION@SONG.* to the files of the first `count` songs; earlier links go.
 
-    Intervals are over compositions, which the JSON beside a song names. Returns row -> folder.
+    Intervals are over compositions, which the JSON beside a song names. Returns row -> folder. Raises EvaluationError where a
+    row lacks a song.
     """
     found = {row: find_songs(folder, "accompaniment") for row, folder in rows.items()}
     metas = {name: rows["songs"] / f"{name}.json" for name in found["songs"]}
-    names = [name for name in sorted(metas) if metas[name].exists() and all(name in songs for songs in found.values())][:count]
+    names = [name for name in sorted(metas) if metas[name].exists()][:count]
+    for row, folder in rows.items():
+        if missing := [name for name in names if name not in found[row]]:
+            raise EvaluationError(f"{folder} has nothing for {len(missing)} songs, {', '.join(missing[:8])}; generate them")
     if not names:
-        raise EvaluationError(
-            f"no song of {rows['songs']} has a NAME.json and a file in each of {', '.join(map(str, rows.values()))}"
-        )
+        raise EvaluationError(f"{rows['songs']} has no song with a NAME.json beside it")
     for row, folder in rows.items():
         (out / row).mkdir(parents=True, exist_ok=True)
         for old in (out / row).iterdir():
@@ -244,12 +246,12 @@ def _sound(name, scores, true):
     rows = []
     for measure, title in (("frame_lock", "frame lock"), ("buzz_db", "buzz, dB")):
         limit = artefacts.LIMITS[measure]
-        over, known = ([s[measure] for s in side.values() if s[measure] is not None] for side in (scores, true))
+        values, known = ([s[measure] for s in side.values() if s[measure] is not None] for side in (scores, true))
         beside = f"; truth at most {max(known):.2f}" if known else ""
-        count = sum(value > limit for value in over)
+        count = sum(value > limit for value in values)
         result = mean_interval({song: s[measure] for song, s in scores.items()})
-        text = f"{cell(result, 2)}, at most {max(over):.2f}; {count} of {len(over)} files over" if over else NOT_MEASURED
-        rows.append((f"{name}: {title}", text, f"<= {limit:g} in every file{beside}", reached(not count) if over else ""))
+        text = f"{cell(result, 2)}, at most {max(values):.2f}; {count} of {len(values)} files over" if values else NOT_MEASURED
+        rows.append((f"{name}: {title}", text, f"<= {limit:g} in every file{beside}", reached(not count) if values else ""))
     crest = mean_interval({song: s["crest_excess_db"] for song, s in scores.items()})
     known = crest["value"] is not None
     fine = reached(abs(crest["value"]) <= CREST_DB) if known else ""
