@@ -37,6 +37,7 @@ MAY_IMPORT = {
     "prompts": (),  # texts and times alone
     "checkpoint": ("config", "files", "stages"),
     "tokens": ("config", "audio", "files", "checkpoint", "seeding"),
+    "tokens.files": ("audio", "files", "checkpoint", "stages"),  # tells the tokenizers apart
     "model": ("config", "stages", "layout"),  # integers, never tokens
     "generation": ("model", "layout", "stages", "config", "seeding", "threads"),
     "generation.load": ("checkpoint", "model", "stages", "config"),
@@ -48,8 +49,8 @@ MAY_IMPORT = {
     "generation.report": ("checkpoint",),
     "generation.beside": ("checkpoint", "worker", "threads"),  # a process of its own
     "generation.solo": ("audio",),  # listens to the vocal
-    "generation.song": ("audio", "files", "chart", "export"),  # the finished song and its files, divided from pipeline.py
-    "generation.many": ("audio", "stages"),  # songs into a folder, as song.py
+    "generation.song": ("audio", "files", "chart", "export", "stages"),  # the finished song and its files, divided from pipeline.py
+    "generation.many": ("audio", "chart_input"),  # songs into a folder, as song.py
     "generation.stream": ("audio", "stages", "seeding", "tokens"),  # pipeline.py in pieces
     "generation.pipeline": (
         "model", "layout", "stages", "config", "tokens", "audio", "files", "checkpoint", "device", "seeding", "chart",
@@ -289,7 +290,8 @@ def test_every_module_has_a_row(modules):
 
 
 def test_who_imports_whom(modules):
-    assert broken_rules(modules) == []
+    broken = broken_rules(modules)
+    assert broken == [], "\n".join(broken)
 
 
 def test_no_modules_import_each_other(modules):
@@ -373,7 +375,6 @@ def f():
 @pytest.mark.parametrize(
     "module, target",
     [
-        ("config", "stages"),
         ("stages", "config"),
         ("audio", "config"),
         ("layout", "config"),

@@ -33,7 +33,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "accompgen"
 # Where a word is not the name of a stage or of a stream, and of what it is the name.
 KEY, PART, FIGURE, REPORT = "a key of a manifest", "a part of a song's name", "a measure", "an entry of a song's report"
 ALLOWED = {
-    ("data/captions.py", "others"): "what people call a stem",
+    ("data/facts.py", "others"): "what people call a stem",
     ("data/folder_songs.py", "vocal"): KEY,
     ("data/prepare_song.py", "vocal"): KEY,
     ("data/songs.py", "vocal"): KEY,
@@ -48,6 +48,17 @@ ALLOWED = {
     ("generation/report.py", "vocal"): REPORT,
     ("generation/report.py", "chart"): REPORT,
     ("training/hubert_units.py", "vocal"): KEY,
+    ("evaluation/chords.py", "chart"): FIGURE,
+    ("evaluation/report.py", "chart"): FIGURE,
+    ("evaluation/runner.py", "chart"): FIGURE,
+    ("generation/pipeline.py", "chart"): REPORT,
+    ("generation/pipeline.py", "others"): REPORT,
+    ("generation/song.py", "chart"): REPORT,
+    ("generation/song.py", "vocal"): REPORT,
+    ("verbs/chart.py", "chart"): "a verb",
+    ("verbs/generate.py", "chart"): "an argument of `accompany`",
+    ("verbs/generate.py", "others"): "an argument of `accompany`",
+    ("verbs/redo.py", "vocal"): REPORT,
 }
 
 
