@@ -1,4 +1,5 @@
-"""Beats that a person gives only in part -> beats of a song: a tempo without a place, taps without bars, another metre."""
+"""Beats that a person gives only in part -> beats of a song: a tempo without a place, taps without
+bars, another metre."""
 
 import numpy as np
 
@@ -6,16 +7,18 @@ from accompgen.chart import Chart, pace
 
 NEAR_SECONDS = 0.05  # beats of a voice lie about so near to those of the band
 MATCHED_SECONDS = 0.07  # those this near say where exactly a steady beat lies
-START_SECONDS = 0.03  # a recording that was cut at a bar, as a DAW exports it, begins with it; trackers are no more exact
+# a recording that a DAW cut at a bar begins with it; trackers are no more exact than this
+START_SECONDS = 0.03
 STEP_SECONDS = 0.01  # between the places that are tried
 BEATS_AROUND = 4  # on each side, whose median distance a missing tap is known by
 
 
 def steady_near(found: Chart, bpm: float, metre: int) -> Chart:
-    """Beats of one tempo where they fit best to found ones and to the bars found; from 0 s on where none were found.
+    """Beats of one tempo where they fit best to found ones and to the bars found; from 0 s on where
+    none were found.
 
-    Found beats at half or twice the tempo fit, too. A bar that would begin within 30 ms of 0 s begins there.
-    Raises ChartError for a tempo out of range.
+    Found beats at half or twice the tempo fit, too. A bar that would begin within 30 ms of 0 s
+    begins there. Raises ChartError for a tempo out of range.
     """
     if not found.beats:
         return Chart.steady(found.seconds, bpm, metre)
@@ -46,7 +49,8 @@ def placed(times, metre: int, begins=()) -> tuple[tuple[float, int], ...]:
 
     Args:
         times: of the beats, in seconds.
-        begins: times where bars probably begin; most of them decide which beats do. Without any, the first beat does.
+        begins: times where bars probably begin; most of them decide which beats do. Without any,
+            the first beat does.
     """
     times = np.asarray(times, float)
     votes = np.zeros(metre, int)
@@ -58,7 +62,8 @@ def placed(times, metre: int, begins=()) -> tuple[tuple[float, int], ...]:
 
 
 def filled(times) -> np.ndarray:
-    """Taps, and evenly between two of them those that were left out: where a distance is two or more of those around it."""
+    """Taps, and evenly between two of them those that were left out: where a distance is two or
+    more of those around it."""
     steps = np.diff(times)
     beats = [np.array(times[:1], float)]
     for index, step in enumerate(steps):

@@ -35,7 +35,8 @@ class ChartError(ValueError):
 
 
 class Bar(NamedTuple):
-    """A bar of a song: its number, from 1 on (0: a pickup), and the seconds of its beats [n + 1], of its end behind them."""
+    """A bar of a song: its number, from 1 on (0: a pickup), and the seconds of its n beats and of
+    its end [n + 1]."""
 
     number: int
     times: tuple[float, ...]
@@ -122,7 +123,9 @@ class Chart:
         Raises ChartError with fewer than two beats.
         """
         if len(self.beats) < 2:
-            raise ChartError(f"{len(self.beats)} beats are known, and bars need two or more; give --bpm or --beats")
+            raise ChartError(
+                f"bars need two beats or more, and {len(self.beats)} are known; give --bpm or --beats"
+            )
         within = [
             (max(0.0, float(time)), int(place))
             for time, place in zip(*self._continued(self.seconds))
@@ -131,9 +134,9 @@ class Chart:
         return replace(self, beats=tuple(within))
 
     def bars(self) -> tuple[Bar, ...]:
-        """The bars of the song, beats before the first one that begins a bar as a bar 0; the song may break off the last one.
+        """The bars of the song, beats before the first one that begins a bar as a bar 0.
 
-        Raises ChartError with fewer than two beats.
+        The song may break off the last one. Raises ChartError with fewer than two beats.
         """
         beats = self.continued().beats
         starts = [index for index, (_, place) in enumerate(beats) if place == 1]
@@ -193,7 +196,8 @@ class Chart:
     def _continued(self, seconds):
         """Times and places of beats that reach beyond 0 and `seconds`."""
         times, places = [time for time, _ in self.beats], [place for _, place in self.beats]
-        metre, before, after = self.metre, pace(times[: PACE_BEATS + 1]), pace(times[-PACE_BEATS - 1 :])
+        metre = self.metre
+        before, after = pace(times[: PACE_BEATS + 1]), pace(times[-PACE_BEATS - 1 :])
         while times[0] > 0:
             times.insert(0, times[0] - before)
             places.insert(0, metre if places[0] == 1 else places[0] - 1)
@@ -204,7 +208,8 @@ class Chart:
 
 
 def pace(times) -> float:
-    """Seconds from a beat to the next: the mean over two or more beats, left-out and doubled ones not counted.
+    """Seconds from a beat to the next in times [n], n > 1: the mean distance, but for those where a
+    beat was left out or doubled.
 
     A single distance would not do: trackers give beats by frames of 20 ms, and people tap no better.
     """

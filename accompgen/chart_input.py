@@ -1,6 +1,8 @@
-"""What a person says of a song's music -> a request, and a request laid over what was found in the voice.
+"""What a person says of a song's music -> a request, and a request laid over what was found in the
+voice.
 
-Given beats replace found ones; given chords replace found ones where they are given, and the found ones stay elsewhere.
+Given beats replace found ones; given chords replace found ones where they are given, and the found
+ones stay elsewhere.
 """
 
 import os
@@ -9,11 +11,11 @@ from dataclasses import dataclass, replace
 from accompgen.analysis.labels import LabelError, read_chord, read_key
 from accompgen.beat_fit import filled, placed, steady_near
 from accompgen.chart import FASTEST_BPM, SLOWEST_BPM, Chart, ChartError
-from accompgen.export.beats import GivenBeats, read_beats
+from accompgen.export.beats import LONGEST_BAR, GivenBeats, read_beats
 from accompgen.export.grid import MOST_COUNT_IN
 from accompgen.export.lab import is_lab, parse_lab
 from accompgen.export.sheet import Sheet
-from accompgen.export.sheet_reader import LONGEST_BAR, parse_sheet
+from accompgen.export.sheet_reader import parse_sheet
 from accompgen.export.text import read_chart_text
 
 BEYOND_SECONDS = 2.0  # given beats may end so much later than the song
@@ -27,7 +29,8 @@ class ChartRequest:
         bpm: one tempo for the whole song.
         beats: beats or taps, instead of a tempo.
         sheet: chords by bars.
-        timed: chords by seconds, (start, end, label) each, instead of a sheet; `name` is that of their file.
+        timed: chords by seconds, (start, end, label) each, instead of a sheet; `name` is that of
+            their file.
         key: such as `A:min`.
         metre: beats of a bar.
         count_in: bars of clicks before the song, in MIDI and click alone.
@@ -45,8 +48,8 @@ class ChartRequest:
     def with_beats(self, found: Chart) -> Chart:
         """A found chart with the beats that are given, and its own where none are.
 
-        A tempo alone is laid where the found beats are, taps get the bars that were found. Raises ChartError for beats that
-        lie outside the song.
+        A tempo alone is laid where the found beats are, taps get the bars that were found. Raises
+        ChartError for beats that lie outside the song.
         """
         begins = [time for time, place in found.beats if place == 1]
         metre = self.metre or found.metre
@@ -56,7 +59,8 @@ class ChartRequest:
             times, places, name = self.beats
             if times[-1] > found.seconds + BEYOND_SECONDS or times[1] >= found.seconds:
                 raise ChartError(
-                    f"{name}: beats from {times[0]:g} to {times[-1]:g} s, and the song ends at {found.seconds:.2f} s"
+                    f"{name}: beats from {times[0]:g} to {times[-1]:g} s, "
+                    f"and the song ends at {found.seconds:.2f} s"
                 )
             given = (
                 tuple(zip(times, places))
@@ -72,9 +76,11 @@ class ChartRequest:
         return found
 
     def chords_on(self, chart: Chart) -> tuple[tuple[float, float, str], ...]:
-        """(start, end, label) of the chords that are given, on the beats of a chart; none where none are.
+        """(start, end, label) of the chords that are given, on the beats of a chart; none where
+        none are.
 
-        Raises ChartError for bars that do not fit the song's, for chords outside of it, and for a sheet without beats.
+        Raises ChartError for bars that do not fit the song's, for chords outside of it, and for a
+        sheet without beats.
         """
         if self.sheet is not None:
             chords = self.sheet.chords(chart)
@@ -82,7 +88,8 @@ class ChartRequest:
             late = next((start for start, _, _ in self.timed if start >= chart.seconds), None)
             if late is not None:
                 raise ChartError(
-                    f"{self.name}: a chord begins at {late:g} s, and the song ends at {chart.seconds:.2f} s"
+                    f"{self.name}: a chord begins at {late:g} s, "
+                    f"and the song ends at {chart.seconds:.2f} s"
                 )
             chords = tuple(
                 (start, min(end, chart.seconds), label) for start, end, label in self.timed
@@ -101,7 +108,8 @@ class ChartRequest:
 
 
 def overlaid(below, above) -> tuple[tuple[float, float, str], ...]:
-    """Chords `above`, and where there are none those `below`, cut off where the others begin and end."""
+    """Chords `above`, and where there are none those `below`, cut off where the others begin and
+    end."""
     pieces = list(above)
     for start, end, label in below:
         for cover_start, cover_end, _ in above:
@@ -124,13 +132,14 @@ def read_request(
     Args:
         bpm: 30 to 300 beats a minute.
         beats: a file of beats or taps, as export/beats.py reads it.
-        chords: a file, .lab or chord sheet, or the text of a sheet such as `| Am | F | C | G |`, which goes on from its
-            beginning until the song ends.
+        chords: a file, .lab or chord sheet, or the text of a sheet such as `| Am | F | C | G |`,
+            which goes on from its beginning until the song ends.
         key: such as `C:maj` or `A minor`; over that of a sheet, as bpm, beats and metre are.
         metre: beats of a bar.
         count_in: bars, 0 to 16.
 
-    Raises ChartError, which names option, or file and line, for anything out of range or that cannot be read.
+    Raises ChartError, which names option, or file and line, for anything out of range or that
+    cannot be read.
     """
     if bpm is not None and not SLOWEST_BPM <= bpm <= FASTEST_BPM:
         raise ChartError(
@@ -165,7 +174,8 @@ def _read_chords(chords):
         )
     if "|" not in str(chords) and not _all_chords(str(chords)):
         raise ChartError(
-            f"--chords {chords}: no such file; expected a file, or chords such as '| Am | F | C | G |'"
+            f"--chords {chords}: no such file; "
+            "expected a file, or chords such as '| Am | F | C | G |'"
         )
     return parse_sheet(str(chords), "--chords", repeat=True), ()
 

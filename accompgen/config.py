@@ -188,7 +188,7 @@ class TrainConfig:
         window_blocks(self.window_seconds)
         if bool(self.captions) != bool(self.text_tokenizer):
             raise ConfigError(
-                f"captions is {self.captions!r} and text_tokenizer {self.text_tokenizer!r}; a stage that learns texts needs both"
+                f"captions is {self.captions!r} and text_tokenizer {self.text_tokenizer!r}; texts need both"
             )
         _one_of("zero_stage", self.zero_stage, (0, 1, 2))
         _one_of("optimizer", self.optimizer, ("adamw", "muon"))

@@ -12,7 +12,9 @@ from dataclasses import dataclass, replace
 _TIME = r"\d+(?::\d+){0,2}(?:\.\d+)?"
 _SPAN = re.compile(rf"\s*({_TIME})\s*[-–—]\s*({_TIME})?\s*:(?!\d)\s*(.*)", re.DOTALL)
 # what was meant for times: 0:40-1:10 without a colon behind it, 0:40 alone, 1:2:3:4, 0:75
-_NEARLY = re.compile(r"\s*(\d+:[\d:.]*\d\s*([-–—:]|$)|[\d:.]+\s*[-–—]\s*[\d:.]*\s*:|\d+\s*:\s)")
+_NEARLY = re.compile(
+    r"\s*(\d+:[\d:.]*\d\s*([-–—:]|$)|[\d:.]+\s*[-–—]\s*[\d:.]*\s*:|\d+\s*:\s)"
+)
 EXPECTED = 'such as "0:40-1:10: full band", "1:10-: quiet" or, for the whole song, "soft ballad"'
 
 

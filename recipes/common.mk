@@ -5,9 +5,12 @@
 ROOT      := $(abspath $(dir $(lastword $(MAKEFILE_LIST)))/..)
 VENV      ?= $(ROOT)/.venv
 PYTHON    ?= $(VENV)/bin/python
-# a fresh clone has no Python with accompgen yet: said where it is first wanted, so that `make help` works
-INSTALLED  = $(if $(shell command -v '$(PYTHON)'),,$(error there is no $(PYTHON): run `make develop` in $(ROOT) first, or give VENV=folder or PYTHON=path))
-ACCOMPGEN ?= $(INSTALLED)$(PYTHON) -m accompgen
+# a fresh clone has no Python with accompgen yet: said where it is first wanted, so that `make help` works, and `make -n`,
+# which runs nothing
+DRY_RUN    = $(findstring n,$(filter-out --%,$(firstword -$(MAKEFLAGS))))
+INSTALLED  = $(if $(DRY_RUN)$(shell command -v '$(PYTHON)'),,$(error there is no $(PYTHON): run `make develop` in $(ROOT) first, or give VENV=folder or PYTHON=path))
+RUN        = $(INSTALLED)$(PYTHON)
+ACCOMPGEN ?= $(RUN) -m accompgen
 
 # where and how much
 SIZE     ?= pocket#  tiny | pocket | base: the folder of configurations
@@ -145,4 +148,4 @@ $(CHECKPOINT): $(TOKENIZED) $(DECODED) $(STAGES) $(BEATS)
 
 .PHONY: figures
 figures: $(CHECKPOINT)  ## the codec's and the stages' figures as a table
-	$(PYTHON) $(ROOT)/tools/figures.py $(dir $(CHECKPOINT)) $(SONGS)
+	$(RUN) $(ROOT)/tools/figures.py $(dir $(CHECKPOINT)) $(SONGS)

@@ -68,7 +68,7 @@ TRUE_OF = {
 
 def made_up(rng):
     """A song of the band's own vocabulary, its parts drawn."""
-    metre = str(rng.choice(list(band.DRUMS)))
+    metre = str(rng.choice(["4/4", "3/4", "6/8"], p=[0.6, 0.2, 0.2]))
     parts = [part for part in band.PARTS if rng.random() < band.PLAYS[part]] or ["keys"]
     instruments = {part: str(rng.choice(list(band.INSTRUMENTS[part].values()))) for part in parts}
     half = [part for part in parts if rng.random() < 0.8] or parts
@@ -109,19 +109,21 @@ def untrue(text, meta, playing):
 def test_captions_are_true_of_songs_and_of_stems():
     rng = np.random.default_rng(0)
     seen = set()
-    for _ in range(60):
+    for _ in range(45):
         meta = made_up(rng)
         for stem in (None, *STEMS):
             parts = band.PARTS if stem is None else band.STEMS[stem]
             playing = [name for part, name in meta["instruments"].items() if part in parts]
-            for text in captions_of(meta, rng, 12, stem=stem):
+            for text in captions_of(meta, rng, 7, stem=stem):
                 assert untrue(text, meta, playing) == [], (text, meta)
                 seen |= {pattern for pattern in TRUE_OF if re.search(pattern, text)} | set(spoken_of(text))
-    assert seen >= TRUE_OF.keys() - {r"unplugged"} and len(seen & MAY_BE.keys()) > 35, "the test must see the words that it judges"
+    # the test must have seen the words that it judges
+    assert seen >= TRUE_OF.keys() - {r"unplugged"} and len(seen & MAY_BE.keys()) > 35
 
 
 def test_a_caption_that_is_not_true_would_be_found():
-    meta = {"instruments": {"keys": "electric piano"}, "bpm": 70.0, "style": "no drums", "metre": "4/4", "swing": 0.0, "key": "C:maj"}
+    meta = {"instruments": {"keys": "electric piano"}, "bpm": 70.0, "style": "no drums", "metre": "4/4"}
+    meta |= {"swing": 0.0, "key": "C:maj"}
     for text in ("piano", "a rock song", "with drums", "swung", "C minor", "71 bpm", "fast", "in 3/4", "trio"):
         assert untrue(text, meta, ["electric piano"]), text
     assert untrue("slow e-piano in C major at 70 bpm, no drums", meta, ["electric piano"]) == []
@@ -141,13 +143,13 @@ SONG = {
     "key": "Db:min", "bpm": 72.4, "metre": "4/4", "style": "ballad", "swing": 0.0, "comping": "arpeggio", "bass_line": "long",
     "instruments": {"keys": "acoustic grand piano", "bass": "acoustic bass", "drums": "brushed drum kit"},
     "passages": [
-        {"start": 0, "end": 10, "label": "verse", "parts": ["keys"], "loudness": -4.0, "swell": 3.1, "level": -4},
-        {"start": 10, "end": 20, "label": "chorus", "parts": ["keys", "bass", "drums"], "loudness": 2.0, "swell": 0.0, "level": 2},
+        {"start": 0, "end": 10, "label": "verse", "parts": ["keys"], "loudness": -4.0, "swell": 3.1},
+        {"start": 10, "end": 20, "label": "chorus", "parts": ["keys", "bass", "drums"], "loudness": 2.0, "swell": 0.0},
     ],
 }  # fmt: skip
 
 
-def every(meta, count=400, **what):
+def every(meta, count=250, **what):
     return captions_of(meta, np.random.default_rng(1), count, **what)
 
 
@@ -206,7 +208,8 @@ def test_a_copy_in_another_key_and_tempo_is_called_so():
 
 def test_a_prepared_piece_is_spoken_of_by_what_it_has():
     piece = {
-        "tags": ["jazz", "live"], "estimated": {"bpm": 93.2, "key": "A:min"}, "instruments": ["drums", "bass", "other", "piano"],
+        "tags": ["jazz", "live"], "estimated": {"bpm": 93.2, "key": "A:min"},
+        "instruments": ["drums", "bass", "other", "piano"],
         "sections": [
             {"start": 0, "end": 8, "label": "intro", "instruments": ["piano"], "loudness": -5.0, "fullness": 0.3, "sung": 0.0},
             {"start": 8, "end": 9, "label": "verse"},

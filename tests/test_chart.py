@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from accompgen.chart import BEAT_IDS, CHORD_IDS, PHASES, Chart, ChartError, chord_id, chord_label
+from accompgen.chart import BEAT_IDS, CHORD_IDS, PHASES, Chart, ChartError, chord_id, chord_label, pace
 
 META = {
     "beats": [[0.5, 4], [1.0, 1], [1.5, 2], [2.0, 3]],
@@ -61,3 +61,23 @@ def test_times_out_of_order_are_an_error():
         Chart(4.0, beats=((1.0, 1), (1.0, 2)))
     with pytest.raises(ChartError, match="without overlaps"):
         Chart(4.0, chords=((0.0, 2.0, "C:maj"), (1.0, 3.0, "F:maj")))
+
+
+def test_bars_go_from_the_songs_beginning_to_its_end():
+    bars = Chart(6.2, ((1.0, 4), (1.5, 1), (2.0, 2))).bars()
+    assert [bar.number for bar in bars] == [0, 1, 2, 3]
+    assert [len(bar.times) for bar in bars] == [4, 5, 5, 3]
+    assert bars[0].times == (0.0, 0.5, 1.0, 1.5) and bars[3].times == (5.5, 6.0, 6.2)
+    assert [bar.number for bar in Chart.steady(4.0, 120).bars()] == [1, 2]
+    with pytest.raises(ChartError, match="two beats or more, and 1 are known"):
+        Chart(4.0, ((1.0, 1),)).bars()
+
+
+def test_the_tempo_beyond_the_beats_is_no_single_distance():
+    """By a tracker's frames of 20 ms 118 beats a minute are distances of 0.50 and 0.52 s."""
+    times = [round((4.0 + 60 / 118 * index) / 0.02) * 0.02 for index in range(20)]
+    beats = Chart(60.0, tuple((time, index % 4 + 1) for index, time in enumerate(times))).continued().beats
+    steps = np.diff([time for time, _ in beats])
+    assert abs(steps[:7] - 60 / 118).max() < 0.002 and abs(steps[-80:] - 60 / 118).max() < 0.002
+    missing = times[:15] + times[16:]
+    assert abs(pace(missing[-9:]) - 60 / 118) < 0.004, "a beat that was left out is no slower tempo"

@@ -253,6 +253,16 @@ def test_train_is_told_what_to_train(line, says, tmp_path, capsys):
     assert says in error and "a.toml" in error and '"beat tracker"' in error
 
 
+@pytest.mark.parametrize("stage", ["semantic", "coarse", "fine"])
+def test_a_typo_is_told_of_the_kind_that_the_file_says(stage, root, tmp_path, capsys):
+    text = (root / "recipes" / "synthetic" / "conf" / "tiny" / f"{stage}.toml").read_text()
+    (tmp_path / "a.toml").write_text(f"stepz = 3\n{text}")
+    assert main(["train", str(tmp_path / "a.toml"), "--run", str(tmp_path / "run")]) == 1
+    error = capsys.readouterr().err
+    assert "a.toml: unknown key 'stepz'; TrainConfig knows" in error and "Codec" not in error
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_configuration_of_another_kind_is_refused(root):
     path = root / "recipes" / "synthetic" / "conf" / "tiny" / "codec.toml"
     with pytest.raises(ConfigError, match="kind is 'acoustic tokenizer'; expected 'decoder'"):

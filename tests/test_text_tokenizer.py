@@ -36,7 +36,10 @@ def test_words_of_the_captions_are_pieces_and_come_back(tokenizer):
     assert len(tokenizer.encode("c# 72", 64)) > 3, "numbers are read digit by digit"
 
 
-@pytest.mark.parametrize("text", ["xylophone, 7/8!?", "quick zither JIG", "", "   ", "a\nb\tc", "Café ♯ ♭ “quoted”", "🎸 バンド", "é" * 500])
+ODD_TEXTS = ["xylophone, 7/8!?", "quick JIG", "", "   ", "a\nb\tc", "Café ♯ ♭ “quoted”", "🎸 バンド", "é" * 500]
+
+
+@pytest.mark.parametrize("text", ODD_TEXTS)
 def test_no_prompt_fails(tokenizer, text):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SoundWarning)

@@ -5,6 +5,8 @@ that holds as many positions in every system; reading the prompt and the first s
 turns, and a ratio is the median of the ratios of the rounds.
 """
 
+import sys
+
 import torch
 from bench_peers import TEMPERATURE, TOP_K, Remembered, Ticks, peers
 from bench_report import NOT_MEASURED, Options, is_there, progress, rounds, short, table, wait
@@ -230,3 +232,9 @@ def text(measured: dict) -> str:
     names = ("device", "size", "weights", "songs", "of", "over")
     ratios = [[*(ratio[name] for name in names), ratio["ratio"]] for ratio in measured["ratios"]]
     return found + "\n" + table([*names[:4], "steps of", "over", "ratio"], ratios)
+
+
+if __name__ == "__main__":
+    from bench import main
+
+    sys.exit(main(["decode", *sys.argv[1:]]))

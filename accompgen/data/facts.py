@@ -173,13 +173,14 @@ def _playing(meta, stem, inside, span):
         players = [name for name in called if stem is None or _stem_of(name) == stem]
     shares = {player: _share(player, inside, span) for player in players}
     named = [name for p in players if shares[p] >= NAMED_SHARE for name in called[p]]
+    named = tuple(dict.fromkeys(named))
     heard = [p for p in called if _share(p, inside, span) > 0]
     stems = {_stem_of(p) if not by_part else _part_stem(p) for p in heard}
     # a prepared song's list may be of a few instruments alone: what is not in it may play
     missing = [s for s in ("drums", "bass") if s not in stems] if by_part and heard else []
     everybody = all(_share(p, inside, span) > 0.95 for p in called)
     return _Play(
-        tuple(dict.fromkeys(named)),
+        named,
         tuple(m for m in missing if stem in (None, m)),
         complete=by_part and stem is None and len(heard) == len(named),
         full=by_part and stem is None and everybody and stems >= set(STEMS),

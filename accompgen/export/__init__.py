@@ -1,1 +1,2 @@
-"""CHART <-> FILES: MIDI, a chord sheet, .lab, beats and a click, as other programs and people read them."""
+"""CHART <-> FILES: MIDI, a chord sheet, .lab, beats and a click, as other programs and people read
+them."""

@@ -1,6 +1,8 @@
-"""Beats as a text file: `seconds` or `seconds<TAB>place in the bar` a line, as madmom and mir_eval have them.
+"""Beats as a text file: `seconds` or `seconds<TAB>place in the bar` a line, as madmom and mir_eval
+have them.
 
-Read as well: what Sonic Visualiser (`seconds,label`) and Audacity (`start end label`) export, taps among them.
+Read as well: what Sonic Visualiser (`seconds,label`) and Audacity (`start end label`) export, taps
+among them.
 """
 
 import re
@@ -13,7 +15,8 @@ LONGEST_BAR = 32  # beats
 
 
 class GivenBeats(NamedTuple):
-    """Times of beats in seconds, and their places in the bar, None where the file has none; `name` is that of the file."""
+    """Times of beats in seconds, and their places in the bar, None where the file has none; `name`
+    is that of the file."""
 
     times: tuple[float, ...]
     places: tuple[int, ...] | None
@@ -28,11 +31,11 @@ def write_beats(chart) -> str:
 def read_beats(path) -> GivenBeats:
     """The beats or taps of a file.
 
-    A place may be written `3`, `3.0`, or `12.3` for beat 3 of bar 12. Labels without any number, such as `New Point`, are
-    left out.
+    A place may be written `3`, `3.0`, or `12.3` for beat 3 of bar 12. Labels without any number,
+    such as `New Point`, are left out.
 
-    Raises ChartError, which names the line, for what cannot be read, for times out of order or nearer than at 300 beats a
-    minute, and for fewer than two beats.
+    Raises ChartError, which names the line, for what cannot be read, for times out of order or
+    nearer than at 300 beats a minute, for places without a 1 in 32, and for fewer than two beats.
     """
     times, labels = [], []
     for number, line in numbered_lines(read_chart_text(path)):
@@ -41,8 +44,9 @@ def read_beats(path) -> GivenBeats:
         time = seconds_in(fields[0], where)
         if times and time - times[-1] < 60 / FASTEST_BPM - 1e-3:
             raise ChartError(
-                f"{where}: {time:g} s is {time - times[-1]:.3f} s after the beat before it; expected times in order, "
-                f"{60 / FASTEST_BPM:g} s apart or more ({FASTEST_BPM:g} beats a minute)"
+                f"{where}: {time:g} s is {time - times[-1]:.3f} s after the beat before it; "
+                f"expected times in order, {60 / FASTEST_BPM:g} s apart or more "
+                f"({FASTEST_BPM:g} beats a minute)"
             )
         times.append(time)
         labels.append((where, fields[1] if len(fields) > 1 else ""))
@@ -66,14 +70,21 @@ def _places(labels):
     """The place of each beat; None where no label has a number."""
     if not any(re.search(r"\d", label) for _, label in labels):
         return None
-    places = []
+    places, length = [], 0
     for where, label in labels:
         found = re.fullmatch(r"(\d+)(?:\.(\d+))?", label)
         # 12.3: beat 3 of bar 12; 3.0 and 3.000: a place that was written as a decimal number
         place = int(found[2] if found[2] and int(found[2]) else found[1]) if found else 0
         if not 1 <= place <= LONGEST_BAR:
             raise ChartError(
-                f"{where}: {label!r} is no place in the bar; expected 1 to {LONGEST_BAR} behind each time, or behind none"
+                f"{where}: {label!r} is no place in the bar; "
+                f"expected 1 to {LONGEST_BAR} behind each time, or behind none"
             )
         places.append(place)
+        length = 1 if place == 1 else length + 1
+        if length > LONGEST_BAR:
+            raise ChartError(
+                f"{where}: no bar begins here or in the {LONGEST_BAR} beats before; "
+                "expected 1 as the place of beats that begin a bar"
+            )
     return tuple(places)

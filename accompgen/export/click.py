@@ -1,7 +1,7 @@
 """The beats of a chart as sound.
 
-`mir_eval.sonify.clicks` cuts times down to the sample before and lets a click overwrite the one before it, so that two calls
-for two kinds of clicks are needed; adding short sounds up is as short.
+`mir_eval.sonify.clicks` cuts times down to the sample before and lets a click overwrite the one
+before it, so that two calls for two kinds of clicks are needed; adding short sounds up is as short.
 """
 
 import numpy as np
@@ -22,7 +22,8 @@ def click_track(chart, rate: int, samples: int, count_in: int = 0) -> np.ndarray
         count_in: bars of clicks before the song's bar 1, as `grid_of` has them.
 
     Returns:
-        float32 [1, T], T = samples and what the count-in takes (`grid_of(...).offset`). Raises ChartError without beats.
+        float32 [1, T], T = samples and what the count-in takes (`grid_of(...).offset`). Raises
+        ChartError without beats.
     """
     grid = grid_of(chart, count_in)
     wav = np.zeros(samples + round(grid.offset * rate), np.float32)

@@ -1,11 +1,14 @@
-"""The beats and bars of a file that has bars from its very beginning, as MIDI has, whatever the song begins with.
+"""The beats and bars of a file that has bars from its very beginning, as MIDI has, whatever the
+song begins with.
 
-Without a count-in the file begins where the song does, so that both are put at the same place. What the song has before its
-first beat is a beat of its own there, as long as it takes. With a count-in whole bars of clicks come before the bar in which
-the song has its first beat, and the song begins `offset` seconds after the file.
+Without a count-in the file begins where the song does, so that both are put at the same place. What
+the song has before its first beat is a beat of its own there, as long as it takes. With a count-in
+whole bars of clicks come before the bar in which the song has its first beat, and the song begins
+`offset` seconds after the file.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -20,7 +23,8 @@ MOST_COUNT_IN = 16  # bars
 
 
 class GridBeat(NamedTuple):
-    """A beat: seconds of the song (below 0 in a count-in), place in the bar (0: what comes before the first beat), ticks."""
+    """A beat: seconds of the song (below 0 in a count-in), place in the bar (0: what comes before
+    the first beat), ticks."""
 
     seconds: float
     place: int
@@ -28,7 +32,8 @@ class GridBeat(NamedTuple):
 
 
 class GridBar(NamedTuple):
-    """A bar: the tick where it begins, its signature, and its number in the song (None in a count-in)."""
+    """A bar: the tick where it begins, its signature, and its number in the song (None in a
+    count-in)."""
 
     tick: int
     numerator: int
@@ -49,9 +54,10 @@ class Grid:
         """Seconds of the file before the song begins."""
         return max(0.0, -self.beats[0].seconds)
 
-    @property
+    @cached_property
     def edges(self) -> tuple[np.ndarray, np.ndarray]:
-        """Seconds of the song and ticks of each beat [n + 1], of the end of the last one behind them."""
+        """Seconds of the song and ticks of each beat [n + 1], of the end of the last one behind
+        them."""
         times = [beat.seconds for beat in self.beats]
         last = (
             pace(times[-PACE_BEATS - 1 :]) * self.beats[-1].ticks / TICKS
@@ -88,7 +94,8 @@ def grid_of(chart, count_in: int = 0) -> Grid:
 
 
 def _count_in(song, metre, bars):
-    """The beats of whole bars before the bar of the first beat, and those that this bar has before it."""
+    """The beats of whole bars before the bar of the first beat, and those that this bar has before
+    it."""
     step = pace([beat.seconds for beat in song[: PACE_BEATS + 1]])
     places = [*range(1, metre + 1)] * bars + [*range(1, song[0].place)]
     first = song[0].seconds - len(places) * step
@@ -98,8 +105,8 @@ def _count_in(song, metre, bars):
 def _lead_in(song):
     """The song's beats, and what comes before the first of them.
 
-    It is a quarter note, or an eighth or sixteenth where a quarter would be too fast for sequencers. What is too short for a
-    sixteenth, 16 ms, joins the first beat.
+    It is a quarter note, or an eighth or sixteenth where a quarter would be too fast for
+    sequencers. What is too short for a sixteenth, 16 ms, joins the first beat.
     """
     first = song[0].seconds
     ticks = next(
@@ -112,7 +119,8 @@ def _lead_in(song):
 
 
 def _bars(beats, numbers):
-    """The bars that beats make; the last one, which the song may break off, has the signature of the one before it."""
+    """The bars that beats make; the last one, which the song may break off, has the signature of
+    the one before it."""
     starts = [index for index, beat in enumerate(beats) if beat.place == 1 or not index]
     ticks = np.cumsum([0] + [beat.ticks for beat in beats])
     bars = []

@@ -1,4 +1,5 @@
-"""Chords as a .lab file: `start<TAB>end<TAB>label` a line, as mir_eval, Sonic Visualiser and Audacity read and write it."""
+"""Chords as a .lab file: `start<TAB>end<TAB>label` a line, as mir_eval, Sonic Visualiser and
+Audacity read and write it."""
 
 import re
 
@@ -14,7 +15,8 @@ def write_lab(chart) -> str:
 
 
 def read_lab(path) -> tuple[tuple[float, float, str], ...]:
-    """(start, end, label) of each chord of a .lab file. Labels may be chord symbols; tabs, commas or blanks divide.
+    """(start, end, label) of each chord of a .lab file. Labels may be chord symbols; tabs, commas
+    or blanks divide.
 
     Raises ChartError, which names the line, for what cannot be read and for chords out of order.
     """
@@ -39,7 +41,8 @@ def parse_lab(text: str, name: str) -> tuple[tuple[float, float, str], ...]:
         if chords and start < chords[-1][1]:
             if start < chords[-1][1] - SLACK_SECONDS:
                 raise ChartError(
-                    f"{where}: begins at {start:g} s, before the chord above it ends at {chords[-1][1]:g} s"
+                    f"{where}: begins at {start:g} s, "
+                    f"before the chord above it ends at {chords[-1][1]:g} s"
                 )
             start = chords[-1][1]
         chords.append((start, end, chord_in(fields[2].strip().strip('"'), where)))

@@ -1,9 +1,11 @@
 """A chart as a Standard MIDI File; the only file that imports mido.
 
-mido writes what a file of this kind holds event by event, markers and signatures among them, in pure Python. symusic, which
-reads scores for training, is quicker, but compiled, and times of its events are those of notes.
+mido writes what a file of this kind holds event by event, markers and signatures among them, in
+pure Python. symusic, which reads scores for training, is quicker, but compiled, and times of its
+events are those of notes.
 
-Tracks: tempo map, signatures and markers; chords as notes, their names as lyrics; a click on General MIDI's wood blocks.
+Tracks: tempo map, signatures and markers; chords as notes, their names as lyrics; a click on
+General MIDI's wood blocks.
 """
 
 import io
@@ -27,8 +29,8 @@ MINOR_SIGNATURES = ("Cm", "C#m", "Dm", "Ebm", "Em", "Fm", "F#m", "Gm", "G#m", "A
 def midi_bytes(chart, name: str = "", count_in: int = 0) -> bytes:
     """A MIDI file of format 1, 480 ticks a beat.
 
-    Without a count-in the file begins with the recording. With one the recording begins where the marker `recording` stands,
-    `grid_of(chart, count_in).offset` seconds after the file.
+    Without a count-in the file begins with the recording. With one the recording begins where the
+    marker `recording` stands, `grid_of(chart, count_in).offset` seconds after the file.
 
     Raises ChartError with fewer than two beats or a count-in out of range.
     """
@@ -125,7 +127,8 @@ def voicing(label: str) -> list[int]:
 
 
 def key_signature(key: str) -> str:
-    """The signature of a key such as `A:min`, as mido names it; of another mode, that of the major key with its tones."""
+    """The signature of a key such as `A:min`, as mido names it; of another mode, that of the major
+    key with its tones."""
     tonic, _, mode = key.partition(":")
     if mode == "min":
         return MINOR_SIGNATURES[pitch_class(tonic)]
@@ -133,10 +136,11 @@ def key_signature(key: str) -> str:
 
 
 def tempo_changes(micros, quarters) -> list[tuple[int, int]]:
-    """Tempi that lead from beat to beat: as few as keep each beat within half a millisecond of its time.
+    """Tempi that lead from beat to beat: as few as keep each beat within half a millisecond of its
+    time.
 
-    A tempo is a whole number of microseconds, so that rounding would add up over a song; each is chosen from where the ones
-    before it have really led.
+    A tempo is a whole number of microseconds, so that rounding would add up over a song; each is
+    chosen from where the ones before it have really led.
 
     Args:
         micros: times of the beats and of the end [n + 1], in microseconds.

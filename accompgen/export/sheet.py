@@ -8,7 +8,8 @@
     0:00.00 | E7 |
     0:00.50 | Am . . . | F . G . | C . . . | . . . . |
 
-One sign a beat: a chord, `.` for one that goes on, `?` where none is known. sheet_reader.py reads more than is written here.
+One sign a beat: a chord, `.` for one that goes on, `?` where none is known. sheet_reader.py reads
+more than is written here.
 """
 
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from accompgen.analysis.labels import chord_symbol
-from accompgen.chart import Chart, ChartError
+from accompgen.chart import FASTEST_BPM, SLOWEST_BPM, Chart, ChartError
 
 HELD, UNKNOWN = ".", "?"
 LINE_BARS = 4
@@ -38,8 +39,10 @@ class Sheet:
     Attributes:
         name: file or option that it came from, for messages.
         bars: in order, repeats written out.
-        repeat_from: the bar from which on to repeat until the song ends; None: the bars must be as many as the song's.
-        pickup: beats of the first bar, which then lies before the song's bar 1; 0: bars begin at bar 1.
+        repeat_from: the bar from which on to repeat until the song ends; None: the bars must be as
+            many as the song's.
+        pickup: beats of the first bar, which then lies before the song's bar 1; 0: bars begin at
+            bar 1.
         key, bpm, metre: of its head; None where it does not say.
     """
 
@@ -73,59 +76,57 @@ class Sheet:
         elif self.pickup != before:
             if self.pickup:
                 raise ChartError(
-                    f"{self.name}: its pickup has {self.pickup} of the beats before bar 1, the song's {before}"
+                    f"{self.name}: its pickup has {self.pickup} of the beats before bar 1, "
+                    f"the song's {before}"
                 )
             times = times[1:]
         else:
             times[0] = (0.0, *times[0][1:])
-        return zip(
-            [self.bars[self._source(index, len(times))] for index in range(len(times))], times
-        )
+        return zip(self._as_many_as(len(times)), times)
 
-    def _source(self, index, count):
-        """Which bar of the sheet is the song's one of `count`."""
-        have = len(self.bars)
-        if have > count or have < count and self.repeat_from is None:
-            hint = (
-                "take some out"
-                if have > count
-                else "add the others, or end it with :| to repeat it to the song's end"
-            )
+    def _as_many_as(self, count):
+        """The bars of the sheet for so many of the song."""
+        bars, have = list(self.bars), len(self.bars)
+        while len(bars) < count and self.repeat_from is not None:
+            bars += self.bars[self.repeat_from :]
+        if have > count or len(bars) < count:
+            hint = "add the others, or end it with :| to repeat it to the song's end"
+            hint = "take some out" if have > count else hint
             pickup, own = (1, " and a pickup") if self.pickup else (0, "")
-            raise ChartError(
-                f"{self.name}: it has {have - pickup} bars{own}, the song has {count - pickup}{own}; {hint}"
-            )
-        if index < have:
-            return index
-        return self.repeat_from + (index - self.repeat_from) % (have - self.repeat_from)
+            own = f"{have - pickup} bar{'s' * (have - pickup != 1)}{own}"
+            raise ChartError(f"{self.name}: it has {own}, the song has {count - pickup}; {hint}")
+        return bars[:count]
 
 
 def write_sheet(chart: Chart, name: str = "the song") -> str:
-    """The sheet of a chart; `sheet_reader.read_sheet` reads it, and `Sheet.chords` gives the chords again.
+    """The sheet of a chart; `sheet_reader.read_sheet` reads it, and `Sheet.chords` gives the chords
+    again.
 
-    Chords that change on beats come back as they were. In bars of the usual length chords may also change half a beat after
-    one; others move to the nearest of these places. Raises ChartError with fewer than two beats.
+    Chords that change on beats come back as they were. In bars of the usual length chords may also
+    change half a beat after one; others move to the nearest of these places. Raises ChartError with
+    fewer than two beats.
     """
     chart = chart.continued()
     bars = [(bar.number, bar.times) for bar in chart.bars()]
     bars = _with_lead(chart, bars)
-    shown, last = [], -1
+    shown, last = [], None
     for number, times in bars:
         edges = _slots(chart, times)
         signs = []
         for start, end in zip(edges, edges[1:]):
             index = _chord_at(chart.chords, (start + end) / 2)
-            held = index == last and shown + signs
-            signs.append(
-                HELD if held else UNKNOWN if index is None else chord_symbol(chart.chords[index][2])
-            )
+            if index == last and (shown or signs):
+                signs.append(HELD)
+            else:
+                signs.append(UNKNOWN if index is None else chord_symbol(chart.chords[index][2]))
             last = index
         shown.append((number, times[0], " ".join(signs)))
     return "\n".join([*_head(chart, bars, name), "", *_lines(shown)]) + "\n"
 
 
 def _with_lead(chart, bars):
-    """Bars and times [n + 1] that begin with the song: a chord that sounds before the first beat alone gets a sign."""
+    """Bars and times [n + 1] that begin with the song: a chord that sounds before the first beat
+    alone gets a sign."""
     number, times = bars[0]
     if times[0] <= 0:
         return bars
@@ -137,7 +138,8 @@ def _with_lead(chart, bars):
 
 
 def _slots(chart, times):
-    """Edges of the signs of a bar: its beats, or half beats where a chord changes between two beats."""
+    """Edges of the signs of a bar: its beats, or half beats where a chord changes between two
+    beats."""
     if len(times) - 1 != chart.metre:
         return times
     inside = [time for chord in chart.chords for time in chord[:2] if times[0] < time < times[-1]]
@@ -154,7 +156,8 @@ def _chord_at(chords, time):
 
 
 def _head(chart, bars, name):
-    """Comments and head of a sheet. A tempo that varies is marked `ca.`, so that it is not taken for one that is asked for."""
+    """Comments and head of a sheet. A tempo that varies is marked `ca.`, so that it is not taken
+    for one that is asked for."""
     yield f"# chords of {' '.join(name.split())}"
     yield "# a sign a beat: . the chord goes on, N no chord, ? not known; % repeats a bar"
     if chart.key:
@@ -163,6 +166,7 @@ def _head(chart, bars, name):
     if len(times) > 1:
         step, first = np.polyfit(range(len(times)), times, 1)
         steady = np.abs(first + step * np.arange(len(times)) - times).max() < STEADY_SECONDS
+        steady &= SLOWEST_BPM <= 60 / step <= FASTEST_BPM
         yield f"tempo: {60 / step:.6g}" if steady else f"tempo: ca. {60 / step:.1f}"
     yield f"metre: {chart.metre}/4"
     if bars[0][0] == 0:
@@ -206,12 +210,14 @@ def _spans(bar, times, metre):
 
 
 def _edges(bar, beats, metre):
-    """Where signs begin, in beats: as many as a bar of the usual length divides into; a shorter bar has the first of them."""
+    """Where signs begin, in beats: as many as a bar of the usual length divides into; a shorter bar
+    has the first of them."""
     count = len(bar.signs)
     length = metre if beats != metre else beats
     if length % count and count % length:
         raise ChartError(
-            f"{bar.where}: {count} signs in a bar of {beats} beats; give it one, or one a beat with . for a chord that goes on"
+            f"{bar.where}: {count} signs in a bar of {beats} beats; "
+            "give it one, or one a beat with . for a chord that goes on"
         )
     return [index * length / count for index in range(count)]
 

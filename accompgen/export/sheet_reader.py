@@ -1,14 +1,16 @@
 """The text of a chord sheet -> `sheet.Sheet`.
 
-Bars stand between `|`, any number of them on a line; a text without `|` has a bar for each chord. In a bar there is one chord,
-one sign a beat, or as many signs as divide its beats. Besides chords, signs are
+Bars stand between `|`, any number of them on a line; a text without `|` has a bar for each chord.
+In a bar there is one chord, one sign a beat, or as many signs as divide its beats. Besides chords,
+signs are
 
     . / -   the chord goes on                 ?       no chord is given here
-    %       alone in a bar: the bar before it again; so is a bar left empty, yet its chord only goes on
-    |: :|   a repeat, played twice or, as in `:| x3`, so often; one that ends the sheet goes on until the song ends
+    %       alone in a bar, the bar before it again; a bar left empty: its chord goes on
+    |: :|   a repeat, played twice or, as in `:| x3`, so often; one at the end of the sheet goes
+            on until the song ends
 
-Comments begin with #, headings stand in [brackets], and a time may stand before the first bar of a line. A head may say
-`key:`, `tempo:`, `metre:` and `pickup:`.
+Comments begin with #; headings in [brackets] and times may stand before the first bar of a line. A
+head may say `key:`, `tempo:`, `metre:` and `pickup:`.
 """
 
 import re
@@ -16,6 +18,7 @@ from typing import NamedTuple
 
 from accompgen.analysis.labels import LabelError, read_key
 from accompgen.chart import FASTEST_BPM, SLOWEST_BPM, ChartError
+from accompgen.export.beats import LONGEST_BAR
 from accompgen.export.sheet import HELD, UNKNOWN, Sheet, SheetBar
 from accompgen.export.text import chord_in, read_chart_text
 from accompgen.files import text_lines
@@ -23,7 +26,6 @@ from accompgen.files import text_lines
 HELD_SIGNS = (".", "/", "-")
 REPEAT_BAR = "%"
 MOST_REPEATS = 100
-LONGEST_BAR = 32  # beats
 HEADS = {
     "key": "key",
     "tempo": "bpm",
@@ -48,7 +50,8 @@ class _Close(NamedTuple):
 
 
 def read_sheet(path) -> Sheet:
-    """A chord sheet of a file. Raises ChartError, which names line and bar, for what cannot be read."""
+    """A chord sheet of a file. Raises ChartError, which names line and bar, for what cannot be
+    read."""
     return parse_sheet(read_chart_text(path), str(path))
 
 
@@ -68,7 +71,9 @@ def parse_sheet(text: str, name: str, repeat: bool = False) -> Sheet:
             field = HEADS[found[1].lower()]
             value = _head_value(field, found[2].strip(), f"{name}, line {number}")
             head |= {} if value is None else {field: value}
-        elif line.strip() and not re.fullmatch(r"\s*\[[^|]*\]\s*", line):
+            continue
+        line = re.sub(r"^\s*\[[^|\]]*\]", "", line)
+        if line.strip():
             lines.append((number, line))
     begin = int(head.get("pickup", 0) > 0)
     marks = list(_marks(lines, name, begin))
@@ -89,9 +94,10 @@ def _head_value(field, text, where):
             raise ChartError(f"{where}: {error}") from error
     if field == "bpm":
         found = re.fullmatch(r"(ca\.?|about|~)?\s*(\d+(?:\.\d+)?)\s*(?:bpm)?", text, re.IGNORECASE)
-        if not found or not SLOWEST_BPM <= float(found[2]) <= FASTEST_BPM:
+        if not found or not found[1] and not SLOWEST_BPM <= float(found[2]) <= FASTEST_BPM:
             raise ChartError(
-                f"{where}: tempo {text!r}; expected {SLOWEST_BPM:g} to {FASTEST_BPM:g} beats a minute"
+                f"{where}: tempo {text!r}; "
+                f"expected {SLOWEST_BPM:g} to {FASTEST_BPM:g} beats a minute"
             )
         return None if found[1] else float(found[2])
     found = re.fullmatch(r"(\d+)(?:/(?:2|4|8|16))?", text)
@@ -121,7 +127,8 @@ def _marks(lines, name, pickup):
 
 
 def _cells(lines, name):
-    """(number of the line, text, bar line before it, bar line behind it) of all that bar lines divide."""
+    """(number of the line, text, bar line before it, bar line behind it) of all that bar lines
+    divide."""
     divided = any("|" in line for _, line in lines)
     for number, line in lines:
         if not divided:
@@ -130,7 +137,8 @@ def _cells(lines, name):
         if "|" not in line:
             where = f"{name}, line {number}"
             raise ChartError(
-                f"{where}: {line.strip()!r} has no bar lines; expected bars between |, or # before a comment"
+                f"{where}: {line.strip()!r} has no bar lines; "
+                "expected bars between |, or # before a comment"
             )
         first, *rest = re.split(r"(:?\|+:?)", line)
         # a time or a number may stand before the first bar line
@@ -171,7 +179,8 @@ def _sign(text, where):
 
 
 def _written_out(marks, begin):
-    """The bars with repeats written out, and the first of those that a repeat at the end goes on with, or None."""
+    """The bars with repeats written out, and the first of those that a repeat at the end goes on
+    with, or None."""
     bars = []
     for index, mark in enumerate(marks):
         if isinstance(mark, SheetBar):

@@ -9,7 +9,8 @@ from accompgen.files import read_text, text_lines
 
 
 def read_chart_text(path) -> str:
-    """The text of a file. Raises ChartError for one that cannot be opened, files.TextError for one that is no text."""
+    """The text of a file. Raises ChartError for one that cannot be opened, files.TextError for one
+    that is no text."""
     path = Path(path)
     try:
         return read_text(path)
@@ -43,7 +44,8 @@ def seconds_in(text: str, where: str) -> float:
 
 
 def chord_in(text: str, where: str) -> str:
-    """A chord label with its quality. Raises ChartError, which says `where`, for what cannot be read."""
+    """A chord label with its quality. Raises ChartError, which says `where`, for what cannot be
+    read."""
     try:
         return full_label(read_chord(text))
     except LabelError as error:

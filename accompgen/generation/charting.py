@@ -73,14 +73,14 @@ def _beats(model, units, chart, asked):
         return replace(chart, beats=asked.beats, key=asked.key), asked.chords
     request = asked if isinstance(asked, ChartRequest) else None
     complete = request is not None and request.beats is not None and request.beats.places
-    if model.beat_tracker is not None and not complete:
+    if model.beat_tracker is not None and model.beat_tracker.config.downbeats and not complete:
         bpm = None if request is None else request.bpm
         chart = replace(chart, beats=tuple(model.beat_tracker.beats(units[0].cpu(), bpm=bpm)))
     if request is not None:
         chart = replace(request.with_beats(chart), key=request.key)
     if len(chart.beats) < 2:
         name = model.about["name"]
-        raise ChartError(f"the checkpoint {name!r} has no beat tracker; give the beat, by bpm or a file")
+        raise ChartError(f"the checkpoint {name!r} has no beat tracker that hears bars; give the beat, by bpm or a file")
     if request is not None:
         return chart, request.chords_on(chart)
     return (chart, ()) if asked is None else (replace(chart, key=asked.key), asked.chords)

@@ -67,11 +67,12 @@ class Accompanist:
     def __init__(
         self, semantic_tokenizer, decoder, system: System, about: dict, device: str,
         sampling: dict[str, Sampling] | None = None, helper: Helper | None = None, beat_tracker=None,
-        text_tokenizer=None,
+        text_tokenizer=None, directory=None,
     ):  # fmt: skip
         self.semantic_tokenizer, self.decoder = semantic_tokenizer, decoder
         self.system, self.about, self.device = system, about, device
         self.sampling = sampling or dict.fromkeys(system.graph.stage_names, PUBLISHED)
+        self.directory, self._acoustic_tokenizer = directory, None
         self.helper, self.beat_tracker, self.text_tokenizer = helper, beat_tracker, text_tokenizer
 
     @property
@@ -137,9 +138,9 @@ class Accompanist:
                 chart = find_chart(self, units, vocal.seconds, chart, sampling, seed, text, told.part())
             for stem in stems:
                 with clock("others_units") if any(self.system.graph.streams_of(OTHERS)) else nullcontext():
-                    part = Part(stem, self._given(chart, others, sounds, units.shape[1]), text)
+                    part = Part(stem, self.given_streams(chart, others, sounds, units.shape[1]), text)
                 report = told.part(stem if len(stems) > 1 else "", ids)
-                tokens[stem] = self._play(vocal, units, sampling, seed, part, report)
+                tokens[stem] = self.play(vocal, units, sampling, seed, part, report)
                 for stage, seconds in tokens[stem].seconds.items():
                     clock.seconds[stage] = clock.seconds.get(stage, 0.0) + seconds
                 with clock("decoder"):  # [C, T] at the decoder's rate
@@ -163,6 +164,11 @@ class Accompanist:
         if found is None:
             raise ChartError(f"the checkpoint {self.about['name']!r} plays without a chart")
         return found
+
+    @property
+    def hz(self) -> int:
+        """Frames a second of the vocal's units."""
+        return self.system.graph.vocal.hz
 
     @property
     def has_chart(self) -> bool:
@@ -208,13 +214,13 @@ class Accompanist:
             report["others"] = {"file": others.source, "sha256": others.sha256}
         return Song(vocal.name, vocal.rate, tracks, mixed, tokens, report, chart)
 
-    def _play(self, vocal, units, sampling, seed, part, report):
+    def play(self, vocal, units, sampling, seed, part, report):
         """The tokens of a stem; long ones by two processes, where there is a second."""
         if self.helper and vocal.seconds >= LONG_SECONDS:
             return cascade_beside(self.system, units, sampling, seed, self.helper, report, part)
         return cascade(self.system, units, sampling, seed, report, part)
 
-    def _given(self, chart, others, sounds, frames):
+    def given_streams(self, chart, others, sounds, frames):
         """What a stem is made beside, stream -> ids: the chart, and the units of what is played already."""
         graph, rate = self.system.graph, self.decoder.sample_rate
         blocks, given = whole_blocks(frames, graph.vocal.hz), {}
@@ -235,6 +241,18 @@ class Accompanist:
         if prompts and self.text_tokenizer is None:
             raise PromptError(f"the checkpoint {self.about['name']!r} does not read texts; leave the prompt out")
         return prompts
+
+    def text_of(self, prompt, seconds: float):
+        """What a window of a song of so many seconds is asked for, as Part.text has it; None without a prompt."""
+        return self._text(self._prompts(prompt), seconds)
+
+    def tokenizer_of(self, kind: str):
+        """The tokenizer of sound of a kind, SEMANTIC or ACOUSTIC; the latter is loaded when it is asked for."""
+        if kind == SEMANTIC:
+            return self.semantic_tokenizer
+        if self._acoustic_tokenizer is None:
+            self._acoustic_tokenizer = load_tokenizer(self.directory, kind, self.device)
+        return self._acoustic_tokenizer
 
     def _text(self, prompts, seconds):
         """What a window is asked for, as Part.text has it; None without prompts."""
@@ -283,6 +301,7 @@ def load(checkpoint="pocket", device: str = "auto", helper: bool = False) -> Acc
         second,
         load_beat_tracker(verified, device),
         TextTokenizer.load(verified.component(TEXT_TOKENIZER)) if TEXT_TOKENIZER in verified.components else None,
+        path,
     )
 
 

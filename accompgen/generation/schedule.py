@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import torch
 
 from accompgen.generation.sampling import Sampling
-from accompgen.generation.windows import Span, next_span, plan
+from accompgen.generation.windows import Span, next_span
 from accompgen.model.logit_bias import EARLIER_VOCAL, check
 from accompgen.model.stage_lm import StageLM
 from accompgen.seeding import make_generator
@@ -54,11 +54,15 @@ class Part:
         stem: of the graph; "": none.
         given: streams that are known besides the vocal, name -> ids [1, Q, T] of the whole song, below 0 where they are not.
         text: the ids of what a window is asked for, called with its first block and the one behind its last; None: no text.
+        kept: streams of a take that is there, name -> ids [1, Q, T] of the whole song; only the blocks of `span` are made.
+        span: the first of them and the one behind the last; None: all of the song.
     """
 
     stem: str = ALL
     given: dict[str, torch.Tensor] = field(default_factory=dict)
     text: Callable[[int, int], list[int]] | None = None
+    kept: dict[str, torch.Tensor] = field(default_factory=dict)
+    span: tuple[int, int] | None = None
 
 
 WHOLE = Part()  # the whole accompaniment, from the vocal alone
@@ -114,6 +118,10 @@ class Schedule:
         self._known = {  # [1, Q, T] on the CPU
             stream.name: torch.zeros(1, stream.codebooks, 0, dtype=torch.long) for stream in growing
         } | part.given
+        self._first, self._last = part.span or (0, None)  # blocks that are made
+        for name in self.stages if part.span else ():
+            target = self._target(name)
+            self._known[target.name] = part.kept[target.name][..., : frames_of(self._first, target.hz)]
         self._decoded = dict.fromkeys(self.stages, 0)  # windows
         self._generators = {name: make_generator(seed, self._draws_of(name), 0) for name in self.stages}  # of stages in turn
 
@@ -126,6 +134,7 @@ class Schedule:
     def end_vocal(self) -> None:
         """Say that the vocal ends here."""
         self.song = self._blocks(self.graph.vocal.name)
+        self._last = self.song if self._last is None else min(self._last, self.song)
 
     def next_job(self, names: Iterable[str]) -> Job | None:
         """A job of the first of these stages that has one; None: a context must grow first, or all is decoded.
@@ -148,12 +157,21 @@ class Schedule:
 
     def all_ids(self) -> int:
         """`ids_of` all windows of a song that has ended."""
-        plans = {name: plan(self.song, *self._lengths(name))[:: self._rows(name)] for name in self.stages}
-        return sum(self.ids_of(name, span) for name, spans in plans.items() for span in spans)
+        total = 0
+        for name in self.stages:
+            spans, known = [], self._first
+            while span := next_span(known, self._last, True, *self._lengths(name)):
+                spans.append(span)
+                known = span.stop
+            total += sum(self.ids_of(name, span) for span in spans[:: self._rows(name)])
+        return total
 
     def stream(self, name: str, start: int = 0, stop: int | None = None) -> torch.Tensor:
         """Ids [Q, T] of a stream in the blocks start..stop-1; None: to the end of the song."""
-        return self._known[name][0][:, self._frames(name, start, self.song if stop is None else stop)]
+        known = self._known[name]
+        if self.part.span and name in self.part.kept:  # behind what was made anew the take goes on
+            known = torch.cat([known, self.part.kept[name][..., known.shape[-1] :]], dim=-1)
+        return known[0][:, self._frames(name, start, self.song if stop is None else stop)]
 
     def tokens(self, start: int, stop: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Units [1, S] and codes [Q, F] of the stem in the blocks start..stop-1."""
@@ -200,11 +218,13 @@ class Schedule:
         """The next windows whose context is known: as many as are decoded at once, fewer at the song's end; or none."""
         context = self.system.stages[name].model.layout.context
         there = min(self._blocks(stream.name) for stream in (self.graph.vocal, *context) if stream.name in self._known)
+        if self._last is not None:
+            there = min(there, self._last)
         spans, known = [], self._blocks(self._target(name).name)
         while len(spans) < self._rows(name):
-            span = next_span(known, there, there == self.song, *self._lengths(name))
+            span = next_span(known, there, there == self._last, *self._lengths(name))
             if span is None:
-                return spans if there == self.song else []
+                return spans if there == self._last else []
             spans.append(span)
             known = span.stop
         return spans

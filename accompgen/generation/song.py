@@ -17,6 +17,7 @@ from accompgen.chart import Chart
 from accompgen.export.chart_files import chart_files
 from accompgen.files import short_name
 from accompgen.generation.cascade import Tokens
+from accompgen.stages import ALL
 
 CHART_ENDINGS = (".mid", ".chords.txt", ".lab")  # of a song; `accompgen chart` writes beats and click, too
 SUBTYPES = {"16": "PCM_16", "24": "PCM_24", "32f": "FLOAT"}
@@ -245,3 +246,24 @@ def _on_grid(stems, bit_depth):
     rounded = {name: np.round(wav.astype(np.float64) * steps) for name, wav in stems.items()}
     rounded["accompaniment"] = sum(rounded.values())
     return {name: (wav / steps).astype(np.float32) for name, wav in rounded.items()}
+
+
+def read_song(path) -> Song:
+    """A song from its files, by its JSON: all but the tokens, which no file has.
+
+    Raises audio.AudioError for a report that is none, or sound that is missing or cannot be read.
+    """
+    path = Path(path)
+    try:
+        report = json.loads(path.read_text(encoding="utf-8"))
+        files, rate = report["files"], report["vocal"]["rate"]
+        names = {key: path.with_name(name) for key, name in files.items() if isinstance(name, str)}
+        mix, accompaniment = names["mix"], names["accompaniment"]
+    except OSError as error:
+        raise audio.AudioError(f"cannot read {path}: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise audio.AudioError(f"{path} is no report of a song; give the <name>.json that `generate` wrote") from error
+    stems = {key: file for key, file in names.items() if file.suffix == mix.suffix and key not in ("mix", "accompaniment")}
+    tracks = {stem: audio.read(file)[0] for stem, file in (stems or {ALL: accompaniment}).items()}
+    chart = Chart.of_song(report["chart"], report["vocal"]["seconds"]) if report.get("chart") else None
+    return Song(path.stem, rate, tracks, audio.read(mix)[0], {}, report, chart)

@@ -4,18 +4,28 @@ All end in the same: sizes, and plain weights by the names of transformers, the 
 """
 
 import hashlib
-import json
 import re
 from pathlib import Path
 
 import torch
 
-from accompgen.checkpoint import CheckpointError, load_component
+from accompgen.checkpoint import CONFIG_FILE, CheckpointError, load_component, read_info
 from accompgen.config import from_dict
 from accompgen.tokens.encodec import CodecConfig
-from accompgen.tokens.unpickle import UnsafeFileError, read_torch
+from accompgen.tokens.foreign import (
+    ENCODEC,
+    is_safetensors,
+    kind_of,
+    safetensors_kind,
+    weights_alone,
+)
+from accompgen.tokens.unpickle import read_torch
 
 FORMAT = "encodec"  # of our own components
+EXPECTED = (
+    "only the EnCodec of 24 kHz, mono and causal, is read: its .th file, a directory of transformers "
+    "whose config.json says model_type 'encodec', or a tokenizer of ours"
+)
 READABLE = {  # what a transformers directory must say, where it says anything
     "sampling_rate": 24000,
     "audio_channels": 1,
@@ -43,15 +53,20 @@ def read_weights(path) -> tuple[CodecConfig, dict]:
 
 
 def _read_directory(path):
-    try:
-        values = json.loads((path / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path / 'config.json'} cannot be read: {error}") from error
+    if not (path / CONFIG_FILE).is_file():
+        there = ", ".join(sorted(file.name for file in path.iterdir())[:5]) or "nothing"
+        raise CheckpointError(
+            f"{path} has no {CONFIG_FILE} (it holds {there}); give the .th file of EnCodec, or a "
+            f"directory of transformers with {CONFIG_FILE} and model.safetensors"
+        )
+    values = read_info(path)
     if values.get("format") == FORMAT:
         sizes = {name: value for name, value in values.items() if name != "format"}
         return from_dict(CodecConfig, sizes, f"{path}/config.json"), load_component(path)[1]
     if values.get("model_type") != "encodec":
-        raise CheckpointError(f"{path}/config.json names no EnCodec; expected format = {FORMAT!r} or model_type = 'encodec'")
+        named = [name for name in ("model_type", "format", "kind") if name in values]
+        found = f"{named[0]} = {values[named[0]]!r}" if named else "no model_type"
+        raise CheckpointError(f"{path}/{CONFIG_FILE} says {found}; {EXPECTED}")
     for key, expected in READABLE.items():
         if values.get(key, expected) != expected:
             raise CheckpointError(
@@ -70,10 +85,10 @@ def _read_directory(path):
 
 def _read_published(path):
     """The package `encodec` names a file after the first 8 hex digits of its sha256: encodec_24khz-d7cc33bc.th."""
-    if path.suffix == ".safetensors":
-        raise CheckpointError(
-            f"{path} is weights alone; give the directory that they lie in, with the config.json that says what they are"
-        )
+    if is_safetensors(path):
+        found = safetensors_kind(path)
+        _refuse_other(found, path)
+        raise weights_alone(path, found)
     named = re.search(r"-([0-9a-f]{8})\.th$", path.name)
     with open(path, "rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
@@ -94,41 +109,19 @@ def _read_published(path):
 
 
 def _load_pickled_tensors(path):
-    try:
-        state = read_torch(path, ())
-    except UnsafeFileError as error:
-        raise CheckpointError(str(error)) from error
-    if "xp.cfg" in state or "best_state" in state:
-        raise CheckpointError(
-            f"{path} is a file of audiocraft, such as MusicGen's language model or its 32 kHz codec (it holds "
-            f"{', '.join(sorted(map(str, state)))}); only the EnCodec of 24 kHz is read"
-        )
-    if not all(isinstance(value, torch.Tensor) for value in state.values()):
-        raise CheckpointError(f"{path} holds something else than names and tensors; expected a state_dict")
+    state = read_torch(path, ())
     _check_kind(state, path)
     return state
 
 
-# of MusicGen as transformers and audiocraft write it; of EnCodec's first convolution; of the norms of its 48 kHz sister
-LANGUAGE_MODEL = r"((model\.)?decoder\.(model\.decoder\.)?(layers\.\d+\.self_attn|embed_tokens)|transformer\.layers\.)"
-FIRST_CONVOLUTION = r"encoder\.(model|layers)\.0\.conv\.(conv\.)?(weight(_v)?|parametrizations\.weight\.original1)$"
-GROUP_NORM = r"encoder\..*\.norm\.weight$"
-
-
 def _check_kind(state, path):
     """Raise CheckpointError for the weights of something else than a 24 kHz mono EnCodec, saying what they are."""
-    found = None
-    first = [tensor for name, tensor in state.items() if re.match(FIRST_CONVOLUTION, name)]
-    if any(re.match(LANGUAGE_MODEL, name) for name in state):
-        found = "a language model, such as MusicGen's"
-    elif first and first[0].ndim == 3 and first[0].shape[1] != 1:
-        found = f"an EnCodec of {first[0].shape[1]} channels, such as that of 48 kHz"
-    elif any(re.match(GROUP_NORM, name) for name in state):
-        found = "an EnCodec with group norm, such as that of 48 kHz"
-    elif not first:
-        found = f"no EnCodec (its weights are {', '.join(sorted(map(str, state))[:3])}, ...)"
-    if found:
-        raise CheckpointError(f"{path} holds {found}; only the EnCodec of 24 kHz, mono and causal, is read")
+    _refuse_other(kind_of(state), path)
+
+
+def _refuse_other(found, path):
+    if found != ENCODEC:
+        raise CheckpointError(f"{path} holds {found}; {EXPECTED}")
 
 
 def _fold_weight_norm(state):

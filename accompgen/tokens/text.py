@@ -73,6 +73,8 @@ class TextTokenizer:
         try:
             SentencePieceTrainer.train(
                 sentence_iterator=iter(lines), model_writer=written, vocab_size=vocab,
+                # a small vocabulary of merged pieces has the words of captions whole; a unigram model
+                # of as many pieces prunes them
                 model_type="bpe", character_coverage=1.0, required_chars=ALWAYS,
                 normalization_rule_name=RULE, hard_vocab_limit=False,
                 # numbers are read digit by digit: a tempo that no song had is known all the same
@@ -173,8 +175,8 @@ def _plain(text):
 def _known(pieces):
     """The pieces without unknown ones, and without the mark of a word that begins with one."""
     kept = []
-    for piece, following in zip(pieces, [*pieces[1:], None], strict=True):
-        lone = piece[1] == "▁" and following is not None and following[0] == UNKNOWN
+    for number, piece in enumerate(pieces):
+        lone = piece[1] == "▁" and [i for i, _, _ in pieces[number + 1 : number + 2]] == [UNKNOWN]
         if piece[0] != UNKNOWN and not lone:
             kept.append(piece)
     return kept

@@ -15,6 +15,7 @@ import torch
 from accompgen.checkpoint import CheckpointError, component_hash, save_component
 from accompgen.config import ConfigError, TrainConfig, from_dict, to_dict
 from accompgen.data.batches import training_songs
+from accompgen.files import replacing
 from accompgen.time import seconds_of
 from accompgen.training import engine as deepspeed_engine
 from accompgen.training.kept import differing
@@ -96,7 +97,8 @@ def save(engine, average, batches, run_dir: Path, step: int, seconds: float) -> 
         deepspeed_engine.save(engine, folder / name, state)
         if chief:
             for path in (folder / name).iterdir():
-                _to_disk(path)
+                with open(path, "rb") as file:
+                    _to_disk(file)
             write_text(folder / "latest", name + "\n")
     except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError of its file writer
         shutil.rmtree(folder / name, ignore_errors=True)
@@ -190,16 +192,14 @@ def save_stage(directory: Path, model, config: TrainConfig, shards, step: int, v
 
 def write_text(path: Path, text: str) -> None:
     """Write a small file in one go: it has its old content or the new one, whatever happens. Raises TrainingError naming it."""
-    temporary = path.with_name(f".{path.name}.part")
     try:
-        temporary.write_text(text, encoding="utf-8")
-        _to_disk(temporary)
-        os.replace(temporary, path)
+        with replacing(path) as file:
+            file.write(text.encode())
+            file.flush()
+            _to_disk(file)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise TrainingError(f"cannot write {path}: {error.strerror}; make room and start again") from error
 
 
-def _to_disk(path):
-    with open(path, "rb") as file:
-        os.fsync(file.fileno())
+def _to_disk(file):
+    os.fsync(file.fileno())

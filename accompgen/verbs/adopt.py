@@ -1,9 +1,8 @@
 """Tokenizers from elsewhere: `adopt`."""
 
-import json
 from pathlib import Path
 
-from accompgen.verbs.shared import add_executor, print_values, song_bar
+from accompgen.verbs.shared import add_executor, complain, print_values, song_bar
 
 
 def add_adopt(verbs):
@@ -47,11 +46,18 @@ def run_adopt(args) -> int:
 
         tokenizer = AcousticTokenizer.load(source)
         tokenizer.save(args.out, force=args.force)
-        print_values({"codebooks": tokenizer.config.codebooks, "bins": tokenizer.bins})
+        figures = {"codebooks": tokenizer.config.codebooks, "bins": tokenizer.bins}
     else:
-        print_values(_adopt_hubert(args, source))
+        figures = _adopt_hubert(args, source)
+    left_out = figures.pop("left_out", {})
+    print_values(figures)
     print(args.out)
-    return 0
+    for reason in left_out.values():
+        complain(reason)
+    if left_out:
+        songs = figures["songs"] + len(left_out)
+        complain(f"{len(left_out)} of {songs} songs were left out; the units are those of the others")
+    return 1 if left_out else 0
 
 
 def _adopt_hubert(args, source) -> dict:
@@ -80,7 +86,7 @@ def _adopt_hubert(args, source) -> dict:
 
 def _is_ours(source) -> bool:
     """Whether a directory is a semantic tokenizer already, with units of its own."""
+    from accompgen.checkpoint import CONFIG_FILE, read_info
     from accompgen.tokens.semantic import KIND
 
-    config = Path(source) / "config.json"
-    return config.is_file() and json.loads(config.read_text(encoding="utf-8")).get("kind") == KIND
+    return (Path(source) / CONFIG_FILE).is_file() and read_info(source).get("kind") == KIND

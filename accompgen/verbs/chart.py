@@ -1,4 +1,5 @@
-"""Beats, key and chords alone: `chart`, and the options that say what a song's music is, which `generate` has, too."""
+"""Beats, key and chords alone: `chart`, and the options that say what a song's music is, which
+`generate` has, too."""
 
 from pathlib import Path
 
@@ -29,7 +30,8 @@ def add_chart_options(parser):
     )
     group.add_argument(
         "--chords", metavar="FILE|TEXT",
-        help="a chord sheet, a .lab file, or chords such as '| Am | F | C | G |', which are repeated to the end",
+        help="a chord sheet, a .lab file, or chords such as '| Am | F | C | G |', "
+        "which are repeated to the end",
     )  # fmt: skip
     group.add_argument("--key", metavar="KEY", help="such as C:maj or 'A minor'")
     group.add_argument(
@@ -42,7 +44,8 @@ def add_chart_options(parser):
 
 
 def request_of(args):
-    """The `chart_input.ChartRequest` of these options. Raises ChartError for what cannot be read, before any other work."""
+    """The `chart_input.ChartRequest` of these options. Raises ChartError for what cannot be read,
+    before any other work."""
     from accompgen.chart_input import read_request
 
     return read_request(args.bpm, args.beats, args.chords, args.key, args.metre, args.count_in)
@@ -52,7 +55,8 @@ def add_chart(verbs):
     parser = verbs.add_parser(
         "chart",
         help="beats, key and chords to vocals, without a band",
-        description=f"Writes {', '.join('<name>' + ending for ending in ENDINGS)} for each vocal; prints their paths.",
+        description=f"Writes {', '.join('<name>' + ending for ending in ENDINGS)} "
+        "for each vocal; prints their paths.",
     )
     parser.add_argument(
         "vocals",
@@ -95,14 +99,15 @@ def run_chart(args) -> int:
         contents = chart_files(chart, path.stem, vocal.rate, vocal.wav.shape[1], asked.count_in)
         audio.make_folder(args.out)
         audio.write_files({paths[ending]: contents[ending] for ending in ENDINGS})
-        _say_what_it_is(args, path, chart, asked.count_in)
+        _say_what_was_found(args, path, chart, asked.count_in)
         return paths.values()
 
     return for_each(args.vocals, work)
 
 
 def _paths(folder, name, force):
-    """Where the files go, by their endings. Raises audio.AudioError for one that is there without `force`."""
+    """Where the files go, by their endings. Raises audio.AudioError for one that is there without
+    `force`."""
     from accompgen.audio import AudioError, check_folder
     from accompgen.files import short_name
 
@@ -114,18 +119,20 @@ def _paths(folder, name, force):
     return paths
 
 
-def _say_what_it_is(args, path, chart, count_in):
+def _say_what_was_found(args, path, chart, count_in):
     """Tempo, metre and key in a line, and where the recording goes beside the MIDI file."""
     from accompgen.export.grid import grid_of
 
     key = f", {chart.key}" if chart.key else ""
     remark(
         args,
-        f"{path}: {chart.bpm:.1f} beats a minute, {chart.metre} a bar{key}, {len(chart.bars())} bars",
+        f"{path}: {chart.bpm:.1f} beats a minute, {chart.metre} a bar{key}, "
+        f"{len(chart.bars())} bars",
     )
     if count_in:
         offset = grid_of(chart, count_in).offset
         remark(
             args,
-            f"{path}: in MIDI and click the recording begins at {offset:.3f} s, at the marker `recording`",
+            f"{path}: in MIDI and click the recording begins at {offset:.3f} s, "
+            "at the marker `recording`",
         )
