@@ -36,8 +36,7 @@ MAY_IMPORT = {
     "seeding": (),
     "prompts": (),  # texts and times alone
     "checkpoint": ("config", "files", "stages"),
-    "tokens": ("config", "audio", "files", "checkpoint", "seeding"),
-    "tokens.files": ("audio", "files", "checkpoint", "stages"),  # tells the tokenizers apart
+    "tokens": ("config", "audio", "files", "checkpoint", "seeding", "stages"),
     "model": ("config", "stages", "layout"),  # integers, never tokens
     "generation": ("model", "layout", "stages", "config", "seeding", "threads"),
     "generation.load": ("checkpoint", "model", "stages", "config"),

@@ -89,6 +89,23 @@ def test_the_average_of_the_weights_is_what_is_validated_and_kept(shards, tmp_pa
         assert abs(about["validation"]["cross_entropy"] - cross_entropy(seen[-1])) > 1e-4
 
 
+@pytest.mark.parametrize("stage", ["chart", "semantic", "coarse"])
+def test_a_stage_of_a_band_is_trained_and_goes_on(tmp_path, stage):
+    """Streams of three rates, one muted by itself, a chart that is not known everywhere."""
+    shards = make_shards(tmp_path / "shards", songs=8, band=True)
+    sizes = SIZES | dict(width=16, layers=1, heads=2, context_layers=1, text_vocab=9, text_pieces=2)
+    model = StageConfig(stage, graph="band", **sizes)
+    muted = {"semantic": {"others": 0.5, "stem": 0.3}, "chart": {"given": 0.9}}.get(stage, {})
+    settings = dataclasses.replace(config(shards), model=model, stream_dropout=muted, steps=3)
+    loop.train(settings, tmp_path / "whole")
+    loop.train(settings, tmp_path / "parts", pause_after_steps=1)
+    done = loop.train(settings, tmp_path / "parts")
+    assert losses(tmp_path / "whole") == losses(tmp_path / "parts")
+    assert all(math.isfinite(loss) for _, loss in losses(tmp_path / "parts")) and done["validation"]["windows"] == 4
+    about, _ = load_component(tmp_path / "parts" / "model")
+    assert from_dict(StageConfig, about["stage"]).rows.name == "band"
+
+
 def test_sigterm_saves_and_ends_the_call(shards, tmp_path, monkeypatch):
     real, calls = loop._forward, []
 
