@@ -378,7 +378,6 @@ def f():
         ("audio", "config"),
         ("layout", "config"),
         ("checkpoint", "audio"),
-        ("tokens.semantic", "stages"),
         ("model.stage_lm", "tokens.semantic"),
         ("model.stage_lm", "checkpoint"),
         ("generation.decode", "tokens.acoustic"),

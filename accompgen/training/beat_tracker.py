@@ -24,6 +24,7 @@ from accompgen.device import choose_device
 from accompgen.evaluation.beats import BEAT_WINDOW_SECONDS, beat_f1, tempo, tempo_error
 from accompgen.model.beat_tracker import PHASES, BeatTracker, BeatTrackerConfig
 from accompgen.stages import SEMANTIC
+from accompgen.stages import SEMANTIC
 from accompgen.time import SEMANTIC_HZ, frames_of
 from accompgen.training.beat_tracker_songs import draw_batch, find_songs, phases_of
 from accompgen.training.kept import lasting, load_state, save_state
@@ -120,7 +121,7 @@ def train(config: BeatTrainConfig, run_dir, pause_after_minutes: float = 0.0) ->
     torch.manual_seed(config.seed)
     model = BeatTracker(config.model).to(device)
     if config.start_from:
-        _start(model, config.start_from, shards.tokenizers["semantic"])
+        _start(model, config.start_from, shards.tokenizers[SEMANTIC])
     average = copy.deepcopy(model).eval()
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
     step, seconds = _resume(run_dir, config, model, average, optimizer)
