@@ -48,7 +48,7 @@ MAY_IMPORT = {
     "generation.report": ("checkpoint",),
     "generation.beside": ("checkpoint", "worker", "threads"),  # a process of its own
     "generation.solo": ("audio",),  # listens to the vocal
-    "generation.song": ("audio", "files", "chart", "export", "stages"),  # the finished song and its files, divided from pipeline.py
+    "generation.song": ("audio", "files", "chart", "export", "stages"),  # the finished song and its files
     "generation.many": ("audio", "chart_input"),  # songs into a folder, as song.py
     "generation.stream": ("audio", "stages", "seeding", "tokens"),  # pipeline.py in pieces
     "generation.pipeline": (

@@ -54,8 +54,6 @@ ALLOWED = {
     ("evaluation/chords.py", "chart"): FIGURE,
     ("evaluation/report.py", "chart"): FIGURE,
     ("evaluation/runner.py", "chart"): FIGURE,
-    ("generation/pipeline.py", "chart"): REPORT,
-    ("generation/pipeline.py", "others"): REPORT,
     ("generation/song.py", "chart"): REPORT,
     ("generation/song.py", "vocal"): REPORT,
     ("verbs/redo.py", "vocal"): REPORT,

@@ -24,7 +24,6 @@ from accompgen.device import choose_device
 from accompgen.evaluation.beats import BEAT_WINDOW_SECONDS, beat_f1, tempo, tempo_error
 from accompgen.model.beat_tracker import PHASES, BeatTracker, BeatTrackerConfig
 from accompgen.stages import SEMANTIC
-from accompgen.stages import SEMANTIC
 from accompgen.time import SEMANTIC_HZ, frames_of
 from accompgen.training.beat_tracker_songs import draw_batch, find_songs, phases_of
 from accompgen.training.kept import lasting, load_state, save_state
@@ -263,7 +262,7 @@ def _beat_figures(found, song, seconds):
 def _start(model, directory, units):
     """Give `model` the weights of the tracker in `directory`, which reads the same `units` (a hash)."""
     about, tensors = load_component(directory)
-    if about.get("tokenizers", {}).get("semantic") != units:
+    if about.get("tokenizers", {}).get(SEMANTIC) != units:
         raise CheckpointError(
             f"{directory} was trained on other units than those of the shards; tokenize with its "
             "semantic tokenizer, or begin without start_from"
