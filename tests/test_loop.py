@@ -249,3 +249,23 @@ def test_a_listener_is_trained_by_itself_and_then_apart_from_the_decoder(shards,
     assert all(parameter.grad is None for parameter in lm.listener.parameters())
     with pytest.raises(ConfigError, match="encoder_learns is 'alone', which needs an encoder of its own"):
         dataclasses.replace(config(shards), encoder_learns="alone")
+
+
+def test_a_graph_of_ones_own_stands_in_a_file(shards, tmp_path):
+    """A stage of a graph that the code does not know trains, and its component carries the graph."""
+    graph = tmp_path / "mine.toml"
+    graph.write_text(
+        'name = "mine"\n'
+        '[[streams]]\nname = "sung"\ntokenizer = "semantic"\ntrack = "vocal"\nvocab = 20\n'
+        '[[streams]]\nname = "played"\ntokenizer = "semantic"\ntrack = "stem"\nvocab = 20\n'
+        '[[stages]]\nname = "answer"\ncontext = ["sung"]\ntarget = "played"\nprompt_share = 0.5\n'
+    )
+    file = tmp_path / "answer.toml"
+    file.write_text(
+        f'shards = "{shards}"\nsteps = 2\nbatch_size = 2\nwindow_seconds = 0.4\nvalidation_windows = 2\ntensorboard = false\n'
+        f'device = "cpu"\n[model]\nstage = "answer"\ngraph = "{graph}"\nwidth = 16\nlayers = 1\nheads = 2\ncontext_layers = 1\n'
+    )
+    done = loop.train_file(file, run_dir=tmp_path / "run")
+    assert done["finished"]
+    config = json.loads((tmp_path / "run" / "model" / "config.json").read_text())
+    assert config["stage"]["own_graph"]["stages"][0]["name"] == "answer" and list(config["tokenizers"]) == ["semantic"]

@@ -43,8 +43,17 @@ from accompgen.training.texts import WindowTexts
 
 def train_file(path, overrides=(), run_dir=None, **pauses) -> dict:
     """`train` with the configuration of a TOML file; `run_dir` defaults to runs/<name of the file>."""
-    config = from_dict(TrainConfig, read_toml(path, overrides), str(path))
+    config = from_dict(TrainConfig, _with_own_graph(read_toml(path, overrides)), str(path))
     return train(config, run_dir or Path("runs") / Path(path).stem, **pauses)
+
+
+def _with_own_graph(values):
+    """Values of a configuration whose model's graph, where it is a file, is read from there."""
+    model = values.get("model")
+    if isinstance(model, dict) and str(model.get("graph", "")).endswith(".toml"):
+        graph = read_toml(model["graph"])
+        values = {**values, "model": {**model, "graph": graph.get("name", ""), "own_graph": graph}}
+    return values
 
 
 def train(config: TrainConfig, run_dir, pause_after_steps: int = 0, pause_after_minutes: float = 0.0) -> dict:
