@@ -1,4 +1,4 @@
-"""The graphs of stages.py as Mermaid pictures: `python tools/graph.py` prints what docs/architecture.md holds between its marks."""
+"""The graphs of stages.py as Mermaid pictures, as docs/architecture.md holds them between its marks."""
 
 import argparse
 import re
@@ -31,8 +31,8 @@ def filled(page: str) -> str:
         pattern = re.compile(BLOCK.format(name=name), re.DOTALL)
         if not pattern.search(page):
             raise ValueError(f"{PAGE} has no marks for the graph {name!r}")
-        sizes = {"text_vocab": 512, "text_pieces": 24}
-        page = pattern.sub(lambda found, graph=make(**sizes): found[1] + mermaid(graph) + found[3], page)
+        picture = mermaid(make(text_vocab=512, text_pieces=24))
+        page = pattern.sub(rf"\g<1>{picture}\g<3>", page)
     return page
 
 
