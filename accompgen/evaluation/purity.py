@@ -125,7 +125,8 @@ def train(songs: list[dict[str, np.ndarray]], steps: int = 600, seed: int = 0, p
         whole = powers.sum(dim=1)
         each = -(powers / (whole[:, None] + 1e-12) * F.log_softmax(network(_decibel(whole)), dim=1)).sum(dim=1)
         # louder cells count more, as the shares are of energy; by the root, that soft ones are learnt too
-        weight = whole.sqrt() / whole.sqrt().sum(dim=(1, 2), keepdim=True)
+        # an excerpt in which everybody rests counts nothing
+        weight = whole.sqrt() / (whole.sqrt().sum(dim=(1, 2), keepdim=True) + 1e-6)
         loss = (each * weight).sum() / BATCH
         optimizer.zero_grad()
         loss.backward()
