@@ -6,7 +6,7 @@ from evaluation_songs import RATE, band, tone
 
 pytest.importorskip("librosa", reason="the probes need librosa: pip install 'accompgen[eval]'")
 
-from accompgen.evaluation import beats, mels, prompts, purity
+from accompgen.evaluation import beats, listen, mels, prompts, purity
 from accompgen.evaluation.folders import EvaluationError
 
 SECONDS = 4.0
@@ -100,6 +100,8 @@ def test_the_tempo_is_finer_than_the_trackers_grid():
     assert beats.tempo_met(195, 97.3) == beats.tempo_met(48.5, 97.3) == (0, 1) and beats.tempo_met(None, 97.3) == (0, 0)
     heard = beats.find_tracker("librosa")(band(60, 8.0, 0.5))
     assert beats.tempo_met(beats.steady_tempo(heard), 120) == (1, 0)
+    half = listen.beats(band(60, 8.0, 0.5), near_bpm=60)
+    assert beats.tempo_met(beats.steady_tempo(half), 60) == (1, 0)
 
 
 def test_beats_on_onsets_stand_beside_chance():
