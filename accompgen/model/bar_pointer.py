@@ -33,7 +33,7 @@ EARLY_OR_LATE = np.arange(-1, 2)  # frames between a beat and its time
 LOOSENESS, KNOWN_LOOSENESS = 0.7, 0.3  # standard deviation of that, frames
 NEAR = np.array([0.25, 0.6, 1.0, 0.6, 0.25])  # what the network learns to say around a beat
 # powers of what is heard: neighbouring frames, and beats that repeat, tell much the same
-BEAT_EVIDENCE, DOWNBEAT_EVIDENCE = 0.3, 0.3
+BEAT_EVIDENCE, DOWNBEAT_EVIDENCE = 0.5, 0.5
 # what the network says where it hears nothing: one frame in ten is near a beat, one beat in four
 # a downbeat
 NO_BEAT_LOGIT, DOWNBEAT_SHARE = -1.3, 0.25
