@@ -54,7 +54,8 @@ class BarPointer:
     def __init__(self, hz: int, bpm: float | None = None):
         if bpm is None:
             low, high, centre, spread = SLOWEST_BPM, FASTEST_BPM, USUAL_BPM, TEMPO_SPREAD
-            steps, weight, looseness = round(np.log(high / low) / TEMPO_STEP), TEMPO_WEIGHT, LOOSENESS
+            steps = round(np.log(high / low) / TEMPO_STEP)
+            weight, looseness = TEMPO_WEIGHT, LOOSENESS
         else:
             low, high, centre = bpm * (1 - KNOWN_WIDTH), bpm * (1 + KNOWN_WIDTH), bpm
             spread, steps, weight, looseness = KNOWN_SPREAD, KNOWN_STEPS, 1.0, KNOWN_LOOSENESS
@@ -185,7 +186,8 @@ def find_beats(logits, bpm=None, settled=(), start: float = 0.0) -> list[tuple[f
     Arguments, result and errors as BeatTracker.beats has them.
     """
     if bpm is not None and not KNOWN_BPM[0] <= bpm <= KNOWN_BPM[1]:
-        raise ConfigError(f"the tempo is {bpm} beats a minute; expected {KNOWN_BPM[0]} to {KNOWN_BPM[1]}")
+        low, high = KNOWN_BPM
+        raise ConfigError(f"the tempo is {bpm} beats a minute; expected {low} to {high}")
     settled = [(float(seconds), int(place)) for seconds, place in settled]
     pointer, begin, before = _pointer(bpm), 0, None
     if settled:
