@@ -60,7 +60,7 @@ def test_single_beats_may_be_late_and_the_tempo_may_fall():
 def test_nothing_heard_is_a_steady_beat_of_a_usual_tempo_and_nothing_is_nothing():
     found = find_beats(np.tile(NOTHING, (500, 1)))
     steps = np.diff([time for time, _ in found])
-    assert 60 < 60 / steps.mean() < 100 and steps.max() - steps.min() < 0.05
+    assert 50 < 60 / steps.mean() < 100 and steps.max() - steps.min() < 0.05
     assert found[0][0] < steps.mean() and 10 - found[-1][0] < steps.mean() + 0.02
     assert find_beats(np.zeros((0, 2))) == []
 
