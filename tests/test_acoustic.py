@@ -220,13 +220,13 @@ def test_what_is_no_codec_is_refused(tmp_path):
     made.save(tmp_path / "codec")
     config = (tmp_path / "codec" / "config.json").read_text()
     (tmp_path / "codec" / "config.json").write_text(config.replace('"filters": 4', '"filters": 8'))
-    with pytest.raises(CheckpointError, match="no EnCodec of 24 kHz, mono and causal: size mismatch"):
+    with pytest.raises(CheckpointError, match="no EnCodec of 24 kHz, mono, causal, 75 frames a second: size mismatch"):
         AcousticTokenizer.load(tmp_path / "codec")
     (tmp_path / "codec" / "config.json").write_text(config.replace('"format": "encodec"', '"format": "mp3"'))
     with pytest.raises(CheckpointError, match="names no EnCodec"):
         AcousticTokenizer.load(tmp_path / "codec")
     (tmp_path / "codec" / "config.json").write_text('{"model_type": "encodec", "sampling_rate": 48000}')
-    with pytest.raises(CheckpointError, match="sampling_rate is 48000"):
+    with pytest.raises(CheckpointError, match="is an EnCodec of 48 kHz, mono, causal, 150 frames a second"):
         AcousticTokenizer.load(tmp_path / "codec")
 
 
@@ -236,9 +236,9 @@ AUDIOCRAFT = {"best_state": {"emb.0.weight": torch.zeros(3, 4)}, "xp.cfg": "samp
 
 
 @pytest.mark.parametrize("content, name, says", [
-    (STEREO, "encodec_48khz-HASH.th", "an EnCodec of 2 channels, such as that of 48 kHz"),
+    (STEREO, "encodec_48khz-HASH.th", "holds no EnCodec: quantizer.layers.0.codebook.embed is missing"),
     (MUSICGEN, "pytorch_model.bin", "a language model, such as MusicGen's"),
-    (AUDIOCRAFT, "state_dict.bin", "a file of audiocraft, such as MusicGen's .* holds best_state, version, xp.cfg"),
+    (AUDIOCRAFT, "state_dict.bin", "a language model, such as MusicGen's, whose codec lies in a file beside it"),
     ({"weight": torch.zeros(2)}, "other.th", "no EnCodec .its weights are weight"),
 ])  # fmt: skip
 def test_weights_of_another_kind_are_named(content, name, says, tmp_path):
@@ -247,7 +247,7 @@ def test_weights_of_another_kind_are_named(content, name, says, tmp_path):
     path = (tmp_path / "new").rename(tmp_path / name.replace("HASH", digest))
     with pytest.raises(CheckpointError, match=says) as error:
         AcousticTokenizer.load(path)
-    assert str(path) in str(error.value) and "24 kHz" in str(error.value)
+    assert str(path) in str(error.value) and len(str(error.value).splitlines()) == 1
 
 
 def test_weights_without_their_config_are_asked_for_it(tmp_path):

@@ -108,7 +108,7 @@ NOWHERE = {"x_transformers", "fairseq", "encodec", "torchaudio", "torchvision", 
 # where the name to install is not the name to import
 DISTRIBUTIONS = {
     "sklearn": "scikit-learn", "fluidsynth": "pyfluidsynth", "pyopenjtalk": "pyopenjtalk-plus",
-    "visqol": "visqol-python",
+    "visqol": "visqol-python", "yaml": "pyyaml",
 }  # fmt: skip
 WITHOUT_EXTRA = {
     "beat_this",  # wants torchaudio, so it lives in a virtual environment of its own

@@ -9,7 +9,7 @@ that sequence is short.
 import torch
 
 from accompgen.checkpoint import CheckpointError
-from accompgen.tokens.encodec import CodecConfig, lstm_index
+from accompgen.tokens.encodec import CodecConfig, OtherCodecConfig, lstm_index
 from accompgen.tokens.encodec_weights import load_network, save_network
 
 CHUNK_FRAMES = 150  # 2 s: the 4 frames computed twice cost little, and what a layer passes on stays in the cache
@@ -45,7 +45,7 @@ class AcousticTokenizer:
             CheckpointError: anything missing, altered, or no such EnCodec; the message names the file.
         """
         config, network = load_network(path)
-        if not any_rate and type(config) is not CodecConfig:
+        if isinstance(config, OtherCodecConfig) and not any_rate:
             raise CheckpointError(
                 f"{path} is {config.description}; stages here take the codes of {CodecConfig().description[3:]}, "
                 "such as encodec-24khz"

@@ -1,8 +1,9 @@
 """48 kHz stereo <-> residual codes, in chunks: the EnCodec of 48 kHz (Defossez et al. 2022).
 
-Sound is cut into chunks of 1 s, of which each shares 1 % with the next. Each chunk is divided by its own loudness and
-encoded by itself, its norms over the whole chunk. Decoded chunks are multiplied by that loudness again and crossfaded
-where they overlap. A chunk's codes are therefore nothing without its loudness, and no stage here takes them.
+Sound is cut into chunks of 1 s, of which each shares 1 % with the next. Each chunk is divided by its
+own loudness and encoded by itself, its norms over the whole chunk. Decoded chunks are multiplied by
+that loudness again and crossfaded where they overlap. A chunk's codes are therefore nothing without
+its loudness, and no stage here takes them.
 """
 
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from accompgen.tokens.encodec_weights import load_network, save_network
 
 @dataclass(frozen=True)
 class Chunk:
-    """Codes int64 [B, q, F] of a span of sound, and its loudness [B]: the RMS of the mean over its channels."""
+    """Codes int64 [B, q, F] of a span of sound, and its loudness [B]: RMS of the mean of its channels."""
 
     codes: torch.Tensor
     loudness: torch.Tensor
@@ -48,22 +49,27 @@ class ChunkedCodec:
     def encode(self, wav: torch.Tensor, codebooks: int | None = None) -> list[Chunk]:
         """The chunks of sound [B, C, T], one for each `stride_samples` of it.
 
-        Raises ValueError for another shape, no samples, or a number of codebooks that the model does not have.
+        Raises ValueError for another shape, no samples, or a number of codebooks that the model does
+        not have.
         """
         codebooks = self.codebooks if codebooks is None else codebooks
         if wav.ndim != 3 or wav.shape[1] != self.channels or not wav.shape[-1]:
             expected = f"[B, {self.channels}, T] with T > 0"
             raise ValueError(f"sound has shape {tuple(wav.shape)}; expected {expected}")
         if not 1 <= codebooks <= self.codebooks:
-            raise ValueError(f"{codebooks} codebooks asked for; this codec has 1 to {self.codebooks}")
+            raise ValueError(
+                f"{codebooks} codebooks asked for; this codec has 1 to {self.codebooks}"
+            )
         starts = range(0, wav.shape[-1], self.config.stride_samples)
         pieces = (wav[..., start : start + self.config.chunk_samples] for start in starts)
-        return [self._encode_chunk(piece.to(self.device, torch.float32), codebooks) for piece in pieces]
+        return [
+            self._encode_chunk(piece.to(self.device, torch.float32), codebooks) for piece in pieces
+        ]
 
     @torch.no_grad()
     def decode(self, chunks: list[Chunk], samples: int | None = None) -> torch.Tensor:
-        """Sound [B, C, T] of chunks as `encode` gives them; the first `samples` of it, for which the last chunk may be
-        a little longer than what was encoded.
+        """Sound [B, C, T] of chunks as `encode` gives them; with `samples` the first of it, since the last
+        chunk is a whole number of frames.
 
         Raises ValueError for no chunks, or codes out of range.
         """
@@ -76,7 +82,10 @@ class ChunkedCodec:
         stride = self.config.stride_samples
         sounds = [self._decode_chunk(chunk) for chunk in chunks]
         length = stride * (len(sounds) - 1) + sounds[-1].shape[-1]
-        total, weight = sounds[0].new_zeros(*sounds[0].shape[:-1], length), sounds[0].new_zeros(length)
+        total, weight = (
+            sounds[0].new_zeros(*sounds[0].shape[:-1], length),
+            sounds[0].new_zeros(length),
+        )
         # a triangle over a chunk: where two overlap, one fades linearly into the other
         triangle = 0.5 - (torch.linspace(0, 1, sounds[0].shape[-1] + 2)[1:-1] - 0.5).abs()
         for index, sound in enumerate(sounds):
@@ -89,14 +98,19 @@ class ChunkedCodec:
     def _encode_chunk(self, piece, codebooks):
         loudness = piece.mean(dim=1).square().mean(dim=1).sqrt() + 1e-8  # [B]
         latent = self.network.encoder(piece / loudness[:, None, None])  # [B, D, F]
-        return Chunk(torch.cat([quantize(self.network, row, codebooks) for row in latent.split(1)]), loudness)
+        return Chunk(
+            torch.cat([quantize(self.network, row, codebooks) for row in latent.split(1)]), loudness
+        )
 
     def _decode_chunk(self, chunk):
         codes = chunk.codes.to(self.device, torch.int64).transpose(0, 1)  # [q, B, F]
-        return self.network.decoder(self.network.quantizer.decode(codes)) * chunk.loudness.to(self.device)[:, None, None]
+        return (
+            self.network.decoder(self.network.quantizer.decode(codes))
+            * chunk.loudness.to(self.device)[:, None, None]
+        )
 
 
 def load_encodec(path, device="cpu") -> AcousticTokenizer | ChunkedCodec:
-    """Any published EnCodec, by its files or as a component. Raises CheckpointError naming the file."""
+    """Any published EnCodec, by its files or as a component. Raises CheckpointError with its path."""
     config, network = load_network(path)
     return (ChunkedCodec if config.in_chunks else AcousticTokenizer)(config, network.to(device))

@@ -42,13 +42,11 @@ class EncodecDecoder:
     memory, which fades, is left out. It is causal, but the first frames are padded with those behind them."""
 
     channels = 1
-    before = 150
+    before, ahead = 150, 8
 
     def __init__(self, tokenizer: AcousticTokenizer):
         self.tokenizer = tokenizer
         self.sample_rate, self.hop_samples = tokenizer.sample_rate, tokenizer.hop_samples
-        # a frame's convolutions look at most 8 frames ahead where they are not causal
-        self.ahead = 8 if tokenizer.config.causal else 16
 
     @property
     def device(self) -> torch.device:

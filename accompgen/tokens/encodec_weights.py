@@ -1,8 +1,8 @@
 """The weight files of EnCodec, and their only reader.
 
-Formats: the published `.th` files (24 and 48 kHz), audiocraft's `compression_state_dict.bin` (32 kHz), directories of
-transformers (an EnCodec, or a MusicGen that has one inside), our own components. All end in the same: sizes, and plain
-weights by the names of transformers, the weight norm folded.
+Formats: the published `.th` files (24 and 48 kHz), audiocraft's `compression_state_dict.bin` (32 kHz),
+directories of transformers (an EnCodec, or a MusicGen that has one inside), our own components. All
+end in the same: sizes, and plain weights by the names of transformers, the weight norm folded.
 """
 
 import json
@@ -17,7 +17,11 @@ from accompgen.tokens.encodec import CodecConfig, OtherCodecConfig, build_networ
 from accompgen.tokens.weight_files import find_weights, read_content, read_yaml, tensors_of
 
 FORMAT = "encodec"  # of our own components
-TRAINING_ONLY = ("cluster_size", "embed_avg", "inited")  # buffers of a codebook that encoding does not need
+TRAINING_ONLY = (
+    "cluster_size",
+    "embed_avg",
+    "inited",
+)  # buffers of a codebook that encoding does not need
 READABLE = {  # what a transformers directory must say, where it says anything
     "trim_right_ratio": 1.0,
     "kernel_size": 7,
@@ -35,9 +39,15 @@ AUDIOCRAFT_READABLE = {  # likewise, of the table `seanet` in an audiocraft file
     "n_residual_layers": 1,
     "compress": 2,
 }
-# What no tensor says. of_48khz: as the package `encodec` builds it; a chunk is 1 s and overlaps the next by 1 %.
+# What no tensor says, as the package `encodec` builds them. OtherCodecConfig knows the chunks.
 OF_24KHZ = {"sample_rate": 24000, "ratios": (8, 5, 4, 2), "causal": True, "pad_mode": "reflect"}
-OF_48KHZ = {"sample_rate": 48000, "ratios": (8, 5, 4, 2), "causal": False, "pad_mode": "reflect", "in_chunks": True}
+OF_48KHZ = {
+    "sample_rate": 48000,
+    "ratios": (8, 5, 4, 2),
+    "causal": False,
+    "pad_mode": "reflect",
+    "in_chunks": True,
+}
 
 
 def load_network(path) -> tuple[CodecConfig, torch.nn.Module]:
@@ -46,7 +56,9 @@ def load_network(path) -> tuple[CodecConfig, torch.nn.Module]:
     Raises CheckpointError naming the file for anything missing, altered, cut, or no EnCodec.
     """
     config, state = read_weights(path)
-    with torch.random.fork_rng(devices=[]):  # building draws random weights, which nobody shall notice
+    with torch.random.fork_rng(
+        devices=[]
+    ):  # building draws random weights, which nobody shall notice
         network = build_network(config)
     try:
         lost = network.load_state_dict(state, strict=False)
@@ -61,8 +73,10 @@ def load_network(path) -> tuple[CodecConfig, torch.nn.Module]:
     return config, network
 
 
-def save_network(directory, config: CodecConfig, network: torch.nn.Module, force: bool = False) -> None:
-    """Write a component directory (config.json + model.safetensors). Raises CheckpointError as `save_component`."""
+def save_network(
+    directory, config: CodecConfig, network: torch.nn.Module, force: bool = False
+) -> None:
+    """Write a component directory. Raises CheckpointError as `save_component`."""
     state = network.state_dict()
     keep = {name: value for name, value in state.items() if not name.endswith(TRAINING_ONLY)}
     save_component(directory, {"format": FORMAT, **to_dict(config)}, keep, force=force)
@@ -75,16 +89,19 @@ def read_weights(path) -> tuple[CodecConfig, dict]:
         return _read_directory(path)
     if not path.is_file():
         raise CheckpointError(
-            f"{path} does not exist; expected a .th file, or a directory with config.json and weights"
+            f"{path} does not exist; expected a .th file, "
+            "or a directory with config.json and weights"
         )
     if path.suffix == ".safetensors":
         raise CheckpointError(
-            f"{path} is weights alone; give the directory that they lie in, with the config.json that says what they are"
+            f"{path} is weights alone; give the directory that they lie in, "
+            "with the config.json that says what they are"
         )
     named = re.search(r"-([0-9a-f]{8})\.th$", path.name)
     if named and named[1] != file_hash(path)[:8]:
         raise CheckpointError(
-            f"{path} was altered or cut: its sha256 begins with {file_hash(path)[:8]}, its name says {named[1]}; fetch it again"
+            f"{path} was altered or cut: its sha256 begins with {file_hash(path)[:8]}, "
+            f"its name says {named[1]}; fetch it again"
         )
     content = read_content(path)
     if "best_state" in content or "xp.cfg" in content or "pretrained" in content:
@@ -110,7 +127,8 @@ def _read_directory(path):
         values, prefix = values["audio_encoder"], "audio_encoder."
     if values.get("model_type") != "encodec":
         raise CheckpointError(
-            f"{path}/config.json names no EnCodec; expected format = {FORMAT!r} or model_type = 'encodec'"
+            f"{path}/config.json names no EnCodec; "
+            f"expected format = {FORMAT!r} or model_type = 'encodec'"
         )
     _check_values(values, READABLE, path)
     file = find_weights(path)
@@ -123,10 +141,13 @@ def _transformers_settings(values, path):
     """What no tensor says, of a transformers config.json."""
     norm = values.get("norm_type", "weight_norm")
     in_chunks = norm == "time_group_norm"
-    if norm not in ("weight_norm", "time_group_norm") or bool(values.get("normalize", False)) != in_chunks:
+    if (
+        norm not in ("weight_norm", "time_group_norm")
+        or bool(values.get("normalize", False)) != in_chunks
+    ):
         raise CheckpointError(
-            f"{path}: norm_type is {norm!r} and normalize {values.get('normalize', False)!r}; only an EnCodec with "
-            "weight norm that does not normalise is read, or one with group norm that does"
+            f"{path}: norm_type is {norm!r} and normalize {values.get('normalize', False)!r}; only an "
+            "EnCodec with weight norm that does not normalise is read, or one with group norm that does"
         )
     settings = {
         "sample_rate": values.get("sampling_rate", 24000),
@@ -135,7 +156,9 @@ def _transformers_settings(values, path):
         "pad_mode": values.get("pad_mode", "reflect"),
     }
     if bool(values.get("chunk_length_s")) != in_chunks:
-        raise CheckpointError(f"{path}: chunk_length_s is {values.get('chunk_length_s')!r}, norm_type {norm!r}")
+        raise CheckpointError(
+            f"{path}: chunk_length_s is {values.get('chunk_length_s')!r}, norm_type {norm!r}"
+        )
     if in_chunks:
         chunk = int(values["chunk_length_s"] * settings["sample_rate"])
         stride = max(1, int((1.0 - (values.get("overlap") or 0.0)) * chunk))
@@ -144,12 +167,15 @@ def _transformers_settings(values, path):
 
 
 def _read_audiocraft(content, path):
-    """audiocraft's export: weights under `best_state`, and the whole configuration of the training as YAML."""
+    """audiocraft's export: weights under `best_state`, the configuration of the training as YAML."""
     if "pretrained" in content:
         raise CheckpointError(
-            f"{path} holds no weights; it says that the codec is {content['pretrained']!r}: get that one"
+            f"{path} holds no weights; it says that the codec is {content['pretrained']!r}: "
+            "get that one"
         )
-    if not isinstance(content.get("best_state"), dict) or not isinstance(content.get("xp.cfg"), str):
+    if not isinstance(content.get("best_state"), dict) or not isinstance(
+        content.get("xp.cfg"), str
+    ):
         raise CheckpointError(
             f"{path} is a file of audiocraft without best_state and xp.cfg (it holds "
             f"{', '.join(sorted(map(str, content)))}); expected compression_state_dict.bin"
@@ -158,7 +184,11 @@ def _read_audiocraft(content, path):
     _check_kind(state, path)
     cfg = read_yaml(content["xp.cfg"], f"{path}: xp.cfg")
     codec, network = (_resolved(cfg, cfg.get(name, {})) for name in ("encodec", "seanet"))
-    if cfg.get("compression_model", "encodec") != "encodec" or codec.get("renormalize") or not network.get("ratios"):
+    if (
+        cfg.get("compression_model", "encodec") != "encodec"
+        or codec.get("renormalize")
+        or not network.get("ratios")
+    ):
         raise CheckpointError(f"{path}: its xp.cfg describes no EnCodec that is read: {codec}")
     _check_values(network, AUDIOCRAFT_READABLE, path)
     settings = {
@@ -171,7 +201,7 @@ def _read_audiocraft(content, path):
 
 
 def _resolved(cfg, table):
-    """A table with references such as ${encodec.causal} replaced by what they name, as omegaconf would."""
+    """A table with references such as ${encodec.causal} replaced by what they name."""
 
     def value_of(value, depth=0):
         match = re.fullmatch(r"\$\{([\w.]+)\}", value) if isinstance(value, str) else None
@@ -182,17 +212,21 @@ def _resolved(cfg, table):
             found = found.get(key) if isinstance(found, dict) else None
         return value_of(found, depth + 1)
 
-    return {name: value_of(value) for name, value in table.items()} if isinstance(table, dict) else {}
+    return (
+        {name: value_of(value) for name, value in table.items()} if isinstance(table, dict) else {}
+    )
 
 
 def _check_values(values, expected, path):
     for key, value in expected.items():
         if values.get(key, value) != value:
-            raise CheckpointError(f"{path}: {key} is {values[key]!r}; an EnCodec is read where it is {value!r}")
+            raise CheckpointError(
+                f"{path}: {key} is {values[key]!r}; an EnCodec is read where it is {value!r}"
+            )
 
 
 def _read_published(state, path):
-    """The package `encodec` names a file after the first 8 hex digits of its sha256: encodec_24khz-d7cc33bc.th."""
+    """A file of the package `encodec`, named after its sha256: encodec_24khz-d7cc33bc.th."""
     _check_kind(state, path)  # says so if it is something else
     stereo = any(re.match(GROUP_NORM, name) for name in state)
     if not re.search(r"-[0-9a-f]{8}\.th$", path.name):
@@ -205,23 +239,29 @@ def _renamed(state):
     """Weights of the packages `encodec` and `audiocraft` by the names of transformers."""
     renamed = {}
     for name, value in state.items():
-        name = name.replace("quantizer.vq.layers", "quantizer.layers").replace("._codebook.", ".codebook.")
+        name = name.replace("quantizer.vq.layers", "quantizer.layers").replace(
+            "._codebook.", ".codebook."
+        )
         name = re.sub(r"^(encoder|decoder)\.model\.", r"\1.layers.", name)
         name = re.sub(r"\.conv(tr)?\.norm\.", ".norm.", name)
         renamed[re.sub(r"\.conv(tr)?\.conv(tr)?\.", ".conv.", name)] = value
     return renamed
 
 
-# of MusicGen as transformers and audiocraft write it; of EnCodec's first convolution; of the norms of that of 48 kHz
+# Names of weights: of MusicGen as transformers and audiocraft write it; of EnCodec's first
+# convolution; of the norms of that of 48 kHz.
 LANGUAGE_MODEL = (
-    r"((model\.)?decoder\.(model\.decoder\.)?(layers\.\d+\.self_attn|embed_tokens)|transformer\.layers\.|emb\.\d+\.)"
+    r"((model\.)?decoder\.(model\.decoder\.)?(layers\.\d+\.self_attn|embed_tokens)"
+    r"|transformer\.layers\.|emb\.\d+\.)"
 )
-FIRST_CONVOLUTION = r"encoder\.(model|layers)\.0\.conv\.(conv\.)?(weight(_v)?|parametrizations\.weight\.original1)$"
+FIRST_CONVOLUTION = (
+    r"encoder\.(model|layers)\.0\.conv\.(conv\.)?(weight(_v)?|parametrizations\.weight\.original1)$"
+)
 GROUP_NORM = r"encoder\..*\.norm\.weight$"
 
 
 def _check_kind(state, path):
-    """Raise CheckpointError for the weights of something else than an EnCodec, saying what they are."""
+    """Raise CheckpointError for weights of something else than an EnCodec, saying what they are."""
     found = None
     if any(re.match(LANGUAGE_MODEL, name) for name in state):
         found = "a language model, such as MusicGen's, whose codec lies in a file beside it"
@@ -232,7 +272,10 @@ def _check_kind(state, path):
 
 
 def _fold_weight_norm(state):
-    """weight = g * v / |v|, the norm over all axes but the first (Salimans and Kingma 2016); other tensors as they are."""
+    """weight = g * v / |v|, the norm over all axes but the first (Salimans and Kingma 2016).
+
+    Other tensors stay as they are.
+    """
     plain = {}
     for name, value in state.items():
         if name.endswith((".weight_g", ".parametrizations.weight.original0")):
@@ -241,9 +284,13 @@ def _fold_weight_norm(state):
         if stem == name:
             plain[name] = value
             continue
-        scale = state.get(f"{stem}.weight_g", state.get(f"{stem}.parametrizations.weight.original0"))
+        scale = state.get(
+            f"{stem}.weight_g", state.get(f"{stem}.parametrizations.weight.original0")
+        )
         if scale is None:
-            raise CheckpointError(f"the weights hold {name} but not the scale beside it; the file is not complete")
+            raise CheckpointError(
+                f"the weights hold {name} but not the scale beside it; the file is not complete"
+            )
         plain[f"{stem}.weight"] = torch._weight_norm(value, scale, 0)
     return plain
 
@@ -251,18 +298,23 @@ def _fold_weight_norm(state):
 def _sizes_of(state, settings, path) -> tuple[CodecConfig, dict]:
     """Sizes read off the tensors, and what no tensor says; the weights, weight norm folded.
 
-    Whether residual blocks have a shortcut is read off the tensors as well: one published revision of the 32 kHz
-    model's config.json says that they have, and they have not.
+    Whether residual blocks have a shortcut is read off the tensors as well: one published revision of
+    the 32 kHz model's config.json says that they have, and they have not.
     """
     state = _fold_weight_norm(state)
     try:
-        embed, first = state["quantizer.layers.0.codebook.embed"], state["encoder.layers.0.conv.weight"]
+        embed, first = (
+            state["quantizer.layers.0.codebook.embed"],
+            state["encoder.layers.0.conv.weight"],
+        )
         sizes = {
             "filters": first.shape[0],
             "latent": embed.shape[1],
             "codebooks": sum(name.endswith("codebook.embed") for name in state),
             "bins": embed.shape[0],
-            "lstm_layers": sum(re.search(r"^encoder\..*lstm\.weight_ih_l\d+$", name) is not None for name in state),
+            "lstm_layers": sum(
+                re.search(r"^encoder\..*lstm\.weight_ih_l\d+$", name) is not None for name in state
+            ),
             "shortcut": any(".shortcut." in name for name in state),
         }
     except KeyError as error:

@@ -1,10 +1,10 @@
-"""The network of Vocos (Siuzdak 2023) for the codes of EnCodec at 24 kHz: code vectors -> spectra -> sound.
+"""The network of Vocos (Siuzdak 2023) for the codes of EnCodec at 24 kHz: codes -> spectra -> sound.
 
-    sum of the code vectors [D', F] -> convolution over 7 frames -> norm -> blocks of ConvNeXt -> norm -> linear
-    -> log magnitude and phase of each bin -> inverse STFT, hop 320
+    sum of the code vectors [D', F] -> convolution over 7 frames -> norm -> blocks of ConvNeXt -> norm
+    -> linear -> log magnitude and phase of each bin -> inverse STFT, hop 320
 
-Every norm but the last has one scale and one shift for each number of codebooks that the network was trained with.
-Modules have the names of the published weights.
+Every norm but the last has a scale and a shift for each number of codebooks that the network was
+trained with. Modules have the names of the published weights.
 """
 
 from dataclasses import dataclass
@@ -32,7 +32,12 @@ class VocosConfig:
     hidden: int = 1152
     blocks: int = 8
     window: int = 1280  # samples of the inverse STFT, a multiple of the hop
-    trained_with: tuple[int, ...] = (2, 4, 8, 16)  # numbers of codebooks, each with norms of its own
+    trained_with: tuple[int, ...] = (
+        2,
+        4,
+        8,
+        16,
+    )  # numbers of codebooks, each with norms of its own
 
     sample_rate = 24000
     hop_samples = 320
@@ -45,7 +50,9 @@ class VocosConfig:
             raise ConfigError(f"bins is {self.bins}; expected 2 or more")
         hop = self.hop_samples
         if self.window < 2 * hop or self.window % hop:
-            raise ConfigError(f"window is {self.window}; expected a multiple of {hop} that is {2 * hop} or more")
+            raise ConfigError(
+                f"window is {self.window}; expected a multiple of {hop} that is {2 * hop} or more"
+            )
         counts = self.trained_with
         rising = bool(counts) and counts[0] > 0 and list(counts) == sorted(set(counts))
         if not rising or counts[-1] != self.codebooks:
@@ -64,7 +71,7 @@ class VocosConfig:
         return (KERNEL // 2) * (self.blocks + 1) + self.edge
 
     def norms_for(self, codebooks: int) -> int:
-        """Which norms belong to so many codebooks: those trained with as many, else with the next larger number."""
+        """Which norms belong to so many codebooks: of the training with as many, else with the next more."""
         return next(index for index, count in enumerate(self.trained_with) if count >= codebooks)
 
 
@@ -76,18 +83,23 @@ class ChosenNorm(nn.Module):
         self.scale, self.shift = nn.Embedding(choices, width), nn.Embedding(choices, width)
 
     def forward(self, x, choice: int):
-        return F.layer_norm(x, x.shape[-1:], self.scale.weight[choice], self.shift.weight[choice], EPSILON)
+        return F.layer_norm(
+            x, x.shape[-1:], self.scale.weight[choice], self.shift.weight[choice], EPSILON
+        )
 
 
 class VocosBlock(nn.Module):
-    """A residual block [B, D, F] -> [B, D, F]: each channel over 7 frames, then each frame by itself."""
+    """A residual block, [B, D, F] to the same: each channel over 7 frames, then each frame by itself."""
 
     def __init__(self, config: VocosConfig):
         super().__init__()
         width = config.width
         self.dwconv = nn.Conv1d(width, width, KERNEL, padding=KERNEL // 2, groups=width)
         self.norm = ChosenNorm(len(config.trained_with), width)
-        self.pwconv1, self.pwconv2 = nn.Linear(width, config.hidden), nn.Linear(config.hidden, width)
+        self.pwconv1, self.pwconv2 = (
+            nn.Linear(width, config.hidden),
+            nn.Linear(config.hidden, width),
+        )
         self.gamma = nn.Parameter(torch.ones(width))
 
     def forward(self, x, choice: int):
@@ -101,7 +113,9 @@ class VocosNetwork(nn.Module):
     def __init__(self, config: VocosConfig):
         super().__init__()
         self.config, width = config, config.width
-        self.register_buffer("code_vectors", torch.zeros(config.codebooks, config.bins, config.latent))
+        self.register_buffer(
+            "code_vectors", torch.zeros(config.codebooks, config.bins, config.latent)
+        )
         self.embed = nn.Conv1d(config.latent, width, KERNEL, padding=KERNEL // 2)
         self.norm = ChosenNorm(len(config.trained_with), width)
         self.convnext = nn.ModuleList(VocosBlock(config) for _ in range(config.blocks))
@@ -111,7 +125,9 @@ class VocosNetwork(nn.Module):
     def forward(self, codes: torch.Tensor) -> torch.Tensor:
         """Complex spectra [B, F, window / 2 + 1] of codes [B, q, F]."""
         choice = self.config.norms_for(codes.shape[1])
-        x = sum(F.embedding(book, vectors) for book, vectors in zip(codes.unbind(1), self.code_vectors))  # [B, F, D']
+        x = sum(
+            F.embedding(book, vectors) for book, vectors in zip(codes.unbind(1), self.code_vectors)
+        )  # [B, F, D']
         x = self.norm(self.embed(x.transpose(1, 2)).transpose(1, 2), choice).transpose(1, 2)
         for block in self.convnext:
             x = block(x, choice)

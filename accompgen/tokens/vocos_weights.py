@@ -1,7 +1,7 @@
-"""The files of a published Vocos, and their only reader: config.yaml beside pytorch_model.bin or model.safetensors.
+"""The files of a published Vocos, and their only reader: config.yaml beside the weights.
 
-The config names classes. None of them is imported: the names say which network the weights are of, and all but the one
-for EnCodec's codes are refused.
+The config names classes. None of them is imported: the names say which network the weights are of,
+and all but the one for EnCodec's codes are refused.
 """
 
 from pathlib import Path
@@ -25,8 +25,11 @@ FIXED = {  # what the config must say, where it says anything
 }
 BANDWIDTHS = (1.5, 3.0, 6.0, 12.0)  # kbit/s, of the package where the config is silent
 CODE_VECTORS = "feature_extractor.codebook_weights"
-LEFT_OUT = ("feature_extractor.encodec.", "head.istft.")  # the codec itself, and the window, which is Hann's
-# Relative difference between a Vocos's code vectors and its codec's: half precision is off by 0.0005.
+LEFT_OUT = (
+    "feature_extractor.encodec.",
+    "head.istft.",
+)  # the codec itself, and the window, which is Hann's
+# Relative difference between a Vocos's code vectors and its codec's. Half precision is off by .0005.
 LARGEST_DIFFERENCE = 0.01
 
 
@@ -38,24 +41,32 @@ def read_vocos(path, bins: int = 1024) -> VocosNetwork:
         bins: codes in a codebook of the codec; the files do not say it.
 
     Raises:
-        CheckpointError: a file that is missing, damaged or of another model, or weights that do not fit.
+        CheckpointError: a file that is missing, damaged or of another model; weights that do not fit.
     """
     path = Path(path)
     folder = path if path.is_dir() else path.parent
     if not path.exists():
-        raise CheckpointError(f"{path} does not exist; expected a directory with config.yaml and weights")
+        raise CheckpointError(
+            f"{path} does not exist; expected a directory with config.yaml and weights"
+        )
     parts = _read_config(folder / "config.yaml")
     file = find_weights(folder) if path.is_dir() else path
     state = tensors_of(read_content(file), file)
     if CODE_VECTORS not in state:
         names = ", ".join(sorted(state)[:3])
-        raise CheckpointError(f"{file} holds no Vocos for EnCodec's codes: {CODE_VECTORS} is not among {names}, ...")
+        raise CheckpointError(
+            f"{file} holds no Vocos for EnCodec's codes: {CODE_VECTORS} is not among {names}, ..."
+        )
     config = _sizes_of(state, parts, bins, file)
-    with torch.random.fork_rng(devices=[]):  # building draws random weights, which nobody shall notice
+    with torch.random.fork_rng(
+        devices=[]
+    ):  # building draws random weights, which nobody shall notice
         network = VocosNetwork(config)
     vectors = {"code_vectors": state.pop(CODE_VECTORS).view(config.codebooks, bins, -1)}
     named = {name: value for name, value in state.items() if not name.startswith(LEFT_OUT)}
-    named = {name.removeprefix("backbone.").removeprefix("head."): value for name, value in named.items()}
+    named = {
+        name.removeprefix("backbone.").removeprefix("head."): value for name, value in named.items()
+    }
     _check_window(state.get("head.istft.window"), file)
     try:
         network.load_state_dict(named | vectors)
@@ -74,41 +85,49 @@ def check_code_vectors(network: VocosNetwork, codec_vectors: torch.Tensor, path)
         path: of the Vocos, for the message.
     """
     config = network.config
-    if codec_vectors.shape[1:] != (config.bins, config.latent) or len(codec_vectors) < config.codebooks:
+    if (
+        codec_vectors.shape[1:] != (config.bins, config.latent)
+        or len(codec_vectors) < config.codebooks
+    ):
         raise CheckpointError(
-            f"{path} reads {config.codebooks} codebooks of {config.bins} code vectors of {config.latent} values; "
-            f"the codec has {' x '.join(map(str, codec_vectors.shape))}: it is another one"
+            f"{path} reads {config.codebooks} codebooks of {config.bins} code vectors of "
+            f"{config.latent} values; the codec has {' x '.join(map(str, codec_vectors.shape))}: it is another one"
         )
     expected = codec_vectors[: config.codebooks]
     difference = ((network.code_vectors - expected).norm() / expected.norm()).item()
     if not difference < LARGEST_DIFFERENCE:
         raise CheckpointError(
-            f"{path} was made for another codec: its code vectors differ from this codec's by {100 * difference:.0f} %; "
-            f"{PUBLISHED} plays the codes of encodec-24khz alone"
+            f"{path} was made for another codec: its code vectors differ from this codec's by "
+            f"{100 * difference:.0f} %; {PUBLISHED} plays the codes of encodec-24khz alone"
         )
 
 
 def _read_config(path) -> dict:
-    """The arguments of each part. Raises CheckpointError for a file that describes another network."""
+    """The arguments of each part. Raises CheckpointError for a file that describes something else."""
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise CheckpointError(f"{path} cannot be read ({error}); it belongs beside the weights of a Vocos") from error
+        raise CheckpointError(
+            f"{path} cannot be read ({error}); it belongs beside the weights of a Vocos"
+        ) from error
     values, parts = read_yaml(text, path), {}
-    values = values.get("model", {}).get("init_args", values) if "backbone" not in values else values  # one of a training
     for part, expected in CLASSES.items():
         table = values.get(part)
         if not isinstance(table, dict) or not isinstance(table.get("init_args", {}), dict):
-            raise CheckpointError(f"{path} has no {part} with its class_path and init_args; it describes no Vocos")
+            raise CheckpointError(
+                f"{path} has no {part} with its class_path and init_args; it describes no Vocos"
+            )
         if table.get("class_path") != expected:
             raise CheckpointError(
-                f"{path}: {part} is {table.get('class_path')}; expected {expected}. Of the published ones only "
-                f"{PUBLISHED} plays codes (that for mel spectrograms, vocos-mel-24khz, does not)"
+                f"{path}: {part} is {table.get('class_path')}; expected {expected}. "
+                f"Of the published ones only {PUBLISHED} plays codes (that for mel spectrograms, vocos-mel-24khz, does not)"
             )
         parts[part] = table.get("init_args", {})
         for key, value in FIXED.get(part, {}).items():
             if parts[part].get(key, value) != value:
-                raise CheckpointError(f"{path}: {key} is {parts[part][key]!r}; only a Vocos with {value!r} is read")
+                raise CheckpointError(
+                    f"{path}: {key} is {parts[part][key]!r}; only a Vocos with {value!r} is read"
+                )
     return parts
 
 
@@ -117,12 +136,17 @@ def _sizes_of(state, parts, bins, file) -> VocosConfig:
     try:
         rows, latent = state[CODE_VECTORS].shape
         if rows % bins:
-            raise CheckpointError(f"{file} holds {rows} code vectors; expected a multiple of the codec's {bins}")
+            raise CheckpointError(
+                f"{file} holds {rows} code vectors; expected a multiple of the codec's {bins}"
+            )
         rates = parts["feature_extractor"].get("bandwidths", BANDWIDTHS)
         kbps = 0.075 * (bins.bit_length() - 1)  # of one codebook
         choices = state["backbone.norm.scale.weight"].shape[0]
         if choices != len(rates):
-            raise CheckpointError(f"{file} has norms for {choices} bit rates; its config.yaml names {len(rates)}: {rates}")
+            raise CheckpointError(
+                f"{file} has norms for {choices} bit rates; "
+                f"its config.yaml names {len(rates)}: {rates}"
+            )
         return VocosConfig(
             codebooks=rows // bins,
             bins=bins,
@@ -135,6 +159,8 @@ def _sizes_of(state, parts, bins, file) -> VocosConfig:
         )
     except KeyError as error:
         raise CheckpointError(f"{file} holds no whole Vocos: {error.args[0]} is missing") from error
+    except CheckpointError:
+        raise
     except (ConfigError, TypeError, ValueError) as error:
         raise CheckpointError(f"{file}: {error}") from error
 

@@ -1,6 +1,7 @@
 """The weights of published models as files hold them, and the YAML beside them.
 
-Tensors come from safetensors, or from torch's pickles through tokens/unpickle.py: nothing that a file names is run.
+Tensors come from safetensors, or from torch's pickles through tokens/unpickle.py: nothing that a
+file names is run.
 """
 
 from pathlib import Path
@@ -10,7 +11,10 @@ import torch
 from accompgen.checkpoint import CheckpointError
 from accompgen.tokens.unpickle import UnsafeFileError, read_torch
 
-WEIGHTS = ("model.safetensors", "pytorch_model.bin")  # what a published directory may hold, in this order
+WEIGHTS = (
+    "model.safetensors",
+    "pytorch_model.bin",
+)  # what a published directory may hold, in this order
 NO_WEIGHTS = {  # first bytes of what lies where weights should
     b"": "it is empty",
     b"version https://git-lfs": "it is a pointer of Git LFS, not the file itself; run git lfs pull",
@@ -25,7 +29,9 @@ def find_weights(directory) -> Path:
         if (directory / name).is_file():
             return directory / name
     if any(directory.glob("*.safetensors.index.json")):
-        raise CheckpointError(f"{directory} holds weights in several files; save them in one, as {WEIGHTS[0]}")
+        raise CheckpointError(
+            f"{directory} holds weights in several files; save them in one, as {WEIGHTS[0]}"
+        )
     raise CheckpointError(f"{directory} holds neither {' nor '.join(WEIGHTS)}")
 
 
@@ -34,10 +40,11 @@ def read_content(path, prefix: str = "") -> dict:
 
     Args:
         path: a file; `.safetensors`, or anything that torch.save wrote.
-        prefix: of a safetensors file, only the tensors whose names begin so are read, without it.
+        prefix: only what has a name that begins so is given, without it.
 
     Raises:
-        CheckpointError: no such file, a damaged or cut one, or one that names what a checkpoint may not hold.
+        CheckpointError: no such file, a damaged or cut one, or one that names what a checkpoint may
+            not hold.
     """
     path = Path(path)
     _check_beginning(path)
@@ -47,7 +54,10 @@ def read_content(path, prefix: str = "") -> dict:
         content = read_torch(path, ())
     except UnsafeFileError as error:
         raise CheckpointError(str(error)) from error
-    return {name.removeprefix(prefix): value for name, value in content.items() if str(name).startswith(prefix)}
+    if not prefix:
+        return content
+    inside = {name: value for name, value in content.items() if str(name).startswith(prefix)}
+    return {name.removeprefix(prefix): value for name, value in inside.items()}
 
 
 def tensors_of(content: dict, path) -> dict[str, torch.Tensor]:
@@ -55,27 +65,40 @@ def tensors_of(content: dict, path) -> dict[str, torch.Tensor]:
 
     Raises CheckpointError if it holds anything else, or numbers that are none (NaN, infinite).
     """
-    if not all(isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in content.items()):
-        raise CheckpointError(f"{path} holds something else than names and tensors; expected a state_dict")
+    if not all(
+        isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in content.items()
+    ):
+        raise CheckpointError(
+            f"{path} holds something else than names and tensors; expected a state_dict"
+        )
     tensors = {name: value.detach() for name, value in content.items()}
     for name, value in tensors.items():
         if value.is_floating_point():
             tensors[name] = value.float()
             if not tensors[name].isfinite().all():
-                raise CheckpointError(f"{path}: {name} holds values that are NaN or infinite; get the file again")
+                raise CheckpointError(
+                    f"{path}: {name} holds values that are NaN or infinite; get the file again"
+                )
     return tensors
 
 
 def read_yaml(text: str, where) -> dict:
-    """The table in a text of YAML, plain values only. Raises CheckpointError, naming `where`, for anything else."""
+    """The table in a text of YAML, plain values only.
+
+    Raises CheckpointError, naming `where`, for anything else.
+    """
     import yaml
 
     try:
         values = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise CheckpointError(f"{where} is no YAML of plain values: {' '.join(str(error).split())}") from error
+        raise CheckpointError(
+            f"{where} is no YAML of plain values: {' '.join(str(error).split())}"
+        ) from error
     if not isinstance(values, dict):
-        raise CheckpointError(f"{where} holds a {type(values).__name__}; expected a table of names and values")
+        raise CheckpointError(
+            f"{where} holds a {type(values).__name__}; expected a table of names and values"
+        )
     return values
 
 
@@ -98,4 +121,6 @@ def _read_safetensors(path, prefix):
             names = [name for name in file.keys() if name.startswith(prefix)]
             return {name.removeprefix(prefix): file.get_tensor(name) for name in names}
     except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path} is damaged or cut, no readable safetensors file ({error}); get it again") from error
+        raise CheckpointError(
+            f"{path} is damaged or cut, no readable safetensors file ({error}); get it again"
+        ) from error
