@@ -1,5 +1,5 @@
-"""The EnCodecs of 32 and 48 kHz: the codes and sound of transformers, the layouts of audiocraft and of the package
-`encodec`, components, and where stages refuse them."""
+"""The EnCodecs of 32 and 48 kHz: the codes and sound of transformers, the layouts of audiocraft and
+of the package `encodec`, components, and where stages refuse them."""
 
 import hashlib
 import json
@@ -22,12 +22,12 @@ transformers = pytest.importorskip("transformers", reason="the networks come fro
 # 16 bins cost 4 bits: at 50 frames a second a codebook is 0.2 kbit/s, at 150 it is 0.6
 SMALL = dict(num_filters=2, hidden_size=8, codebook_size=16, num_lstm_layers=1)
 OF_32KHZ = SMALL | dict(
-    sampling_rate=32000, upsampling_ratios=[8, 5, 4, 4], use_causal_conv=False, use_conv_shortcut=False,
-    target_bandwidths=[0.4, 0.8],
+    sampling_rate=32000, upsampling_ratios=[8, 5, 4, 4], use_causal_conv=False,
+    use_conv_shortcut=False, target_bandwidths=[0.4, 0.8],
 )  # fmt: skip
 OF_48KHZ = SMALL | dict(
-    sampling_rate=48000, audio_channels=2, use_causal_conv=False, norm_type="time_group_norm", normalize=True,
-    chunk_length_s=1.0, overlap=0.01, target_bandwidths=[1.2, 2.4],
+    sampling_rate=48000, audio_channels=2, use_causal_conv=False, norm_type="time_group_norm",
+    normalize=True, chunk_length_s=1.0, overlap=0.01, target_bandwidths=[1.2, 2.4],
 )  # fmt: skip
 XP_CFG = """
 sample_rate: 32000
@@ -86,7 +86,7 @@ def noise(*shape):
 
 
 def packages_layout(folder):
-    """The weights of a transformers directory by the names of the packages `encodec` and `audiocraft`."""
+    """The weights of a transformers directory by the names of `encodec` and `audiocraft`."""
     renamed = {}
     for name, value in load_file(folder / "model.safetensors").items():
         name = name.replace("quantizer.layers", "quantizer.vq.layers").replace(

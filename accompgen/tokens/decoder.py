@@ -243,17 +243,30 @@ class DecoderStream:
 
 
 def load_decoder(path, device="cpu") -> EncodecDecoder | StereoDecoder | VocosDecoder:
-    """The decoder of a component directory: ours, a Vocos, or that of an EnCodec (whatever `AcousticTokenizer.load` reads).
+    """The decoder of a component directory: ours, a Vocos, or that of an EnCodec (whatever
+    `AcousticTokenizer.load` reads).
 
     Raises CheckpointError for none of them.
     """
+    kind = {FORMAT: StereoDecoder, VOCOS_FORMAT: VocosDecoder}.get(_format_of(path))
+    return kind.load(path, device) if kind else EncodecDecoder(AcousticTokenizer.load(path, device))
+
+
+def _format_of(path) -> str | None:
+    """What the config.json of a component directory says that it is; None where there is none."""
     directory = Path(path)
-    found = read_info(directory).get("format") if (directory / "config.json").is_file() else None
-    if found == FORMAT:
-        return StereoDecoder.load(directory, device)
-    if found == VOCOS_FORMAT:
-        return VocosDecoder.load(directory, device)
-    return EncodecDecoder(AcousticTokenizer.load(path, device))
+    return read_info(directory).get("format") if (directory / "config.json").is_file() else None
+
+
+def load_player(path, device="cpu") -> EncodecDecoder | StereoDecoder | VocosDecoder:
+    """What plays codes: the decoder of a checkpoint (its name or directory), a decoder or an EnCodec by
+    itself.
+
+    Raises CheckpointError for none of them.
+    """
+    if _format_of(path) in (FORMAT, VOCOS_FORMAT):
+        return load_decoder(path, device)
+    return load_codec(path, device)[1]
 
 
 def load_codec(path, device="cpu") -> tuple[AcousticTokenizer, EncodecDecoder | StereoDecoder | VocosDecoder]:

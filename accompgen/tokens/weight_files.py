@@ -11,14 +11,13 @@ import torch
 from accompgen.checkpoint import CheckpointError
 from accompgen.tokens.unpickle import UnsafeFileError, read_torch
 
-WEIGHTS = (
-    "model.safetensors",
-    "pytorch_model.bin",
-)  # what a published directory may hold, in this order
-NO_WEIGHTS = {  # first bytes of what lies where weights should
+# what a published directory may hold, in this order
+WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+NO_WEIGHTS = {  # first bytes, in small letters, of what lies where weights should
     b"": "it is empty",
     b"version https://git-lfs": "it is a pointer of Git LFS, not the file itself; run git lfs pull",
-    b"<": "it is a web page, not the file itself",
+    b"<!doctype": "it is a web page, not the file itself",
+    b"<html": "it is a web page, not the file itself",
 }
 
 
@@ -105,7 +104,7 @@ def read_yaml(text: str, where) -> dict:
 def _check_beginning(path):
     try:
         with open(path, "rb") as file:
-            start = file.read(64).lstrip()
+            start = file.read(64).lstrip().lower()
     except OSError as error:
         raise CheckpointError(f"cannot read {path}: {error.strerror or error}") from error
     for beginning, reason in NO_WEIGHTS.items():
