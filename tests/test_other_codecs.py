@@ -54,17 +54,26 @@ rvq: {n_q: 4, bins: 16}
 """
 
 
+def noise(*shape):
+    return 0.1 * torch.randn(*shape, generator=torch.Generator().manual_seed(0))
+
+
 def reference(settings, folder, **more):
     """A transformers.EncodecModel with random weights, and the directory that it writes."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(3)
         model = transformers.EncodecModel(transformers.EncodecConfig(**settings | more)).eval()
-        for layer in model.quantizer.layers:
-            layer.codebook.embed.normal_(std=0.3)
         for module in model.modules():
             if isinstance(module, torch.nn.GroupNorm):
                 torch.nn.init.normal_(module.weight, 1.0, 0.2)
                 torch.nn.init.normal_(module.bias, 0.0, 0.2)
+            elif isinstance(module, torch.nn.Conv1d):
+                # beside biases the signal would hardly count, and every frame have the same codes
+                torch.nn.init.zeros_(module.bias)
+        with torch.no_grad():
+            spread = model.encoder(noise(1, model.config.audio_channels, 8000)).std(-1).mean().item()
+        for depth, layer in enumerate(model.quantizer.layers):
+            layer.codebook.embed.normal_(std=spread * 0.7**depth)
     model.save_pretrained(folder)
     return model
 
@@ -79,10 +88,6 @@ def mono(tmp_path_factory):
 def stereo(tmp_path_factory):
     folder = tmp_path_factory.mktemp("stereo") / "theirs"
     return reference(OF_48KHZ, folder), folder
-
-
-def noise(*shape):
-    return 0.1 * torch.randn(*shape, generator=torch.Generator().manual_seed(0))
 
 
 def packages_layout(folder):
@@ -114,7 +119,8 @@ def test_32_khz_gives_the_codes_and_the_sound_of_transformers(mono, samples):
     )
     wav = noise(2, samples)
     codes = theirs.encode(wav[:, None], bandwidth=0.8).audio_codes[0]  # [B, Q, F]
-    assert codes.shape == (2, 4, -(-samples // 640)) and codes.unique().numel() > 8
+    assert codes.shape == (2, 4, -(-samples // 640))
+    assert samples < 1000 or codes[:, 0].unique().numel() > 4
     assert torch.equal(ours.encode(wav), codes)
     assert torch.equal(ours.encode(wav, ours.codebooks_at(0.4)), codes[:, :2])
     wave = theirs.decode(codes[None], [None]).audio_values[:, 0]
