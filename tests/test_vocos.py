@@ -1,5 +1,6 @@
 """Vocos: the sound of the package itself, whole and in chunks; in a checkpoint; and what is refused."""
 
+import hashlib
 import json
 import pickle
 import re
@@ -148,6 +149,15 @@ def test_it_is_adopted_as_the_decoder_of_a_codec(golden, expected, tmp_path, cap
     torch.testing.assert_close(wav, expected["wav_8"], rtol=0, atol=1e-5)
     assert main(call) == 1 and "exists" in capsys.readouterr().err
     assert main([*call, "--force"]) == 0
+    # a published file has the hash of the component that it becomes
+    content = AcousticTokenizer.load(codec).network.state_dict()
+    torch.save(content, tmp_path / "new")
+    digest = hashlib.sha256((tmp_path / "new").read_bytes()).hexdigest()[:8]
+    path = (tmp_path / "new").rename(tmp_path / f"encodec-{digest}.th")
+    assert main(["adopt", "encodec", str(path), "--decoder", "vocos", str(golden), "-o", str(tmp_path / "again")]) == 0
+    assert main(["adopt", "encodec", str(path), "-o", str(tmp_path / "component")]) == 0
+    known = read_info(tmp_path / "again")["tokenizers"]["acoustic"]
+    assert known == component_hash(tmp_path / "component")
 
 
 def test_decode_plays_with_it_alone(tmp_path):

@@ -140,7 +140,8 @@ def _sizes_of(state, parts, bins, file) -> VocosConfig:
                 f"{file} holds {rows} code vectors; expected a multiple of the codec's {bins}"
             )
         rates = parts["feature_extractor"].get("bandwidths", BANDWIDTHS)
-        kbps = 0.075 * (bins.bit_length() - 1)  # of one codebook
+        frame_hz = VocosConfig.sample_rate // VocosConfig.hop_samples
+        kbps = frame_hz * (bins.bit_length() - 1) / 1000  # of one codebook
         choices = state["backbone.norm.scale.weight"].shape[0]
         if choices != len(rates):
             raise CheckpointError(

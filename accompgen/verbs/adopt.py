@@ -96,7 +96,7 @@ def _adopt_vocos(args, source) -> dict:
     """Write a Vocos as the decoder of a codec's codes; its figures."""
     import torch
 
-    from accompgen.checkpoint import check_component_place, tokens_hash
+    from accompgen.checkpoint import check_component_place
     from accompgen.tokens.acoustic import AcousticTokenizer
     from accompgen.tokens.decoder import VocosDecoder
     from accompgen.tokens.vocos_weights import check_code_vectors, read_vocos
@@ -107,15 +107,23 @@ def _adopt_vocos(args, source) -> dict:
     network = read_vocos(directory, tokenizer.bins)
     vectors = [layer.codebook.embed for layer in tokenizer.network.quantizer.layers]
     check_code_vectors(network, torch.stack(vectors), directory)
-    # what stages remember of a codec is the hash of its component
-    with tempfile.TemporaryDirectory() as folder:
-        tokenizer.save(Path(folder) / "codec")
-        codes_of = tokens_hash(Path(folder) / "codec")
-    about = {"tokenizers": {"acoustic": codes_of}, "licence": LICENCES["vocos"]}
+    about = {"tokenizers": {"acoustic": _hash_of(tokenizer, source)}, "licence": LICENCES["vocos"]}
     VocosDecoder(network).save(args.out, about, force=args.force)
     remark(args, LICENCES["vocos"])
     trained_with = ", ".join(map(str, network.config.trained_with))
     return {"codebooks": network.config.codebooks, "trained with": trained_with}
+
+
+def _hash_of(tokenizer, source) -> str:
+    """What stages remember of a codec: the hash of its component, which a published file is not yet."""
+    from accompgen.checkpoint import read_info, tokens_hash
+    from accompgen.tokens.encodec_weights import FORMAT
+
+    if source.is_dir() and read_info(source).get("format") == FORMAT:
+        return tokens_hash(source)
+    with tempfile.TemporaryDirectory() as folder:
+        tokenizer.save(Path(folder) / "codec")
+        return tokens_hash(Path(folder) / "codec")
 
 
 def _adopt_hubert(args, source) -> dict:
