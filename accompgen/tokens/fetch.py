@@ -151,7 +151,10 @@ def fetch(name: str, cache=None, url: str | None = None, progress: bool = True, 
     folder = Path(cache) if cache else cache_directory() / "weights"
     path, part = folder / row.file, folder / f"{row.file}.part"
     if row.beside:
-        fetch(row.beside, cache, progress=progress, force=force)
+        try:
+            fetch(row.beside, cache, progress=progress, force=force)
+        except FetchError as error:
+            raise FetchError(f"{error}; and {name} itself. {_by_hand(row, path)}") from error
     url = url or row.url
     try:
         if path.exists() and not force:
