@@ -5,6 +5,7 @@ import hashlib
 import json
 import re
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -334,3 +335,22 @@ def test_bad_values_are_named(stereo):
             OtherCodecConfig(**values)
     assert CodecConfig().description.startswith("an EnCodec of 24 kHz, mono, causal, 75 frames")
     assert build_network(OtherCodecConfig(filters=2, latent=4, bins=4)).config.frame_rate == 50
+
+
+def test_48_khz_is_that_of_the_encodec_package(root):
+    """Against what tools/golden_encodec_48khz.py wrote with the package itself."""
+    folder = root / "tests" / "golden" / "encodec_48khz"
+    with np.load(folder / "expected.npz") as arrays:
+        expected = {name: torch.from_numpy(arrays[name]) for name in arrays if name != "about"}
+    ours = load_encodec(next(folder.glob("encodec_48khz-*.th")))
+    seconds = np.arange(54_000) / 48_000
+    glides = [np.sin(2 * np.pi * (low * seconds + 900 * seconds**2)) for low in (220, 330)]
+    wav = torch.from_numpy((np.stack(glides) * (0.05 + 0.4 * seconds)).astype(np.float32))
+    chunks = ours.encode(wav[None])
+    assert len(chunks) == 2 and chunks[0].codes.unique().numel() > 4
+    for index, chunk in enumerate(chunks):
+        assert torch.equal(chunk.codes[0], expected[f"codes_{index}"].long())
+        torch.testing.assert_close(chunk.loudness[0], expected[f"loudness_{index}"])
+    heard = ours.decode(chunks)[0]
+    torch.testing.assert_close(heard[:, ::16], expected["thinned"], rtol=0, atol=1e-5)
+    torch.testing.assert_close(heard[:, 47_400:48_100], expected["overlap"], rtol=0, atol=1e-5)
