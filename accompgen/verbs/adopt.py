@@ -83,7 +83,8 @@ def _adopt_encodec(args, source) -> dict:
     tokenizer = load_encodec(source)
     tokenizer.save(args.out, force=args.force)
     config = tokenizer.config
-    remark(args, LICENCES["encodec"])
+    if not _is_codec_of_ours(source):
+        remark(args, LICENCES["encodec"])
     if isinstance(config, OtherCodecConfig):
         remark(args, f"{args.out} is {config.description}: no stage here can use its codes")
     return {
@@ -116,14 +117,21 @@ def _adopt_vocos(args, source) -> dict:
 
 def _hash_of(tokenizer, source) -> str:
     """What stages remember of a codec: the hash of its component, which a published file is not yet."""
-    from accompgen.checkpoint import read_info, tokens_hash
-    from accompgen.tokens.encodec_weights import FORMAT
+    from accompgen.checkpoint import tokens_hash
 
-    if source.is_dir() and read_info(source).get("format") == FORMAT:
+    if _is_codec_of_ours(source):
         return tokens_hash(source)
     with tempfile.TemporaryDirectory() as folder:
         tokenizer.save(Path(folder) / "codec")
         return tokens_hash(Path(folder) / "codec")
+
+
+def _is_codec_of_ours(source) -> bool:
+    """Whether a path is a component directory already."""
+    from accompgen.checkpoint import read_info
+    from accompgen.tokens.encodec_weights import FORMAT
+
+    return (source / "config.json").is_file() and read_info(source).get("format") == FORMAT
 
 
 def _adopt_hubert(args, source) -> dict:
