@@ -1,6 +1,6 @@
 """accompgen: a singing voice goes in, a band comes out.
 
-The tour. `stages.py` is the table of the system: which streams of tokens there are, and which stage predicts which.
+The tour. `stages.py` is the graph of the system: which streams of tokens there are, and which stage predicts which.
 `layout.py` lays streams out as one sequence of ids. `tokens/` turns sound into integers and back (HuBERT units, EnCodec
 codes), `model/` integers into logits, `generation/` a vocal into an accompaniment (`pipeline.py` reads from top to bottom),
 `data/` songs into shards and batches, `training/` batches into weights, `checkpoint.py` weights into directories;
@@ -11,7 +11,7 @@ codes), `model/` integers into logits, `generation/` a vocal into an accompanime
     model = accompgen.load("pocket")
     song = model.accompany("vocal.wav", seed=0)
     song.save("out/")
-    cooler = model.accompany("vocal.wav", semantic=accompgen.Sampling(temperature=0.7))
+    cooler = model.accompany("vocal.wav", sampling={"semantic": accompgen.Sampling(temperature=0.7)})
     for piece in accompgen.stream("vocal.wav", seed=0):  # the same song, window by window
         play(piece.accompaniment, piece.rate)
 
@@ -43,7 +43,7 @@ def accompany(vocal, seed: int = 0, checkpoint="pocket", device: str = "auto", *
     """One accompaniment to one vocal (a path, or a pair of wav and rate) -> `generation.song.Song`.
     For several, `load` once.
 
-    `options` are those of `Accompanist.accompany`, such as semantic=Sampling(temperature=0.8),
+    `options` are those of `Accompanist.accompany`, such as sampling={"semantic": Sampling(temperature=0.8)},
     balance=-6 or progress=True.
     """
     _refuse_a_rate(vocal)
@@ -57,7 +57,7 @@ def stream(
 
     `vocal` is a recording (a path, or a pair of wav and rate), or an iterable of sample blocks with
     their `rate`, such as a microphone's. `options` are those of `Stream`, such as
-    semantic=Sampling(temperature=0.8), balance or noise.
+    sampling={"semantic": Sampling(temperature=0.8)}, balance or noise.
     """
     from accompgen.generation.stream import Stream
 

@@ -6,12 +6,12 @@ Every file is written beside its place and renamed, so that an interruption or a
 
 import io
 import os
-import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
 
-from accompgen.files import set_mode
+from accompgen.files import replacing
 from accompgen.sound_file import MAX_RATE, MIN_RATE, AudioError, check_samples, decode, is_float, length, read, seconds
 
 # fmt: off
@@ -100,22 +100,18 @@ def write_files(files: dict) -> None:
 
     Raises AudioError for a place that cannot be written or a full disk.
     """
-    temporaries = {}
     path = None
     try:
-        for path, data in files.items():
-            handle, temporary = tempfile.mkstemp(prefix=".accompgen-", suffix=".part", dir=Path(path).parent)
-            temporaries[path] = temporary
-            with open(handle, "wb") as file:
+        with ExitStack() as parts:
+            for path, data in files.items():
+                file = parts.enter_context(replacing(path))
                 file.write(data)
-            set_mode(temporary, 0o666 & ~_umask())
-        for path, temporary in temporaries.items():
-            os.replace(temporary, path)
+                file.flush()  # a full disk is noticed before the first of them is renamed
     except OSError as error:
-        raise AudioError(f"cannot write {path}: {error.strerror}; make room or choose another folder") from error
-    finally:  # also after Ctrl-C
-        for temporary in temporaries.values():
-            Path(temporary).unlink(missing_ok=True)
+        place = error.filename2 or path  # a rename that fails names its target
+        raise AudioError(
+            f"cannot write {place}: {error.strerror}; make room or choose another folder"
+        ) from error
 
 
 def check_folder(directory) -> None:
@@ -134,12 +130,6 @@ def make_folder(directory) -> None:
         Path(directory).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise AudioError(f"cannot make the folder {directory}: {error.strerror}; choose another one") from error
-
-
-def _umask():
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def resample(wav: np.ndarray, from_rate: int, to_rate: int) -> np.ndarray:

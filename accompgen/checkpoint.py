@@ -1,11 +1,12 @@
 """Weights on disk: component directories and the checkpoint directories made of them. Nothing is pickled.
 
-A *component* is one network: `config.json` + `model.safetensors`. A *checkpoint* is a directory with five components,
+A *component* is one network: `config.json` + `model.safetensors`. A *checkpoint* is a directory with a tokenizer of units, one
+of codes, and the stages of a graph (stages.py),
 
     semantic_tokenizer/  acoustic_tokenizer/  semantic/  coarse/  fine/
 
-and it may have a decoder/ of its own for the acoustic codes and a beat_tracker/. Its own `config.json` holds format_version,
-sha256 of every file, and whatever the export knows (seed, step, data, ...).
+and it may have a decoder/ of its own for the acoustic codes, a beat_tracker/ and a text_tokenizer/. Its own `config.json` holds
+format_version, the graph, sha256 of every file, and whatever the export knows (seed, step, data, ...).
 Writes are atomic (a neighbouring temporary directory, then a rename); reads are strict (every file present, every hash equal).
 """
 
@@ -19,18 +20,15 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from accompgen.config import ConfigError, StageConfig, from_dict, to_dict
 from accompgen.files import set_mode
+from accompgen.stages import ACOUSTIC, GRAPHS, PUBLISHED, SEMANTIC, TEXT, TOKENIZERS, Graph
 
-FORMAT_VERSION = 1
-TOKENIZERS = ("semantic_tokenizer", "acoustic_tokenizer")
-STAGE_COMPONENTS = ("semantic", "coarse", "fine")
-COMPONENTS = TOKENIZERS + STAGE_COMPONENTS
-OPTIONAL_COMPONENTS = ("decoder", "beat_tracker")
-# The tokenizers whose ids a network reads or writes; it depends on these alone, so that another codec leaves `semantic` valid.
-TOKENIZERS_OF = {
-    "semantic": ("semantic",), "coarse": ("semantic", "acoustic"), "fine": ("acoustic",), "decoder": ("acoustic",),
-    "beat_tracker": ("semantic",),
-}  # fmt: skip
+FORMAT_VERSION = 2  # version 1 had no graph: it was always the published one
+SEMANTIC_TOKENIZER, ACOUSTIC_TOKENIZER, TEXT_TOKENIZER = (f"{kind}_tokenizer" for kind in (*TOKENIZERS, TEXT))
+DECODER, BEAT_TRACKER = "decoder", "beat_tracker"
+REQUIRED_COMPONENTS = (SEMANTIC_TOKENIZER, ACOUSTIC_TOKENIZER)  # and the stages of the graph
+OPTIONAL_COMPONENTS = (DECODER, BEAT_TRACKER, TEXT_TOKENIZER)
 CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
 
 
@@ -44,11 +42,12 @@ class Checkpoint:
 
     path: Path
     config: dict
+    graph: Graph  # its streams and stages
 
     @property
     def components(self) -> list[str]:
         """The names of its networks, optional ones included."""
-        return _listed(self.config.get("sha256", {}))
+        return _listed(self.config.get("sha256", {}), self.graph)
 
     def component(self, name: str) -> Path:
         return self.path / name
@@ -56,7 +55,7 @@ class Checkpoint:
     @property
     def decoder(self) -> Path:
         """What makes sound of acoustic codes: the component `decoder`, or the acoustic tokenizer where there is none."""
-        return self.component("decoder" if "decoder" in self.components else "acoustic_tokenizer")
+        return self.component(DECODER if DECODER in self.components else ACOUSTIC_TOKENIZER)
 
 
 def save_component(directory, config: dict, tensors: dict, force: bool = False) -> None:
@@ -137,19 +136,22 @@ def write_checkpoint(directory, components: dict, info: dict, force: bool = Fals
 
     Args:
         directory: where to write.
-        components: name -> path of a component directory, for each name of COMPONENTS and any of OPTIONAL_COMPONENTS.
+        components: name -> path of a component directory: both tokenizers of sound, each stage of one graph, and any of
+            OPTIONAL_COMPONENTS.
         info: what else config.json shall say (seed, steps, data, licences, ...).
         force: replace `directory` if it is a checkpoint.
 
     Raises:
-        CheckpointError: a component is missing, the stages were trained on other tokenizers than those packed, or the
-            directory exists without `force` or is something else than a checkpoint.
+        CheckpointError: a component is missing or unknown, the stages are of different graphs or were trained on other
+            tokenizers than those packed, or the directory exists without `force` or is something else than a checkpoint.
     """
     directory = Path(directory)
-    if set(components) - set(OPTIONAL_COMPONENTS) != set(COMPONENTS):
+    graph = graph_of(components)
+    needed = required_components(graph)
+    if set(components) - set(OPTIONAL_COMPONENTS) != set(needed):
         raise CheckpointError(
-            f"a checkpoint needs the components {', '.join(COMPONENTS)}, and may have {', '.join(OPTIONAL_COMPONENTS)}; "
-            f"got {', '.join(sorted(components))}"
+            f"a checkpoint of the graph {graph.name!r} needs the components {', '.join(needed)}, and may have "
+            f"{', '.join(OPTIONAL_COMPONENTS)}; got {', '.join(sorted(components))}"
         )
     if force and _filled(directory) and "format_version" not in _read_json(directory / CONFIG_FILE, missing={}):
         raise CheckpointError(f"{directory} exists and is no checkpoint, so it is not replaced; choose another directory")
@@ -160,12 +162,12 @@ def write_checkpoint(directory, components: dict, info: dict, force: bool = Fals
                 if not (Path(source) / file).is_file():
                     raise CheckpointError(f"{Path(source) / file} is missing; the component {name} is not complete")
                 shutil.copyfile(Path(source) / file, folder / name / file)
-        _check_tokenizers(folder, directory)
-        names = [name for name in (*COMPONENTS, *OPTIONAL_COMPONENTS) if name in components]
+        _check_tokenizers(folder, directory, graph)
+        names = [name for name in (*needed, *OPTIONAL_COMPONENTS) if name in components]
         files = [f"{name}/{file}" for name in names for file in (CONFIG_FILE, WEIGHTS_FILE)]
         hashes = {file: file_hash(folder / file) for file in files}
         version = {"format_version": FORMAT_VERSION}
-        _write_json(folder / CONFIG_FILE, version | info | version | {"sha256": hashes})
+        _write_json(folder / CONFIG_FILE, version | info | version | {"graph": to_dict(graph), "sha256": hashes})
 
 
 def read_checkpoint(directory) -> Checkpoint:
@@ -176,17 +178,16 @@ def read_checkpoint(directory) -> Checkpoint:
     """
     directory = Path(directory)
     config = _read_json(directory / CONFIG_FILE)
-    version = config.get("format_version")
-    if version != FORMAT_VERSION:
+    graph, hashes = _read_graph(directory, config), config.get("sha256", {})
+    names = _listed(hashes, graph)
+    if unknown := sorted({file.partition("/")[0] for file in hashes} - set(names)):
         raise CheckpointError(
-            f"{directory} has format_version {version!r}; this version of accompgen reads {FORMAT_VERSION}. "
-            "Update accompgen, or export the checkpoint again"
+            f"{directory / CONFIG_FILE} lists the component {unknown[0]!r}, which the graph {graph.name!r} does not know; it "
+            f"has {', '.join(names)}. Update accompgen, or export the checkpoint again"
         )
-    hashes = config.get("sha256", {})
-    names = _listed(hashes)
-    for name in set(OPTIONAL_COMPONENTS) - set(names):
-        if (directory / name).exists():
-            raise CheckpointError(f"{directory / name} is not listed in config.json; remove it, or export a checkpoint with it")
+    for folder in sorted(path.parent for path in directory.glob(f"*/{WEIGHTS_FILE}")):
+        if folder.name not in names:
+            raise CheckpointError(f"{folder} is not listed in config.json; remove it, or export a checkpoint with it")
     for name in names:
         for file in (f"{name}/{CONFIG_FILE}", f"{name}/{WEIGHTS_FILE}"):
             if file not in hashes:
@@ -199,8 +200,13 @@ def read_checkpoint(directory) -> Checkpoint:
                     f"{directory / file} was altered: its sha256 is {found[:12]}..., config.json says {hashes[file][:12]}...; "
                     "get the checkpoint again"
                 )
-    _check_tokenizers(directory, directory)
-    return Checkpoint(directory, config)
+    _check_tokenizers(directory, directory, graph)
+    return Checkpoint(directory, config, graph)
+
+
+def read_graph(directory) -> Graph:
+    """The graph of a checkpoint directory, nothing else verified. Raises CheckpointError if it cannot be read."""
+    return _read_graph(Path(directory), read_info(directory))
 
 
 def read_info(directory) -> dict:
@@ -208,15 +214,73 @@ def read_info(directory) -> dict:
     return _read_json(Path(directory) / CONFIG_FILE)
 
 
-def _check_tokenizers(folder, shown):
+def required_components(graph: Graph) -> tuple[str, ...]:
+    """What a checkpoint of a graph must have: the tokenizers of sound and the stages, in the order of a song."""
+    return (*REQUIRED_COMPONENTS, *graph.stage_names)
+
+
+def tokenizers_of(name: str, graph: Graph) -> tuple[str, ...]:
+    """The tokenizers (semantic, acoustic) whose ids a network reads or writes.
+
+    It depends on these alone, so that another codec leaves a stage of units valid.
+    """
+    if name in graph.stage_names:
+        return graph.tokenizers_of(name)
+    return {DECODER: (ACOUSTIC,), BEAT_TRACKER: (SEMANTIC,)}.get(name, ())
+
+
+def graph_of(components: dict) -> Graph:
+    """The graph of the stages among component directories, by name; the published one where no stage says its own.
+
+    Raises CheckpointError where they are of different ones.
+    """
+    others = (*REQUIRED_COMPONENTS, *OPTIONAL_COMPONENTS)
+    stages = {name: Path(path) for name, path in components.items() if name not in others}
+    graphs = {}
+    for name, path in stages.items():
+        config = _read_json(path / CONFIG_FILE, missing={})
+        if isinstance(config.get("stage"), dict):
+            graphs[name] = _parsed(StageConfig, config["stage"], f"{path / CONFIG_FILE}: stage").rows
+    first = next(iter(graphs), None)
+    for name, graph in graphs.items():
+        if graph != graphs[first]:
+            raise CheckpointError(
+                f"{stages[first]} is a stage of the graph {graphs[first].name!r}, {stages[name]} of {graph.name!r} or of one "
+                "with other sizes; a checkpoint has stages of one graph"
+            )
+    return graphs[first] if graphs else GRAPHS[PUBLISHED]()
+
+
+def _read_graph(directory, config):
+    """The graph that a checkpoint's config.json carries; of version 1, which has none, that of its stages."""
+    version = config.get("format_version")
+    if version == 1:
+        names = GRAPHS[PUBLISHED]().stage_names
+        return graph_of({name: directory / name for name in names if (directory / name).is_dir()})
+    if version != FORMAT_VERSION:
+        raise CheckpointError(
+            f"{directory} has format_version {version!r}; this version of accompgen reads 1 and {FORMAT_VERSION}. "
+            "Update accompgen, or export the checkpoint again"
+        )
+    return _parsed(Graph, config.get("graph", {}), f"{directory / CONFIG_FILE}: graph")
+
+
+def _parsed(cls, values, where):
+    try:
+        return from_dict(cls, values, where)
+    except ConfigError as error:
+        raise CheckpointError(str(error)) from error
+
+
+def _check_tokenizers(folder, shown, graph):
     """Refuse networks whose remembered tokenizer hashes differ from the tokenizers in `folder`."""
-    found = {kind: tokens_hash(folder / f"{kind}_tokenizer") for kind in ("semantic", "acoustic")}
-    for name, kinds in TOKENIZERS_OF.items():
-        if name in OPTIONAL_COMPONENTS and not (folder / name).exists():
+    found = {kind: tokens_hash(folder / f"{kind}_tokenizer") for kind in TOKENIZERS}
+    for name in (*graph.stage_names, *OPTIONAL_COMPONENTS):
+        if not (folder / name).exists():
             continue
         trained_on = _read_json(folder / name / CONFIG_FILE).get("tokenizers", {})
-        called = f"{name} stage" if name in STAGE_COMPONENTS else name.replace("_", " ")
-        for kind in kinds:
+        called = f"{name} stage" if name in graph.stage_names else name.replace("_", " ")
+        for kind in tokenizers_of(name, graph):
             if trained_on.get(kind) != found[kind]:
                 raise CheckpointError(
                     f"{shown}: the {called} was trained on another {kind} tokenizer (hash "
@@ -225,9 +289,10 @@ def _check_tokenizers(folder, shown):
                 )
 
 
-def _listed(hashes):
-    """The components that every checkpoint has, and those optional ones of which the hashes name a file."""
-    return [*COMPONENTS, *(name for name in OPTIONAL_COMPONENTS if any(file.startswith(f"{name}/") for file in hashes))]
+def _listed(hashes, graph):
+    """The components that a checkpoint must have, and those optional ones of which the hashes name a file."""
+    optional = (name for name in OPTIONAL_COMPONENTS if any(file.startswith(f"{name}/") for file in hashes))
+    return [*required_components(graph), *optional]
 
 
 def search_path() -> list[Path]:

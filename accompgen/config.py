@@ -9,10 +9,11 @@ import json
 import tomllib
 import types
 import typing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from accompgen.files import TextError, read_text
+from accompgen.stages import ACOUSTIC, GRAPHS, PUBLISHED, Graph, GraphError
 from accompgen.time import blocks_of
 
 
@@ -24,7 +25,10 @@ class ConfigError(ValueError):
 class StageConfig:
     """The model of one stage. Width 512, 12 layers, V = 500, 4 + 4 codebooks of 1024 is the published system's size."""
 
-    stage: str  # semantic | coarse | fine: a row of stages.STAGES
+    retired: typing.ClassVar = {"positions": "index"}  # keys of older files, and the one value that they may still have
+    stage: str  # of the graph
+    graph: str = PUBLISHED  # one of stages.GRAPHS, or in a TOML file the path of a graph of one's own; see `rows`
+    own_graph: Graph | None = None  # the graph itself, where it is none of those
     width: int = 512  # D
     layers: int = 12  # decoder blocks
     heads: int = 8  # H; each of width // heads
@@ -34,20 +38,25 @@ class StageConfig:
     context_width: int = 0  # of a context encoder with embeddings and heads of its own (model/listener.py); 0: D, and shared
     context_pool: int = 1  # frames that this encoder reads as one: cheaper, and attention is over notes, not frames
     pattern: str = "interleave"  # of the codebooks: interleave (published) | delay: all at once, Q times fewer steps
-    positions: str = "index"  # unit of the relative bias: index (steps) | time (ticks of 1/150 s, a bias per stream pair)
     relative_buckets: int = 32
-    relative_max_distance: int = 128  # beyond it, distances share the last bucket; in the unit of `positions`
+    relative_max_distance: int = 128  # steps; beyond it, distances share the last bucket
     dropout: float = 0.0  # of each block's two branches, in training
     semantic_vocab: int = 500
     bins: int = 1024
     coarse_codebooks: int = 4
     fine_codebooks: int = 4
+    text_vocab: int = 0  # pieces that prompts are made of; 0: no prompts
+    text_pieces: int = 0  # of them so many are read
 
     def __post_init__(self):
-        _one_of("stage", self.stage, ("semantic", "coarse", "fine"))
+        if self.own_graph is None:
+            _one_of("graph", self.graph, tuple(GRAPHS))
+        try:
+            _one_of("stage", self.stage, self.rows.stage_names)
+        except GraphError as error:
+            raise ConfigError(str(error)) from error
         _one_of("context", self.context, ("prefix", "aligned"))
         _one_of("pattern", self.pattern, ("interleave", "delay"))
-        _one_of("positions", self.positions, ("index", "time"))
         if self.heads < 1 or self.width % self.heads:
             raise ConfigError(f"width {self.width} must be a multiple of heads {self.heads}")
         if self.kv_heads < 0 or self.kv_heads and self.heads % self.kv_heads:
@@ -76,16 +85,34 @@ class StageConfig:
                 f"{self.relative_buckets // 2}, and relative_buckets be at least 2"
             )
 
+    @property
+    def rows(self) -> Graph:
+        """The graph that the stage is of."""
+        if self.own_graph is not None:
+            return self.own_graph
+        return GRAPHS[self.graph](
+            self.semantic_vocab, self.bins, self.coarse_codebooks, self.fine_codebooks, text_vocab=self.text_vocab,
+            text_pieces=self.text_pieces,
+        )  # fmt: skip
+
+    @property
+    def tokenizers(self) -> tuple[str, ...]:
+        """The trained tokenizers whose ids the stage reads or writes."""
+        return self.rows.tokenizers_of(self.stage)
+
 
 @dataclass(frozen=True)
 class TrainConfig:
     """How one stage is trained. Batch size and learning rate exist here alone: DeepSpeed's settings derive from them."""
 
     kind: typing.ClassVar = "stage"
+    retired: typing.ClassVar = {"history_swapping": 0.0}
     model: StageConfig
     shards: str  # directory of token shards
     semantic_tokenizer: str = ""  # component directories whose vectors the embeddings start from (training/start.py);
     acoustic_tokenizer: str = ""  # those that the stage depends on are needed, or none: at random
+    text_tokenizer: str = ""  # component directory, with `captions`: what a stage that is told a text learns it from
+    captions: str = ""  # manifest of the songs of the shards: their meta files say what is known of them
     start_from: str = ""  # directory of a trained stage, of the same model and tokenizers, whose weights to go on with
     seed: int = 0
     steps: int = 1000
@@ -102,8 +129,9 @@ class TrainConfig:
     betas: tuple[float, float] = (0.9, 0.95)  # of AdamW
     context_dropout: float = 0.1  # probability that a window's whole context is the null token
     context_masking: float = 0.0  # of the others, at most this share is the null token, in spans of half a second
+    stream_dropout: dict = field(default_factory=dict)  # stream or prefix -> probability that it alone is not heard in a window
+    stream_masking: dict = field(default_factory=dict)  # stream -> at most this share of it alone is not heard, in such spans
     history_masking: float = 0.7  # probability that a window hides a random share of its target history
-    history_swapping: float = 0.0  # probability that its target history is another song's over a random span
     listening_weight: float = 0.0  # of a second loss: the target as the context encoder alone names it; context = aligned
     encoder_learns: str = "joint"  # joint: from both losses | apart: from the second | alone: likewise, and the rest rests
     dtype: str = "float32"  # float32 | bfloat16 (of the products; weights, optimiser and loss stay float32)
@@ -127,7 +155,7 @@ class TrainConfig:
         for name in ("steps", "batch_size", "accumulation", "log_every", "validate_every", "validation_windows", "save_every"):
             _in_range(name, getattr(self, name), 1, 10**9)
         _in_range("sample_windows", self.sample_windows, 0, self.validation_windows)
-        if self.sample_windows and self.model.stage != "semantic" and not self.acoustic_tokenizer:
+        if self.sample_windows and ACOUSTIC in self.model.tokenizers and not self.acoustic_tokenizer:
             raise ConfigError(f"sample_windows is {self.sample_windows}, but acoustic_tokenizer, which decodes it, is not set")
         for name in ("warmup_steps", "minutes", "weight_decay", "peak_tflops", "listening_weight"):
             _in_range(name, getattr(self, name), 0, 10**9)
@@ -142,15 +170,26 @@ class TrainConfig:
                 f"encoder_learns is {self.encoder_learns!r}, which needs an encoder of its own (model.context_width is "
                 f"{self.model.context_width}) and its loss (listening_weight is {self.listening_weight}); set both"
             )
-        for name in ("context_dropout", "history_masking", "history_swapping", "final_learning_rate"):
+        for name in ("context_dropout", "history_masking", "final_learning_rate"):
             _in_range(name, getattr(self, name), 0.0, 1.0)
         _in_range("context_masking", self.context_masking, 0.0, 0.99)
+        row = self.model.rows.stage(self.model.stage)
+        for key, known in (("stream_dropout", (*row.context, *row.prefix)), ("stream_masking", row.context)):
+            for name, share in getattr(self, key).items():
+                _one_of(key, name, known)
+                if not isinstance(share, (int, float)):
+                    raise ConfigError(f"{key}.{name} is {share!r}; expected a number")
+                _in_range(f"{key}.{name}", share, 0.0, 1.0 if key == "stream_dropout" else 0.99)
         for name in ("learning_rate", "clip_norm"):
             _in_range(name, getattr(self, name), 1e-12, 1e6)
         for name, value in (("ema_decay", self.ema_decay), ("betas[0]", self.betas[0]), ("betas[1]", self.betas[1])):
             _in_range(name, value, 0.0, 0.999999)
         _in_range("window_seconds", self.window_seconds, 0.04, 3600.0)
         window_blocks(self.window_seconds)
+        if bool(self.captions) != bool(self.text_tokenizer):
+            raise ConfigError(
+                f"captions is {self.captions!r} and text_tokenizer {self.text_tokenizer!r}; texts need both"
+            )
         _one_of("zero_stage", self.zero_stage, (0, 1, 2))
         _one_of("optimizer", self.optimizer, ("adamw", "muon"))
         if self.optimizer == "muon" and self.zero_stage:
@@ -218,6 +257,10 @@ def from_dict(cls, values: dict, where: str = "configuration"):
         if values["kind"] != cls.kind:
             raise ConfigError(f"{where}: kind is {values['kind']!r}; expected {cls.kind!r}")
         values = {name: value for name, value in values.items() if name != "kind"}
+    for name, value in getattr(cls, "retired", {}).items():
+        if values.get(name, value) != value:
+            raise ConfigError(f"{where}: {name} is {values[name]!r}, which is no more; leave it out")
+        values = {key: kept for key, kept in values.items() if key != name}
     unknown = sorted(set(values) - set(fields))
     if unknown:
         raise ConfigError(f"{where}: unknown key {unknown[0]!r}; {cls.__name__} knows {', '.join(sorted(fields))}")
@@ -228,7 +271,7 @@ def from_dict(cls, values: dict, where: str = "configuration"):
     built = {name: _convert(hints[name], value, f"{where}: {name}") for name, value in values.items()}
     try:
         return cls(**built)
-    except ConfigError as error:
+    except (ConfigError, GraphError) as error:
         raise ConfigError(f"{where}: {error}") from error
 
 

@@ -5,7 +5,9 @@ import errno
 import hashlib
 import os
 import unicodedata
+import uuid
 import warnings
+from contextlib import contextmanager
 from pathlib import Path
 
 # What is taken for sound by its name. Whether it can be read, audio.read says: a file that it
@@ -30,8 +32,30 @@ def set_mode(path, mode: int) -> None:
             raise
 
 
+@contextmanager
+def replacing(path):
+    """An open binary file that takes the place of `path` when the block ends well.
+
+    It is a hidden neighbour of `path` until then. After an error or Ctrl-C it is removed, and what
+    was at `path` stays. Files that belong together enter one contextlib.ExitStack, which renames
+    none before all are written.
+
+    Raises OSError where the place cannot be written.
+    """
+    path = Path(path)
+    # a name of its own: two processes may write the same file
+    part = path.with_name(f".accompgen-{uuid.uuid4().hex}.part")
+    try:
+        with open(part, "xb") as file:
+            yield file
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
 class SoundWarning(UserWarning):
-    """What is odd about a sound file that can be used all the same; the message names it."""
+    """What is odd about a sound file or a prompt that can be used all the same; the message names
+    it."""
 
 
 def show_warnings_plainly() -> None:

@@ -26,7 +26,7 @@ from dataclasses import dataclass
 
 import torch
 
-from accompgen.stages import STAGES, Stream
+from accompgen.stages import Graph, Stream
 
 BOS, NULL, MASK = 0, 1, 2  # first rows of the embedding table: start of the target, no context, hidden history
 SPECIALS = 3
@@ -59,6 +59,15 @@ def sounding(target: Stream, frames: int, context: Stream, device=None):
     return torch.arange(frames, device=device) * target.ticks // context.ticks
 
 
+def quickest(streams: tuple[Stream, ...]) -> Stream:
+    """The first of the streams with the shortest frames: at its rate they are heard together."""
+    first = streams[0]
+    for stream in streams[1:]:  # a loop, which torch.compile follows; `min` with a key it does not
+        if stream.ticks < first.ticks:
+            first = stream
+    return first
+
+
 @dataclass(frozen=True)
 class Places:
     """What each position of a sequence stands for; four LongTensors or masks [N]."""
@@ -85,12 +94,14 @@ class Layout:
     context: tuple[Stream, ...]
     target: Stream
     pattern: str = "interleave"  # of the target: interleave | delay
+    prefix: tuple[tuple[str, int, int], ...] = ()  # (name, ids there are, ids that are read) of what is told before the target
 
     @classmethod
-    def of(cls, stage: str, streams: dict[str, Stream], pattern: str = "interleave") -> "Layout":
-        """The layout of a row of stages.STAGES."""
-        row = STAGES[stage]
-        return cls(tuple(streams[name] for name in row.context), streams[row.target], pattern)
+    def of(cls, stage: str, graph: Graph, pattern: str = "interleave") -> "Layout":
+        """The layout of a stage of a graph."""
+        row = graph.stage(stage)
+        context = tuple(graph.stream(name) for name in row.context)
+        return cls(context, graph.stream(row.target), pattern, graph.prefix_sizes(stage))
 
     @property
     def streams(self) -> tuple[Stream, ...]:
@@ -107,15 +118,47 @@ class Layout:
         return tuple(offsets)
 
     @property
-    def rows(self) -> int:
-        """Rows of the embedding table: the special tokens and every id of every codebook."""
+    def stream_rows(self) -> int:
+        """Rows of the embedding table for the special tokens and every id of every codebook; those of the prefix follow."""
         return SPECIALS + sum(stream.codebooks * stream.vocab for stream in self.streams)
 
+    @property
+    def rows(self) -> int:
+        """Rows of the embedding table."""
+        return self.stream_rows + sum(vocab for _, vocab, _ in self.prefix)
+
+    @property
+    def told(self) -> int:
+        """P, positions before the target's first step: ids of what the stage is told."""
+        return sum(length for _, _, length in self.prefix)
+
     def table_rows(self, index: int, grid):
-        """Ids [B, Q, T] of stream `index` -> rows of the embedding table, interleaved [B, T * Q]."""
+        """Ids [B, Q, T] of stream `index` -> rows of the embedding table, interleaved [B, T * Q].
+
+        An id below 0 is not known: NULL.
+        """
         stream = self.streams[index]
         first = self.offsets[index] + stream.vocab * torch.arange(stream.codebooks, device=grid.device)  # [Q]
-        return interleave(grid + first[:, None])
+        return interleave(torch.where(grid < 0, NULL, grid + first[:, None]))
+
+    def prefix_rows(self, told: dict, batch: int, device=None):
+        """What the stage is told, name -> ids [B, length] -> rows of the embedding table [B, P]; ids below 0, and names that
+        are missing, are NULL.
+
+        Raises ValueError for another shape, or for a name that the stage is not told.
+        """
+        if unknown := sorted(set(told) - {name for name, _, _ in self.prefix}):
+            raise ValueError(f"this stage is not told {unknown[0]!r}; it knows {[name for name, _, _ in self.prefix]}")
+        parts, first = [torch.zeros(batch, 0, dtype=torch.long, device=device)], self.stream_rows
+        for name, vocab, length in self.prefix:
+            ids = told.get(name)
+            if ids is None:
+                ids = torch.full((batch, length), -1, device=device)
+            if tuple(ids.shape) != (batch, length):
+                raise ValueError(f"{name} has shape {tuple(ids.shape)}; expected {[batch, length]}")
+            parts.append(torch.where(ids < 0, NULL, ids + first))
+            first += vocab
+        return torch.cat(parts, dim=1)
 
     @property
     def slots(self) -> int:
@@ -184,7 +227,7 @@ class Layout:
     def check(self, context: dict, frames: int) -> None:
         """ValueError unless `context` holds this stage's streams [B, Q, T], each covering `frames` target frames."""
         names = [stream.name for stream in self.context]
-        if sorted(context) != sorted(names):
+        if set(context) != set(names):
             raise ValueError(f"the context holds {sorted(context)}; this stage reads {names}")
         for stream in self.context:
             shape, needed = tuple(context[stream.name].shape), frames_covering(self.target, frames, stream)

@@ -44,7 +44,8 @@ def read(path, first: int = 0, frames: int | None = None) -> tuple[np.ndarray, i
     """
     path = Path(path)
     _check_readable(path)
-    wav, rate, expected = _decode(path, path, first, frames)
+    with _disk_errors(path):
+        wav, rate, expected = _decode(path, path, first, frames)
     if expected - wav.shape[1] > CUT_SECONDS * rate:
         raise AudioError(
             f"{path}: cut off after {wav.shape[1] / rate:.2f} s of the {expected / rate:.2f} s its header announces; "
@@ -61,10 +62,11 @@ def length(path) -> tuple[int, int]:
     """
     path = Path(path)
     _check_readable(path)
-    with _exact(path, path, _read_head(path)) as sound:
-        if sound is not None:
-            return sound.frames, sound.samplerate
-    wav, rate, _ = _ffmpeg(path, path)
+    with _disk_errors(path):
+        with _exact(path, path, _read_head(path)) as sound:
+            if sound is not None:
+                return sound.frames, sound.samplerate
+        wav, rate, _ = _ffmpeg(path, path)
     return wav.shape[1], rate
 
 
@@ -117,6 +119,16 @@ def _check_readable(path):
         raise AudioError(f"{path}: cannot be read: {error.strerror}; check its permissions and its disk") from error
     if empty:
         raise AudioError(f"{path}: the file is empty (0 bytes); record or export it again")
+
+
+@contextmanager
+def _disk_errors(path):
+    """What the system says while a file is read, as an AudioError that names the file."""
+    try:
+        yield
+    except OSError as error:  # a file that went, a drive that was unplugged or cannot be read there
+        reason = error.strerror or error
+        raise AudioError(f"{path}: cannot be read: {reason}; check its permissions and its disk") from error
 
 
 def _decode(file, where, first=0, frames=None):
@@ -243,11 +255,10 @@ def _ffmpeg(file, where):
         try:
             # tags need not be UTF-8, and are not used
             with av.open(data, options={"format_whitelist": DEMUXERS}, metadata_errors="replace") as container:
-                if not container.streams.audio:
-                    raise AudioError(f"{where}: there is no sound in it; give an audio file")
-                stream = container.streams.audio[0]
+                stream = _stream(container, where)
                 pieces, damaged, rate = _pieces(container, stream, where)
                 announced = _stated(container, stream, rate, data)
+        # MemoryError: a damaged head asks for more than there is
         except (av.FFmpegError, MemoryError) as error:
             reason = getattr(error, "strerror", None) or error
             raise AudioError(
@@ -261,6 +272,19 @@ def _ffmpeg(file, where):
     if container.format.name.startswith("mov") and announced:  # what follows is padding of the last frame
         wav = wav[:, :announced]
     return wav, rate, announced
+
+
+def _stream(container, where):
+    """The first stream of sound that can be decoded."""
+    if not container.streams.audio:
+        raise AudioError(f"{where}: there is no sound in it; give an audio file")
+    for stream in container.streams.audio:
+        if stream.codec_context is not None:
+            return stream
+    raise AudioError(
+        f"{where}: its sound is coded in a way that FFmpeg does not know here; convert it to wav or "
+        "flac where it was made"
+    )
 
 
 def _pieces(container, stream, where):

@@ -46,6 +46,14 @@ def tiny_checkpoint(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def band_checkpoint(tmp_path_factory):
+    """The same of the graph `band`: with a chart, and stems that are made one by one. Do not change it: copy it."""
+    from tiny import make_checkpoint
+
+    return make_checkpoint(tmp_path_factory.mktemp("band") / "band", graph="band")
+
+
+@pytest.fixture(scope="session")
 def voices(tmp_path_factory):
     """A folder with a small syllable bank of each of flite's voices."""
     pytest.importorskip("pyworld", reason="pyworld is not installed (extra `train`)")

@@ -8,6 +8,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from accompgen.checkpoint import CheckpointError, component_hash, tokens_hash
 from accompgen.config import ConfigError, to_dict
@@ -223,7 +224,7 @@ def test_what_is_no_codec_is_refused(tmp_path):
     with pytest.raises(CheckpointError, match="no EnCodec of 24 kHz, mono, causal, 75 frames a second: size mismatch"):
         AcousticTokenizer.load(tmp_path / "codec")
     (tmp_path / "codec" / "config.json").write_text(config.replace('"format": "encodec"', '"format": "mp3"'))
-    with pytest.raises(CheckpointError, match="names no EnCodec"):
+    with pytest.raises(CheckpointError, match="says format = 'mp3'; only an EnCodec of 24, 32 or 48 kHz"):
         AcousticTokenizer.load(tmp_path / "codec")
     (tmp_path / "codec" / "config.json").write_text('{"model_type": "encodec", "sampling_rate": 48000}')
     with pytest.raises(CheckpointError, match="is an EnCodec of 48 kHz, mono, causal, 150 frames a second"):
@@ -238,8 +239,8 @@ AUDIOCRAFT = {"best_state": {"emb.0.weight": torch.zeros(3, 4)}, "xp.cfg": "samp
 @pytest.mark.parametrize("content, name, says", [
     (STEREO, "encodec_48khz-HASH.th", "holds no EnCodec: quantizer.layers.0.codebook.embed is missing"),
     (MUSICGEN, "pytorch_model.bin", "a language model, such as MusicGen's"),
-    (AUDIOCRAFT, "state_dict.bin", "a language model, such as MusicGen's, whose codec lies in a file beside it"),
-    ({"weight": torch.zeros(2)}, "other.th", "no EnCodec .its weights are weight"),
+    (AUDIOCRAFT, "state_dict.bin", "a language model, such as MusicGen's; only .* audiocraft's compression_state_dict.bin"),
+    ({"weight": torch.zeros(2)}, "other.th", "weights of another kind .weight.; only"),
 ])  # fmt: skip
 def test_weights_of_another_kind_are_named(content, name, says, tmp_path):
     torch.save(content, tmp_path / "new")
@@ -251,9 +252,35 @@ def test_weights_of_another_kind_are_named(content, name, says, tmp_path):
 
 
 def test_weights_without_their_config_are_asked_for_it(tmp_path):
-    (tmp_path / "model.safetensors").write_bytes(b"")
-    with pytest.raises(CheckpointError, match="weights alone; give the directory"):
-        AcousticTokenizer.load(tmp_path / "model.safetensors")
+    for save, name in ((save_file, "model.safetensors"), (torch.save, "pytorch_model.bin")):
+        path = tmp_path / name
+        for channels, words in ((1, "one channel"), (2, "2 channels, such as that of 48 kHz")):
+            save({"encoder.layers.0.conv.weight": torch.zeros(4, channels, 7)}, path)
+            with pytest.raises(CheckpointError, match=f"weights alone .an EnCodec of {words}.; give the directory"):
+                AcousticTokenizer.load(path)
+    path = tmp_path / "model.safetensors"
+    save_file(MUSICGEN, path)
+    with pytest.raises(CheckpointError, match="model.safetensors holds a language model, such as MusicGen's; only"):
+        AcousticTokenizer.load(path)
+    path.write_bytes(path.read_bytes()[:-3])
+    with pytest.raises(CheckpointError, match="damaged safetensors file .*; copy it again"):
+        AcousticTokenizer.load(path)
+
+
+@pytest.mark.parametrize("config, says", [
+    (None, "has no config.json .it holds encodec_24khz-d7cc33bc.th.; give the .th file of EnCodec, or"),
+    ('{"model_type": "musicgen"}', "says model_type = 'musicgen'; only an EnCodec of 24, 32"),
+    ('{"sizes": 1}', "says no model_type; only an EnCodec"),
+    ("[1]", "config.json holds a list"),
+    ("{half", "config.json is not valid JSON"),
+])  # fmt: skip
+def test_a_directory_of_something_else_is_named(config, says, tmp_path):
+    (tmp_path / "encodec_24khz-d7cc33bc.th").write_bytes(b"")
+    if config:
+        (tmp_path / "config.json").write_text(config)
+    with pytest.raises(CheckpointError, match=says) as error:
+        AcousticTokenizer.load(tmp_path)
+    assert str(tmp_path) in str(error.value)
 
 
 def test_bad_values_are_named():

@@ -74,18 +74,47 @@ def test_a_stopped_call_goes_on_and_ends_with_the_same_units(hubert, manifest, t
         if len(seen) == 2:
             raise KeyboardInterrupt
         seen.append(song.id)
-        work(job, loaded, song)
+        return work(job, loaded, song)
 
     monkeypatch.setattr(units.Job, "work", dies_after_two)
     with pytest.raises(KeyboardInterrupt):
         units.fit_units(hubert, manifest, tmp_path / "parts", **settings)
     again = []
-    monkeypatch.setattr(units.Job, "work", lambda job, loaded, song: (again.append(song.id), work(job, loaded, song)))
+    monkeypatch.setattr(units.Job, "work", lambda job, loaded, song: again.append(song.id) or work(job, loaded, song))
     with pytest.raises(units.UnitsError, match="other songs or settings"):
         units.fit_units(hubert, manifest, tmp_path / "parts", **(settings | {"layer": 2}))
     units.fit_units(hubert, manifest, tmp_path / "parts", **settings)
     assert sorted(seen + again) == ["0", "1", "2", "3"]
     assert component_hash(tmp_path / "whole") == component_hash(tmp_path / "parts")
+
+
+def test_songs_that_cannot_be_used_are_named_and_the_others_are_taken(hubert, manifest, tmp_path, capsys):
+    (tmp_path / "text.wav").write_text("no sound")
+    lines = [json.loads(line) for line in manifest.read_text().splitlines()]
+    for line in lines:
+        line |= {part: str(manifest.parent / line[part]) for part in ("vocal", "accompaniment")}
+    (tmp_path / "good.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    bad = [lines[0] | {"id": "text", "vocal": "text.wav"}, lines[0] | {"id": "gone", "vocal": "gone.wav"}]
+    (tmp_path / "some.jsonl").write_text("\n".join(map(json.dumps, [bad[0], *lines, bad[1]])))
+    (tmp_path / "none.jsonl").write_text("\n".join(map(json.dumps, bad)))
+
+    def adopt(name):
+        call = ["adopt", "hubert", str(hubert), "-o", str(tmp_path / name), "--songs", str(tmp_path / f"{name}.jsonl")]
+        status = main([*call, "--layer", "1", "--units", "4", "--frames", "2000", "--workers", "0", "--quiet"])
+        printed = capsys.readouterr()
+        return status, printed.out, [line for line in printed.err.splitlines() if line.startswith("accompgen: ")]
+
+    figures = "units: 4\nlayer: 1\nsongs: 4\nframes: 800\n"
+    assert adopt("good") == (0, f"{figures}{tmp_path / 'good'}\n", [])
+    status, out, (first, second, last) = adopt("some")
+    assert (status, out) == (1, f"{figures}{tmp_path / 'some'}\n")
+    assert first.startswith(f"accompgen: {tmp_path / 'text.wav'}: not sound")
+    assert second == f"accompgen: {tmp_path / 'gone.wav'}: no such file"
+    assert last == "accompgen: 2 of 6 songs were left out; the units are those of the others"
+    assert component_hash(tmp_path / "some") == component_hash(tmp_path / "good")
+    status, _, (only,) = adopt("none")
+    assert status == 1 and "no song of" in only and "gone.wav: no such file" in only
+    assert not (tmp_path / "none").exists()
 
 
 def test_a_directory_that_exists_is_refused_before_the_work(hubert, manifest, tmp_path, monkeypatch, capsys):

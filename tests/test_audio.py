@@ -1,6 +1,7 @@
 """Sound files of every kind, resampling, loudness and the mix: judged by their samples."""
 
 import errno
+import os
 
 import numpy as np
 import pytest
@@ -108,7 +109,7 @@ def test_an_interrupted_write_leaves_nothing_and_keeps_the_old_file(tmp_path, mo
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(audio.os, "replace", interrupt)
+    monkeypatch.setattr(os, "replace", interrupt)
     with pytest.raises(KeyboardInterrupt):
         audio.write(tmp_path / "a.wav", tone(0.1), 44_100)
     assert [file.name for file in tmp_path.iterdir()] == ["a.wav"] and (tmp_path / "a.wav").read_bytes() == b"old"
@@ -118,10 +119,29 @@ def test_a_full_disk_is_named_and_leaves_nothing(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(audio.os, "replace", full)
+    monkeypatch.setattr(os, "replace", full)
     with pytest.raises(AudioError, match="a.wav: No space left on device"):
         audio.write(tmp_path / "a.wav", tone(0.1), 44_100)
     assert not list(tmp_path.iterdir())
+
+
+def test_files_that_belong_together_appear_together(tmp_path):
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(AudioError, match="cannot write .*/folder: "):  # the rename fails, not the writing
+        audio.write_files({tmp_path / "a.wav": b"a", tmp_path / "folder": b"b"})
+    with pytest.raises(AudioError, match="cannot write .*/none/b.wav: No such file"):
+        audio.write_files({tmp_path / "a.wav": b"a", tmp_path / "none" / "b.wav": b"b"})
+    assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+    audio.write_files({tmp_path / "a.wav": b"a", tmp_path / "b.wav": b"b"})
+    assert [(tmp_path / name).read_bytes() for name in ("a.wav", "b.wav")] == [b"a", b"b"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="only POSIX has a umask")
+def test_a_file_has_the_permissions_of_a_new_one(tmp_path):
+    (tmp_path / "usual").write_bytes(b"")
+    audio.write_bytes(tmp_path / "a.wav", b"a")
+    modes = [(tmp_path / name).stat().st_mode for name in ("usual", "a.wav")]
+    assert modes[0] == modes[1]
 
 
 @pytest.mark.parametrize("rate", [8_000, 22_050, 44_100, 48_000, 96_000, 192_000])

@@ -10,6 +10,8 @@ from fake_shards import BINS, VOCAB, make_shards
 from accompgen.config import ConfigError, StageConfig, TrainConfig
 from accompgen.data import batches
 from accompgen.data.shards import open_shards
+from accompgen.data.submixes import draw_mixtures, name_of, stems_of
+from accompgen.stages import ALL, STEM_TOKEN, STEMS, TEXT
 
 SIZES = dict(semantic_vocab=VOCAB, bins=BINS, coarse_codebooks=2, fine_codebooks=2)
 MODEL = StageConfig("coarse", width=16, layers=1, heads=2, **SIZES)
@@ -25,7 +27,7 @@ def config(**values):
 
 
 def same(one, other):
-    grids = [[*batch.context.values(), batch.target, batch.history, batch.drop, batch.hide] for batch in (one, other)]
+    grids = [[*batch.context.values(), *batch.told.values(), batch.target, batch.drop, batch.hide] for batch in (one, other)]
     return one.windows == other.windows and all(torch.equal(a, b) for a, b in zip(*grids))
 
 
@@ -46,19 +48,20 @@ def test_an_epoch_is_cut_from_random_starts_into_windows_that_do_not_overlap(sto
 def test_streams_of_a_window_sound_together(store):
     batch = batches.Batches(store, config()).next()
     assert {name: tuple(ids.shape) for name, ids in batch.context.items()} == {"vocal": (3, 1, 20), "semantic": (3, 1, 20)}
+    assert batch.told == {} and {(window.stem, window.others) for window in batch.windows} == {(ALL, "")}
     assert batch.target.shape == (3, 2, 30) and batch.hide.shape == (3, 60)
     at = batch.context["semantic"][:, 0, torch.arange(30) * 2 // 3]  # how the fake codes are made
     assert torch.equal(batch.target[:, 0], at % BINS) and torch.equal(batch.target[:, 1], (2 * at + 1) % BINS)
     for row, window in enumerate(batch.windows):
-        vocal = store.read(window.song)["vocal"][2 * window.first_block :][:20]
+        vocal = store.read(window.song)["semantic/vocal"][2 * window.first_block :][:20]
         assert batch.context["vocal"][row, 0].tolist() == vocal.tolist()
 
 
 def test_fine_reads_coarse_and_predicts_the_codebooks_after_it(store):
     model = dataclasses.replace(MODEL, stage="fine")
-    window = batches.Window(store.songs[0], 3)
+    window = batches.Window(store.songs[0], 3, ALL)
     context, target = batches.read_windows(store, model, [window], 10)
-    codes = torch.from_numpy(store.read(store.songs[0], 3, 10)["codes"].astype(np.int64))
+    codes = torch.from_numpy(store.read(store.songs[0], 3, 10)["acoustic/all"].astype(np.int64))
     assert torch.equal(context["coarse"][0], codes[:2]) and torch.equal(target[0], codes[2:])
 
 
@@ -106,24 +109,10 @@ def test_spans_of_the_context_are_hidden(store):
     assert ended and all(bool(span.all()) for span in ended)  # none is shorter, but where the window ends
 
 
-def test_a_swapped_history_is_anothers_over_one_span_and_the_target_stays(store):
-    plain, swapped = batches.Batches(store, config()), batches.Batches(store, config(history_swapping=0.5))
-    altered, rows = 0, 0
-    for _ in range(40):
-        one, other = plain.next(), swapped.next()
-        assert torch.equal(one.target, other.target) and torch.equal(one.history, one.target)
-        for target, history in zip(other.target, other.history):
-            frames = (target != history).any(0).nonzero()[:, 0].tolist()
-            altered, rows = altered + bool(frames), rows + 1
-            if frames:  # the fake codes differ from frame to frame, so that a foreign span has hardly an equal frame
-                assert frames[-1] - frames[0] < 1.5 * len(frames) + 3
-    assert 0.3 < altered / rows < 0.6
-
-
 def test_a_late_vocal_is_the_vocal_of_before(store):
     song = store.songs[2]
-    whole = store.read(song)["vocal"]
-    windows = [batches.Window(song, 20), batches.Window(song, 2), batches.Window(song, 0)]
+    whole = store.read(song)["semantic/vocal"]
+    windows = [batches.Window(song, first, ALL) for first in (20, 2, 0)]
     context, _ = batches.read_windows(store, MODEL, windows, 10, delay_blocks=5)
     true, _ = batches.read_windows(store, MODEL, windows, 10)
     assert context["vocal"][0, 0].tolist() == whole[30:50].tolist()
@@ -134,7 +123,7 @@ def test_a_late_vocal_is_the_vocal_of_before(store):
 
 
 def test_held_out_windows_are_of_the_validation_songs_and_neighbours_differ(store):
-    windows = batches.held_out_windows(store, 10, 6, lead_blocks=8, seed=0)
+    windows = batches.held_out_windows(store, MODEL, 10, 6, lead_blocks=8, seed=0)
     assert {window.song.split for window in windows} == {"validation"}
     assert all(8 <= window.first_block <= 40 for window in windows)
     assert all(one.song != other.song for one, other in zip(windows, windows[1:]))
@@ -150,3 +139,130 @@ def test_shards_that_do_not_fit_the_model_are_refused(store):
             batches.Batches(store, wrong)
     with pytest.raises(ConfigError, match="no training song .*6 are shorter"):
         batches.Batches(store, dataclasses.replace(config(), window_seconds=2.04))
+
+
+# ---- a band: stems, what the others play, a chart ----
+
+BAND = StageConfig("semantic", graph="band", width=16, layers=1, heads=2, text_vocab=50, text_pieces=3, **SIZES)
+
+
+@pytest.fixture
+def band_store(tmp_path):
+    return open_shards(make_shards(tmp_path / "band", band=True))
+
+
+def band_config(stage="semantic", **values):
+    model = dataclasses.replace(BAND, stage=stage)
+    return TrainConfig(model, "shards", batch_size=4, window_seconds=0.4, context_dropout=0.0, **values)
+
+
+def rows(source, count=40):
+    """(window, context and told and target of its row) of `count` batches."""
+    for _ in range(count):
+        batch = source.next()
+        for row, window in enumerate(batch.windows):
+            yield window, {name: ids[row] for name, ids in (batch.context | batch.told | {"target": batch.target}).items()}
+
+
+def test_the_stem_that_is_told_is_that_of_the_target_and_no_mixture_holds_it(band_store):
+    seen = set()
+    for window, row in rows(batches.Batches(band_store, band_config())):
+        song, first = window.song, window.first_block
+        tokens = band_store.read(song, first, 10)
+        assert row["target"][0].tolist() == tokens[f"semantic/{window.stem}"].tolist()
+        assert row[STEM_TOKEN].tolist() == [(*STEMS, ALL).index(window.stem)]
+        assert row["vocal"][0].tolist() == tokens["semantic/vocal"].tolist()
+        expected = tokens[f"semantic/{window.others}"].tolist() if window.others else [-1] * 20
+        assert row["others"][0].tolist() == expected
+        assert window.others != ALL and window.stem not in stems_of(window.others)
+        assert row["beat"][0].tolist() == (tokens["beat"].tolist() if "beat" in tokens else [-1] * 20)
+        assert row["chord"][0].tolist() == (tokens["chord"].tolist() if "chord" in tokens else [-1] * 10)
+        assert row[TEXT].tolist() == [-1] * 3
+        seen.add((song.id == "song-0", window.stem, window.others))
+    assert {stem for bare, stem, _ in seen if not bare} == {*STEMS, ALL} and ("harmony" not in {s for b, s, _ in seen if b})
+    assert {others for bare, stem, others in seen if not bare and stem == "bass"} == {"", "drums", "harmony", "drums+harmony"}
+    assert {others for bare, stem, others in seen if not bare and stem == "drums"} == {"", "bass", "harmony"}
+    assert {others for _, stem, others in seen if stem == ALL} == {""}, "whatever plays is part of the whole"
+
+
+def test_the_stages_of_a_band_read_and_predict_their_arrays(band_store):
+    for stage, array in (("coarse", "acoustic"), ("fine", "acoustic")):
+        for window, row in rows(batches.Batches(band_store, band_config(stage)), 5):
+            codes = band_store.read(window.song, window.first_block, 10)[f"{array}/{window.stem}"]
+            assert row["target"].tolist() == codes[:2].tolist() if stage == "coarse" else codes[2:].tolist()
+            assert window.others == ""
+    for window, row in rows(batches.Batches(band_store, band_config("chart")), 5):
+        assert (window.stem, window.others) == ("", "") and window.song.id != "song-0", "a song without chords teaches none"
+        chord = band_store.read(window.song, window.first_block, 10)["chord"].tolist()
+        assert row["target"][0].tolist() == row["given"][0].tolist() == chord and STEM_TOKEN not in row
+
+
+@pytest.mark.parametrize("name", ["vocal", "others", "beat", "chord", STEM_TOKEN])
+def test_a_stream_is_muted_by_itself(band_store, name):
+    plain = rows(batches.Batches(band_store, band_config()))
+    muted = rows(batches.Batches(band_store, band_config(stream_dropout={name: 0.5})))
+    silent, heard = 0, 0
+    for (window, one), (other_window, other) in zip(plain, muted):
+        assert window == other_window
+        assert all(torch.equal(one[key], other[key]) for key in one if key != name)
+        if (other[name] == -1).all() and (one[name] != -1).any():
+            silent += 1
+        elif (one[name] != -1).any():
+            assert torch.equal(one[name], other[name])
+            heard += 1
+    assert 0.35 < silent / (silent + heard) < 0.65  # of 60 or more
+
+
+def test_spans_of_a_stream_are_muted_by_itself(band_store):
+    plain = rows(batches.Batches(band_store, band_config()))
+    masked = rows(batches.Batches(band_store, band_config(stream_masking={"vocal": 0.8})))
+    shares = []
+    for (_, one), (_, other) in zip(plain, masked):
+        assert all(torch.equal(one[key], other[key]) for key in one if key != "vocal")
+        hidden = other["vocal"][0] == -1
+        assert torch.equal(other["vocal"][0][~hidden], one["vocal"][0][~hidden])
+        assert torch.equal(hidden[::2], hidden[1::2]), "whole blocks"
+        shares.append(hidden.float().mean().item())
+    assert abs(np.mean(shares) - 0.4) < 0.12 and min(shares) == 0.0
+
+
+@pytest.mark.parametrize(
+    "values, words",
+    [
+        ({"stream_dropout": {"chords": 0.5}}, "stream_dropout is 'chords'; expected one of 'vocal', 'others', 'beat', 'chord'"),
+        ({"stream_dropout": {"vocal": 1.5}}, "stream_dropout.vocal is 1.5"),
+        ({"stream_masking": {"stem": 0.5}}, "stream_masking is 'stem'"),
+        ({"stream_masking": {"vocal": "often"}}, "stream_masking.vocal is 'often'; expected a number"),
+    ],
+)
+def test_what_cannot_be_muted_is_named(values, words):
+    with pytest.raises(ConfigError, match=words):
+        band_config(**values)
+
+
+def test_texts_are_asked_for_by_window_with_draws_of_their_own(band_store):
+    asked = []
+
+    def texts(window, rng):
+        asked.append((window, rng.random()))
+        return [window.first_block, len(window.stem), -1]
+
+    source = batches.Batches(band_store, band_config(), texts=texts)
+    batch = source.next()
+    assert batch.told[TEXT].tolist() == [[window.first_block, len(window.stem), -1] for window in batch.windows]
+    assert [window for window, _ in asked] == batch.windows and len({draw for _, draw in asked}) == 4
+
+
+def test_held_out_windows_of_a_band_have_a_stem_and_do_not_change(band_store):
+    windows = batches.held_out_windows(band_store, BAND, 10, 12, lead_blocks=8, seed=0)
+    assert windows == batches.held_out_windows(band_store, BAND, 10, 12, lead_blocks=8, seed=0)
+    assert {window.stem for window in windows} == {*STEMS, ALL} and {window.song.split for window in windows} == {"validation"}
+
+
+def test_names_of_mixtures():
+    assert name_of(("bass", "drums")) == name_of(("drums", "bass")) == "drums+bass"
+    assert stems_of("drums+bass") == {"drums", "bass"}
+    rng = np.random.default_rng(0)
+    assert draw_mixtures(STEMS, 9, rng) == [("drums", "bass"), ("drums", "harmony"), ("bass", "harmony")]
+    assert len(draw_mixtures(STEMS, 2, rng)) == 2
+    assert draw_mixtures(("drums", "bass"), 9, rng) == [] == draw_mixtures(STEMS, 0, rng)

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import runpy
 import subprocess
 from dataclasses import replace
 from itertools import product
@@ -226,6 +227,16 @@ def test_a_busy_machine_is_measured_beside_an_idle_one(tools, quick, monkeypatch
     assert [row["wall_ratio"].median for row in measured["rows"]] == [1.0, 1.5, 2.5]
     assert {row["processor_ratio"].median for row in measured["rows"]} == {1.0}
     assert tools["busy"].text(measured).count("\n") == 5
+
+
+@pytest.mark.parametrize("name", ["decode", "song", "training", "start", "busy"])
+def test_a_part_can_be_called_by_itself(name, tools, root, monkeypatch):
+    asked = []
+    monkeypatch.setattr(tools["bench"], "main", lambda words: asked.append(words) or 3)
+    monkeypatch.setattr("sys.argv", [f"bench_{name}.py", "--quick"])
+    with pytest.raises(SystemExit) as end:
+        runpy.run_path(str(root / "tools" / f"bench_{name}.py"), run_name="__main__")
+    assert asked == [[name, "--quick"]] and end.value.code == 3
 
 
 def test_a_busy_run_counts_its_own_time_and_says_why_it_failed(tools):

@@ -4,26 +4,25 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from tiny import VOCAB, WINDOW_SECONDS, make_stage
+from tiny import VOCAB, make_system
 
 from accompgen.generation import cascade as module
 from accompgen.generation import schedule
 from accompgen.generation.cascade import cascade, cascade_in_pieces
-from accompgen.generation.decode import EARLIER_VOCAL
 from accompgen.generation.sampling import Sampling
-from accompgen.generation.schedule import LoadedStage
+from accompgen.generation.schedule import LoadedStage, System
 from accompgen.layout import Layout
+from accompgen.model.logit_bias import EARLIER_VOCAL
 from accompgen.seeding import make_generator
-from accompgen.stages import STAGES, streams
+from accompgen.stages import accompgen
 
+STAGES = accompgen().stage_names
 SAMPLING = dict.fromkeys(STAGES, Sampling(guidance=2.0))
 
 
 @pytest.fixture(scope="module")
-def stages():
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        return {name: LoadedStage(make_stage(name), seconds) for name, seconds in WINDOW_SECONDS.items()}
+def system():
+    return make_system()
 
 
 def vocal(seconds, seed=0):
@@ -35,9 +34,9 @@ def calls(monkeypatch):
     """A stand-in for `decode` that records its calls and gives the number of the call as every code, which tells its origin."""
     calls = []
 
-    def decode(model, context, frames, sampling, generators, prompt, progress):
-        earlier = context.pop(EARLIER_VOCAL)[0, 0].tolist() if model.name == "semantic" else None
-        assert EARLIER_VOCAL not in context
+    def decode(model, context, frames, sampling, generators, prompt, progress, told):
+        assert (EARLIER_VOCAL in context) == bool(sampling.pulse) and told == {}
+        earlier = context.pop(EARLIER_VOCAL)[0, 0].tolist() if sampling.pulse else None
         call = {"context": context, "frames": frames, "rows": len(generators), "prompt": prompt, "earlier": earlier}
         calls.append(SimpleNamespace(name=model.name, **call))
         result = torch.full((len(generators), model.layout.target.codebooks, frames), len(calls))
@@ -54,16 +53,16 @@ def calls(monkeypatch):
 
 
 def stand_ins(**windows):
-    table = streams(500, 1024, 4, 4)
-    common = {"check_telling": lambda **asked: None}
-    models = {name: SimpleNamespace(name=name, layout=Layout.of(name, table), **common) for name in STAGES}
-    return {name: LoadedStage(models[name], windows[name]) for name in STAGES}
+    graph = accompgen()
+    models = {name: SimpleNamespace(name=name, layout=Layout.of(name, graph), beat_tracker="there") for name in STAGES}
+    return System(graph, {name: LoadedStage(models[name], windows[name]) for name in STAGES})
 
 
 def test_windows_prompts_and_contexts_of_a_song(calls, monkeypatch):
     monkeypatch.setattr(schedule, "EARLIER_SECONDS", 0.2)
     units = torch.arange(100)[None]  # 2 s
-    tokens = cascade(stand_ins(semantic=1.2, coarse=1.2, fine=0.8), units, SAMPLING, seed=0)
+    sampling = SAMPLING | {"semantic": Sampling(pulse=1.0)}
+    tokens = cascade(stand_ins(semantic=1.2, coarse=1.2, fine=0.8), units, sampling, seed=0)
     semantic, coarse, fine = ([call for call in calls if call.name == name] for name in STAGES)
     # semantic: windows of 1.2 s, prompt 0.6 s: 0-1.2, 0.6-1.8, and 0.8-2.0 moved left
     assert [call.context["vocal"][0, 0, 0].item() for call in semantic] == [0, 30, 40]
@@ -93,54 +92,54 @@ def test_a_long_song_is_decoded_in_batches_of_bounded_size(calls):
 @pytest.mark.parametrize("seconds", [0.2, 3.0, 7.32, 40.0])
 def test_progress_ends_at_its_total(calls, seconds):
     seen = []
-    stages = stand_ins(semantic=2.0, coarse=1.0, fine=0.6)
+    system = stand_ins(semantic=2.0, coarse=1.0, fine=0.6)
     units = torch.zeros(1, round(seconds * 50), dtype=torch.long)
-    cascade(stages, units, SAMPLING, 0, lambda *state: seen.append(state))
+    cascade(system, units, SAMPLING, 0, lambda *state: seen.append(state))
     assert [stage for stage in dict.fromkeys(stage for stage, _, _ in seen)] == ["semantic", "coarse", "fine"]
     done = [done for _, done, _ in seen]
     assert done == sorted(done) and done[-1] == seen[-1][2] and len({total for _, _, total in seen}) == 1
 
 
-def test_the_same_seed_gives_the_same_codes_and_another_seed_others(stages):
+def test_the_same_seed_gives_the_same_codes_and_another_seed_others(system):
     units = vocal(1.2)
-    first = cascade(stages, units, SAMPLING, seed=7)
+    first = cascade(system, units, SAMPLING, seed=7)
     torch.manual_seed(123)  # nothing outside may matter
-    cascade(stages, vocal(0.4, seed=5), SAMPLING, seed=3)
-    again, other = cascade(stages, units, SAMPLING, seed=7), cascade(stages, units, SAMPLING, seed=8)
+    cascade(system, vocal(0.4, seed=5), SAMPLING, seed=3)
+    again, other = cascade(system, units, SAMPLING, seed=7), cascade(system, units, SAMPLING, seed=8)
     assert torch.equal(first.semantic, again.semantic) and torch.equal(first.codes, again.codes)
     assert (first.semantic != other.semantic).float().mean() > 0.3 and (first.codes != other.codes).float().mean() > 0.3
 
 
-def test_settings_of_a_stage_leave_earlier_stages_alone(stages):
+def test_settings_of_a_stage_leave_earlier_stages_alone(system):
     units = vocal(0.8)
-    usual = cascade(stages, units, SAMPLING, seed=0)
-    fine = cascade(stages, units, SAMPLING | {"fine": Sampling(temperature=0.5, guidance=1.0)}, seed=0)
-    coarse = cascade(stages, units, SAMPLING | {"coarse": Sampling(temperature=0.5)}, seed=0)
+    usual = cascade(system, units, SAMPLING, seed=0)
+    fine = cascade(system, units, SAMPLING | {"fine": Sampling(temperature=0.5, guidance=1.0)}, seed=0)
+    coarse = cascade(system, units, SAMPLING | {"coarse": Sampling(temperature=0.5)}, seed=0)
     assert torch.equal(usual.codes[:2], fine.codes[:2]) and not torch.equal(usual.codes[2:], fine.codes[2:])
     assert torch.equal(usual.semantic, coarse.semantic) and not torch.equal(usual.codes[:2], coarse.codes[:2])
 
 
 @pytest.mark.parametrize("setting, word", [("consonance", "what its units sound like"), ("pulse", "no beat tracker")])
-def test_what_the_last_stage_cannot_follow_is_refused_before_the_first_begins(stages, monkeypatch, setting, word):
+def test_what_the_last_stage_cannot_follow_is_refused_before_the_first_begins(system, monkeypatch, setting, word):
     monkeypatch.setattr(module, "decode", lambda *args: pytest.fail("a stage began"))
     wrong = SAMPLING | {"fine": Sampling(**{setting: 1.0})}
     with pytest.raises(ValueError, match=f"the fine stage .*{word}"):
-        cascade(stages, vocal(0.4), wrong, seed=0)
+        cascade(system, vocal(0.4), wrong, seed=0)
     with pytest.raises(ValueError, match=f"the fine stage .*{word}"):
-        next(cascade_in_pieces(stages, [vocal(0.4)], wrong, 0, {}))
+        next(cascade_in_pieces(system, [vocal(0.4)], wrong, 0, {}))
 
 
-def test_a_song_of_any_length_is_covered(stages):
+def test_a_song_of_any_length_is_covered(system):
     for blocks in (1, 5, 9, 10, 21, 26):
-        tokens = cascade(stages, vocal(blocks * 0.04), SAMPLING, seed=0)
+        tokens = cascade(system, vocal(blocks * 0.04), SAMPLING, seed=0)
         assert tokens.semantic.shape == (1, 2 * blocks) and tokens.codes.shape == (4, 3 * blocks)
 
 
-def test_what_was_sung_later_changes_nothing_before_its_windows(stages):
+def test_what_was_sung_later_changes_nothing_before_its_windows(system):
     units = vocal(2.4)
     changed = units.clone()
     changed[:, 90:] = (changed[:, 90:] + 1) % VOCAB  # from 1.8 s on; the semantic windows are of 0.8 s
-    first, second = cascade(stages, units, SAMPLING, seed=0), cascade(stages, changed, SAMPLING, seed=0)
+    first, second = cascade(system, units, SAMPLING, seed=0), cascade(system, changed, SAMPLING, seed=0)
     assert torch.equal(first.semantic[:, :50], second.semantic[:, :50])
     assert torch.equal(first.codes[:, :75], second.codes[:, :75])
     assert not torch.equal(first.codes[:, 75:], second.codes[:, 75:])
@@ -153,7 +152,7 @@ def test_generators_differ_by_seed_stage_and_window():
     assert draws[1] == torch.rand(4, generator=make_generator(0, "fine", 1)).tolist()
 
 
-def test_units_that_are_not_whole_blocks_are_refused(stages):
+def test_units_that_are_not_whole_blocks_are_refused(system):
     for shape in ((1, 3), (2, 4), (4,), (1, 0)):
         with pytest.raises(ValueError, match="S even and at least 2"):
-            cascade(stages, torch.zeros(shape, dtype=torch.long), SAMPLING, seed=0)
+            cascade(system, torch.zeros(shape, dtype=torch.long), SAMPLING, seed=0)

@@ -13,9 +13,8 @@ torch = pytest.importorskip("torch")
 
 from accompgen import checkpoint as module  # noqa: E402
 from accompgen.checkpoint import (  # noqa: E402
-    COMPONENTS,
-    STAGE_COMPONENTS,
-    TOKENIZERS,
+    ACOUSTIC_TOKENIZER,
+    SEMANTIC_TOKENIZER,
     CheckpointError,
     available_checkpoints,
     cache_directory,
@@ -24,9 +23,18 @@ from accompgen.checkpoint import (  # noqa: E402
     find_checkpoint,
     load_component,
     read_checkpoint,
+    read_graph,
+    required_components,
     save_component,
     write_checkpoint,
 )
+from accompgen.config import StageConfig, to_dict  # noqa: E402
+from accompgen.stages import GRAPHS, PUBLISHED  # noqa: E402
+
+GRAPH = GRAPHS[PUBLISHED]()
+TOKENIZERS = (SEMANTIC_TOKENIZER, ACOUSTIC_TOKENIZER)
+COMPONENTS = required_components(GRAPH)
+VOICE = {"name": "vocal", "tokenizer": "semantic", "track": "vocal", "vocab": 3}
 
 
 @pytest.fixture(autouse=True)
@@ -43,7 +51,7 @@ def make_components(folder, seed=0):
         made[name] = folder / name
         save_component(made[name], {"kind": name}, {"w": torch.full((2, 3), float(seed + i))})
     hashes = {"semantic": component_hash(made[TOKENIZERS[0]]), "acoustic": component_hash(made[TOKENIZERS[1]])}
-    for name in STAGE_COMPONENTS:
+    for name in GRAPH.stage_names:
         made[name] = folder / name
         save_component(made[name], {"stage": name, "tokenizers": hashes}, {"w": torch.arange(4.0) + seed})
     return made
@@ -209,7 +217,7 @@ def test_a_place_that_cannot_be_written(tmp_path):
 
 def test_a_checkpoint_comes_back_with_its_components(checkpoint, components):
     found = read_checkpoint(checkpoint)
-    assert found.path == checkpoint and found.config["format_version"] == 1
+    assert found.path == checkpoint and found.config["format_version"] == 2
     assert (found.config["seed"], found.config["step"]) == (7, 30)
     assert len(found.config["sha256"]) == 10
     for name in COMPONENTS:
@@ -219,7 +227,7 @@ def test_a_checkpoint_comes_back_with_its_components(checkpoint, components):
 
 def test_info_cannot_forge_version_and_hashes(tmp_path, components):
     write_checkpoint(tmp_path / "c", components, {"format_version": 99, "sha256": {}})
-    assert read_checkpoint(tmp_path / "c").config["format_version"] == 1
+    assert read_checkpoint(tmp_path / "c").config["format_version"] == 2
 
 
 @pytest.mark.parametrize("name", [f"{c}/{f}" for c in COMPONENTS for f in ("config.json", "model.safetensors")])
@@ -243,11 +251,74 @@ def edit(checkpoint, **changes):
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
-@pytest.mark.parametrize("version", [0, 2, "1", None])
+@pytest.mark.parametrize("version", [0, 3, "1", None])
 def test_an_unknown_format_version(checkpoint, version):
     edit(checkpoint, format_version=version)
-    with pytest.raises(CheckpointError, match=f"has format_version {version!r}; this version of accompgen reads 1"):
+    with pytest.raises(CheckpointError, match=f"has format_version {version!r}; this version of accompgen reads 1 and 2"):
         read_checkpoint(checkpoint)
+
+
+def as_version_1(checkpoint):
+    """Write a checkpoint's config.json as the first version was: without a graph."""
+    path = checkpoint / "config.json"
+    values = json.loads(path.read_text()) | {"format_version": 1}
+    del values["graph"]
+    path.write_text(json.dumps(values))
+
+
+def test_a_checkpoint_of_the_first_version_is_of_the_published_graph(checkpoint, tiny_checkpoint, tmp_path):
+    as_version_1(checkpoint)
+    assert read_checkpoint(checkpoint).graph == read_graph(checkpoint) == GRAPH
+    old = shutil.copytree(tiny_checkpoint, tmp_path / "old")
+    as_version_1(old)
+    found, expected = read_checkpoint(old), read_checkpoint(tiny_checkpoint)
+    assert found.graph == expected.graph and found.graph.vocal.vocab == 20, "its sizes are those of its stages"
+    assert found.components == expected.components
+
+
+def test_a_checkpoint_carries_its_graph(tiny_checkpoint, band_checkpoint):
+    for path, name in ((tiny_checkpoint, PUBLISHED), (band_checkpoint, "band")):
+        config = json.loads((path / "config.json").read_text())
+        assert config["format_version"] == 2 and config["graph"]["name"] == name
+        sizes = dict(semantic_vocab=20, bins=16, coarse_codebooks=2, fine_codebooks=2)
+        assert read_checkpoint(path).graph == GRAPHS[name](**sizes)
+    assert read_checkpoint(band_checkpoint).components[2:6] == ["chart", "semantic", "coarse", "fine"]
+
+
+@pytest.mark.parametrize(
+    "graph, words",
+    [
+        ({}, "graph: 'name' is missing"),
+        ({"name": "x", "streams": [], "stages": []}, "needs one stream of the track 'vocal'"),
+        ({"name": "x", "streams": [VOICE | {"tokenizer": "mel"}], "stages": []}, "'mel'"),
+    ],
+)
+def test_a_graph_that_cannot_be_is_refused(checkpoint, graph, words):
+    edit(checkpoint, graph=graph)
+    with pytest.raises(CheckpointError, match=words):
+        read_checkpoint(checkpoint)
+
+
+def test_an_unknown_component_is_refused(checkpoint):
+    hashes = json.loads((checkpoint / "config.json").read_text())["sha256"]
+    edit(checkpoint, sha256=hashes | {"choir/config.json": "0" * 64})
+    with pytest.raises(CheckpointError, match="lists the component 'choir', which the graph 'accompgen' does not know"):
+        read_checkpoint(checkpoint)
+
+
+def test_an_unknown_component_is_not_packed(tmp_path, components):
+    components["choir"] = components["fine"]
+    with pytest.raises(CheckpointError, match="needs the components .*; got .*choir"):
+        write_checkpoint(tmp_path / "out", components, {})
+
+
+def test_stages_of_two_graphs_are_not_packed(tmp_path, components):
+    for name, graph in (("semantic", "accompgen"), ("coarse", "band")):
+        config, tensors = load_component(components[name])
+        config["stage"] = to_dict(StageConfig(name, graph=graph, width=16, heads=2))
+        save_component(components[name], config, tensors, force=True)
+    with pytest.raises(CheckpointError, match="of the graph 'accompgen', .*coarse of 'band' .*has stages of one graph"):
+        write_checkpoint(tmp_path / "out", components, {})
 
 
 def test_a_file_without_a_hash(checkpoint):
@@ -289,7 +360,7 @@ def test_a_tokenizer_exchanged_in_a_checkpoint_with_its_hash_is_refused(tmp_path
         read_checkpoint(checkpoint)
 
 
-@pytest.mark.parametrize("stage", STAGE_COMPONENTS)
+@pytest.mark.parametrize("stage", GRAPH.stage_names)
 def test_a_stage_that_does_not_say_its_tokenizers(tmp_path, components, stage):
     save_component(components[stage], {"stage": stage}, {"w": torch.zeros(2)}, force=True)
     with pytest.raises(CheckpointError, match=f"the {stage} stage was trained on another .* tokenizer .hash None"):
@@ -298,7 +369,8 @@ def test_a_stage_that_does_not_say_its_tokenizers(tmp_path, components, stage):
 
 def test_all_five_components_are_needed(tmp_path, components):
     del components["fine"]
-    with pytest.raises(CheckpointError, match="components .*fine, .*beat_tracker; got acoustic_tokenizer, coarse, semantic,"):
+    words = "components .*fine, and may have .*beat_tracker.*; got acoustic_tokenizer, coarse, semantic,"
+    with pytest.raises(CheckpointError, match=words):
         write_checkpoint(tmp_path / "out", components, {})
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from accompgen.config import ConfigError, StageConfig, TrainConfig, from_dict, read_toml, to_dict
+from accompgen.stages import accompgen, band
 
 MODEL = {"stage": "coarse", "width": 64, "heads": 4}
 TRAIN = {"model": MODEL, "shards": "shards"}
@@ -79,7 +80,10 @@ def test_a_missing_key_is_named():
     [
         ({"stage": "medium"}, "stage is 'medium'; expected one of 'semantic', 'coarse', 'fine'"),
         ({"context": "cross"}, "context is 'cross'; expected one of 'prefix', 'aligned'"),
-        ({"positions": "bars"}, "positions is 'bars'; expected one of 'index', 'time'"),
+        ({"graph": "choir"}, "graph is 'choir'; expected one of 'accompgen', 'band'"),
+        ({"stage": "chart"}, "stage is 'chart'; expected one of 'semantic', 'coarse', 'fine'"),
+        ({"graph": "band", "stage": "medium"}, "expected one of 'chart', 'semantic', 'coarse', 'fine'"),
+        ({"positions": "time"}, "positions is 'time', which is no more; leave it out"),
         ({"heads": 3}, "width 64 must be a multiple of heads 3"),
         ({"heads": 0}, "width 64 must be a multiple of heads 0"),
         ({"width": 0}, "width is 0"),
@@ -136,6 +140,26 @@ def test_the_default_stage_is_the_published_size():
     stage = StageConfig("semantic")
     assert (stage.width, stage.layers, stage.semantic_vocab, stage.bins) == (512, 12, 500, 1024)
     assert (stage.coarse_codebooks, stage.fine_codebooks, stage.relative_buckets) == (4, 4, 32)
+
+
+def test_keys_of_older_files_are_read_where_they_say_what_there_is_now():
+    old = TRAIN | {"model": MODEL | {"positions": "index"}, "history_swapping": 0.0}
+    assert from_dict(TrainConfig, old) == from_dict(TrainConfig, TRAIN)
+    with pytest.raises(ConfigError, match="here: history_swapping is 0.25, which is no more; leave it out"):
+        from_dict(TrainConfig, TRAIN | {"history_swapping": 0.25}, "here")
+
+
+def test_a_stage_has_its_graph():
+    sizes = dict(semantic_vocab=20, bins=16, coarse_codebooks=2, fine_codebooks=3)
+    assert StageConfig("coarse", **sizes).rows == accompgen(**sizes)
+    told = StageConfig("semantic", graph="band", text_vocab=9, text_pieces=2, **sizes)
+    assert told.rows == band(**sizes, text_vocab=9, text_pieces=2)
+    assert StageConfig("coarse").tokenizers == ("semantic", "acoustic") and told.tokenizers == ("semantic",)
+    own = dataclasses.replace(accompgen(**sizes), name="own")
+    config = StageConfig("coarse", own_graph=own)
+    assert config.rows == own and from_dict(StageConfig, json.loads(json.dumps(to_dict(config)))) == config
+    with pytest.raises(ConfigError, match="own_graph: .*needs one stream of the track 'vocal'"):
+        from_dict(StageConfig, {"stage": "coarse", "own_graph": {"name": "x", "streams": [], "stages": []}}, "here")
 
 
 def test_to_dict_is_plain_and_comes_back_through_json():

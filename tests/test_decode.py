@@ -4,17 +4,15 @@ import dataclasses
 
 import pytest
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from accompgen.config import StageConfig
-from accompgen.generation import decode as decoding
 from accompgen.generation import sampling as settings
-from accompgen.generation.decode import EARLIER_VOCAL, decode, decoding_dtype, prepare_for_decoding
-from accompgen.generation.graph import StaticSteps
+from accompgen.generation.decode import decode, decoding_dtype, prepare_for_decoding
 from accompgen.generation.sampling import PUBLISHED, guide, sample
-from accompgen.layout import deinterleave, interleave
+from accompgen.layout import deinterleave, frames_covering, interleave
 from accompgen.model.attention import Linear
 from accompgen.model.beat_tracker import PHASES, BeatTracker, BeatTrackerConfig
+from accompgen.model.logit_bias import EARLIER_VOCAL, chroma_score
 from accompgen.model.packed import can_pack
 from accompgen.model.stage_lm import StageLM
 
@@ -28,12 +26,12 @@ def Sampling(**given):  # noqa: N802, as the class: what is not given is as publ
     return settings.Sampling(**given).over(PUBLISHED)
 
 
-def build(context="aligned", stage="coarse", positions="index", pattern="interleave", kv_heads=0):
+def build(context="aligned", stage="coarse", pattern="interleave", kv_heads=0, **graph):
     torch.manual_seed(0)
     sizes = dict(width=16, layers=2, heads=4, context_layers=1, relative_buckets=8, relative_max_distance=20)
-    sizes |= dict(kv_heads=kv_heads)
+    sizes |= dict(kv_heads=kv_heads) | graph
     vocabularies = dict(semantic_vocab=11, bins=13, coarse_codebooks=3, fine_codebooks=2)
-    config = StageConfig(stage, context=context, positions=positions, pattern=pattern, **sizes, **vocabularies)
+    config = StageConfig(stage, context=context, pattern=pattern, **sizes, **vocabularies)
     model = StageLM(config).eval()
     for parameter in model.parameters():
         parameter.data += 0.3 * torch.randn_like(parameter)
@@ -50,9 +48,10 @@ def seeds(*numbers):
 
 
 @torch.no_grad()
-def slowly(model, context, row, sampling, generator, prompt):
+def slowly(model, context, row, sampling, generator, prompt, told=None):
     """One row without cache: two whole passes a token under guidance, one without."""
     context = {name: grid[row : row + 1] for name, grid in context.items()}
+    told = {name: values[row : row + 1] for name, values in (told or {}).items()}
     codebooks = model.layout.target.codebooks
     given, total = prompt.shape[-1] * codebooks, FRAMES * codebooks
     tokens = torch.zeros(1, total, dtype=torch.long)
@@ -61,9 +60,9 @@ def slowly(model, context, row, sampling, generator, prompt):
     order = model.layout.step_of(FRAMES).flatten().argsort(stable=True).tolist()  # a token hears those of earlier steps only
     for n in (place for place in order if place >= given):
         grid = deinterleave(tokens, codebooks)  # zeros in what is not drawn yet
-        logits = model(context, grid).flatten(1, 2)[:, n]
+        logits = model(context, grid, told=told).flatten(1, 2)[:, n]
         if sampling.guidance != 1:
-            null = model(context, grid, drop=torch.tensor([True])).flatten(1, 2)[:, n]
+            null = model(context, grid, told=told, drop=torch.tensor([True])).flatten(1, 2)[:, n]
             logits = guide(logits, null, sampling.guidance)
         if sampling.listening:
             heard = [model(context, grid, drop=torch.tensor([drop]), listen=True)[1] for drop in (False, True)]
@@ -95,6 +94,26 @@ def test_equals_plain_sampling_of_single_rows(context, pattern, guidance, given,
         assert torch.equal(codes[row], slowly(model, vocals(), row, sampling, generator, prompt))
 
 
+@every_context
+@pytest.mark.parametrize("stage, pattern", [("chart", "interleave"), ("semantic", "interleave"), ("coarse", "delay")])
+def test_streams_of_several_rates_and_what_is_told_are_decoded_by(context, stage, pattern):
+    """Each row by what it is told itself, and what one of them does not know is no less than what is dropped in guidance."""
+    model = build(context, stage, pattern, graph="band", text_vocab=7, text_pieces=3)
+    target, draw = model.layout.target, torch.Generator().manual_seed(3)
+    shapes = {stream: (3, stream.codebooks, frames_covering(target, FRAMES, stream)) for stream in model.layout.context}
+    heard = {stream.name: torch.randint(stream.vocab, shape, generator=draw) for stream, shape in shapes.items()}
+    heard[model.layout.context[-1].name][1] = -1
+    told = {name: torch.randint(vocab, (3, length), generator=draw) for name, vocab, length in model.layout.prefix}
+    if "text" in told:
+        told["text"][2, 1:] = -1
+    sampling = Sampling(guidance=2.0, top_k=8)
+    prompt = torch.randint(target.vocab, (3, target.codebooks, 2), generator=draw)
+    codes = decode(model, heard, FRAMES, sampling, seeds(5, 6, 7), prompt, told=told)
+    for row, generator in enumerate(seeds(5, 6, 7)):
+        assert torch.equal(codes[row], slowly(model, heard, row, sampling, generator, prompt, told))
+    assert not torch.equal(codes, decode(model, heard, FRAMES, sampling, seeds(5, 6, 7), prompt))
+
+
 @every_pattern
 @pytest.mark.parametrize("guidance", [1.0, 3.0])
 @pytest.mark.parametrize("telling", [{"listening": 2.0}, {"consonance": 3.0}, {"listening": 2.0, "consonance": 3.0}])
@@ -115,7 +134,7 @@ def test_consonance_prefers_what_goes_with_what_is_expected():
     model.unit_chroma = torch.zeros(model.layout.target.vocab, 12)
     model.unit_chroma[0, 0] = model.unit_chroma[1, 0] = model.unit_chroma[2, 6] = 1.0
     likely = torch.tensor([0.7, 0.2, 0.1] + [0.0] * 10)
-    gain = model.consonance(likely.log()[None, None, None])[0, 0, 0]
+    gain = chroma_score(model, likely.log()[None, None, None])[0, 0, 0]
     torch.testing.assert_close(gain[:4], torch.tensor([0.08, 0.08, -0.72, 0.0]))
 
 
@@ -152,7 +171,7 @@ def test_the_beat_of_what_was_sung_before_goes_on(monkeypatch):
 
 
 def test_there_is_no_pulse_without_a_beat_tracker():
-    with pytest.raises(ValueError, match="the coarse stage has no beat tracker to go by; pulse is for semantic stages"):
+    with pytest.raises(ValueError, match="the coarse stage has no beat tracker to go by; pulse is for stages of units"):
         decode(build(), vocals(), FRAMES, Sampling(pulse=1.0), seeds(1, 2, 3))
 
 
@@ -218,7 +237,7 @@ def test_a_full_prompt_comes_back_and_progress_counts_frames(pattern):
 @every_context
 @every_pattern
 def test_prepared_in_float32_it_decodes_the_same_codes(context, pattern):
-    model = build(context, positions="time", pattern=pattern)
+    model = build(context, pattern=pattern)
     before = {name: weight.clone() for name, weight in model.state_dict().items()}
     prepared = prepare_for_decoding(model, torch.float32)
     codes = [decode(m, vocals(), FRAMES, Sampling(), seeds(1, 2, 3)) for m in (model, prepared)]
@@ -257,67 +276,6 @@ def test_packed_it_decodes_the_codes_of_the_plain_path_with_the_same_rounded_wei
             layer.weight.data = layer.weight.half().float()
     model.heads.data = model.heads.half().float()
     assert torch.equal(*(decode(m, vocals(), FRAMES, sampling, seeds(1, 2, 3)) for m in (model, packed)))
-
-
-@every_context
-@every_pattern
-@pytest.mark.parametrize("guidance", [1.0, 3.0])
-@pytest.mark.parametrize("given", [0, 2])
-@pytest.mark.parametrize("positions", ["index", "time"])
-@plain_and_grouped
-def test_steps_of_one_shape_give_the_same_codes(monkeypatch, context, pattern, guidance, given, positions, kv_heads):
-    """What a CUDA graph would hold, done step by step."""
-    model = build(context, positions=positions, pattern=pattern, kv_heads=kv_heads)
-    sampling = Sampling(guidance=guidance, top_k=8)
-    prompt = torch.randint(13, (3, 3, given), generator=torch.Generator().manual_seed(2))
-    sampling = dataclasses.replace(sampling, listening=1.0 if context == "aligned" else 0.0)
-    plain, seen = decode(model, vocals(), FRAMES, sampling, seeds(5, 6, 7), prompt), []
-    monkeypatch.setattr(decoding, "is_static", lambda device: True)
-    monkeypatch.setattr(StageLM, "step", None)
-    static = decode(model, vocals(), FRAMES, sampling, seeds(5, 6, 7), prompt, lambda *done: seen.append(done))
-    assert torch.equal(static, plain)
-    assert seen == [(frame, FRAMES) for frame in range(given + 1, FRAMES + 1)]
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU: the graphs themselves")
-@every_pattern
-def test_graphs_give_the_codes_of_steps_without_them(monkeypatch, pattern):
-    model, sampling = build(pattern=pattern).cuda(), Sampling(temperature=0)
-    captured = decode(model, vocals(), FRAMES, sampling, seeds(5, 6, 7))
-    monkeypatch.setattr(decoding, "is_static", lambda device: False)
-    assert torch.equal(captured, decode(model, vocals(), FRAMES, sampling, seeds(5, 6, 7)))
-
-
-def test_a_step_of_one_shape_asks_the_device_for_no_number(monkeypatch):
-    """A graph cannot wait for a number, and would keep the one it was captured with: no tensor may become a Python number."""
-    asked = []
-    monkeypatch.setattr(decoding, "is_static", lambda device: True)
-    inside = StaticSteps._step
-
-    def watched(self, phase):
-        with Watch(asked):
-            inside(self, phase)
-
-    monkeypatch.setattr(StaticSteps, "_step", watched)
-    decode(build(pattern="delay"), vocals(), FRAMES, Sampling(top_k=8), seeds(5, 6, 7))
-    names = {str(name) for name, _ in asked}
-    assert "aten.index_copy_.default" in names, "the steps were watched"
-    assert not names & {"aten._local_scalar_dense.default", "aten.nonzero.default", "aten.item.default"}
-    steps = [shapes for name, shapes in asked if str(name) == "aten.embedding.default"]
-    per_step = len(asked) // len(steps)
-    assert asked[:per_step] == asked[-per_step:], "the same operations on the same shapes"
-
-
-class Watch(TorchDispatchMode):
-    """Notes the operations and the shapes of their tensors."""
-
-    def __init__(self, asked):
-        super().__init__()
-        self.asked = asked
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        self.asked.append((function, [tuple(arg.shape) for arg in args if isinstance(arg, torch.Tensor)]))
-        return function(*args, **kwargs or {})
 
 
 def test_the_decoding_type_is_a_type_this_machine_has():

@@ -5,13 +5,25 @@ import shutil
 
 import pytest
 import torch
-from fake_shards import BINS, VOCAB, make_shards
+from fake_shards import make_shards
+from tiny import BINS as CODES
+from tiny import COARSE, FINE, make_checkpoint
 from tiny import VOCAB as VOICE_UNITS
-from tiny import make_checkpoint
 
-from accompgen.checkpoint import CheckpointError, component_hash, file_hash, load_component, read_checkpoint, save_component
+from accompgen.checkpoint import (
+    CheckpointError,
+    component_hash,
+    file_hash,
+    load_component,
+    read_checkpoint,
+    required_components,
+    save_component,
+)
 from accompgen.config import to_dict
 from accompgen.model.beat_tracker import BeatTracker, BeatTrackerConfig
+from accompgen.stages import GRAPHS, PUBLISHED
+from accompgen.tokens.decoder import VocosDecoder, load_decoder
+from accompgen.tokens.vocos import VocosConfig, VocosNetwork
 from accompgen.training.export import export_checkpoint
 
 FIGURES = {
@@ -24,8 +36,12 @@ FIGURES = {
 @pytest.fixture
 def runs(tmp_path):
     """Five run directories as the trainings leave them, from the parts of a tiny checkpoint."""
-    pocket = make_checkpoint(tmp_path / "pocket")
-    for part in ("semantic_tokenizer", "acoustic_tokenizer", "semantic", "coarse", "fine"):
+    return make_runs(tmp_path, PUBLISHED)
+
+
+def make_runs(tmp_path, graph):
+    pocket = make_checkpoint(tmp_path / "pocket", graph=graph)
+    for part in required_components(GRAPHS[graph]()):
         shutil.copytree(pocket / part, tmp_path / f"run-{part}" / "model")
         path = tmp_path / f"run-{part}" / "model" / "config.json"
         values = json.loads(path.read_text())
@@ -79,10 +95,46 @@ def test_a_beat_tracker_comes_with_the_others(runs, tmp_path):
         "| beat tracker | 0.00 M | 7 |" in card
         and "right to an eighth of a beat in 62 % of the frames (4 held-out songs" in card
     )
-    stages = load_stages(read_checkpoint(tmp_path / "out"), "cpu")
+    stages = load_stages(read_checkpoint(tmp_path / "out"), "cpu").stages
     found = stages["semantic"].model.beat_tracker
     assert not found.training and torch.equal(found.enter.weight, tracker.enter.weight)
     assert stages["coarse"].model.beat_tracker is None
+
+
+def test_a_vocos_comes_with_the_others(runs, tmp_path):
+    network = VocosNetwork(VocosConfig(codebooks=COARSE + FINE, bins=CODES, latent=8, width=8, hidden=16, blocks=1, trained_with=(4,)))
+    codec = {"acoustic": component_hash(tmp_path / "run-acoustic_tokenizer" / "model")}
+    VocosDecoder(network).save(tmp_path / "vocos", {"tokenizers": codec, "licence": "MIT"})
+    export_checkpoint([*runs, tmp_path / "vocos"], tmp_path / "out")
+    read = read_checkpoint(tmp_path / "out")
+    assert read.decoder == read.component("decoder")
+    decoder = load_decoder(read.decoder)
+    assert isinstance(decoder, VocosDecoder)
+    for name, weight in network.state_dict().items():
+        assert torch.equal(decoder.network.state_dict()[name], weight), name
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "| decoder | 0.00 M |  |" in card and "The decoder plays" not in card
+    # one that was trained here has figures
+    figures = {"si_sdr": 3.25, "chroma": 0.875}
+    VocosDecoder(network).save(tmp_path / "own", {"tokenizers": codec, "step": 5, "validation": figures})
+    export_checkpoint([*runs, tmp_path / "own"], tmp_path / "other")
+    card = (tmp_path / "other" / "README.md").read_text()
+    assert "| decoder | 0.00 M | 5 |" in card and "an SI-SDR of 3.2 dB and a chroma correlation of 0.875" in card
+    VocosDecoder(network).save(tmp_path / "foreign", {"tokenizers": {"acoustic": "0" * 64}})
+    with pytest.raises(CheckpointError, match="the decoder was trained on another acoustic tokenizer"):
+        export_checkpoint([*runs, tmp_path / "foreign"], tmp_path / "no")
+
+
+def test_runs_of_a_band_become_a_checkpoint_that_says_its_graph(tmp_path):
+    runs = make_runs(tmp_path, "band")
+    config = export_checkpoint(runs, tmp_path / "out")
+    read = read_checkpoint(tmp_path / "out")
+    assert read.graph.name == config["graph"]["name"] == "band" and list(config["stages"]) == list(read.graph.stage_names)
+    assert read.components == [*required_components(read.graph)]
+    assert "\n| chart | " in (tmp_path / "out" / "README.md").read_text()
+    others = [run for run in runs if run.name != "run-chart"]
+    with pytest.raises(CheckpointError, match="no run gives the chart; a checkpoint needs .*, chart, semantic, coarse"):
+        export_checkpoint(others, tmp_path / "other")
 
 
 def test_an_unfinished_run_is_refused_unless_asked_for(runs, tmp_path):
@@ -118,8 +170,9 @@ def test_a_trained_stage_can_be_exported(runs, tmp_path):
     index = json.loads((folder / "index.json").read_text())
     for kind in ("semantic", "acoustic"):
         index["tokenizers"][kind] = component_hash(tmp_path / f"run-{kind}_tokenizer" / "model")
-    (folder / "index.json").write_text(json.dumps(index))
-    model = StageConfig("fine", 16, 1, 2, semantic_vocab=VOCAB, bins=BINS, coarse_codebooks=2, fine_codebooks=2)
+    sizes = dict(semantic_vocab=VOICE_UNITS, bins=CODES, coarse_codebooks=2, fine_codebooks=2)  # those of the other stages
+    (folder / "index.json").write_text(json.dumps(index | {name: sizes[name] for name in ("semantic_vocab", "bins")}))
+    model = StageConfig("fine", width=16, layers=1, heads=2, **sizes)
     settings = TrainConfig(model, str(folder), steps=1, batch_size=1, window_seconds=0.4, validation_windows=2, device="cpu")
     shutil.rmtree(tmp_path / "run-fine")
     train(settings, tmp_path / "run-fine")

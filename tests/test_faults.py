@@ -44,7 +44,8 @@ def test_killed_at_any_moment_a_run_goes_on_from_its_last_save(shards, tmp_path)
     (tmp_path / "settings.json").write_text(json.dumps(to_dict(settings)))
     worker = Path(__file__).with_name("killed_worker.py")
     env = {k: v for k, v in os.environ.items() if k not in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")}
-    env |= {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(worker.parents[1])}
+    (tmp_path / "tmp").mkdir()
+    env |= {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(worker.parents[1]), "TMPDIR": str(tmp_path / "tmp")}
     command = [sys.executable, worker, tmp_path / "settings.json", tmp_path, "1"]
     done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=1800)
     assert done.returncode == 0, done.stderr[-3000:]
@@ -56,6 +57,7 @@ def test_killed_at_any_moment_a_run_goes_on_from_its_last_save(shards, tmp_path)
     ours, theirs = (load_component(tmp_path / name / "model")[1] for name in ("killed", "whole"))
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
     assert [path.name for path in (tmp_path / "killed" / "last").glob("step-*")] == ["step-00000008"]
+    assert not list((tmp_path / "tmp").glob("*accompgen*"))  # nor did those that were killed leave anything there
 
 
 def full(*args, **kwargs):
@@ -72,11 +74,11 @@ def test_a_disk_that_is_full_when_the_state_is_written_is_named(shards, tmp_path
         os.truncate(path, 100)
         raise RuntimeError("[enforce fail at inline_container.cc:664] . unexpected pos 64 vs 0")
 
-    def name_without_room(path):
-        if path.name == ".latest.part":
+    def latest_without_room(file):
+        if Path(file.name).match("last/.accompgen-*.part"):
             full()
 
-    for place, name, fault in ((torch, "save", full), (torch, "save", half), (state, "_to_disk", name_without_room)):
+    for place, name, fault in ((torch, "save", full), (torch, "save", half), (state, "_to_disk", latest_without_room)):
         with monkeypatch.context() as patch:
             patch.setattr(place, name, fault)
             with pytest.raises(stops.TrainingError, match="the state of step 4 cannot be written to .*-00000004: .* MB are"):

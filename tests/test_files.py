@@ -6,10 +6,80 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from accompgen import audio, checkpoint, files
 from accompgen.analysis import librosa_import
+from accompgen.data import prepare_song, songs
+from accompgen.data.synthetic import bank
+from accompgen.training import kept, state, stops
+
+
+@pytest.mark.parametrize("fault", [ValueError, OSError, KeyboardInterrupt])
+def test_a_file_is_replaced_whole_or_not_at_all(fault, tmp_path):
+    path = tmp_path / f"{250 * 'n'}.txt"
+    path.write_text("old")
+    with pytest.raises(fault), files.replacing(path) as file:
+        file.write(b"half of what is n")
+        file.flush()
+        assert len(list(tmp_path.iterdir())) == 2 and path.read_text() == "old"
+        raise fault
+    assert list(tmp_path.iterdir()) == [path] and path.read_text() == "old"
+    with files.replacing(path) as file:
+        file.write(b"new")
+    assert list(tmp_path.iterdir()) == [path] and path.read_text() == "new"
+
+
+def test_two_writers_of_one_file_do_not_meet(tmp_path):
+    with files.replacing(tmp_path / "a") as first, files.replacing(tmp_path / "a") as second:
+        first.write(b"first")
+        second.write(b"second")
+    assert (tmp_path / "a").read_bytes() == b"first"  # renamed last
+    with pytest.raises(FileNotFoundError), files.replacing(tmp_path / "none" / "a"):
+        raise AssertionError("there is no such folder")
+
+
+def _bank(path, number):
+    wave, ends = np.full((2, 45), number, np.float32), np.array([2], np.int32)
+    first = np.array([0, 2], np.int32)
+    bank.Bank(wave, wave[:, :1], np.zeros(2, bool), first, ends - 2, ends).save(path)
+
+
+def _song(path, number):
+    songs.write_manifest(path, [songs.Song(f"song {number}", "train", "x", 1.0, "v", "a")])
+
+
+def _state(path, number):
+    kept.save_state(path.parents[1], {"step": number})
+
+
+WRITERS = {
+    "songs/manifest.jsonl": _song,
+    "songs/report.json": lambda path, number: prepare_song.write_json(path, {"number": number}),
+    "last/state.pt": _state,
+    "voices/slt.npz": _bank,
+    "run/config.json": lambda path, number: state.write_text(path, f"{number}"),
+}
+
+
+@pytest.mark.parametrize("fault", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt()])
+@pytest.mark.parametrize("name", WRITERS)
+def test_what_is_written_whole_stays_through_a_fault(name, fault, tmp_path, monkeypatch):
+    path, write = tmp_path / name, WRITERS[name]
+    path.parent.mkdir()
+    write(path, 1)
+    old = path.read_bytes()
+
+    def fails(*_):
+        raise fault
+
+    with monkeypatch.context() as patch, pytest.raises((type(fault), stops.TrainingError)):
+        patch.setattr(os, "replace", fails)
+        write(path, 2)
+    assert list(path.parent.iterdir()) == [path] and path.read_bytes() == old
+    write(path, 2)
+    assert list(path.parent.iterdir()) == [path] and path.read_bytes() != old
 
 
 def test_a_place_without_permissions_keeps_what_was_written(tmp_path, monkeypatch):
@@ -44,8 +114,8 @@ def test_a_full_disk_is_still_an_error(tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "chmod", full)
-    with pytest.raises(audio.AudioError, match="No space left"):
-        audio.write_bytes(tmp_path / "a.bin", b"whole")
+    with pytest.raises(checkpoint.CheckpointError, match="No space left"):
+        checkpoint.save_component(tmp_path / "part", {"a": 1}, {})
     assert not list(tmp_path.iterdir())
 
 

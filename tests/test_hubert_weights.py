@@ -9,7 +9,9 @@ import types
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
+from accompgen.checkpoint import CheckpointError
 from accompgen.tokens.hubert import Hubert, HubertConfig
 from accompgen.tokens.hubert_weights import load_hubert
 from accompgen.tokens.unpickle import UnsafeFileError
@@ -159,11 +161,39 @@ def test_a_class_under_an_allowed_prefix_is_never_imported(tmp_path, monkeypatch
     assert ran == []
 
 
-@pytest.mark.parametrize("content", ({"weights": 1}, {"model": {"some.weight": torch.zeros(2)}}))
-def test_a_file_without_a_hubert_says_so(tmp_path, content):
-    torch.save(content, tmp_path / "other.pt")
-    with pytest.raises(ValueError, match="other.pt .*HuBERT"):
-        load_hubert(tmp_path / "other.pt")
+MUSICGEN = {"decoder.model.decoder.layers.0.self_attn.k_proj.weight": torch.zeros(2, 2)}
+STEREO = {"encoder.model.0.conv.conv.weight": torch.zeros(32, 2, 7)}
+OURS = {"encoder.pos_conv_embed.conv.bias": torch.zeros(2)}
+AUDIOCRAFT = {"best_state": {"emb.0.weight": torch.zeros(2)}, "xp.cfg": "sample_rate: 32000"}
+
+
+@pytest.mark.parametrize("content, name, says", [
+    ({"weights": 1}, "other.pt", "something else than names and tensors .weights.; give a HuBERT: fairseq's .pt"),
+    ({"model": {"some.weight": torch.zeros(2)}}, "other.pt", "weights of another kind .some.weight.; give a HuBERT"),
+    ({1: torch.zeros(2)}, "other.pt", "weights of another kind .1.; give a HuBERT"),
+    (MUSICGEN, "pytorch_model.bin", "a language model, such as MusicGen's; give a HuBERT"),
+    (AUDIOCRAFT, "state_dict.bin", "what audiocraft saves, such as MusicGen's .*; give a HuBERT"),
+    (STEREO, "encodec_48khz.th", "an EnCodec of 2 channels, such as that of 48 kHz; give a HuBERT"),
+    (MUSICGEN, "model.safetensors", "a language model, such as MusicGen's; give a HuBERT"),
+    (OURS, "model.safetensors", "weights alone .a HuBERT .*; give the directory that they lie in"),
+    (OURS, "pytorch_model.bin", "weights alone .a HuBERT .*; give the directory that they lie in"),
+])  # fmt: skip
+def test_a_file_of_something_else_is_named(content, name, says, tmp_path):
+    (save_file if name.endswith(".safetensors") else torch.save)(content, tmp_path / name)
+    with pytest.raises(CheckpointError, match=f"{name} (holds|is) {says}"):
+        load_hubert(tmp_path / name)
+
+
+@pytest.mark.parametrize("config, says", [
+    ('{"model_type": "musicgen"}', "holds 'musicgen'; give a HuBERT"),
+    ("{half", "config.json is not valid JSON"),
+    ('{"model_type": "hubert"}', "holds a damaged safetensors file .*; copy it again"),
+])  # fmt: skip
+def test_a_directory_of_something_else_is_named(config, says, tmp_path):
+    (tmp_path / "config.json").write_text(config)
+    (tmp_path / "model.safetensors").write_bytes(b"half of one")
+    with pytest.raises(CheckpointError, match=says):
+        load_hubert(tmp_path)
 
 
 def test_noise_and_missing_paths(tmp_path):

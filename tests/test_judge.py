@@ -20,6 +20,8 @@ def figures(root):
 
 @pytest.fixture(scope="module")
 def judge(root, figures):
+    for part in ("judge_probes", "judge_chart"):  # which it imports
+        _load(root, part)
     return _load(root, "judge")
 
 
@@ -155,7 +157,8 @@ def test_rows_pair_compositions_and_never_one_with_itself(judge, tmp_path, capsy
 
 
 def test_make_plans_the_whole_judgement(root, tmp_path):
-    command = ["make", "-C", str(root / "recipes" / "synthetic"), "-n", "judge", "examples", "SIZE=pocket", "SCORED=pocket"]
+    goals = ["judge", "chart", "examples", "SIZE=pocket", "SCORED=pocket"]
+    command = ["make", "-C", str(root / "recipes" / "synthetic"), "-n", *goals]
     dials = [
         f"WORK={tmp_path}",
         "JUDGE_SONGS=3",
@@ -169,6 +172,7 @@ def test_make_plans_the_whole_judgement(root, tmp_path):
     plan = done.stdout.replace("\\\n", " ")
     steps = ("synthesize", "generate --manifest", "judge.py rows", "baselines --vocals", "evaluate --vocals", "judge.py table")
     assert [plan.index(step) for step in steps] == sorted(plan.index(step) for step in steps)
+    assert "judge.py probes" in plan and "judge.py chart --songs" in plan and "--given" not in plan
     assert "--test 3 " in plan and "--system swapped=" in plan and "--long" not in plan and "--voice" not in plan
     assert "band sanity artefacts " in plan and "--seams 20:10 6.4:4.28 6.4 " in plan
     assert "examples.py" in plan and "--count 2" in plan and f"sweep.py {tmp_path / 'songs.jsonl'}" in plan

@@ -2,11 +2,13 @@
 
 import os
 import pickle
+import zlib
 
 import numpy as np
 import pytest
 import torch
 
+from accompgen.checkpoint import CheckpointError
 from accompgen.tokens import kmeans
 from accompgen.tokens.unpickle import UnsafeFileError
 
@@ -72,8 +74,13 @@ def test_other_files_are_refused(tmp_path):
 
     save_file({"weights": torch.zeros(3)}, str(tmp_path / "other.safetensors"))
     (tmp_path / "text").write_bytes(b"hello, centres")
-    for name in ("other.safetensors", "text"):
-        with pytest.raises(ValueError, match=name):
+    (tmp_path / "small.joblib").write_bytes(zlib.compress(pickle.dumps("centres")))
+    for name, says in (
+        ("other.safetensors", "holds weights of another kind .weights.; expected one matrix"),
+        ("text", "is neither a safetensors file nor"),
+        ("small.joblib", "is compressed; .*compress=0"),
+    ):
+        with pytest.raises(CheckpointError, match=f"{name} {says}"):
             kmeans.load(tmp_path / name)
     with pytest.raises(FileNotFoundError, match="gone"):
         kmeans.load(tmp_path / "gone")
@@ -82,6 +89,7 @@ def test_other_files_are_refused(tmp_path):
 def test_a_k_means_that_pickle_wrote_is_named(tmp_path):
     sklearn = pytest.importorskip("sklearn.cluster")
     fitted = sklearn.KMeans(2, n_init=1).fit(np.arange(8.0).reshape(4, 2))
-    (tmp_path / "plain.pkl").write_bytes(pickle.dumps(fitted))
-    with pytest.raises(UnsafeFileError, match="written by pickle, whose arrays are not read"):
-        kmeans.load(tmp_path / "plain.pkl")
+    for protocol, says in ((0, "written by pickle with protocol 0 or 1"), (1, "protocol 0 or 1"), (4, "written by pickle")):
+        (tmp_path / "plain.pkl").write_bytes(pickle.dumps(fitted, protocol))
+        with pytest.raises(UnsafeFileError, match=f"{says}, whose arrays are not read; .* joblib.dump"):
+            kmeans.load(tmp_path / "plain.pkl")

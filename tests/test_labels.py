@@ -74,3 +74,21 @@ def test_no_chord(text):
 def test_what_is_no_chord_is_refused(text):
     with pytest.raises(labels.LabelError, match="cannot be read; expected a symbol such as Am7"):
         labels.read_chord(text)
+
+
+@pytest.mark.parametrize(
+    "label, symbol",
+    [
+        ("C:maj", "C"), ("A:min", "Am"), ("A:min/b3", "Am/C"), ("F#:min7/b3", "F#m7/A"), ("Bb:7", "Bb7"), ("B:hdim7", "Bm7b5"),
+        ("E:maj/3", "E/G#"), ("Cb:maj/3", "Cb/Eb"), ("G:sus4(b7)", "G7sus4"), ("D:maj(9)", "Dadd9"), ("C:minmaj7", "CmM7"),
+        ("N", "N"), ("X", "X"), ("D:maj(*5)", "D:maj(*5)"), ("F:1", "F:1"), ("C", "C"), ("E:maj/#4", "E/#4"),
+    ],
+)  # fmt: skip
+def test_symbols_of_labels(label, symbol):
+    assert labels.chord_symbol(label) == symbol
+    assert labels.full_label(labels.read_chord(symbol)) == labels.full_label(label)
+
+
+def test_a_full_label_names_its_quality():
+    for label, full in [("C", "C:maj"), ("C/3", "C:maj/3"), ("C:min", "C:min"), ("N", "N"), ("X", "X")]:
+        assert labels.full_label(label) == full

@@ -6,21 +6,24 @@ import torch
 from accompgen.layout import (
     BOS,
     MASK,
+    NULL,
     Layout,
     deinterleave,
     frames_covering,
     frames_within,
     interleave,
     join,
+    quickest,
     sounding,
 )
-from accompgen.stages import streams
+from accompgen.stages import STEM_TOKEN, TEXT, accompgen, band
 
-TABLE = streams(semantic_vocab=5, bins=10, coarse_codebooks=4, fine_codebooks=2)
+GRAPH = accompgen(semantic_vocab=5, bins=10, coarse_codebooks=4, fine_codebooks=2)
+TABLE = {stream.name: stream for stream in GRAPH.streams}
 
 
 def coarse_layout():
-    return Layout.of("coarse", TABLE)
+    return Layout.of("coarse", GRAPH)
 
 
 def test_interleaving_goes_frame_by_frame():
@@ -57,7 +60,7 @@ def test_every_id_of_every_codebook_has_a_row_of_its_own():
 
 
 def test_history_is_shifted_behind_bos_and_masked_where_hidden():
-    layout = Layout.of("fine", TABLE)  # coarse 4 x 10 from row 3, fine 2 x 10 from row 43
+    layout = Layout.of("fine", GRAPH)  # coarse 4 x 10 from row 3, fine 2 x 10 from row 43
     codes = torch.tensor([[[1, 2, 3], [4, 5, 6]]])
     assert layout.history(codes).tolist() == [[[row] for row in (BOS, 44, 57, 45, 58, 46)]]
     hide = torch.tensor([[True, False, False, True, False, True]])  # a1, b2 and c2; nobody reads c2 as history
@@ -65,7 +68,7 @@ def test_history_is_shifted_behind_bos_and_masked_where_hidden():
 
 
 def test_in_the_delay_pattern_a_step_is_one_token_of_every_codebook():
-    layout = Layout.of("fine", TABLE, "delay")
+    layout = Layout.of("fine", GRAPH, "delay")
     codes = torch.tensor([[[1, 2, 3], [4, 5, 6]]])
     assert (layout.slots, layout.steps(3), layout.steps_before(2)) == (2, 4, 2)
     assert layout.slots_of(3).tolist() == [[0, -1], [2, 1], [4, 3], [-1, 5]]
@@ -80,7 +83,7 @@ def test_in_the_delay_pattern_a_step_is_one_token_of_every_codebook():
 
 @pytest.mark.parametrize("pattern", ["interleave", "delay"])
 def test_every_token_has_one_slot_in_the_step_that_predicts_it(pattern):
-    layout, frames = Layout.of("coarse", TABLE, pattern), 5
+    layout, frames = Layout.of("coarse", GRAPH, pattern), 5
     slots, step_of = layout.slots_of(frames), layout.step_of(frames)
     assert slots.shape == (layout.steps(frames), layout.slots)
     assert sorted(slots[slots >= 0].tolist()) == list(range(frames * 4))
@@ -139,3 +142,49 @@ def test_a_context_that_does_not_fit_is_named(context, words):
 
 def test_a_context_may_reach_beyond_the_target():
     coarse_layout().check({"vocal": torch.zeros(1, 1, 50), "semantic": torch.zeros(1, 1, 4)}, frames=6)
+
+
+def band_layout():
+    return Layout.of("semantic", band(semantic_vocab=5, bins=10, beat_ids=4, chord_ids=6, text_vocab=7, text_pieces=3))
+
+
+def test_an_id_that_is_not_known_is_the_row_of_nothing_heard():
+    assert coarse_layout().table_rows(1, torch.tensor([[[0, -1, 4]]])).tolist() == [[8, NULL, 12]]
+    codes = torch.tensor([[[0, -1], [1, 8], [-1, 7], [3, 6]]])
+    assert coarse_layout().table_rows(2, codes).tolist() == [[13, 24, NULL, 46, NULL, 31, 40, 49]]
+
+
+def test_what_is_told_has_rows_behind_those_of_the_streams():
+    layout = band_layout()  # 3 specials, vocal 5, others 5, beat 4, chord 6, semantic 5; then 4 stems and 7 pieces of text
+    assert (layout.stream_rows, layout.rows, layout.told) == (28, 39, 4)
+    told = {STEM_TOKEN: torch.tensor([[0], [3]]), TEXT: torch.tensor([[0, 6, -1], [2, 2, 2]])}
+    assert layout.prefix_rows(told, 2).tolist() == [[28, 32, 38, NULL], [31, 34, 34, 34]]
+    assert layout.prefix_rows({STEM_TOKEN: torch.tensor([[1]])}, 1).tolist() == [[29, NULL, NULL, NULL]]
+    assert layout.prefix_rows({}, 2).tolist() == [[NULL] * 4] * 2
+    assert coarse_layout().prefix_rows({}, 2).shape == (2, 0) and coarse_layout().rows == coarse_layout().stream_rows
+
+
+@pytest.mark.parametrize(
+    "told, words",
+    [
+        ({"mood": torch.zeros(2, 1, dtype=torch.long)}, "is not told 'mood'; it knows .*'stem', 'text'"),
+        ({STEM_TOKEN: torch.zeros(1, 1, dtype=torch.long)}, r"stem has shape \(1, 1\); expected \[2, 1\]"),
+        ({TEXT: torch.zeros(2, 4, dtype=torch.long)}, r"text has shape \(2, 4\); expected \[2, 3\]"),
+    ],
+)
+def test_what_is_told_in_another_shape_is_named(told, words):
+    with pytest.raises(ValueError, match=words):
+        band_layout().prefix_rows(told, 2)
+
+
+def test_of_streams_of_three_rates_the_quickest_gives_the_frames():
+    graph = band()
+    assert quickest(band_layout().context).name == "vocal"  # the first of 50 Hz beside a chart of 25
+    assert quickest(graph.streams).name == "coarse"
+    chord, vocal, coarse = (graph.stream(name) for name in ("chord", "vocal", "coarse"))
+    assert sounding(coarse, 7, chord).tolist() == [0, 0, 0, 1, 1, 1, 2]
+    assert sounding(chord, 3, vocal).tolist() == [0, 2, 4]
+    assert [frames_covering(coarse, frames, chord) for frames in (1, 3, 4)] == [1, 1, 2]
+    context = {stream.name: torch.zeros(1, 1, 5) for stream in band_layout().context}
+    with pytest.raises(ValueError, match="'chord' has shape .*T >= 3.*5 frames"):
+        band_layout().check(context | {"chord": torch.zeros(1, 1, 2)}, 5)

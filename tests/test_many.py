@@ -13,7 +13,7 @@ from accompgen.generation import pipeline
 from accompgen.generation.many import GenerateJob
 from accompgen.generation.sampling import Sampling
 
-QUICK = Sampling(guidance=1.0, top_k=4)
+QUICK = dict.fromkeys(("semantic", "coarse", "fine"), Sampling(guidance=1.0, top_k=4))
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,7 @@ def vocals(tmp_path_factory):
 
 def make(checkpoint, vocals, folder, workers=0, **settings):
     job = GenerateJob(
-        str(folder), str(checkpoint), "cpu", **{"seed": 3, "semantic": QUICK, "coarse": QUICK, "fine": QUICK, **settings}
+        str(folder), str(checkpoint), "cpu", **{"seed": 3, "sampling": QUICK, **settings}
     )
     return dict(run_tasks(job, {name: (name, path) for name, path in vocals.items()}, workers=workers))
 
@@ -39,7 +39,7 @@ def test_they_are_what_single_calls_make(tiny_checkpoint, vocals, tmp_path):
         f"{name}.{part}" for name in ("one", "two") for part in ("accompaniment.wav", "mix.wav", "json")
     }
     model = pipeline.load(tiny_checkpoint, "cpu")
-    single = model.accompany(vocals["two"], 3, semantic=QUICK, coarse=QUICK, fine=QUICK)
+    single = model.accompany(vocals["two"], 3, sampling=QUICK)
     found, rate = audio.read(tmp_path / "two.mix.wav")
     assert rate == 16_000 and np.abs(found - single.mix).max() < 2**-22
 

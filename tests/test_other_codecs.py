@@ -264,7 +264,7 @@ def rewritten(**changes):
     (rewritten(chunk_length_s=1.0), "chunk_length_s is 1.0"),
     (rewritten(kernel_size=5), "kernel_size is 5; an EnCodec is read where it is 7"),
     (rewritten(upsampling_ratios=[7, 5, 4, 4]), "expected strides whose product divides 32000"),
-    (rewritten(model_type="dac"), "names no EnCodec"),
+    (rewritten(model_type="dac"), "says model_type = 'dac'; only an EnCodec of 24, 32 or 48 kHz is read"),
 ])  # fmt: skip
 def test_a_config_of_something_else_is_named(mono, tmp_path, change, message):
     values = json.loads((mono[1] / "config.json").read_text())

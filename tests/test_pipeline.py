@@ -17,6 +17,7 @@ from accompgen import audio
 from accompgen.checkpoint import CheckpointError
 from accompgen.generation import cascade, pipeline
 from accompgen.generation.sampling import Sampling
+from accompgen.generation.vocal import VOCAL_LUFS
 from accompgen.generation.windows import plan
 from accompgen.time import blocks_of
 
@@ -78,7 +79,7 @@ def test_how_loud_the_vocal_was_recorded_does_not_change_what_is_heard():
     vocal = sing(0.5)
     usual, quiet = (pipeline.conditioning(pipeline.read_vocal((wav, 44_100)), 0.01, 0) for wav in (vocal, vocal / 30))
     assert torch.allclose(usual, quiet, atol=1e-4)
-    assert audio.loudness(usual.numpy(), 16_000) == pytest.approx(pipeline.VOCAL_LUFS, abs=0.5)
+    assert audio.loudness(usual.numpy(), 16_000) == pytest.approx(VOCAL_LUFS, abs=0.5)
 
 
 def test_the_noise_on_the_vocal_is_seeded_and_of_the_sigma_asked_for():
@@ -112,7 +113,7 @@ def test_no_click_and_no_gap_at_the_seams(model):
 
 def test_the_report_says_how_the_song_came_about(model, tmp_path):
     audio.write(tmp_path / "a.wav", sing(0.4, channels=2), 44_100)
-    song = model.accompany(tmp_path / "a.wav", seed=9, coarse=Sampling(temperature=0.7), balance=-6.0)
+    song = model.accompany(tmp_path / "a.wav", seed=9, sampling={"coarse": Sampling(temperature=0.7)}, balance=-6.0)
     report = song.report
     assert (
         report["seed"] == 9 and report["settings"]["coarse"]["temperature"] == 0.7 and report["settings"]["balance_lu"] == -6.0
@@ -129,7 +130,8 @@ def test_the_report_says_how_the_song_came_about(model, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "format, bit_depth, error", [("wav", "16", 1e-4), ("wav", "24", 1e-6), ("wav", "32f", 0), ("flac", "24", 1e-6)]
+    "format, bit_depth, error",
+    [("wav", "16", 1e-4), ("wav", "24", 1e-6), ("wav", 24, 1e-6), ("wav", "32f", 0), ("flac", 24, 1e-6)],
 )
 def test_saved_files_hold_the_song(song, tmp_path, format, bit_depth, error):
     paths = song.save(tmp_path / "new" / "folder", format, bit_depth)
@@ -188,7 +190,7 @@ def test_memory_stays_low_for_four_minutes(model, monkeypatch):
     if not RESET.exists():
         pytest.skip("the peak of the resident memory can be measured on Linux alone")
 
-    def draw(model, context, frames, sampling, generators, prompt, progress):
+    def draw(model, context, frames, sampling, generators, prompt, progress, told):
         target = model.layout.target
         return torch.randint(target.vocab, (len(generators), target.codebooks, frames), generator=generators[0])
 
@@ -225,7 +227,7 @@ def test_a_checkpoints_own_sampling_is_the_default(tiny_checkpoint, tmp_path):
     own = {"semantic": {"guidance": 1.0, "top_k": 4}, "fine": {"temperature": 0.5}}
     (path / "config.json").write_text(json.dumps(config | {"sampling": own}))
     model = pipeline.load(path, "cpu")
-    settings = model.accompany((sing(0.3, 16_000), 16_000), coarse=Sampling(top_k=5)).report["settings"]
+    settings = model.accompany((sing(0.3, 16_000), 16_000), sampling={"coarse": Sampling(top_k=5)}).report["settings"]
     assert settings["semantic"] == {"temperature": 0.9, "top_k": 4, "top_p": 1.0, "guidance": 1.0, **TELLING}
     assert settings["coarse"]["top_k"] == 5 and settings["fine"]["temperature"] == 0.5
     for wrong, word in (({"fine": {"heat": 1}}, "heat"), ({"semantics": {"top_k": 4}}, "unknown stage 'semantics'")):

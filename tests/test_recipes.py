@@ -12,6 +12,7 @@ import tomllib
 import pytest
 
 from accompgen.config import StageConfig, TrainConfig, from_dict, read_toml
+from accompgen.training import text_tokenizer
 from accompgen.training.beat_tracker import read_config
 
 STAGES = ("semantic", "coarse", "fine")
@@ -103,16 +104,28 @@ def test_a_decoder_is_trained_for_the_codec_and_exported_with_it_where_a_size_ha
     conf = tmp_path / "conf"
     shutil.copytree(root / "recipes" / "synthetic" / "conf" / "tiny", conf)
     dials = ("--dry-run", "SIZE=tiny", f"CONF={conf}", f"WORK={tmp_path}/work")
-    lines = [line for line in make(root, "synthetic", *dials, "checkpoint").splitlines() if "accompgen " in line]
+    said = make(root, "synthetic", *dials, "checkpoint").replace("\\\n", "")
+    lines = [line for line in said.splitlines() if "accompgen " in line]
     trained = {part: next(n for n, line in enumerate(lines) if f"/{part}.toml " in line) for part in ("codec", "decoder")}
     assert trained["codec"] < trained["decoder"]
     songs, codec = f"--set manifest={tmp_path}/work/songs/manifest.jsonl", f"--set codec={tmp_path}/work/codec/model"
     assert f"{songs} {codec}" in lines[trained["decoder"]] and codec not in lines[trained["codec"]]
-    assert re.search(r" export \S+/hubert \S+/codec \S+/decoder \S+/semantic ", lines[-1])
+    assert re.search(r" export \S+/hubert \S+/codec \S+/decoder\s+\S+/semantic ", lines[-1])
     assert "/decoder" not in make(root, "synthetic", *dials, "shards"), "tokens do not need it"
     (conf / "decoder.toml").unlink()
     assert "/decoder" not in make(root, "synthetic", *dials, "checkpoint")
     assert "/decoder" not in make(root, "musdb18", "--dry-run", "SIZE=pocket", "DATA=x", "SEPARATE=no", f"WORK={tmp_path}/w")
+
+
+@needs_make
+@pytest.mark.parametrize("size", ["tiny", "band"])
+def test_a_text_tokenizer_is_trained_from_the_songs_captions(root, tmp_path, size):
+    path = root / "recipes" / "synthetic" / "conf" / size / "text_tokenizer.toml"
+    assert text_tokenizer.read_config(path).vocab == {"tiny": 128, "band": 512}[size]
+    said = make(root, "synthetic", "--dry-run", f"SIZE={size}", f"WORK={tmp_path}", "SET=compile=false", "text")
+    assert [verb for verb, _ in calls(said)] == ["synthesize", "train"]
+    run = f"train conf/{size}/text_tokenizer.toml --run-dir {tmp_path}/text_tokenizer"
+    assert f"{run} --set manifest={tmp_path}/songs/manifest.jsonl" in said and "compile" not in said
 
 
 @needs_make
@@ -140,6 +153,23 @@ def test_without_a_size_or_data_make_lists_its_targets(root, tmp_path):
         said = make(root, recipe, f"WORK={tmp_path}")
         assert "make evaluate" in said and "GPUS=1" in said and not calls(said)
     assert "give DATA=folder" in make(root, "musdb18", "songs", f"WORK={tmp_path}", status=2)
+
+
+@needs_make
+def test_a_dry_run_needs_no_python(root, tmp_path):
+    """As in a fresh clone, which has no virtual environment yet; a true run says how to make one."""
+    gone = f"VENV={tmp_path / 'none'}"
+    call = ["make", "--no-print-directory", "-C"]
+    for recipe, dials in (("synthetic", ["SIZE=tiny"]), ("musdb18", ["SIZE=tiny", "DATA=songs", "all"])):
+        place = [str(root / "recipes" / recipe), gone, f"WORK={tmp_path / 'work'}", *dials]
+        clean = {name: value for name, value in os.environ.items() if not name.startswith("MAKE") and name != "MFLAGS"}
+        dry, true = (
+            subprocess.run([*call, *place, *option], capture_output=True, text=True, env=clean) for option in (["-n"], [])
+        )
+        assert dry.returncode == 0 and not dry.stderr, dry.stderr
+        assert calls(dry.stdout)[-1][0] == "evaluate" and f"{tmp_path / 'none'}/bin/python -m accompgen" in dry.stdout
+        assert true.returncode and "run `make develop` in" in true.stderr
+        assert not (tmp_path / "work").exists()
 
 
 @needs_make

@@ -33,7 +33,7 @@ def codec(tmp_path):
 
 def make(tmp_path, stage, codec, **values):
     sizes = dict(semantic_vocab=VOCAB, bins=BINS, coarse_codebooks=2, fine_codebooks=2)
-    sizes = StageConfig(stage, 16, 1, 2, context_layers=1, **sizes)
+    sizes = StageConfig(stage, width=16, layers=1, heads=2, context_layers=1, **sizes)
     settings = TrainConfig(sizes, "s", window_seconds=0.24, validation_windows=3, acoustic_tokenizer=str(codec), **values)
     return settings, listening.prepare(open_shards(make_shards(tmp_path / "shards")), settings), StageLM(sizes).eval()
 

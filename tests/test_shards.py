@@ -8,20 +8,58 @@ from counting import contents
 from fake_shards import make_shards
 
 from accompgen import audio
+from accompgen.config import ConfigError
 from accompgen.data import shards, tokenize
 from accompgen.data.pairs import PairError, read_pair
 from accompgen.data.songs import Song, write_manifest
+from accompgen.data.tokenize import Tokenizing
 
 
 def test_any_span_of_a_song_is_the_same_as_cut_from_the_whole(tmp_path):
     store = shards.open_shards(make_shards(tmp_path / "shards"))
     song = store.songs[5]
     whole, part = store.read(song), store.read(song, first_block=7, blocks=11)
-    assert np.array_equal(part["vocal"], whole["vocal"][14:36])
-    assert np.array_equal(part["semantic"], whole["semantic"][14:36])
-    assert np.array_equal(part["codes"], whole["codes"][:, 21:54])
+    assert np.array_equal(part["semantic/vocal"], whole["semantic/vocal"][14:36])
+    assert np.array_equal(part["semantic/all"], whole["semantic/all"][14:36])
+    assert np.array_equal(part["acoustic/all"], whole["acoustic/all"][:, 21:54])
     with pytest.raises(shards.ShardError, match="has 50 blocks; asked for 11 from block 40"):
         store.read(song, 40, 11)
+
+
+def test_arrays_are_read_by_name_and_at_their_rates(tmp_path):
+    store = shards.open_shards(make_shards(tmp_path / "shards", band=True))
+    bare, song = store.songs[:2]
+    tokens = store.read(song, 7, 11, ["chord", "beat", "acoustic/bass", "semantic/drums+harmony"])
+    assert [ids.shape for ids in tokens.values()] == [(11,), (22,), (4, 33), (22,)]
+    chord = store.read(song)["chord"].tolist()
+    assert tokens["chord"].tolist() == chord[7:18] == [chord[7]] * 3 + [chord[7] + 1] * 8 and chord[:5] == [-1] * 5
+    assert set(store.read(song)) == set(song.arrays) > set(bare.arrays)
+    with pytest.raises(shards.ShardError, match="song-0 has no chord; it has semantic/vocal, semantic/all"):
+        store.read(bare, arrays=["chord"])
+
+
+@pytest.mark.parametrize(
+    "name, ids, words",
+    [
+        ("mel/all", np.zeros(20), "array 'mel/all' is of no known tokenizer; expected one of semantic, acoustic"),
+        ("chord", np.zeros(20), r"chord has the shape \(20,\); 10 blocks need 10 frames"),
+        ("semantic/all", np.full(20, -1), "semantic/all holds ids from -1 to -1; int16 needs 0 to 32767"),
+        ("beat", np.full(20, -2), "beat holds ids from -2 to -2; int16 needs -1 to 32767"),
+        ("semantic/all", np.full(20, 2**15), "holds ids from 32768 to 32768"),
+    ],
+)
+def test_ids_that_cannot_be_are_refused(tmp_path, name, ids, words):
+    with pytest.raises(shards.ShardError, match=words):
+        shards.write_shard(tmp_path / "x", [{"id": "a", "split": "train", "blocks": 10}], {"a": {name: ids}}, "plan", {})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_shards_of_an_earlier_format_are_refused(tmp_path):
+    folder = make_shards(tmp_path / "shards")
+    index = json.loads((folder / "index.json").read_text())
+    (folder / "index.json").write_text(json.dumps(index | {"format_version": 1}))
+    with pytest.raises(shards.ShardError, match="format_version 1; this version reads 2: tokenize the songs again"):
+        shards.open_shards(folder)
 
 
 def test_a_missing_and_a_cut_shard_are_named(tmp_path):
@@ -58,7 +96,7 @@ def test_of_a_large_folder_an_altered_shard_is_named_before_its_tokens_are_used(
     whole = shards.open_shards(folder).read(shards.open_shards(folder).songs[0])
     alter(folder / shards.shard_name(1))
     store = shards.open_shards(folder)
-    assert np.array_equal(store.read(store.songs[0])["codes"], whole["codes"])
+    assert np.array_equal(store.read(store.songs[0])["acoustic/all"], whole["acoustic/all"])
     for _ in range(2):  # also when it was named before
         with pytest.raises(shards.ShardError, match="shard-00001.safetensors was altered"):
             store.read(store.songs[-1], 0, 1)
@@ -67,9 +105,9 @@ def test_of_a_large_folder_an_altered_shard_is_named_before_its_tokens_are_used(
 
 
 def test_lengths_that_are_not_whole_blocks_are_refused(tmp_path):
-    tokens = {"a": {"vocal": np.zeros(20), "semantic": np.zeros(20), "codes": np.zeros((4, 29))}}
+    tokens = {"a": {"semantic/vocal": np.zeros(20), "semantic/all": np.zeros(20), "acoustic/all": np.zeros((4, 29))}}
     entry = {"id": "a", "split": "train", "blocks": 10}
-    with pytest.raises(shards.ShardError, match=r"codes has the shape \(4, 29\); 10 blocks need \(4, 30\)"):
+    with pytest.raises(shards.ShardError, match=r"acoustic/all has the shape \(4, 29\); 10 blocks need 30 frames"):
         shards.write_shard(tmp_path / "x", [entry], tokens, "plan", {"vocab": 1, "bins": 1})
     assert list(tmp_path.iterdir()) == []
 
@@ -134,8 +172,8 @@ def test_a_pair_of_two_lengths_is_refused_by_name(tmp_path):
 
 
 def test_tokens_stand_where_their_sound_was(manifest, tokenizers, tmp_path):
-    settings = dict(workers=0, vocal_noise=0.0, shard_minutes=2.6 / 60)
-    done = tokenize.tokenize_manifest(manifest, *tokenizers, tmp_path / "out", **settings)
+    settings = dict(workers=0, shard_minutes=2.6 / 60)
+    done = tokenize.tokenize_manifest(manifest, *tokenizers, tmp_path / "out", Tokenizing(vocal_noise=0.0), **settings)
     assert done["songs"] == 5 and done["made"] == done["shards"] == 3
     store = shards.open_shards(tmp_path / "out")
     song = store.songs[3]
@@ -143,14 +181,14 @@ def test_tokens_stand_where_their_sound_was(manifest, tokenizers, tmp_path):
     assert (song.id, song.blocks) == ("s3", 32)  # 1.3 s
     middle = (np.arange(64) + 0.5) / 50
     expected = np.round((0.4 * middle + 0.15) * 50 + 20)
-    assert np.abs(tokens["vocal"] - expected)[1:-1].max() <= 1  # the filter rings at the ends
+    assert np.abs(tokens["semantic/vocal"] - expected)[1:-1].max() <= 1  # the filter rings at the ends
     middle = (np.arange(96) + 0.5) / 75
-    assert np.abs(tokens["codes"] - np.round((0.15 - 0.4 * middle) * 50 + 20))[:, 1:-1].max() <= 1
-    assert tokens["codes"].shape == (8, 96)
+    assert np.abs(tokens["acoustic/all"] - np.round((0.15 - 0.4 * middle) * 50 + 20))[:, 1:-1].max() <= 1
+    assert tokens["acoustic/all"].shape == (8, 96)
 
 
 def test_a_killed_run_goes_on_and_ends_like_an_uninterrupted_one(manifest, tokenizers, tmp_path, monkeypatch):
-    settings = dict(workers=0, shard_minutes=2.6 / 60, seed=3)
+    settings = dict(config=Tokenizing(seed=3), workers=0, shard_minutes=2.6 / 60)
     tokenize.tokenize_manifest(manifest, *tokenizers, tmp_path / "whole", **settings)
     real, seen = tokenize.tokenize_song, []
 
@@ -216,9 +254,10 @@ def test_the_noise_depends_on_seed_and_song_alone(manifest, tmp_path):
 
     first, second = read_manifest(manifest)[:2]
     units = Counter(16000), Counter(24000, 8)
-    vocal = [tokenize.tokenize_song(first, *units, 8, 0.3, seed)[1]["vocal"] for seed in (0, 0, 1)]
+    settings = [Tokenizing(vocal_noise=0.3, seed=seed) for seed in (0, 0, 1)]
+    vocal = [tokenize.tokenize_song(first, *units, config)[1]["semantic/vocal"] for config in settings]
     assert np.array_equal(vocal[0], vocal[1]) and not np.array_equal(vocal[0], vocal[2])
-    other = tokenize.tokenize_song(second, *units, 8, 0.3, 0)[1]["vocal"]
+    other = tokenize.tokenize_song(second, *units, settings[0])[1]["semantic/vocal"]
     assert not np.array_equal(other[:50] - other[:50].mean(), vocal[0][:50] - vocal[0].mean())
 
 
@@ -229,7 +268,89 @@ def test_two_processes_make_what_one_makes(manifest, tmp_path):
     parts = pocket / "semantic_tokenizer", pocket / "acoustic_tokenizer"
     for workers in (0, 2):
         tokenize.tokenize_manifest(
-            manifest, *parts, tmp_path / str(workers), workers=workers, codebooks=4, shard_minutes=2.6 / 60
+            manifest, *parts, tmp_path / str(workers), Tokenizing(codebooks=4), workers=workers, shard_minutes=2.6 / 60
         )
     names = ["index.json", *(shards.shard_name(number) for number in range(3))]
     assert all((tmp_path / "0" / name).read_bytes() == (tmp_path / "2" / name).read_bytes() for name in names)
+
+
+# ---- stems, mixtures and the chart ----
+
+PARTS = ("drums", "bass", "harmony")
+META = {"beats": [[0.1 + 0.25 * n, n % 4 + 1] for n in range(5)], "chords": [[0.2, 0.6, "C"], [0.6, 1.0, "A:min"]]}
+
+
+@pytest.fixture
+def band_manifest(tmp_path):
+    """Two songs of 1 s: one with three stems and a chart, one with the accompaniment alone."""
+    rng, songs = np.random.default_rng(0), []
+    for number in range(2):
+        files = {name: tmp_path / f"{number}.{name}.wav" for name in ("vocal", *(PARTS if not number else ()))}
+        waves = {name: rng.uniform(-0.2, 0.2, (1, 50)).repeat(320, 1).astype(np.float32) for name in files}
+        for name, path in files.items():
+            audio.write(path, waves[name], 16000)
+        band = sum(waves[name] for name in waves if name != "vocal") if not number else waves["vocal"] / 2
+        audio.write(tmp_path / f"{number}.band.wav", band, 16000)
+        (tmp_path / f"{number}.json").write_text(json.dumps(META))
+        stems = {name: path for name, path in files.items() if name != "vocal"}
+        meta = tmp_path / "0.json" if not number else None
+        band_file = tmp_path / f"{number}.band.wav"
+        songs.append(Song(f"s{number}", "train", "none", 1.0, files["vocal"], band_file, meta=meta, stems=stems))
+    write_manifest(tmp_path / "manifest.jsonl", songs)
+    return tmp_path / "manifest.jsonl"
+
+
+def test_stems_mixtures_and_the_chart_of_a_song(band_manifest, tokenizers, tmp_path):
+    config = Tokenizing(codebooks=4, stems=(*PARTS, "all"), mixtures=3, vocal_noise=0.0)
+    tokenize.tokenize_manifest(band_manifest, *tokenizers, tmp_path / "out", config, workers=0)
+    store = shards.open_shards(tmp_path / "out")
+    full, plain = store.songs
+    mixtures = ("drums+bass", "drums+harmony", "bass+harmony")
+    heard = {f"semantic/{name}" for name in ("vocal", "all", *PARTS, *mixtures)}
+    assert set(full.arrays) == heard | {f"acoustic/{name}" for name in (*PARTS, "all")} | {"beat", "chord"}
+    assert set(plain.arrays) == {"semantic/vocal", "semantic/all", "acoustic/all"}, "no stem, so no mixture; no chart"
+    tokens = store.read(full)
+    stems = {name: tokens[f"semantic/{name}"] - 20.0 for name in PARTS}  # the ids follow from the sound
+    for mixture in mixtures:
+        expected = sum(stems[name] for name in mixture.split("+")) + 20
+        assert np.abs(tokens[f"semantic/{mixture}"] - expected)[2:-2].max() <= 2
+    assert np.abs(tokens["semantic/all"] - sum(stems.values()) - 20)[2:-4].max() <= 3
+    assert tokens["acoustic/bass"].shape == (4, 75) and not np.array_equal(tokens["acoustic/bass"], tokens["acoustic/drums"])
+    assert tokens["chord"].tolist() == [-1] * 5 + [1] * 10 + [22] * 10  # not known before the first; C, A minor
+    beat = tokens["beat"]
+    # a bar begins at 0.1 s, and 0.25 s make a beat: its parts are counted from 16, those of the next beat from 0
+    assert beat.shape == (50,) and beat[5] == 16 and (np.diff(beat[5:17]) > 0).all() and beat[16] > 28 and beat[18] < 3
+
+
+def test_mixtures_are_drawn_for_each_song_and_of_two_stems_at_least(band_manifest, tokenizers, tmp_path):
+    config = Tokenizing(codebooks=0, stems=PARTS, mixtures=1)
+    done = tokenize.tokenize_manifest(band_manifest, *tokenizers, tmp_path / "out", config, workers=0)
+    (song,) = shards.open_shards(tmp_path / "out").songs
+    assert "s1 has none of the stems drums, bass, harmony; it has none" in done["left_out"]["s1"]
+    assert len([name for name in song.arrays if "+" in name]) == 1 and not any("acoustic" in name for name in song.arrays)
+    with pytest.raises(shards.ShardError, match="other songs, tokenizers or settings"):
+        tokenize.tokenize_manifest(band_manifest, *tokenizers, tmp_path / "out", Tokenizing(stems=PARTS), workers=0)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["{", '{"beats": [["one", 1]]}', '{"chords": [[0, 1, "H:major"]]}', '{"beats": [[1, 1], [0, 2]]}', '{"chords": [3]}'],
+)
+def test_a_chart_that_cannot_be_read_names_its_song(band_manifest, tokenizers, tmp_path, text):
+    (tmp_path / "0.json").write_text(text)
+    done = tokenize.tokenize_manifest(band_manifest, *tokenizers, tmp_path / "out", workers=0)
+    assert "s0: " in done["left_out"]["s0"] and "its beats or chords cannot be read" in done["left_out"]["s0"]
+
+
+@pytest.mark.parametrize(
+    "values, words",
+    [
+        ({"stems": ()}, "expected at least one"),
+        ({"stems": ("all", "all")}, "each once"),
+        ({"codebooks": -1}, "codebooks is -1"),
+        ({"vocal_noise": 2.0}, "vocal_noise is 2.0"),
+    ],
+)
+def test_settings_out_of_range_are_refused(values, words):
+    with pytest.raises(ConfigError, match=words):
+        Tokenizing(**values)

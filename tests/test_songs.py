@@ -56,6 +56,8 @@ def test_an_absolute_path_stays(tmp_path):
         (line(accompaniment=None), "either vocal and accompaniment, or mixture"),
         (line(mixture="m.wav"), "either vocal and accompaniment, or mixture"),
         (line(id="../a"), "cannot be a file name"),
+        (line(id=150 * "ü"), f"line 1: song id '{40 * 'ü'}'... of 300 bytes is too long for a file name; use up to 208"),
+        (line(id="a\ud800"), "song id 'a\\ud800' cannot be a file name"),
         (line(seconds=0), "more than 0"),
         (line(seconds="3"), "line 1"),
         (line(vocal=3), "line 1"),

@@ -1,5 +1,6 @@
 """Sound files as programs and people leave them: all of their sound is read, or what is missing is said."""
 
+import errno
 import io
 import os
 import struct
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from accompgen import audio
+from accompgen import audio, sound_file
 from accompgen.files import SoundWarning
 from accompgen.sound_file import AudioError
 
@@ -168,6 +169,26 @@ def test_an_m4a_is_read_as_long_as_it_states(tmp_path):
     with av.open(str(path)) as container:
         stated = container.streams.audio[0].duration  # in samples
     assert found.shape == (1, stated) and SAMPLES <= stated <= SAMPLES + 1_024 and same_sound(found, voice(), stated - SAMPLES)
+
+
+def test_a_way_of_coding_that_is_not_known_is_named(tmp_path):
+    path = made(tmp_path / "a.mka", "aac", format="matroska")
+    path.write_bytes(path.read_bytes().replace(b"A_AAC", b"A_XYZ"))
+    for read in (audio.read, audio.length):
+        with pytest.raises(AudioError, match="a.mka: its sound is coded in a way that FFmpeg does not know here; convert"):
+            read(path)
+
+
+def test_a_disk_that_fails_on_the_way_is_named(tmp_path, monkeypatch):
+    path = made(tmp_path / "a.mp3", "libmp3lame", format="mp3")
+
+    def fails(*_):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(sound_file, "_read_head", fails)
+    for read in (audio.read, audio.length):
+        with pytest.raises(AudioError, match="a.mp3: cannot be read: Input/output error; check"):
+            read(path)
 
 
 def test_a_name_that_is_no_text(tmp_path, wav_bytes):

@@ -68,7 +68,7 @@ def test_stems_by_name_are_those_of_the_accompaniment_or_make_it(tmp_path):
         ('["v.wav"]', 'line 1: ["v.wav"] is no song; expected an object such as {"id": "one"'),
         ('{"id": 1, "vocal": 2}\n{"vocal": "v.wav"}\n{half', "line 3: no JSON"),  # and all the others, too
         ('{"id": 1, "vocal": 2}\n{"vocal": "v.wav"}\n{half', '"vocal" is 2; expected the path of a file'),
-        (f'{{"id": "{"n" * 300}", "vocal": "v.wav"}}', "is too long for a file name; use up to 200 bytes"),
+        (f'{{"id": "{"n" * 300}", "vocal": "v.wav"}}', "of 300 bytes is too long for a file name; use up to 200 bytes"),
         ('{"vocal": "v.wav"}\n{"vocal": "v.flac"}', "line 2: song id v stands in line 1, too"),
         ("{half", "line 1"),
         ("", "holds no songs"),

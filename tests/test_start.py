@@ -58,6 +58,18 @@ def test_the_voice_and_the_band_share_the_vectors_of_a_unit(tokenizers):
     assert cosine.min() > 0.5 and not torch.equal(voice, band)
 
 
+def test_the_ids_of_a_chart_have_no_vectors_and_stay_random(tokenizers):
+    lm, before = model("semantic", graph="band"), model("semantic", graph="band").token_embedding.weight.detach()
+    start_embeddings(lm, tokenizers)
+    for name, rows in rows_of(lm.layout).items():
+        same = torch.equal(lm.token_embedding.weight[rows], before[rows])
+        assert same == (name in ("special", "beat", "chord", "told")), name
+    chart = model("chart", graph="band")
+    heads = chart.heads.clone()
+    start_embeddings(chart, tokenizers)
+    assert torch.equal(chart.heads, heads)
+
+
 def test_the_scale_of_a_start_stays(tokenizers):
     lm, before = model("coarse"), model("coarse").token_embedding.weight.std()
     start_embeddings(lm, tokenizers)
@@ -75,7 +87,7 @@ def test_other_sizes_and_other_components_are_refused(tokenizers):
 
 def trained(directory, lm):
     hashes = {"semantic": "s", "acoustic": "a"}
-    values = {"stage": to_dict(lm.config), "tokenizers": {"semantic": "s"}}
+    values = {"stage": to_dict(lm.config), "tokenizers": {kind: hashes[kind] for kind in lm.config.tokenizers}}
     del values["stage"]["pattern"]  # as components were written before there were patterns
     save_component(directory, values, lm.state_dict())
     return str(directory), hashes
@@ -129,6 +141,49 @@ def test_a_listener_starts_from_the_vectors_too(tokenizers):
     assert not torch.equal(lm.listener.embedding.weight[3:], before[1][3:])
 
 
+@pytest.mark.parametrize("stage, text", [("semantic", {}), ("coarse", {}), ("semantic", dict(text_vocab=9, text_pieces=2))])
+def test_a_stage_of_another_graph_keeps_by_name_what_both_know(tmp_path, stage, text):
+    before = model(stage)
+    directory, hashes = trained(tmp_path / "stage", before)
+    after = model(stage, graph="band", **text)
+    fresh = {name: value.clone() for name, value in after.state_dict().items()}
+    assert start_weights(after, directory, hashes)
+    for part, unlike in (("token_embedding.weight", rows_of), ("stream_embedding.weight", places_of)):
+        old, new, first = before.state_dict()[part], after.state_dict()[part], fresh[part]
+        known, taken = unlike(before.layout), unlike(after.layout)
+        shared = {name for name in known if name in taken}
+        assert {"semantic"} < shared | {"coarse"} and set(taken) - shared, "some streams are new"
+        for name, rows in taken.items():
+            assert torch.equal(new[rows], old[known[name]] if name in shared else first[rows]), (part, name)
+    named = {"token_embedding.weight", "stream_embedding.weight"}
+    for name, value in after.state_dict().items():
+        if name not in named:
+            assert torch.equal(value, before.state_dict()[name]), name
+
+
+def rows_of(layout):
+    """Rows of the embedding table by name: of the special tokens, of each stream, of all that is told."""
+    rows = {"special": slice(0, 3)}
+    for stream, offset in zip(layout.streams, layout.offsets):
+        rows[stream.name] = slice(offset, offset + stream.codebooks * stream.vocab)
+    return rows | ({"told": slice(layout.stream_rows, layout.rows)} if layout.told else {})
+
+
+def places_of(layout):
+    """Rows of the embedding of streams by name."""
+    return {stream.name: slice(index, index + 1) for index, stream in enumerate(layout.streams)}
+
+
+def test_a_listener_of_another_graph_keeps_its_streams_by_name(tmp_path):
+    before = model("semantic", context_width=32)
+    directory, hashes = trained(tmp_path / "stage", before)
+    after = model("semantic", context_width=32, graph="band")
+    fresh = after.listener.embedding.weight.clone()
+    assert start_weights(after, directory, hashes)
+    old, new = before.listener.embedding.weight, after.listener.embedding.weight
+    assert torch.equal(new[: 3 + UNITS], old[: 3 + UNITS]) and torch.equal(new[3 + UNITS :], fresh[3 + UNITS :])
+
+
 def test_weights_that_do_not_fit_are_refused(tmp_path, tokenizers):
     directory, hashes = trained(tmp_path / "stage", model("semantic"))
     with pytest.raises(CheckpointError, match="has pattern = .interleave., the model to train .delay."):
@@ -137,3 +192,5 @@ def test_weights_that_do_not_fit_are_refused(tmp_path, tokenizers):
         start_weights(model("semantic"), directory, {"semantic": "other", "acoustic": "a"})
     with pytest.raises(CheckpointError, match="is no trained stage"):
         start_weights(model("semantic"), tokenizers["semantic"], hashes)
+    with pytest.raises(CheckpointError, match="has stage = .semantic., the model to train .chart."):
+        start_weights(model("chart", graph="band"), directory, hashes)

@@ -3,17 +3,18 @@
 import numpy as np
 import pytest
 import torch
-from tiny import VOCAB, WINDOW_SECONDS, make_beat_tracker, make_stage, sing
+from tiny import VOCAB, make_beat_tracker, make_system, sing
 
 import accompgen
 from accompgen import audio
-from accompgen.generation import pipeline, stream
+from accompgen.generation import stream
 from accompgen.generation.cascade import cascade, cascade_in_pieces
 from accompgen.generation.sampling import Sampling
-from accompgen.generation.schedule import LoadedStage
 from accompgen.generation.song import GrowingWav
-from accompgen.stages import STAGES
+from accompgen.generation.vocal import read_vocal
+from accompgen.stages import GRAPHS, PUBLISHED
 
+STAGES = GRAPHS[PUBLISHED]().stage_names
 RATE = 24_000
 
 
@@ -23,27 +24,27 @@ def model(tiny_checkpoint):
 
 
 @pytest.fixture(scope="module")
-def stages():
+def system():
+    system = make_system()
     with torch.random.fork_rng():
-        torch.manual_seed(0)
-        made = {name: LoadedStage(make_stage(name), seconds) for name, seconds in WINDOW_SECONDS.items()}
-        made["semantic"].model.beat_tracker = make_beat_tracker()
-        return made
+        torch.manual_seed(1)
+        system.stages["semantic"].model.beat_tracker = make_beat_tracker()
+    return system
 
 
 @pytest.mark.parametrize("blocks", [1, 5, 20, 21, 47])  # windows: 20, 9 and 6
-def test_the_cascade_in_pieces_gives_the_same_tokens(stages, blocks):
+def test_the_cascade_in_pieces_gives_the_same_tokens(system, blocks):
     units = torch.randint(VOCAB, (1, 2 * blocks), generator=torch.Generator().manual_seed(blocks))
     sampling = {name: Sampling(guidance=1.0 if name == "coarse" else 2.0, pulse=float(name == "semantic")) for name in STAGES}
-    whole = cascade(stages, units, sampling, seed=3)
+    whole = cascade(system, units, sampling, seed=3)
     for size in (2, 14, 2 * blocks):
-        pieces = list(cascade_in_pieces(stages, units.split(size, dim=1), sampling, 3, {}))
+        pieces = list(cascade_in_pieces(system, units.split(size, dim=1), sampling, 3, {}))
         assert [piece.start for piece in pieces] == [0] + [piece.stop for piece in pieces[:-1]]
         assert torch.equal(torch.cat([piece.semantic for piece in pieces], dim=1), whole.semantic)
         assert torch.equal(torch.cat([piece.codes for piece in pieces], dim=1), whole.codes)
 
 
-def test_a_piece_waits_for_nothing_but_its_windows(stages):
+def test_a_piece_waits_for_nothing_but_its_windows(system):
     """A vocal of 47 blocks comes block by block; the first fine window needs the first semantic one, of 20 blocks."""
     heard, seconds = [], {}
 
@@ -53,7 +54,7 @@ def test_a_piece_waits_for_nothing_but_its_windows(stages):
             yield ids
 
     sampling = dict.fromkeys(STAGES, Sampling(guidance=1.0))
-    when = [(piece.stop, len(heard)) for piece in cascade_in_pieces(stages, vocal(), sampling, 0, seconds)]
+    when = [(piece.stop, len(heard)) for piece in cascade_in_pieces(system, vocal(), sampling, 0, seconds)]
     # semantic is known to 20, 30, 40 and 47; coarse, in steps of 6, to 9, 15 | 21, 27 | 33, 39 | 45, 47; fine in steps of 6
     assert when == [(6, 20), (12, 20), (18, 30), (24, 30), (30, 40), (36, 40), (42, 47), (47, 47)]
     assert sorted(seconds) == sorted(STAGES) and min(seconds.values()) > 0
@@ -97,7 +98,7 @@ def test_the_level_follows_the_balance_without_a_jump_and_below_the_limit():
 
 
 def test_the_loudness_of_a_recording_is_measured_once(model, monkeypatch):
-    vocal, measured, loudness = pipeline.read_vocal((sing(1.31, channels=2), 44_100)), [], audio.loudness
+    vocal, measured, loudness = read_vocal((sing(1.31, channels=2), 44_100)), [], audio.loudness
     monkeypatch.setattr(audio, "loudness", lambda wav, rate: measured.append(wav) or loudness(wav, rate))
     pieces = list(stream.Stream(model, vocal))
     assert len(pieces) == 6 and sum(wav is vocal.wav for wav in measured) == 1
@@ -117,6 +118,18 @@ def test_a_vocal_in_blocks_is_as_long_and_does_not_depend_on_their_size(model):
     assert codes[0].shape == (4, 53 * 3) and torch.equal(codes[0], codes[1]) and torch.equal(codes[0], codes[2])
 
 
+def test_an_empty_block_changes_and_ends_nothing(model):
+    wav = sing(1.0, RATE)[0]
+    parts = [wav[:9_000], wav[9_000:]]
+
+    def made(blocks):
+        return torch.cat([piece.codes for piece in stream.Stream(model, iter(blocks), seed=2, rate=RATE)], dim=1)
+
+    plain = made(parts)
+    mixed = [wav[:0], parts[0], wav[None, :0], [], np.zeros((2, 0), np.float32), parts[1], wav[:0]]
+    assert torch.equal(made(mixed), plain)
+
+
 def test_blocks_are_heard_as_a_recording_is_where_it_is_as_loud(model):
     """Without noise most units of a steady voice are those of the recording; the rest heard another gain or an edge."""
     wav = np.tile(sing(1.0 / 0.7, 16_000), 5)
@@ -127,7 +140,7 @@ def test_blocks_are_heard_as_a_recording_is_where_it_is_as_loud(model):
         assert excerpt.shape[1] <= (stream.STEP_SECONDS + stream.AHEAD_SECONDS) * 2 * 16_000 + stream.BEHIND_SECONDS * 16_000
         ids.append(model.semantic_tokenizer.encode(torch.from_numpy(excerpt))[:, 2 * before : 2 * (before + stop - first)])
     ids = torch.cat(ids, dim=1)
-    whole = model.units(pipeline.read_vocal((wav, 16_000)), 0.0, 0)
+    whole = model.units(read_vocal((wav, 16_000)), 0.0, 0)
     assert ids.shape == whole.shape and (ids == whole).float().mean() > 0.8
 
 

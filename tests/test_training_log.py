@@ -26,7 +26,8 @@ def events(run_dir):
 def test_tensorboard_shows_what_the_log_says(tmp_path, capfd, monkeypatch):
     sizes = dict(semantic_vocab=VOCAB, bins=BINS, coarse_codebooks=2, fine_codebooks=2)
     settings = TrainConfig(
-        StageConfig("coarse", 16, 1, 2, context_layers=1, **sizes), str(make_shards(tmp_path / "shards")), steps=6,
+        StageConfig("coarse", width=16, layers=1, heads=2, context_layers=1, **sizes),
+        str(make_shards(tmp_path / "shards")), steps=6,
         batch_size=2, window_seconds=0.4, learning_rate=1e-2, device="cpu", log_every=1, validate_every=3, validation_windows=4,
         save_every=2, warmup_steps=2, peak_tflops=0.001,
     )  # fmt: skip

@@ -23,7 +23,7 @@ def heard(tmp_path):
     shards = open_shards(make_shards(tmp_path / "shards"))
     songs = []
     for song in shards.songs:
-        units = np.repeat(shards.read(song)["semantic"].astype(int), 320)  # 50 Hz -> 16 kHz
+        units = np.repeat(shards.read(song)["semantic/all"].astype(int), 320)  # 50 Hz -> 16 kHz
         phase = np.cumsum(2 * np.pi * 261.63 * 2 ** (units / 12) / 16000)
         sound = np.where(units == UNHEARD, 0.0, 0.3 * np.sin(phase))
         files = [tmp_path / f"{song.id}.{part}.flac" for part in ("vocal", "accompaniment")]
@@ -41,7 +41,7 @@ def test_a_unit_is_told_by_the_pitch_classes_of_its_frames(heard):
     sounding = [unit for unit in range(VOCAB) if unit != UNHEARD]
     assert table.argmax(1)[sounding].tolist() == sounding
     assert table[UNHEARD].norm() < 0.3 * table[sounding].norm(dim=1).min()  # silent, but for what reaches over from beside it
-    units = np.concatenate([shards.read(song)["semantic"] for song in shards.songs if song.split == "train"]).astype(int)
+    units = np.concatenate([shards.read(song)["semantic/all"] for song in shards.songs if song.split == "train"]).astype(int)
     assert table[units].square().sum(1).mean() == pytest.approx(1.0, rel=1e-4)
 
 
@@ -76,5 +76,5 @@ def test_an_exported_checkpoint_knows_it(heard, tmp_path):
     assert torch.equal(stored, unit_chroma(shards, manifest))
     from accompgen.checkpoint import read_checkpoint
 
-    stages = load_stages(read_checkpoint(tmp_path / "out"), "cpu")
+    stages = load_stages(read_checkpoint(tmp_path / "out"), "cpu").stages
     assert torch.equal(stages["semantic"].model.unit_chroma, stored) and stages["coarse"].model.unit_chroma is None

@@ -5,8 +5,10 @@ import torch
 
 from accompgen.checkpoint import component_hash, save_component, write_checkpoint
 from accompgen.config import StageConfig, to_dict
+from accompgen.generation.schedule import LoadedStage, System
 from accompgen.model.beat_tracker import PHASES, BeatTracker, BeatTrackerConfig
 from accompgen.model.stage_lm import StageLM
+from accompgen.stages import GRAPHS, PUBLISHED
 from accompgen.tokens.acoustic import AcousticTokenizer
 from accompgen.tokens.decoder import StereoDecoder
 from accompgen.tokens.decoder_network import DecoderConfig, DecoderNetwork
@@ -14,25 +16,25 @@ from accompgen.tokens.encodec import CodecConfig, build_network
 from accompgen.tokens.hubert import Hubert, HubertConfig
 from accompgen.tokens.semantic import SemanticTokenizer
 
-WINDOW_SECONDS = {"semantic": 0.8, "coarse": 0.36, "fine": 0.24}
+WINDOW_SECONDS = {"chart": 0.8, "semantic": 0.8, "coarse": 0.36, "fine": 0.24}
 VOCAB, BINS, COARSE, FINE = 20, 16, 2, 2  # fewer codebooks than the real system's 4 + 4: tests decode id by id
 
 
-def make_checkpoint(directory, seed: int = 0):
-    """Write a checkpoint with random weights into `directory` and return its path. Takes about a second."""
+def make_checkpoint(directory, seed: int = 0, graph: str = PUBLISHED):
+    """Write a checkpoint of a graph with random weights into `directory` and return its path. Takes about a second."""
     parts = directory.parent / f"{directory.name}-components"
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         _semantic_tokenizer().save(parts / "semantic_tokenizer")
         make_acoustic_tokenizer().save(parts / "acoustic_tokenizer")
         tokenizers = {kind: component_hash(parts / f"{kind}_tokenizer") for kind in ("semantic", "acoustic")}
-        for stage, window_seconds in WINDOW_SECONDS.items():
-            model = make_stage(stage)
-            about = {"stage": to_dict(model.config), "window_seconds": window_seconds, "tokenizers": tokenizers}
+        for stage in GRAPHS[graph]().stage_names:
+            model = make_stage(stage, graph)
+            about = {"stage": to_dict(model.config), "window_seconds": WINDOW_SECONDS[stage], "tokenizers": tokenizers}
             save_component(parts / stage, about, model.state_dict())
         about = {"tokenizers": {"acoustic": tokenizers["acoustic"]}}
         make_decoder().save(parts / "decoder", about, torch.float32)
-        tracker = make_beat_tracker()
+        tracker = make_beat_tracker(downbeats=graph != PUBLISHED)  # a chart needs bars
         about = {"beat_tracker": to_dict(tracker.config), "tokenizers": {"semantic": tokenizers["semantic"]}}
         save_component(parts / "beat_tracker", about, tracker.state_dict())
     write_checkpoint(directory, {part.name: part for part in parts.iterdir()}, {"seed": seed, "data": "none: random weights"})
@@ -66,10 +68,19 @@ def make_decoder():
     return StereoDecoder(sizes, network)
 
 
-def make_stage(stage):
+def make_system(graph: str = PUBLISHED, seed: int = 0) -> System:
+    """All stages of a graph with random weights, as they are loaded from a checkpoint but for what makes decoding quick."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        names = GRAPHS[graph]().stage_names
+        stages = {name: LoadedStage(make_stage(name, graph), WINDOW_SECONDS[name]) for name in names}
+    return System(stages[names[0]].model.config.rows, stages)
+
+
+def make_stage(stage, graph: str = PUBLISHED):
     """A stage of width 16 with random weights, drawn from torch's own generator."""
     sizes = StageConfig(
-        stage, width=16, layers=1, heads=2, context_layers=1, relative_buckets=8, relative_max_distance=32,
+        stage, graph=graph, width=16, layers=1, heads=2, context_layers=1, relative_buckets=8, relative_max_distance=32,
         semantic_vocab=VOCAB, bins=BINS, coarse_codebooks=COARSE, fine_codebooks=FINE,
     )  # fmt: skip
     model = StageLM(sizes)
@@ -77,9 +88,9 @@ def make_stage(stage):
     return model.eval()
 
 
-def make_beat_tracker():
+def make_beat_tracker(downbeats: bool = False):
     """A beat tracker with random weights, drawn from torch's own generator, to which units mean much."""
-    tracker = BeatTracker(BeatTrackerConfig(VOCAB, width=8, layers=4))
+    tracker = BeatTracker(BeatTrackerConfig(VOCAB, width=8, layers=4, downbeats=downbeats))
     tracker.unit_phases[:] = (2 * torch.randn(VOCAB, PHASES)).exp()
     return tracker.eval()
 

@@ -15,9 +15,11 @@ from accompgen.generation.decode import decode, prepare_for_decoding
 from accompgen.generation.sampling import PUBLISHED, Sampling
 from accompgen.model.stage_lm import StageLM
 from accompgen.seeding import make_generator
+from accompgen.stages import ALL, SEMANTIC
 from accompgen.tokens.acoustic import AcousticTokenizer
 from accompgen.training.hubert_probe import NONE, chord_roots
 
+UNITS = f"{SEMANTIC}/{ALL}"
 SAMPLING = {"semantic": PUBLISHED, "coarse": Sampling(temperature=0.6)}
 SECONDS = {"semantic": 10.0, "coarse": 3.2}  # of the windows that are generated
 LOOKUP_SONGS = 200  # training songs on which it is counted which root a unit names
@@ -37,7 +39,7 @@ def leave_units_out(shards, out) -> None:
     for shard in opened.index["shards"]:
         tokens = {song.id: opened.read(song) for song in opened.songs if song.shard == shard["file"]}
         for streams in tokens.values():
-            streams["semantic"] = np.zeros_like(streams["semantic"])
+            streams[UNITS] = np.zeros_like(streams[UNITS])
         sizes = {"vocab": opened.index["semantic_vocab"], "bins": opened.index["bins"]}
         write_shard(out / shard["file"], shard["songs"], tokens, "one unit", sizes)
         listed.append({**shard, "bytes": (out / shard["file"]).stat().st_size, "sha256": file_hash(out / shard["file"])})
@@ -58,7 +60,7 @@ def measure(args, part, folder, references) -> dict:
     model.load_state_dict(tensors)
     shards = open_shards(json.loads((folder / "config.json").read_text(encoding="utf-8"))["shards"])
     blocks = window_blocks(SECONDS[part])
-    windows = held_out_windows(shards, blocks, args.windows, 0, args.seed)
+    windows = held_out_windows(shards, model.config, blocks, args.windows, 0, args.seed)
     context, target = read_windows(shards, model.config, windows, blocks)
     generators = [make_generator(args.seed, part, number) for number in range(len(windows))]
     codes = decode(prepare_for_decoding(model.eval()), context, target.shape[-1], SAMPLING[part], generators)
@@ -75,7 +77,7 @@ def root_shares(shards, known, windows):
     """
     counts = np.zeros((shards.index["semantic_vocab"], 12))
     for song in [song for song in shards.songs if song.split == "train" and song.id in known][:LOOKUP_SONGS]:  # no copies
-        units = shards.read(song)["semantic"]
+        units = shards.read(song, arrays=[UNITS])[UNITS]
         roots = chord_roots(known[song.id], len(units)).numpy()
         np.add.at(counts, (units[roots != NONE], roots[roots != NONE]), 1)
     named = counts.argmax(1)

@@ -34,7 +34,7 @@ STEPS = {"semantic": 600, "coarse": 300, "targets": 250}
 OVER_ALL = {  # settings of all variants of a part: trainings that are short, and a base without what has no row
     "semantic": (
         "warmup_steps=50", "batch_size=4", "optimizer=adamw", "learning_rate=1.5e-3", "listening_weight=0.3",
-        "history_swapping=0.25", "model.context_pool=1", "model.dropout=0",
+        "model.context_pool=1", "model.dropout=0",
     ),
     "coarse": ("warmup_steps=50", "window_seconds=3.2"),  # interleaved codebooks want short windows
     "targets": ("warmup_steps=50", "probe_layers=[3]"),
@@ -57,8 +57,6 @@ VARIANTS = {
         # a prefix has no context encoder that a listening_weight could be given to
         Variant("context = prefix", ("model.context=prefix", "listening_weight=0"), "listening_weight = 0"),
         Variant("history_masking = 0", ("history_masking=0",)),
-        Variant("positions = time", ("model.positions=time",)),
-        Variant("history_swapping = 0", ("history_swapping=0",)),
     ),
     "coarse": (
         Variant("base"),

@@ -74,3 +74,9 @@ def text(measured: dict) -> str:
     columns = ["busy processes beside it", "wall, s", "over none", "processor, s", "over none"]
     names = ("busy", "wall", "wall_ratio", "processor", "processor_ratio")
     return table(columns, [[row[name] for name in names] for row in measured["rows"]])
+
+
+if __name__ == "__main__":
+    from bench import main
+
+    sys.exit(main(["busy", *sys.argv[1:]]))

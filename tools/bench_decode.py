@@ -5,6 +5,8 @@ that holds as many positions in every system; reading the prompt and the first s
 turns, and a ratio is the median of the ratios of the rounds.
 """
 
+import sys
+
 import torch
 from bench_peers import TEMPERATURE, TOP_K, Remembered, Ticks, peers
 from bench_report import NOT_MEASURED, Options, is_there, progress, rounds, short, table, wait
@@ -16,7 +18,9 @@ from accompgen.generation.sampling import Sampling
 from accompgen.layout import frames_covering
 from accompgen.model.packed import PackedLinear
 from accompgen.model.stage_lm import StageLM, parameters
-from accompgen.stages import STAGES
+from accompgen.stages import GRAPHS, PUBLISHED
+
+STAGES = GRAPHS[PUBLISHED]().stage_names
 
 # Sizes of a stage with random weights, the positions in its cache and the steps that are timed on a CPU.
 SIZES = {
@@ -170,7 +174,7 @@ class Ours:
         state, _ = model.start(twice, self.prompt.repeat(2, 1, 1).to(self.device), self.frames, drop)
         self.positions = state.cache.filled
         cache = sum(tensor.nbytes for tensor in vars(state.cache).values() if isinstance(tensor, torch.Tensor))
-        filled = (self.positions + len(state.places)) / 2 / len(state.places)
+        filled = (self.positions + state.cache.keys.shape[3]) / 2 / state.cache.keys.shape[3]
         decoder, heads = _size_of(model.decoder), _size_of(model.step_heads or model.heads)  # heads: of all codebooks
         self.parameters, weights = (part + head // self.per_frame for part, head in zip(decoder, heads))
         self.bytes_per_step = weights + cache * filled
@@ -228,3 +232,9 @@ def text(measured: dict) -> str:
     names = ("device", "size", "weights", "songs", "of", "over")
     ratios = [[*(ratio[name] for name in names), ratio["ratio"]] for ratio in measured["ratios"]]
     return found + "\n" + table([*names[:4], "steps of", "over", "ratio"], ratios)
+
+
+if __name__ == "__main__":
+    from bench import main
+
+    sys.exit(main(["decode", *sys.argv[1:]]))

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import torch
 
+from accompgen.files import replacing
+
 ROOT = Path(__file__).resolve().parents[1]
 NOT_MEASURED = "not measured"
 
@@ -186,8 +188,8 @@ def write_results(folder: Path, results: dict, summary: str) -> list[Path]:
     files["results.md"] = "\n".join(section(name, part["about"], part["text"]) for name, part in results.items())
     files["summary.md"] = summary
     for name, text in files.items():
-        (folder / f"{name}.new").write_text(text, encoding="utf-8")
-        (folder / f"{name}.new").replace(folder / name)
+        with replacing(folder / name) as file:
+            file.write(text.encode())
     return [folder / name for name in files]
 
 

@@ -7,6 +7,7 @@ again or masked away: 6 a weight and position in linear layers, and 6 N D a laye
 where nothing is masked). The peak is that of a square matrix product of the same type.
 """
 
+import sys
 from contextlib import nullcontext
 
 import torch
@@ -191,3 +192,9 @@ def text(measured: dict) -> str:
     names = ("device", "size", "arithmetic", "of", "over", "ratio")
     ratios = [[ratio[name] for name in names] for ratio in measured["ratios"]]
     return table(columns, rows) + "\n" + table([*names[:3], "positions / s of", "over", "ratio"], ratios)
+
+
+if __name__ == "__main__":
+    from bench import main
+
+    sys.exit(main(["training", *sys.argv[1:]]))

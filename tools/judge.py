@@ -8,6 +8,12 @@ python tools/judge.py mixtures SONGS -o DIR
     DIR/NAME.wav: vocal and accompaniment of each song of a folder added up, to be separated again
 python tools/judge.py table DIR --checkpoint NAME [--long DIR] [--voice WAV --notes CSV --played DIR...]
     the figures against their goals, to stdout and DIR/judge.md
+python tools/judge.py probes SONGS -o DIR [--count N] [--steps N]
+    two probes, trained on true bands: which of eight kinds a band is, and what a stem holds; DIR/probes.md says how well
+python tools/judge.py chart --songs SONGS --alone DIR [--given DIR] [--tempo DIR] [--asked DIR] [--prompts DIR]
+        [--probes DIR] [--notes CSV --played DIR...] -o DIR
+    does a band play its chart, its stems and its prompt? Folders of outputs, made from the voice alone, with the annotated
+    chart, with --bpm, with --chords, with --prompt; the figures against their goals, to stdout and DIR/chart.md
 """
 
 import argparse
@@ -16,6 +22,8 @@ import sys
 from pathlib import Path
 
 import judge_figures as figures
+from judge_chart import composition, write_chart
+from judge_probes import train_probes
 
 from accompgen import audio
 from accompgen.checkpoint import CheckpointError
@@ -25,7 +33,7 @@ from accompgen.evaluation.report import markdown_head
 
 
 def main(argv=None) -> int:
-    """Run one of the three commands; returns the exit status."""
+    """Run one of the commands; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True)
     rows = commands.add_parser("rows")
@@ -49,13 +57,41 @@ def main(argv=None) -> int:
     )
     table.add_argument("--played", type=Path, nargs="+", default=[], help="folders with what was played to the voice")
     table.set_defaults(run=write_table)
+    _add_chart(commands)
     args = parser.parse_args(argv)
     try:
         args.run(args)
-    except (EvaluationError, CheckpointError, audio.AudioError, OSError, ValueError, KeyError) as error:
+    except (EvaluationError, CheckpointError, audio.AudioError, ImportError, OSError, ValueError, KeyError) as error:
         print("judge:", " ".join(str(error).split()), file=sys.stderr)
         return 1
     return 0
+
+
+def _add_chart(commands):
+    probes = commands.add_parser("probes")
+    probes.add_argument("songs", type=Path)
+    probes.add_argument("-o", "--out", type=Path, required=True)
+    probes.add_argument("--count", type=int, help="the first so many training songs for the probe of prompts")
+    probes.add_argument("--steps", type=int, default=600, help="of the probe of stems")
+    probes.set_defaults(run=train_probes)
+    chart = commands.add_parser("chart")
+    chart.add_argument("--songs", type=Path, required=True, help="true vocals, bands and NAME.json, with stems where there are")
+    chart.add_argument("--alone", type=Path, required=True, help="what was played to the voices alone")
+    chart.add_argument("--given", type=Path, help="what was played with the annotated charts")
+    chart.add_argument("--tempo", type=Path, help="outputs whose NAME.json has settings.bpm")
+    chart.add_argument("--asked", type=Path, help="outputs of chords that were asked for, with their chart beside them")
+    chart.add_argument("--prompts", type=Path, help="outputs whose NAME.json has settings.prompt")
+    chart.add_argument("--probes", type=Path, help="where `probes` wrote them")
+    chart.add_argument("--notes", type=Path, help="of a person's voice: onset, Hz, duration in each line")
+    chart.add_argument("--played", type=Path, nargs="+", default=[], help="folders with what was played to that voice")
+    chart.add_argument("--count", type=int, help="the first so many songs by name")
+    chart.add_argument("--distances", action="store_true", help="FAD, KAD and APA, too, which cost most")
+    chart.add_argument("--embedding", default="pocket", help="of the distances")
+    chart.add_argument("-o", "--out", type=Path, required=True)
+    chart.set_defaults(run=write_chart)
+    for command in (probes, chart):
+        command.add_argument("--seed", type=int, default=0)
+        command.add_argument("--cache", type=Path, help="what is worked out of each file (default: the user's cache)")
 
 
 def link_rows(args):
@@ -68,7 +104,7 @@ def link_rows(args):
         raise EvaluationError(
             f"{args.played} has nothing for {', '.join(missing[:8]) or f'the songs of {args.songs}'}; generate it"
         )
-    full = {f"{_composition(args.songs / f'{name}.json')}@{name}": name for name in names}
+    full = {f"{composition(args.songs / f'{name}.json')}@{name}": name for name in names}
     links = {}
     for long, name in full.items():
         links[f"songs/{long}.vocal{vocals[name].suffix}"] = vocals[name]
@@ -98,12 +134,6 @@ def write_mixtures(args):
         mixture = audio.to_mono(vocal) + band
         mixture *= min(1.0, audio.PEAK_LIMIT / max(audio.peak(mixture), 1e-9))
         audio.write(args.out / f"{name}.wav", mixture[None], rate, "PCM_16")
-
-
-def _composition(path):
-    """The recording a song's excerpt was taken from, as a name for files."""
-    meta = json.loads(path.read_text(encoding="utf-8"))
-    return str(meta.get("source") or meta["id"]).replace(" ", "-").replace("/", "-").replace("@", "-")
 
 
 def write_table(args):

@@ -8,7 +8,7 @@ import numpy as np
 from accompgen import audio
 from accompgen.analysis import artefacts
 from accompgen.analysis.keys import find_key
-from accompgen.checkpoint import STAGE_COMPONENTS, file_hash, find_checkpoint, load_component
+from accompgen.checkpoint import file_hash, find_checkpoint, load_component, read_graph
 from accompgen.evaluation import band as bands
 from accompgen.evaluation import harmony, listen
 from accompgen.evaluation.folders import find_songs
@@ -112,8 +112,10 @@ def swapped(results) -> list[tuple]:
 def listening(checkpoint) -> list[tuple]:
     """Gain of true over shuffled context and cost of a late vocal, as the trainings of the stages ended (validation songs)."""
     rows = []
-    for stage in STAGE_COMPONENTS[:2]:
-        result = load_component(find_checkpoint(checkpoint) / stage)[0]["validation"]
+    path = find_checkpoint(checkpoint)
+    graph = read_graph(path)
+    for stage in (row.name for row in graph.stages if graph.vocal.name in row.context):
+        result = load_component(path / stage)[0]["validation"]
         gains = result["gain"]
         for title, value in (
             ("gain over shuffled context", gains["shuffled"]["all"]),

@@ -8,7 +8,6 @@ shows, are seen there.
 """
 
 import argparse
-import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ import numpy as np
 from accompgen import audio
 from accompgen.analysis import artefacts, frames
 from accompgen.evaluation import pictures
+from accompgen.files import replacing
 
 TRACKS = (("Vocal", "#c8553d"), ("Accompaniment", "#2a6f97"), ("Mix", "#6a4c93"))
 RATE, HIGH_HZ = 48000, 20000.0  # of the spectrograms
@@ -192,12 +192,8 @@ def clock(value: float, seconds: float) -> str:
 def save(figure, path: Path) -> None:
     """Write the figure as PNG; a file of that name is replaced only by a whole one."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    try:
-        figure.savefig(part, format="png", pil_kwargs={"compress_level": 3})  # 6 takes twice as long
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    with replacing(path) as file:
+        figure.savefig(file, format="png", pil_kwargs={"compress_level": 3})  # 6 takes twice as long
 
 
 def main(arguments=None) -> int:

@@ -49,7 +49,7 @@ class SweepJob:
         return pipeline.load(self.checkpoint, self.device)
 
     def work(self, model, name, vocal, folder, sampling):
-        return GenerateJob(folder, self.checkpoint, self.device, self.seed, **sampling).work(model, name, vocal)
+        return GenerateJob(folder, self.checkpoint, self.device, self.seed, sampling).work(model, name, vocal)
 
 
 class Sweep:

@@ -54,6 +54,12 @@ QUALITIES = {
     "13sus4": ("sus4", ("b7", "9", "13")), "13sus": ("sus4", ("b7", "9", "13")),
     "5": ("5", ()), "2": ("maj", ("9",)), "4": ("maj", ("11",)), "m2": ("min", ("9",)),
 }  # fmt: skip
+# Harte's shorthands as lead sheets have them, where that is another word
+SYMBOLS = {
+    "maj": "", "min": "m", "min7": "m7", "minmaj7": "mM7", "maj6": "6", "min6": "m6",
+    "min9": "m9", "min11": "m11", "min13": "m13", "hdim7": "m7b5", "maj(9)": "add9",
+    "min(9)": "madd9", "sus4(b7)": "7sus4", "sus2(b7)": "7sus2", "aug(b7)": "aug7",
+}  # fmt: skip
 ASCII = {"♯": "#", "♭": "b", "Δ": "maj7", "△": "maj7", "°": "o", "–": "-", "−": "-"}
 _SYMBOL = re.compile(r"([A-G][#b]*)(.*?)(?:/([A-G][#b]*|[#b]*\d+))?")
 _CHANGE = re.compile(r"(add|no|omit)?([#b]*)(\d+)")
@@ -143,6 +149,40 @@ def read_chord(text: str) -> str:
         label = _spell(label, text)
     harmony(label)
     return label
+
+
+@lru_cache(maxsize=4096)
+def chord_symbol(label: str) -> str:
+    """A chord label as lead sheets write it, such as `Am7` or `C/E`, where `read_chord` reads the
+    label from it again; else the label itself, such as `D:maj(*5)`.
+
+    A root alone stands for its major chord, `C` for `C:maj`.
+    """
+    upper, _, bass = label.partition("/")
+    root, _, quality = upper.partition(":")
+    if bass in DEGREES and quality:
+        bass = _note_above(root, bass)
+    symbol = f"{root}{SYMBOLS.get(quality, quality)}" + (f"/{bass}" if bass else "")
+    try:
+        return symbol if quality and full_label(read_chord(symbol)) == label else label
+    except LabelError:
+        return label
+
+
+def _note_above(root, degree):
+    """The note of a degree above a root, spelled by its letter: the b3 of A is C, that of F# is A."""
+    steps = int(degree.strip("#b")) - 1
+    letter = "CDEFGAB"[("CDEFGAB".index(root[0]) + steps) % 7]
+    semitones = (pitch_class(root) + DEGREES.index(degree) - LETTERS[letter] + 6) % 12 - 6
+    return letter + ("#" * semitones if semitones > 0 else "b" * -semitones)
+
+
+def full_label(label: str) -> str:
+    """A label that names its quality: `C` and `C/3` are `C:maj` and `C:maj/3`, others stay."""
+    if label in NO_CHORD or ":" in label:
+        return label
+    root, slash, bass = label.partition("/")
+    return f"{root}:maj{slash}{bass}"
 
 
 def _is_label(label):

@@ -11,6 +11,7 @@
     tape_semitones = [-3, 3]      # together, in whole semitones: a song in another key, in tune, without a vocoder's traces
     gain_probability = 0.5        # each by itself
     gain_decibel = [-6.0, 3.0]
+    degraded_probability = 0.0    # the vocal with noise, in a room, by telephone or with residue of the band: data/degrade.py
     codes = true                  # false: copies without EnCodec codes, for the semantic stage alone, at a third of the work
 
 What is drawn follows from (seed, song, copy) alone.
@@ -24,6 +25,7 @@ import numpy as np
 from accompgen import audio
 from accompgen.analysis.librosa_import import import_librosa
 from accompgen.config import ConfigError
+from accompgen.data.degrade import Degradation, degrade, draw_degradation
 
 SAME_SPEED = 1e-4  # stretching by less is left out: it is what rounding to whole sampling rates comes to, 1 ms in 10 s
 
@@ -43,12 +45,13 @@ class Augment:
     tape_semitones: tuple[int, int] = (-3, 3)
     gain_probability: float = 0.5
     gain_decibel: tuple[float, float] = (-6.0, 3.0)
+    degraded_probability: float = 0.0
     codes: bool = True
 
     def __post_init__(self):
         if not 1 <= self.copies <= 1000:
             raise ConfigError(f"copies is {self.copies}; expected 1 to 1000")
-        for name in ("noise", "pitch", "speed", "tape", "gain"):
+        for name in ("noise", "pitch", "speed", "tape", "gain", "degraded"):
             if not 0 <= getattr(self, f"{name}_probability") <= 1:
                 raise ConfigError(f"{name}_probability is {getattr(self, f'{name}_probability')}; expected 0 to 1")
         limits = {"noise_sigma": (0, 1), "pitch_semitones": (-12, 12), "speed": (0.5, 2), "gain_decibel": (-40, 20)}
@@ -68,6 +71,7 @@ class Change:
     vocal_decibel: float = 0.0
     band_decibel: float = 0.0
     noise_sigma: float | None = None
+    degradation: Degradation | None = None
 
     def values(self) -> dict:
         """What differs from a Change(), for the index of the shards."""
@@ -98,15 +102,21 @@ def draw(config: Augment, seed: int, song: str, copy: int, separated: bool) -> C
         low, high = config.tape_semitones
         values["semitones"] = float(rng.choice([step for step in range(low, high + 1) if step or low == high]))
         values["speed"] = 2 ** (values["semitones"] / 12)
+    if config.degraded_probability and rng.random() < config.degraded_probability:
+        values["degradation"] = draw_degradation(rng)
     return Change(**values)
 
 
 def apply(change: Change, vocal: np.ndarray, band: np.ndarray, rate: int) -> tuple[np.ndarray, np.ndarray]:
-    """Pitch, speed and gain of a pair [T] each at `rate` Hz -> [round(T / speed)] each. The noise is left to the tokenising.
+    """Pitch, speed and gain of a vocal and a track of its band [T] each at `rate` Hz -> [round(T / speed)] each; and what
+    degrades the vocal.
 
-    An event at t seconds sounds at t / speed. A gain that would clip is lowered to just below full scale.
+    An event at t seconds sounds at t / speed. A gain that would clip is lowered to just below full scale. Gaussian
+    noise of `noise_sigma` is left to the tokenising.
     """
     vocal, band = (stretch(wav, change.semitones, change.speed, rate) for wav in (vocal, band))
+    if change.degradation:
+        vocal = degrade(vocal, band, change.degradation, rate)
     return _gain(vocal, change.vocal_decibel), _gain(band, change.band_decibel)
 
 

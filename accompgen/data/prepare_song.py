@@ -14,6 +14,7 @@ from accompgen.data.grading import grade_musical, grade_technical
 from accompgen.data.piece_meta import MetaError, describe_piece, hear_song, read_said
 from accompgen.data.segments import PrepareConfig, choose, clipped_share
 from accompgen.data.sources import Source
+from accompgen.files import replacing
 from accompgen.time import seconds_of
 
 RECORD_FORMAT = 2  # records of another one are made anew: the first had no grades
@@ -142,8 +143,6 @@ def _read(path):
         return audio.read(path)
     except audio.AudioError as error:
         raise Unusable(UNREADABLE, str(error)) from error
-    except Exception as error:  # whatever else a reader raises is about this file, too
-        raise Unusable(UNREADABLE, f"{path}: {type(error).__name__}: {error}") from error
 
 
 def _digest(parts):
@@ -211,8 +210,7 @@ def finished(source, job):
 
 
 def write_json(path, values):
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     text = json.dumps(values, indent=1, ensure_ascii=False) + "\n"
-    # a name that is no UTF-8 stands there as an escape of JSON, which reads as the same name
-    temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
-    os.replace(temporary, path)
+    with replacing(path) as file:
+        # a name that is no UTF-8 stands there as an escape of JSON, which reads as the same name
+        file.write(text.encode(errors="backslashreplace"))

@@ -1,8 +1,12 @@
 """Token shards: a folder of safetensors files with an index beside them.
 
-    index.json             format_version, vocabularies, tokenizer hashes, per shard its sha256 and its songs
-    shard-00000.safetensors  per song `<id>/vocal` [S], `<id>/semantic` [S], `<id>/codes` [Q, F], all int16; where asked for,
-                             `<id>/vocal_transposed` [S], the units of the vocal sung higher
+    index.json               format_version, vocabularies, tokenizer hashes, per shard its sha256 and its songs
+    shard-00000.safetensors  per song `<id>/<array>`, int16: named by the tokenizer and by what it heard
+
+An array is [T], or [Q, T] of a tokenizer with codebooks, T frames at the tokenizer's rate: `semantic/vocal`, `semantic/all` (of
+the accompaniment), `semantic/drums`, `semantic/drums+bass` (a mixture), `acoustic/all`, ...; `beat` and `chord` are the song's
+chart, -1 where it is not known; `semantic/vocal_transposed` are the units of the vocal sung higher. The index lists what a song
+has.
 
 Safetensors was chosen because it is well kept, holds no code, and is memory-mapped: any window of any song is read without
 reading the rest, by many processes at once. A shard is written under a temporary name and renamed, so that a shard that
@@ -22,11 +26,13 @@ from pathlib import Path
 
 import numpy as np
 
-from accompgen.time import ACOUSTIC_HZ, SEMANTIC_HZ, frames_of
+from accompgen.stages import RATES, SEMANTIC, TOKENIZERS, VOICE
+from accompgen.time import frames_of
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 INDEX_FILE = "index.json"
 HEADER_KEY = "accompgen"
+TRANSPOSED = f"{SEMANTIC}/{VOICE}_transposed"
 CHECK_AT_OPEN_BYTES = 1 << 30  # folders up to this size are hashed as a whole when they are opened: a second or two
 
 
@@ -36,16 +42,26 @@ class ShardError(ValueError):
 
 @dataclass(frozen=True)
 class Entry:
-    """One song of the shards: its length in blocks of 40 ms, the file it lies in, by how many semitones its
-    `vocal_transposed` is higher (0: there is none), and whether it has `codes`, without which only the semantic stage learns
-    from it."""
+    """One song of the shards.
+
+    Its length is in blocks of 40 ms; `arrays` are the names of those it has. The array TRANSPOSED, if there, is the vocal so
+    many semitones higher.
+    """
 
     id: str
     split: str
     blocks: int
     shard: str
+    arrays: tuple[str, ...] = ()
     transposed: float = 0.0
-    codes: bool = True
+
+
+def frame_rate(array: str) -> int:
+    """Frames a second of an array. Raises ShardError for a name of no known tokenizer."""
+    tokenizer = array.partition("/")[0]
+    if tokenizer not in RATES:
+        raise ShardError(f"array {array!r} is of no known tokenizer; expected one of {', '.join(RATES)}")
+    return RATES[tokenizer]
 
 
 def shard_name(number: int) -> str:
@@ -57,9 +73,8 @@ def write_shard(path, songs: list[dict], tokens: dict[str, dict], plan: str, siz
 
     Args:
         path: where; an existing file is replaced.
-        songs: per song the entry for the index: {"id", "split", "blocks", ...}.
-        tokens: id -> {"vocal" [S], "semantic" [S], "codes" [Q, F]}, integers below 2^15; with "vocal_transposed" [S] for songs
-            whose entry has "transposed", without "codes" where it says `"codes": False`.
+        songs: per song the entry for the index: {"id", "split", "blocks", ...}; the names of its arrays are added.
+        tokens: id -> {array: integers [T] or [Q, T], from 0 (of the chart from -1) to 2^15 - 1}.
         plan: a digest of what the shard was made from.
         sizes: {"vocab", "bins"}: how many ids the semantic and the acoustic streams have.
 
@@ -70,20 +85,19 @@ def write_shard(path, songs: list[dict], tokens: dict[str, dict], plan: str, siz
 
     tensors = {}
     for song in songs:
-        streams = tokens[song["id"]]
-        frames = frames_of(song["blocks"], SEMANTIC_HZ)
-        expected = {"vocal": (frames,), "semantic": (frames,)}
-        if song.get("codes", True):
-            expected["codes"] = (len(streams["codes"]), frames_of(song["blocks"], ACOUSTIC_HZ))
-        if song.get("transposed"):
-            expected["vocal_transposed"] = (frames,)
-        for name, shape in expected.items():
-            array = np.asarray(streams[name])
-            if array.shape != shape:
-                raise ShardError(f"{song['id']}: {name} has the shape {array.shape}; {song['blocks']} blocks need {shape}")
-            if array.min() < 0 or array.max() >= 2**15:
-                raise ShardError(f"{song['id']}: {name} holds ids from {array.min()} to {array.max()}; int16 needs 0 to 32767")
+        for name, ids in tokens[song["id"]].items():
+            array, frames = np.asarray(ids), frames_of(song["blocks"], frame_rate(name))
+            if array.ndim not in (1, 2) or array.shape[-1] != frames:
+                raise ShardError(
+                    f"{song['id']}: {name} has the shape {array.shape}; {song['blocks']} blocks need {frames} frames"
+                )
+            lowest = 0 if name.partition("/")[0] in TOKENIZERS else -1
+            if array.min() < lowest or array.max() >= 2**15:
+                raise ShardError(
+                    f"{song['id']}: {name} holds ids from {array.min()} to {array.max()}; int16 needs {lowest} to 32767"
+                )
             tensors[f"{song['id']}/{name}"] = np.ascontiguousarray(array, dtype=np.int16)
+    songs = [{**song, "arrays": list(tokens[song["id"]])} for song in songs]
     path = Path(path)
     about = {"plan": plan, "songs": songs, "sizes": sizes}  # under one key: safetensors stores several in any order
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.part")  # two machines may make the same shard
@@ -126,7 +140,8 @@ class Shards:
         self._unchecked = {shard["file"]: shard["sha256"] for shard in index["shards"]}
         self.songs = [
             Entry(
-                **{key: song[key] for key in ("id", "split", "blocks", "transposed", "codes") if key in song},
+                **{key: song[key] for key in ("id", "split", "blocks", "transposed") if key in song},
+                arrays=tuple(song["arrays"]),
                 shard=shard["file"],
             )
             for shard in index["shards"]
@@ -153,27 +168,25 @@ class Shards:
             self._check_shard(name)
         return _open_file(self.directory / name)
 
-    def read(self, song: Entry, first_block: int = 0, blocks: int | None = None) -> dict[str, np.ndarray]:
-        """The tokens of `blocks` blocks from `first_block` on: `vocal` [S], `semantic` [S], `codes` [Q, F], int16, where
-        `song.codes`; and `vocal_transposed` [S] where `song.transposed`.
+    def read(self, song: Entry, first_block: int = 0, blocks: int | None = None, arrays=None) -> dict[str, np.ndarray]:
+        """The tokens of `blocks` blocks from `first_block` on: array -> int16 [T] or [Q, T].
 
-        Raises ShardError for a span outside of the song, a shard that was altered or that cannot be read.
+        Args:
+            arrays: names of those to read; None: all that the song has.
+
+        Raises ShardError for a span outside of the song, an array that it lacks, a shard that was altered or that cannot be
+        read.
         """
         blocks = song.blocks - first_block if blocks is None else blocks
         if first_block < 0 or blocks < 1 or first_block + blocks > song.blocks:
             raise ShardError(f"{song.id} has {song.blocks} blocks; asked for {blocks} from block {first_block} on")
-        file = self._open(song.shard)
-        semantic, acoustic = (
-            slice(frames_of(first_block, hz), frames_of(first_block + blocks, hz)) for hz in (SEMANTIC_HZ, ACOUSTIC_HZ)
-        )
-        tokens = {
-            "vocal": file.get_slice(f"{song.id}/vocal")[semantic],
-            "semantic": file.get_slice(f"{song.id}/semantic")[semantic],
-        }
-        if song.codes:
-            tokens["codes"] = file.get_slice(f"{song.id}/codes")[:, acoustic]
-        if song.transposed:
-            tokens["vocal_transposed"] = file.get_slice(f"{song.id}/vocal_transposed")[semantic]
+        file, tokens = self._open(song.shard), {}
+        for name in song.arrays if arrays is None else arrays:
+            if name not in song.arrays:
+                raise ShardError(f"{song.id} has no {name}; it has {', '.join(song.arrays)}")
+            at, hz = file.get_slice(f"{song.id}/{name}"), frame_rate(name)
+            span = slice(frames_of(first_block, hz), frames_of(first_block + blocks, hz))
+            tokens[name] = at[span] if len(at.get_shape()) == 1 else at[:, span]
         return tokens
 
 
@@ -207,7 +220,10 @@ def read_index(directory) -> dict:
     except json.JSONDecodeError as error:
         raise ShardError(f"{path} is not valid JSON: {error}; remove it and run `accompgen tokenize` again") from error
     if index.get("format_version") != FORMAT_VERSION:
-        raise ShardError(f"{path} has format_version {index.get('format_version')!r}; this version reads {FORMAT_VERSION}")
+        raise ShardError(
+            f"{path} has format_version {index.get('format_version')!r}; this version reads {FORMAT_VERSION}: tokenize the "
+            "songs again, into another folder or with --force"
+        )
     return index
 
 

@@ -13,6 +13,8 @@ _PATHS = ("vocal", "accompaniment", "mixture", "meta")
 
 
 MOST_PROBLEMS = 20  # lines that one error names
+# bytes of a song's id: prepare adds the number of a piece to the name of a file
+ID_BYTES = files.NAME_BYTES + 8
 
 
 class ManifestError(ValueError):
@@ -83,6 +85,7 @@ class Song:
     def __post_init__(self):
         if not self.id or any(c in self.id for c in "/\\\0") or self.id.startswith("."):
             raise ManifestError(f"song id {self.id!r} cannot be a file name; use letters, digits, - and _")
+        check_length(self.id, ID_BYTES)
         if self.split not in SPLITS:
             raise ManifestError(f"split {self.split!r} of song {self.id} is none of {', '.join(SPLITS)}")
         if not self.seconds > 0:
@@ -90,6 +93,20 @@ class Song:
         pair = (self.vocal is not None, self.accompaniment is not None)
         if pair != ((True, True) if self.mixture is None else (False, False)):
             raise ManifestError(f"song {self.id} needs either vocal and accompaniment, or mixture alone")
+
+
+def check_length(song_id: str, most: int) -> None:
+    """Raise ManifestError for an id of more than `most` bytes, or without any: files are named by
+    it."""
+    try:
+        size = len(song_id.encode(errors="surrogateescape"))
+    except UnicodeEncodeError as error:  # half of a pair of surrogates
+        raise ManifestError(f"song id {song_id!r} cannot be a file name; use letters, digits, - and _") from error
+    if size > most:
+        raise ManifestError(
+            f"song id {song_id[:40]!r}... of {size} bytes is too long for a file name; "
+            f"use up to {most} bytes"
+        )
 
 
 def check_fields(values) -> None:
@@ -188,7 +205,6 @@ def write_manifest(path, songs):
         if song.stems:
             values["stems"] = {name: relative(file) for name, file in song.stems.items()}
         lines.append(json.dumps(values, ensure_ascii=False) + "\n")
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    # a name that is no UTF-8 stands there as an escape of JSON, which reads as the same name
-    temporary.write_text("".join(lines), encoding="utf-8", errors="backslashreplace")
-    os.replace(temporary, path)
+    with files.replacing(path) as file:
+        # a name that is no UTF-8 stands there as an escape of JSON, which reads as the same name
+        file.write("".join(lines).encode(errors="backslashreplace"))

@@ -28,7 +28,14 @@ from pathlib import Path
 from accompgen import files
 from accompgen.analysis.labels import read_key
 from accompgen.data.folder_songs import MIX, VOCAL, PassedOver, find_songs
-from accompgen.data.songs import SPLITS, ManifestError, check_fields, json_lines, raise_all
+from accompgen.data.songs import (
+    SPLITS,
+    ManifestError,
+    check_fields,
+    check_length,
+    json_lines,
+    raise_all,
+)
 
 _PATHS = ("vocal", "accompaniment", "mixture", "meta")
 _LISTS = ("stems", "tags")
@@ -61,10 +68,7 @@ class Source:
             raise ManifestError(
                 f"song id {self.id!r} cannot be a file name; use letters, digits, - and _"
             )
-        if len(self.id.encode(errors="surrogateescape")) > files.NAME_BYTES:
-            raise ManifestError(
-                f"song id {self.id[:40]!r}... is too long for a file name; use up to {files.NAME_BYTES} bytes"
-            )
+        check_length(self.id, files.NAME_BYTES)
         if self.split is not None and self.split not in SPLITS:
             raise ManifestError(
                 f"split {self.split!r} of song {self.id} is none of {', '.join(SPLITS)}"

@@ -1,33 +1,65 @@
-"""Pairs -> token shards, by several processes or machines; stopped at any moment, it goes on where it was.
+"""Songs -> token shards, by several processes or machines; stopped at any moment, it goes on where it was.
 
 The manifest is divided into shards in its order, before anything runs; each shard is one task and one file. A file that exists
-is whole and carries the plan it was made from, so that a second run makes only what is missing. Training songs may be
-followed by augmented copies of themselves, `<id>+1`, `<id>+2`, ...; of validation songs, the units of the vocal may be kept a
-semitone higher, too, so that training can tell what a transposed vocal costs.
+is whole and carries the plan it was made from, so that a second run makes only what is missing. What a song knows of its beats
+and chords goes with it. Training songs may be followed by augmented copies of themselves, `<id>+1`, `<id>+2`, ...; of
+validation songs, the units of the vocal may be kept a semitone higher, too: what does a transposed vocal cost?
 """
 
 import hashlib
 import json
 import sys
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from accompgen import audio
+from accompgen.chart import Chart
 from accompgen.checkpoint import tokens_hash
-from accompgen.config import to_dict
+from accompgen.config import ConfigError, to_dict
 from accompgen.data import shards
 from accompgen.data.augment import Augment, Change, apply, draw, seeded, stretch
 from accompgen.data.executors import check_executor, run_tasks
-from accompgen.data.pairs import PairError, read_pair
+from accompgen.data.pairs import PairError, read_tracks
 from accompgen.data.songs import Song, read_manifest
+from accompgen.data.submixes import draw_mixtures, name_of
 from accompgen.device import choose_device
+from accompgen.files import TextError, read_text
+from accompgen.stages import ACOUSTIC, ALL, BEAT, CHORD, SEMANTIC, VOICE
 from accompgen.time import ACOUSTIC_HZ, SEMANTIC_HZ, frames_of, seconds_of, whole_blocks
 
 NO_CHANGE = Change()
 VOCAL_NOISE = 0.01  # sigma of the Gaussian noise on the vocal before HuBERT, as in AccompGen's inference script
 SEMITONES = 1.0  # by which transposed vocals are higher
 INCOMPLETE = "-incomplete"  # behind the plan of a shard that lacks songs: the next call makes it anew
+
+
+@dataclass(frozen=True)
+class Tokenizing:
+    """What is made of every song.
+
+    Raises:
+        ConfigError: a value out of range.
+    """
+
+    codebooks: int = 8  # of the acoustic tokenizer, the first so many; 0: no codes
+    stems: tuple[str, ...] = (ALL,)  # tracks that stages shall make; of a song those that it has
+    mixtures: int = 1  # of two stems or more, drawn for each song: what the others play beside a stem
+    vocal_noise: float = VOCAL_NOISE
+    transposed_vocals: bool = False  # the units of the vocals of validation songs a semitone higher, too
+    augment: Augment | None = None  # augmented copies of the training songs, beside the songs as they are
+    seed: int = 0
+
+    def __post_init__(self):
+        if not self.stems or len(set(self.stems)) < len(self.stems):
+            raise ConfigError(f"stems are {self.stems}; expected at least one, each once, such as {ALL!r}")
+        for name in ("codebooks", "mixtures"):
+            if not 0 <= getattr(self, name) <= 1000:
+                raise ConfigError(f"{name} is {getattr(self, name)}; expected 0 to 1000")
+        if not 0 <= self.vocal_noise <= 1:
+            raise ConfigError(f"vocal_noise is {self.vocal_noise}; expected a sigma from 0 to 1")
 
 
 @dataclass(frozen=True)
@@ -38,26 +70,17 @@ class Job:
     acoustic_tokenizer: str
     semantic_hash: str
     acoustic_hash: str
-    codebooks: int
-    vocal_noise: float
-    seed: int
+    config: Tokenizing
     device: str
-    augment: Augment | None = None
-    transposed_vocals: bool = False
 
     def copies(self, song: Song) -> int:
         """How many augmented copies of a song there are."""
-        return self.augment.copies if self.augment and song.split == "train" else 0
+        return self.config.augment.copies if self.config.augment and song.split == "train" else 0
 
     def plan(self, songs: list[Song]) -> str:
         """A digest of all that decides the content of the shard that holds `songs`."""
-        keys = ("semantic_hash", "acoustic_hash", "codebooks", "vocal_noise", "seed")
-        values = {key: asdict(self)[key] for key in keys}
-        values["songs"] = [[song.id, song.split, song.seconds] for song in songs]
-        if self.augment:
-            values["augment"] = [asdict(self.augment), [song.separated for song in songs]]
-        if self.transposed_vocals:
-            values["transposed"] = SEMITONES
+        values = {"hashes": [self.semantic_hash, self.acoustic_hash], "config": to_dict(self.config)}
+        values["songs"] = [[song.id, song.split, song.seconds, song.separated] for song in songs]
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
     def load(self):
@@ -75,31 +98,27 @@ def tokenize_manifest(
     semantic_tokenizer,
     acoustic_tokenizer,
     directory,
+    config: Tokenizing = Tokenizing(),
     *,
     executor: str = "local",
     workers: int | None = None,
     shard_minutes: float = 10.0,
-    codebooks: int = 8,
-    vocal_noise: float = VOCAL_NOISE,
-    augment: Augment | None = None,
-    transposed_vocals: bool = False,
-    seed: int = 0,
     device: str = "cpu",
     force: bool = False,
 ) -> dict:
     """Tokenise every song of a manifest into `directory`; finished shards of an earlier run are kept.
 
-    The vocal becomes semantic units (at 16 kHz, after seeded Gaussian noise of sigma `vocal_noise`), the accompaniment semantic
-    units and the first `codebooks` EnCodec codebooks (at 24 kHz), all over the same whole number of 40 ms blocks.
+    The vocal becomes semantic units (at 16 kHz, after seeded Gaussian noise), each stem and mixture semantic units, each stem
+    EnCodec codes (at 24 kHz), the song's annotated beats and chords ids of the chart; all over the same whole number of 40 ms
+    blocks.
 
     Args:
         manifest: JSONL, see data/songs.py.
         semantic_tokenizer, acoustic_tokenizer: component directories.
         directory: the shards and their index.json, which is written last.
+        config: what is made of a song.
         executor, workers: see data/executors.py; with Ray, `directory` and the songs must be seen by all machines.
         shard_minutes: sound a shard holds at most (but for a single longer song).
-        augment: augmented copies of the training songs, beside the songs as they are.
-        transposed_vocals: store the units of the vocals of validation songs a semitone higher, too.
         force: make anew the shards that another manifest, other tokenizers or other settings left in `directory`.
 
     Returns:
@@ -117,18 +136,15 @@ def tokenize_manifest(
     manifest, semantic_tokenizer, acoustic_tokenizer, directory = (Path(place).absolute() for place in places)
     check_executor(executor, workers)
     hashes = tokens_hash(semantic_tokenizer), tokens_hash(acoustic_tokenizer)
-    job = Job(
-        str(semantic_tokenizer), str(acoustic_tokenizer), *hashes, codebooks, vocal_noise, seed, device, augment,
-        transposed_vocals,
-    )  # fmt: skip
+    job = Job(str(semantic_tokenizer), str(acoustic_tokenizer), *hashes, config, device)
     songs = read_manifest(manifest)
     _check_copies(songs, job)
-    limit_seconds = shard_minutes * 60 / (1 + (augment.copies if augment else 0))
+    limit_seconds = shard_minutes * 60 / (1 + (config.augment.copies if config.augment else 0))
     tasks = {shards.shard_name(number): group for number, group in enumerate(_divide(songs, limit_seconds))}
     directory.mkdir(parents=True, exist_ok=True)
     for rest in directory.glob(".*.part"):  # of a run that was killed while it wrote
         rest.unlink(missing_ok=True)
-    known = _known(directory)
+    known = _known(directory, force)
     missing = [name for name, group in tasks.items() if not _finished(directory / name, job.plan(group), known, force)]
     core_seconds, left_out = _run({name: tasks[name] for name in missing}, job, directory, executor, workers)
     surplus = sorted({path.name for path in directory.glob("shard-*.safetensors")} - set(tasks))
@@ -167,55 +183,70 @@ def _check_copies(songs, job):
 
 
 def tokenize_song(
-    song: Song,
-    semantic,
-    acoustic,
-    codebooks: int,
-    vocal_noise: float,
-    seed: int,
-    copy: int = 0,
-    change: Change = NO_CHANGE,
-    transposed: float = 0.0,
+    song: Song, semantic, acoustic, config: Tokenizing, copy: int = 0, change: Change = NO_CHANGE
 ) -> tuple[int, dict]:
-    """The tokens of one song: its number of 40 ms blocks and {"vocal" [S], "semantic" [S], "codes" [Q, F]} as int arrays, no
-    "codes" without codebooks; and "vocal_transposed" [S], the vocal `transposed` semitones higher under the same noise, unless
-    that is 0.
+    """The tokens of one song: its number of 40 ms blocks, and integer arrays by the names that shards have for them.
 
     The noise depends on the seed, the song's id and the copy alone, so that neither the order nor the number of processes
-    changes it. `change` is what was drawn for the copy.
+    changes it. `change` is what was drawn for the copy; copies have no codes where the augmentation says so.
     """
     import torch
 
-    blocks, *waves = _waves(song, semantic.sample_rate, acoustic.sample_rate, change)
-    vocal, band, wide = (torch.from_numpy(wav)[None] for wav in waves)  # [1, T]
-    generator = torch.Generator().manual_seed(seeded(seed, song.id, copy))
-    sigma = vocal_noise if change.noise_sigma is None else change.noise_sigma
-    noise = sigma * torch.randn(vocal.shape, generator=generator)
+    stems = tuple(stem for stem in config.stems if stem == ALL or stem in song.stems)
+    if not stems:
+        raise PairError(f"{song.id} has none of the stems {', '.join(config.stems)}; it has {', '.join(song.stems) or 'none'}")
+    blocks, low, high = _waves(song, stems, (semantic.sample_rate, acoustic.sample_rate), change)
+    generator = torch.Generator().manual_seed(seeded(config.seed, song.id, copy))
+    sigma = config.vocal_noise if change.noise_sigma is None else change.noise_sigma
+    noise = sigma * torch.randn((1, len(low[VOICE])), generator=generator)
+    heard = {VOICE: torch.from_numpy(low[VOICE])[None] + noise}  # [1, T]
+    heard |= {stem: torch.from_numpy(low[stem])[None] for stem in stems}
+    parts = [stem for stem in stems if stem != ALL]
+    for mixture in draw_mixtures(parts, config.mixtures, np.random.default_rng(seeded(config.seed, song.id, 0))):
+        heard[name_of(mixture)] = sum(heard[stem] for stem in mixture)
+    coded = config.codebooks and not (copy and config.augment and not config.augment.codes)
     with torch.inference_mode():
-        tokens = {
-            "vocal": semantic.encode(vocal + noise)[0],  # [S]
-            "semantic": semantic.encode(band)[0],
-        }
-        if codebooks:
-            tokens["codes"] = acoustic.encode(wide, codebooks)[0]  # [Q, F]
-        if transposed:
-            higher = torch.from_numpy(stretch(waves[0], transposed, 1.0, semantic.sample_rate))[None]
-            tokens["vocal_transposed"] = semantic.encode(higher + noise)[0]
-    return blocks, {name: ids.cpu().numpy() for name, ids in tokens.items()}
+        tokens = {f"{SEMANTIC}/{name}": semantic.encode(wav)[0] for name, wav in heard.items()}  # [S]
+        if config.transposed_vocals and song.split == "validation" and not copy:
+            higher = torch.from_numpy(stretch(low[VOICE], SEMITONES, 1.0, semantic.sample_rate))[None]
+            tokens[shards.TRANSPOSED] = semantic.encode(higher + noise)[0]
+        if coded:
+            for stem in stems:
+                wav = torch.from_numpy(high[stem])[None]
+                tokens[f"{ACOUSTIC}/{stem}"] = acoustic.encode(wav, config.codebooks)[0]  # [Q, F]
+    return blocks, {name: ids.cpu().numpy() for name, ids in tokens.items()} | _chart(song, blocks, change)
 
 
-def _waves(song, low, high, change):
-    """Blocks of 40 ms, vocal and accompaniment at the rate `low`, accompaniment at the rate `high`, [T] each."""
+def _chart(song, blocks, change):
+    """Ids of the song's annotated beats and chords by array, as a copy has them; none where it has none."""
+    if song.meta is None:
+        return {}
+    try:
+        chart = Chart.of_song(json.loads(read_text(song.meta)), song.seconds).changed(change.speed, change.semitones)
+        beats, chords = chart.beat_ids(blocks), chart.chord_ids(blocks)
+    except (OSError, TextError, ValueError, TypeError) as error:  # a label, a list of another form, no JSON
+        raise PairError(f"{song.id}: {song.meta}: its beats or chords cannot be read ({error})") from error
+    arrays = {} if beats is None else {BEAT: beats}
+    return arrays if chords is None else arrays | {CHORD: np.where(chords[1], chords[0], -1)}
+
+
+def _waves(song, stems, rates, change):
+    """Blocks of 40 ms, and name -> wave [T] of the vocal and the stems at the lower and the higher of two rates."""
+    low, high = rates
     if not set(change.values()) - {"noise_sigma"}:
-        blocks, waves = read_pair(song, (low, high))
-        return blocks, *waves[low], waves[high][1]
-    _, waves = read_pair(song, (high,))
-    vocal, band = apply(change, *waves[high], high)
-    blocks = whole_blocks(len(band), high)
+        blocks, waves = read_tracks(song, stems, rates)
+        return blocks, waves[low], waves[high]
+    _, waves = read_tracks(song, stems, (high,))
+    changed = {}
+    for stem in stems:
+        changed[VOICE], changed[stem] = apply(change, waves[high][VOICE], waves[high][stem], high)
+    blocks = whole_blocks(len(changed[VOICE]), high)
     if blocks < 1:
         raise PairError(f"{song.id}: at a speed of {change.speed} it is shorter than one block of 0.04 s")
-    lowered = (audio.fit(audio.resample(wav, high, low), frames_of(blocks, low)) for wav in (vocal, band))
-    return blocks, *lowered, audio.fit(band, frames_of(blocks, high))
+    lowered = {
+        name: audio.fit(audio.resample(wav, high, low), frames_of(blocks, low)) for name, wav in changed.items()
+    }
+    return blocks, lowered, {name: audio.fit(wav, frames_of(blocks, high)) for name, wav in changed.items()}
 
 
 def _divide(songs, limit_seconds):
@@ -230,11 +261,17 @@ def _divide(songs, limit_seconds):
     return [group for group in groups if group]
 
 
-def _known(directory):
+def _known(directory, force):
     """File -> (plan, sha256) as the index says, if an earlier run came to its end."""
     if not (directory / shards.INDEX_FILE).exists():
         return {}
-    return {shard["file"]: (shard.get("plan"), shard["sha256"]) for shard in shards.read_index(directory)["shards"]}
+    try:
+        listed = shards.read_index(directory)["shards"]
+    except shards.ShardError:  # of another version
+        if force:
+            return {}
+        raise
+    return {shard["file"]: (shard.get("plan"), shard["sha256"]) for shard in listed}
 
 
 def _finished(path, plan, known, force):
@@ -276,8 +313,8 @@ def _load(job):
     device = choose_device(job.device)
     semantic = SemanticTokenizer.load(job.semantic_tokenizer, device)
     acoustic = AcousticTokenizer.load(job.acoustic_tokenizer, device)
-    if job.codebooks > acoustic.codebooks:
-        raise shards.ShardError(f"{job.codebooks} codebooks asked for; {job.acoustic_tokenizer} has {acoustic.codebooks}")
+    if (asked := job.config.codebooks) > acoustic.codebooks:
+        raise shards.ShardError(f"{asked} codebooks asked for; {job.acoustic_tokenizer} has {acoustic.codebooks}")
     return semantic, acoustic
 
 
@@ -290,9 +327,9 @@ def _make_shard(path, songs, job, semantic, acoustic):
         except (PairError, audio.AudioError) as error:
             left_out[song.id] = str(error) if song.id in str(error) else f"{song.id}: {error}"
             continue
-        for entry, streams in made:
+        for entry, arrays in made:
             entries.append(entry)
-            tokens[entry["id"]] = streams
+            tokens[entry["id"]] = arrays
     if entries:
         plan = job.plan(songs) + (INCOMPLETE if left_out else "")
         shards.write_shard(path, entries, tokens, plan, {"vocab": semantic.vocab, "bins": acoustic.bins})
@@ -302,21 +339,17 @@ def _make_shard(path, songs, job, semantic, acoustic):
 
 
 def _all_of(song, job, semantic, acoustic):
-    """(entry of the index, tokens) of a song and its copies."""
-    made = []
+    """(entry of the index, arrays) of a song and its copies."""
+    made, config = [], job.config
     for copy in range(1 + job.copies(song)):
-        name, change, about, codebooks = song.id, NO_CHANGE, {}, job.codebooks
+        name, change, about = song.id, NO_CHANGE, {}
         if copy:
-            name, change = f"{song.id}+{copy}", draw(job.augment, job.seed, song.id, copy, song.separated)
+            name, change = f"{song.id}+{copy}", draw(config.augment, config.seed, song.id, copy, song.separated)
             about = {"song": song.id, "copy": copy, "changes": change.values()}
-            if not job.augment.codes:
-                about["codes"], codebooks = False, 0
-        transposed = SEMITONES if job.transposed_vocals and song.split == "validation" else 0.0
-        if transposed:
-            about = {"transposed": transposed}
-        settings = codebooks, job.vocal_noise, job.seed, copy, change, transposed
-        blocks, streams = tokenize_song(song, semantic, acoustic, *settings)
-        made.append(({"id": name, "split": song.split, "blocks": blocks, "licence": song.licence, **about}, streams))
+        blocks, arrays = tokenize_song(song, semantic, acoustic, config, copy, change)
+        if shards.TRANSPOSED in arrays:
+            about = {"transposed": SEMITONES}
+        made.append(({"id": name, "split": song.split, "blocks": blocks, "licence": song.licence, **about}, arrays))
     return made
 
 
@@ -328,16 +361,12 @@ def _write_index(directory, names, job):
         about = {"bytes": path.stat().st_size, "sha256": shards.file_digest(path), "plan": plan}
         listed.append({"file": name, **about, "songs": songs})
     about = {
-        "tokenizers": {"semantic": job.semantic_hash, "acoustic": job.acoustic_hash},
+        "tokenizers": {SEMANTIC: job.semantic_hash, ACOUSTIC: job.acoustic_hash},
         "semantic_hz": SEMANTIC_HZ,
         "acoustic_hz": ACOUSTIC_HZ,
         "semantic_vocab": sizes["vocab"],
         "bins": sizes["bins"],
-        "codebooks": job.codebooks,
-        "vocal_noise": job.vocal_noise,
-        "seed": job.seed,
+        **to_dict(job.config),
     }
-    if job.augment:
-        about["augment"] = to_dict(job.augment)
     shards.write_index(directory, listed, about)
     return listed

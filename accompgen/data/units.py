@@ -6,7 +6,6 @@ Frames of as many songs as are needed are gathered by processes or a cluster (ex
 
 import json
 import math
-import os
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,12 +13,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from accompgen import audio
 from accompgen.data.augment import seeded
 from accompgen.data.executors import check_executor, run_tasks
-from accompgen.data.pairs import read_pair
+from accompgen.data.pairs import PairError, read_pair
 from accompgen.data.songs import Song, read_manifest
 from accompgen.data.tokenize import VOCAL_NOISE
 from accompgen.device import choose_device
+from accompgen.files import replacing
 from accompgen.time import SEMANTIC_HZ
 from accompgen.tokens import kmeans
 from accompgen.tokens.hubert import SAMPLE_RATE
@@ -49,20 +50,23 @@ class Job:
     def load(self):
         return load_hubert(self.hubert).to(choose_device(self.device))
 
-    def work(self, hubert, song: Song) -> None:
-        """Write the song's frames [N, D], voice and accompaniment, to its file."""
+    def work(self, hubert, song: Song) -> str | None:
+        """Write the song's frames [N, D], voice and accompaniment, to its file; None, or why it
+        cannot be used."""
+        try:
+            waves = read_pair(song, (SAMPLE_RATE,))[1][SAMPLE_RATE]
+        except (PairError, audio.AudioError) as error:
+            return str(error) if song.id in str(error) else f"{song.id}: {error}"
         tokenizer = SemanticTokenizer(hubert, self.layer, torch.zeros(1, hubert.config.width))  # for its padding alone
         generator = torch.Generator().manual_seed(seeded(self.seed, song.id))
         rows = []
-        for wav, sigma in zip(read_pair(song, (SAMPLE_RATE,))[1][SAMPLE_RATE], (self.noise, 0.0)):
+        for wav, sigma in zip(waves, (self.noise, 0.0)):
             wav = torch.from_numpy(wav)[None]
             features = tokenizer.features(wav + sigma * torch.randn(wav.shape, generator=generator))[0].cpu()  # [S, D]
             rows.append(features[torch.randperm(len(features), generator=generator)[: math.ceil(self.share * len(features))]])
-        path = self.path(song)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        with open(temporary, "wb") as file:
+        with replacing(self.path(song)) as file:
             np.save(file, torch.cat(rows).half().numpy())
-        os.replace(temporary, path)
+        return None
 
     def path(self, song: Song) -> Path:
         return Path(self.folder) / f"{song.id}.npy"
@@ -98,12 +102,14 @@ def fit_units(
         progress: called as progress(done, total) after every song.
 
     Returns:
-        {"units", "layer", "songs", "frames"}.
+        {"units", "layer", "songs", "frames", "left_out"}, the last of them the songs that cannot be
+        used: id -> reason.
 
     Raises:
-        UnitsError: no training songs, too few frames for so many units, frames of other settings.
+        UnitsError: no training songs or none that can be used, too few frames for so many units,
+            frames of other settings.
         CheckpointError: `directory` exists and `force` is not set, or it is no tokenizer; before the work.
-        Whatever reading HuBERT or songs raises.
+        Whatever reading HuBERT raises.
     """
     check_executor(executor, workers)
     directory = Path(directory).absolute()
@@ -119,15 +125,27 @@ def fit_units(
     job = Job(str(Path(hubert).absolute()), layer, share, noise, seed, device, str(folder))
     _settle(folder, job, force)
     tasks = {song.id: (song,) for song in songs if not job.path(song).exists()}
-    for done, _ in enumerate(run_tasks(job, tasks, executor, workers), 1):
+    left_out = {}
+    for done, (name, reason) in enumerate(run_tasks(job, tasks, executor, workers), 1):
+        if reason:
+            left_out[name] = reason
         if progress:
             progress(done, len(tasks))
+    songs = [song for song in songs if song.id not in left_out]
+    if not songs:
+        raise UnitsError(f"no song of {manifest} can be used: {'; '.join(list(left_out.values())[:3])}")
     features = np.concatenate([np.load(job.path(song)) for song in songs])
+    if len(features) < units:
+        raise UnitsError(
+            f"the {len(songs)} songs that can be used have {len(features)} frames, too few for "
+            f"{units} units ({len(left_out)} songs were left out: {next(iter(left_out.values()), 'none')})"
+        )
     tokenizer = SemanticTokenizer(load_hubert(hubert), layer, kmeans.fit(features, units, seed))
     directory.parent.mkdir(parents=True, exist_ok=True)
     tokenizer.save(directory, force=force)
     shutil.rmtree(folder)
-    return {"units": units, "layer": layer, "songs": len(songs), "frames": len(features)}
+    counts = {"units": units, "layer": layer, "songs": len(songs), "frames": len(features)}
+    return counts | {"left_out": left_out}
 
 
 def _choose(songs, frames):

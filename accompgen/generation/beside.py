@@ -21,7 +21,7 @@ from accompgen.checkpoint import Checkpoint
 from accompgen.generation.cascade import Counter, Progress, Tokens, decode_job, whole_song
 from accompgen.generation.load import load_stages
 from accompgen.generation.sampling import Sampling
-from accompgen.generation.schedule import Job, LoadedStage, steps_a_second
+from accompgen.generation.schedule import WHOLE, Job, Part, System
 from accompgen.threads import all_but_one_thread
 from accompgen.worker import start_worker
 
@@ -35,12 +35,12 @@ class Helper:
 
     Args:
         checkpoint: verified.
-        stages: those of the checkpoint, as this process has loaded them.
+        system: the stages of the checkpoint, as this process has loaded them.
     """
 
-    def __init__(self, checkpoint: Checkpoint, stages: dict[str, LoadedStage]):
-        here = max(stages, key=lambda name: steps_a_second(name, stages[name]))
-        self.names = tuple(name for name in stages if name != here)
+    def __init__(self, checkpoint: Checkpoint, system: System):
+        here = max(system.stages, key=system.steps_a_second)
+        self.names = tuple(name for name in system.stages if name != here)
         self.pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _begin, (checkpoint, self.names))
         self.pool.submit(int)  # starts it: it loads while this process does
 
@@ -53,17 +53,17 @@ class Helper:
         return self.pool.submit(_decode, _with(job, torch.Tensor.numpy, _state))
 
 
-_stages: dict[str, LoadedStage] = {}  # of a helper's own process
+_systems: list[System] = []  # of a helper's own process: the one that it has
 
 
 def _begin(checkpoint, names):
     start_worker()
-    _stages.update(load_stages(checkpoint, "cpu", names))
+    _systems.append(load_stages(checkpoint, "cpu", names))
 
 
 def _decode(job):
     job = _with(job, torch.from_numpy, _generator)
-    return decode_job(_stages, job).numpy(), [_state(generator) for generator in job.generators]
+    return decode_job(_systems[0], job).numpy(), [_state(generator) for generator in job.generators]
 
 
 def _with(job, ids, generator):
@@ -71,6 +71,7 @@ def _with(job, ids, generator):
     return replace(
         job,
         context={stream: ids(values) for stream, values in job.context.items()},
+        told={name: ids(values) for name, values in job.told.items()},
         prompt=None if job.prompt is None else ids(job.prompt),
         generators=[generator(one) for one in job.generators],
     )
@@ -87,17 +88,18 @@ def _generator(state):
 
 
 def cascade_beside(
-    stages: dict[str, LoadedStage],
+    system: System,
     vocal: torch.Tensor,
     sampling: dict[str, Sampling],
     seed: int,
     helper: Helper,
     progress: Progress | None = None,
+    part: Part = WHOLE,
 ) -> Tokens:
     """`cascade` with a helper that was made for the same checkpoint.
 
     Args:
-        stages, vocal, sampling, seed, progress: as in `cascade`; on the CPU.
+        system, vocal, sampling, seed, progress, part: as in `cascade`; on the CPU.
 
     Returns:
         Tokens. Its seconds are those in which this process decoded its own stage, or waited for one of the others.
@@ -106,7 +108,7 @@ def cascade_beside(
         ValueError: as `cascade`.
         HelperError: the helper's process died.
     """
-    schedule = whole_song(stages, vocal, sampling, seed)
+    schedule = whole_song(system, vocal, sampling, seed, part)
     try:
         with all_but_one_thread():  # the helper has that one
             seconds = _Beside(schedule, helper, progress).run()
@@ -135,7 +137,7 @@ class _Beside:
                 return seconds
             name, started = (own or self.job).stage, time.perf_counter()
             if own:
-                self.schedule.add(own, decode_job(self.schedule.stages, own, self.tick_of(own)))
+                self.schedule.add(own, decode_job(self.schedule.system, own, self.tick_of(own)))
             else:
                 wait([self.future])
             seconds[name] += time.perf_counter() - started

@@ -9,7 +9,7 @@ import torch
 
 from accompgen.generation.decode import decode
 from accompgen.generation.sampling import Sampling
-from accompgen.generation.schedule import Job, LoadedStage, Schedule
+from accompgen.generation.schedule import WHOLE, Job, Part, Schedule, System
 
 Progress = Callable[[str, int, int], None]  # stage, ids decoded so far in all stages, ids to decode in all
 
@@ -34,20 +34,22 @@ class TokenPiece:
 
 
 def cascade(
-    stages: dict[str, LoadedStage],
+    system: System,
     vocal: torch.Tensor,
     sampling: dict[str, Sampling],
     seed: int,
     progress: Progress | None = None,
+    part: Part = WHOLE,
 ) -> Tokens:
-    """Generate the tokens of an accompaniment, one stage after the other.
+    """Generate the tokens of a stem, or of the whole accompaniment, one stage after the other.
 
     Args:
-        stages: by name, all of stages.STAGES.
+        system: with all stages that the part needs.
         vocal: ids [1, S] of the voice at 50 Hz, S even (whole blocks of 40 ms).
         sampling: settings of each stage.
         seed: any integer.
         progress: told (stage, done, total) in ids after every frame; the windows of a batch count once.
+        part: which stem, and what is known besides the vocal.
 
     Returns:
         Tokens with S semantic frames and F = 1.5 S acoustic frames.
@@ -55,17 +57,23 @@ def cascade(
     Raises:
         ValueError: a vocal of another shape, or without whole blocks; or settings that a stage cannot follow.
     """
-    schedule = whole_song(stages, vocal, sampling, seed)
-    counter, seconds = Counter(schedule, progress), dict.fromkeys(schedule.stages, 0.0)
-    while job := schedule.next_job(schedule.stages):
-        started = time.perf_counter()
-        schedule.add(job, decode_job(stages, job, counter.of(job)))
-        seconds[job.stage] += time.perf_counter() - started
+    schedule = whole_song(system, vocal, sampling, seed, part)
+    seconds = play(schedule, progress)
     return Tokens(*schedule.tokens(0, schedule.song), seconds)
 
 
+def play(schedule: Schedule, progress: Progress | None = None) -> dict[str, float]:
+    """Decode all of a song whose vocal has ended -> seconds of each stage; `progress` as in `cascade`."""
+    counter, seconds = Counter(schedule, progress), dict.fromkeys(schedule.stages, 0.0)
+    while job := schedule.next_job(schedule.stages):
+        started = time.perf_counter()
+        schedule.add(job, decode_job(schedule.system, job, counter.of(job)))
+        seconds[job.stage] += time.perf_counter() - started
+    return seconds
+
+
 def cascade_in_pieces(
-    stages: dict[str, LoadedStage],
+    system: System,
     vocal: Iterable[torch.Tensor],
     sampling: dict[str, Sampling],
     seed: int,
@@ -77,7 +85,7 @@ def cascade_in_pieces(
     same logits as alone: windows are decoded one by one here.
 
     Args:
-        stages, sampling, seed: as in `cascade`.
+        system, sampling, seed: as in `cascade`.
         vocal: ids [1, s] at 50 Hz that follow each other, each s even.
         seconds: what each stage took is added here.
 
@@ -87,7 +95,7 @@ def cascade_in_pieces(
     Raises:
         ValueError: as `cascade`.
     """
-    schedule = Schedule(stages, sampling, seed, batch=1)
+    schedule = Schedule(system, sampling, seed, batch=1)
     for ids in chain(vocal, [None]):
         if ids is None:
             schedule.end_vocal()
@@ -95,24 +103,25 @@ def cascade_in_pieces(
             schedule.add_vocal(ids)
         while job := schedule.next_job(reversed(schedule.stages)):
             started = time.perf_counter()
-            schedule.add(job, decode_job(stages, job))
+            schedule.add(job, decode_job(system, job))
             seconds[job.stage] = seconds.get(job.stage, 0.0) + time.perf_counter() - started
-            if job.stage == list(schedule.stages)[-1]:
+            if job.stage == schedule.stages[-1]:
                 (span,) = job.spans
                 yield TokenPiece(span.new, span.stop, *schedule.tokens(span.new, span.stop))
 
 
-def whole_song(stages, vocal, sampling, seed) -> Schedule:
+def whole_song(system, vocal, sampling, seed, part: Part = WHOLE) -> Schedule:
     """The schedule of a song whose vocal [1, S] is known. Raises ValueError as `cascade`."""
-    schedule = Schedule(stages, sampling, seed)
+    schedule = Schedule(system, sampling, seed, part)
     schedule.add_vocal(vocal)
     schedule.end_vocal()
     return schedule
 
 
-def decode_job(stages: dict[str, LoadedStage], job: Job, tick=None) -> torch.Tensor:
+def decode_job(system: System, job: Job, tick=None) -> torch.Tensor:
     """The ids [B, Q, frames] of a job; `tick` as the progress of `decode`."""
-    return decode(stages[job.stage].model, job.context, job.frames, job.sampling, job.generators, job.prompt, tick)
+    model = system.stages[job.stage].model
+    return decode(model, job.context, job.frames, job.sampling, job.generators, job.prompt, tick, job.told)
 
 
 class Counter:
@@ -130,5 +139,5 @@ class Counter:
 
     def of(self, job: Job):
         """What `decode` calls after every frame of a job."""
-        codebooks = self.schedule.stages[job.stage].model.layout.target.codebooks
+        codebooks = self.schedule.system.stages[job.stage].model.layout.target.codebooks
         return lambda done, frames: self.add(job, codebooks)

@@ -2,20 +2,19 @@
 
 import copy
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import nn
 
-from accompgen.generation.graph import StaticSteps
 from accompgen.generation.sampling import PUBLISHED, Sampling, guide, sample
 from accompgen.layout import deinterleave, interleave
 from accompgen.model.attention import Linear
+from accompgen.model.logit_bias import EARLIER_VOCAL, logit_bias
 from accompgen.model.packed import DecodingNorm, PackedLinear, can_pack
 from accompgen.model.stage_lm import StageLM
 from accompgen.model.transformer import RMSNorm
 from accompgen.threads import step_threads
-
-EARLIER_VOCAL = "earlier_vocal"  # beside a stage's own streams: units [B, 1, T'] before those of the vocal, for `pulse`
 
 
 def decoding_dtype(device) -> torch.dtype:
@@ -43,7 +42,7 @@ def prepare_for_decoding(model: StageLM, dtype: torch.dtype | None = None) -> St
                 setattr(parent, name, PackedLinear(layer.weight, layer.bias) if pack else _relaid(layer, dtype))
     heads = model.heads.unflatten(0, (-1, model.layout.slots)).flatten(1, 2)  # [heads of a step, W * V, D]
     model.step_heads = nn.ModuleList(PackedLinear(head) if pack else _relaid(_linear(head), dtype) for head in heads)
-    model.heads.data = model.heads.float() if pack else model.heads.to(dtype)  # for `heard_alone`; plain float16 is slow
+    model.heads.data = model.heads.float() if pack else model.heads.to(dtype)  # for logit_bias.py; plain float16 is slow
     return model
 
 
@@ -59,11 +58,6 @@ def _relaid(layer, dtype):
     return layer.to(dtype)
 
 
-def is_static(device) -> bool:
-    """Whether steps have one shape, so that a graph can hold them (generation/graph.py)."""
-    return torch.device(device).type == "cuda"
-
-
 @torch.inference_mode()
 def decode(
     model: StageLM,
@@ -73,23 +67,25 @@ def decode(
     generators: list[torch.Generator],
     prompt=None,
     progress: Callable[[int, int], None] | None = None,
+    told: dict | None = None,
 ):
     """Sample the target of a stage.
 
-    With `listening`, `consonance` and `pulse`, what the context encoder alone tells of a token, how well the token's pitches go
-    with those it expects, and how well it goes with the voice's beat, is added to the guided logits, at no cost a step.
+    With `listening`, `consonance` and `pulse`, what model/logit_bias.py knows of each token is added to the guided logits, at
+    no cost a step.
     With guidance other than 1 the model runs 2 B rows, the second half under the null context; with 1 it runs B.
     Row b draws one number per token from generators[b] and from nothing else, so its codes do not depend on its batch.
 
     Args:
         model: in eval mode.
-        context: stream name -> LongTensor [B, Q, T], covering `frames` target frames; more is heard as what comes later. Of the
-            semantic stage it may hold EARLIER_VOCAL, too.
+        context: stream name -> LongTensor [B, Q, T], covering `frames` target frames; more is heard as what comes later; below
+            0 where it is not known. Where pulse counts it may hold EARLIER_VOCAL, too.
         frames: F, frames of the result, prompt included.
         sampling: what it does not give is as published.
         generators: B generators on the CPU.
         prompt: LongTensor [B, Q, Fp], the first Fp frames as given; None: none.
         progress: called with (frames done, frames) after every frame that was not given.
+        told: name -> LongTensor [B, length], see StageLM.forward; None: nothing.
 
     Returns:
         LongTensor [B, Q, frames].
@@ -98,7 +94,21 @@ def decode(
         ValueError: prompt, context or generators that do not fit.
     """
     with step_threads(_step_weights(model)):
-        return _decode(model, context, frames, sampling.over(PUBLISHED), generators, prompt, progress)
+        device, codebooks = model.heads.device, model.layout.target.codebooks
+        if prompt is None:
+            prompt = torch.zeros(len(generators), codebooks, 0, dtype=torch.long)
+        prompt, context = prompt.to(device), {name: grid.to(device) for name, grid in context.items()}
+        told = {name: ids.to(device) for name, ids in (told or {}).items()}
+        _check(context, prompt, len(generators), codebooks, frames)
+        if prompt.shape[-1] == frames:
+            return prompt
+        plan = _plan(model.layout, frames, prompt, generators)
+        steps = _Steps(model, context, told, prompt, frames, sampling.over(PUBLISHED), plan)
+        for n in range(len(plan.at)):
+            steps.step(n)
+            if progress and (whole := plan.whole_frames(n)):
+                progress(whole, frames)
+        return deinterleave(plan.tokens[:, :-1], codebooks)
 
 
 def _step_weights(model):
@@ -107,78 +117,80 @@ def _step_weights(model):
     return packed + sum(weight.numel() for weight in model.decoder.parameters())
 
 
-def _decode(model, context, frames, sampling, generators, prompt, progress):
-    layout = model.layout
-    batch, codebooks = len(generators), layout.target.codebooks
-    device = model.heads.device
-    context = {name: grid.to(device) for name, grid in context.items()}
-    earlier = context.pop(EARLIER_VOCAL, None)
-    if prompt is None:
-        prompt = torch.zeros(batch, codebooks, 0, dtype=torch.long)
-    prompt = prompt.to(device)
-    _check(context, prompt, batch, codebooks, frames)
+@dataclass(frozen=True)
+class _Plan:
+    """What stands fast of a decoding before its first step: N steps of W slots each.
+
+    Attributes:
+        tokens: [B, F * Q + 1], interleaved, those of the prompt filled in; the last column takes empty slots.
+        at: column of each step's slots [N, W].
+        chances: of each step one number in [0, 1) for each slot [N, B, W].
+        known: of each step, which slots are given already or empty, bool [W]; None where none is.
+        first: steps of the prompt.
+        lag: steps from the first slot of a frame to its last.
+        steps_a_frame: of the pattern.
+    """
+
+    tokens: torch.Tensor
+    at: torch.Tensor
+    chances: torch.Tensor
+    known: list
+    first: int
+    lag: int
+    steps_a_frame: int
+
+    def whole_frames(self, n: int) -> int:
+        """Frames whose last slot is written with step n of those to do, where one just was; else 0."""
+        whole = self.first + n + 1 - self.lag
+        return whole // self.steps_a_frame if whole > self.first and whole % self.steps_a_frame == 0 else 0
+
+
+def _plan(layout, frames, prompt, generators):
+    device, codebooks = prompt.device, layout.target.codebooks
     given, total = prompt.shape[-1] * codebooks, frames * codebooks
-    tokens = torch.zeros(batch, total + 1, dtype=torch.long, device=device)  # interleaved; the last column takes empty slots
+    tokens = torch.zeros(len(generators), total + 1, dtype=torch.long, device=device)
     tokens[:, :given] = interleave(prompt)
-    if given == total:
-        return deinterleave(tokens[:, :total], codebooks)
     first = layout.steps_before(prompt.shape[-1])
     slots = layout.slots_of(frames, device)[first:]  # [N, W]
     drawn = torch.stack([torch.rand(total - given, generator=g, dtype=torch.float64) for g in generators]).to(device)
     chances = drawn[:, (slots - given).clamp(min=0)].transpose(0, 1).contiguous()  # [N, B, W]
-    copies, drop = 1, None
-    if sampling.guidance != 1:
-        copies, drop = 2, torch.arange(2 * batch, device=device) >= batch
-    state, logits = model.start(
-        {name: grid.repeat(copies, 1, 1) for name, grid in context.items()}, prompt.repeat(copies, 1, 1), frames, drop
-    )
-    known = slots < given  # already given, or empty
-    told = _told(model, context, frames, sampling, earlier)
-
-    def choose(logits, at, chance, known):
-        if copies == 2:
-            logits = guide(*logits.chunk(2), sampling.guidance)  # [B, W, V]
-        if told is not None:
-            logits = logits + told.index_select(1, at)
-        ids = sample(logits, chance, sampling)  # [B, W]
-        if known is not None:
-            ids = torch.where(known, tokens.index_select(1, at), ids)
-        tokens.index_copy_(1, at, ids)
-        return ids
-
-    lag = layout.steps(frames) - layout.steps_before(frames)  # steps from the first slot of a frame to its last
-    steps_a_frame = layout.steps_before(1)
-    at = slots % (total + 1)  # an empty slot, -1, is the last column
-    some_known = [row if some else None for row, some in zip(known, known.any(1).tolist())]
-    ids = choose(logits, at[0], chances[0], some_known[0])
-    static = StaticSteps(model, state, ids, choose, slots, (at, chances, known)) if is_static(device) else None
-    for n, step in enumerate(zip(at, chances, some_known)):
-        if n and static:
-            static.step(n)
-        elif n:
-            ids = choose(model.step(state, ids), *step)
-        whole = first + n + 1 - lag  # steps whose last slot is written
-        if progress and whole > first and whole % steps_a_frame == 0:
-            progress(whole // steps_a_frame, frames)
-    if static:
-        static.wait()
-    return deinterleave(tokens[:, :total], codebooks)
+    known = slots < given
+    known = [row if some else None for row, some in zip(known, known.any(1).tolist())]
+    lag = layout.steps(frames) - layout.steps_before(frames)
+    # an empty slot, -1, is the last column
+    return _Plan(tokens, slots % (total + 1), chances, known, first, lag, layout.steps_before(1))
 
 
-def _told(model, context, frames, sampling, earlier):
-    """What listening, consonance and pulse add to the guided logits of each token [B, F * Q + 1, V]; None without any."""
-    told = []  # [B, F, Q or 1, V] each
-    if sampling.listening or sampling.consonance:
-        heard = model.heard_alone(context, frames)
-        if sampling.listening:
-            told.append(sampling.listening * (heard - model.heard_alone(context, frames, dropped=True)))
-        if sampling.consonance:
-            told.append(sampling.consonance * model.consonance(heard))
-    if sampling.pulse:
-        told.append(sampling.pulse * model.pulse(context, frames, earlier))
-    if not told:
-        return None
-    return nn.functional.pad(sum(told).flatten(1, 2), (0, 0, 0, 1))  # the last row: of empty slots
+class _Steps:
+    """The steps of a decoding in turn: each chooses the tokens of its slots from the logits that those before it led to."""
+
+    def __init__(self, model, context, told, prompt, frames, sampling, plan):
+        self.model, self.sampling, self.plan, self.ids = model, sampling, plan, None
+        earlier = context.pop(EARLIER_VOCAL, None)
+        self.copies, drop = (1, None) if sampling.guidance == 1 else (2, torch.arange(2 * len(prompt)) >= len(prompt))
+        self.state, self.logits = model.start(
+            {name: grid.repeat(self.copies, 1, 1) for name, grid in context.items()},
+            prompt.repeat(self.copies, 1, 1),
+            frames,
+            None if drop is None else drop.to(prompt.device),
+            {name: ids.repeat(self.copies, 1) for name, ids in told.items()},
+        )
+        bias = logit_bias(model, context, frames, sampling.weights, earlier)  # [B, F, Q or 1, V]
+        # the last row: of empty slots
+        self.bias = None if bias is None else nn.functional.pad(bias.flatten(1, 2), (0, 0, 0, 1))
+
+    def step(self, n: int) -> None:
+        """Choose the tokens of step n = 0, 1, ... of those to do."""
+        plan, logits = self.plan, self.logits if n == 0 else self.model.step(self.state, self.ids)
+        if self.copies == 2:
+            logits = guide(*logits.chunk(2), self.sampling.guidance)  # [B, W, V]
+        if self.bias is not None:
+            logits = logits + self.bias.index_select(1, plan.at[n])
+        ids = sample(logits, plan.chances[n], self.sampling)  # [B, W]
+        if plan.known[n] is not None:
+            ids = torch.where(plan.known[n], plan.tokens.index_select(1, plan.at[n]), ids)
+        plan.tokens.index_copy_(1, plan.at[n], ids)
+        self.ids = ids
 
 
 def _check(context, prompt, batch, codebooks, frames):

@@ -6,13 +6,15 @@ does not count: a report has the settings that were used.
 """
 
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from accompgen import audio
+from accompgen.chart_input import ChartRequest
 from accompgen.generation import pipeline, song
+from accompgen.generation.mixdown import BALANCE_LU
 from accompgen.generation.sampling import PUBLISHED, Sampling
-from accompgen.stages import STAGES
+from accompgen.generation.vocal import VOCAL_NOISE, read_vocal
 
 
 @dataclass(frozen=True)
@@ -23,12 +25,13 @@ class GenerateJob:
     checkpoint: str = "pocket"
     device: str = "auto"
     seed: int = 0
-    semantic: Sampling | None = None  # the checkpoint's own
-    coarse: Sampling | None = None
-    fine: Sampling | None = None
-    balance: float = pipeline.BALANCE_LU
-    noise: float = pipeline.VOCAL_NOISE
+    sampling: dict[str, Sampling] = field(default_factory=dict, hash=False)  # by stage; else the checkpoint's own
+    balance: float = BALANCE_LU
+    noise: float = VOCAL_NOISE
     loudness: float | None = None
+    stems: tuple[str, ...] | None = None  # all that the checkpoint makes
+    prompts: tuple[str, ...] = ()
+    chart: ChartRequest | None = None
     format: str = "wav"
     bit_depth: str = "24"
     force: bool = False
@@ -36,19 +39,15 @@ class GenerateJob:
     def __post_init__(self):
         pipeline.check_settings(self.balance, self.noise, self.loudness)
 
-    @property
-    def _sampling(self):
-        return {stage: getattr(self, stage) for stage in STAGES}
-
     def load(self):
         return pipeline.load(self.checkpoint, self.device)
 
     def work(self, model, name: str, path) -> dict:
         """Make one song -> {"paths", "made", "error"}: an error of one vocal does not stop the others."""
         try:
-            vocal = replace(pipeline.read_vocal(path), name=name)
+            vocal = replace(read_vocal(path), name=name)
             made = not self._finished(model, vocal)
-            paths = self._make(model, vocal) if made else song.output_paths(self.directory, name, self.format, force=True)
+            paths = self._make(model, vocal) if made else self._paths(model, name, force=True)
         except ValueError as error:  # what our own errors are
             return {"paths": [], "made": False, "error": str(error)}
         return {"paths": [str(path) for path in paths.values()], "made": made, "error": None}
@@ -56,19 +55,28 @@ class GenerateJob:
     def _make(self, model, vocal):
         begun = Path(self.directory) / f".{vocal.name}.begun"  # there while the files of this song may be some but not all
         force = self.force or begun.exists()
-        song.output_paths(self.directory, vocal.name, self.format, force)
+        self._paths(model, vocal.name, force)
         song.format_of(vocal.rate, len(vocal.wav), self.format, self.bit_depth)
         made = model.accompany(
-            vocal, self.seed, **self._sampling, balance=self.balance, noise=self.noise, loudness=self.loudness
-        )
+            vocal, self.seed, sampling=self.sampling, balance=self.balance, noise=self.noise, loudness=self.loudness,
+            stems=self.stems, prompt=list(self.prompts), chart=self.chart,
+        )  # fmt: skip
         audio.make_folder(self.directory)
         begun.touch()
         paths = made.save(self.directory, self.format, self.bit_depth, force)
         begun.unlink(missing_ok=True)
         return paths
 
+    def _parts(self, model):
+        """The stems and the endings of the chart's files that a song has."""
+        stems = model.check_stems(self.stems)
+        return (stems if len(stems) > 1 else ()), (song.CHART_ENDINGS if model.has_chart else ())
+
+    def _paths(self, model, name, force):
+        return song.output_paths(self.directory, name, self.format, force, *self._parts(model))
+
     def _finished(self, model, vocal):
-        if self.force or not song.has_outputs(self.directory, vocal.name, self.format):
+        if self.force or not song.has_outputs(self.directory, vocal.name, self.format, *self._parts(model)):
             return False
         report = Path(self.directory) / f"{vocal.name}.json"
         try:
@@ -77,7 +85,7 @@ class GenerateJob:
             raise ValueError(
                 f"{report} is no report of a song: {error}; choose another folder, or force to replace it"
             ) from error
-        settings = {stage: asdict(sampling) for stage, sampling in model.settings(**self._sampling).items()}
+        settings = {stage: asdict(sampling) for stage, sampling in model.settings(self.sampling).items()}
         settings |= {"balance_lu": self.balance, "noise": self.noise}
         if self.loudness is not None:
             settings["loudness_lufs"] = self.loudness

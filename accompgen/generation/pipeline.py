@@ -1,188 +1,274 @@
-"""Wave to wave: a voice in, an accompaniment and a mix out. `Accompanist.accompany` reads like the paper's figure.
+"""Wave to wave: a voice in, a band and a mix out. `Accompanist.accompany` reads like the paper's figure.
 
-vocal -> mono, 16 kHz, one loudness -> + Gaussian noise -> HuBERT units -> semantic -> coarse -> fine -> decoder
-      -> the vocal's rate and length -> balanced against the vocal -> mix
+vocal -> mono, 16 kHz, one loudness -> + Gaussian noise -> HuBERT units -> chart: beats and chords, where the graph has one
+for each stem: vocal units, chart, and units of the stems before it -> semantic -> coarse -> fine -> decoder
+stems -> the vocal's rate and length -> balanced against the vocal -> mix
 """
 
-import hashlib
-import importlib.metadata
-import os
-import platform
 import sys
-import time
-import warnings
+from collections.abc import Callable
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, dataclass
-from functools import cached_property
-from pathlib import Path
+from dataclasses import asdict
 
-import numpy as np
 import torch
 
 from accompgen import audio
+from accompgen.chart import Chart, ChartError
+from accompgen.chart_input import ChartRequest
 from accompgen.checkpoint import (
+    SEMANTIC_TOKENIZER,
+    TEXT_TOKENIZER,
     CheckpointError,
-    available_checkpoints,
-    cache_directory,
     component_hash,
     file_hash,
     find_checkpoint,
     read_checkpoint,
+    read_graph,
     read_info,
-    search_path,
 )
 from accompgen.device import choose_device
-from accompgen.files import SoundWarning
 from accompgen.generation.beside import Helper, cascade_beside
-from accompgen.generation.cascade import cascade
-from accompgen.generation.decode import decoding_dtype
-from accompgen.generation.load import load_stages
+from accompgen.generation.cascade import cascade, whole_song
+from accompgen.generation.charting import chart_streams, find_chart
+from accompgen.generation.load import load_beat_tracker, load_stages
+from accompgen.generation.mixdown import BALANCE_LU, mix_down
+from accompgen.generation.report import Clock, song_report
 from accompgen.generation.sampling import PUBLISHED, Sampling
-from accompgen.generation.schedule import LoadedStage
+from accompgen.generation.schedule import Part, System
 from accompgen.generation.song import Song
-from accompgen.seeding import make_generator
-from accompgen.stages import STAGES
-from accompgen.time import blocks_covering, frames_of
+from accompgen.generation.vocal import (
+    VOCAL_NOISE,
+    Vocal,
+    conditioning,
+    others_conditioning,
+    others_sound,
+    read_others,
+    read_vocal,
+)
+from accompgen.prompts import Prompt, PromptError, fitted, read_prompts, text_at
+from accompgen.stages import ALL, BEAT, CHORD, OTHERS, SEMANTIC
+from accompgen.time import frames_of, seconds_of, whole_blocks
 from accompgen.tokens.acoustic import AcousticTokenizer
 from accompgen.tokens.decoder import load_decoder
 from accompgen.tokens.semantic import SemanticTokenizer
+from accompgen.tokens.text import TextTokenizer
 
-VOCAL_NOISE = 0.01  # sigma of the noise on the waveform before HuBERT, as in AccompGen's inference script
-VOCAL_LUFS = -21.0  # how loud HuBERT hears every vocal: the middle of the training songs. The mix has the vocal as it came
-BALANCE_LU = -3.0  # accompaniment against vocal: the voice leads
 LONG_SECONDS = 60.0  # vocals from this length on are worth a second process, which takes some seconds to start
-FADE_SECONDS = 0.02  # at the very end, where the vocal's length cuts the accompaniment off
-VERSIONS_OF = ("accompgen", "torch", "transformers", "numpy", "soundfile", "soxr", "pyloudnorm")
 
-
-@dataclass(frozen=True)
-class Vocal:
-    """A recording that was read and found usable: wav [C, T]."""
-
-    name: str
-    wav: np.ndarray
-    rate: int
-    source: str
-    sha256: str
-
-    @property
-    def seconds(self) -> float:
-        """How long it is."""
-        return self.wav.shape[1] / self.rate
-
-    @cached_property
-    def lufs(self) -> float:
-        """Loudness of all of it, measured once."""
-        return audio.loudness(self.wav, self.rate)
+Progress = Callable[[str, int, int], None]  # what is made, ids decoded so far, ids to decode in all
 
 
 class Accompanist:
-    """A loaded checkpoint: the voice's tokenizer, three stages and the decoder on one device.
+    """A loaded checkpoint: the voice's tokenizer, the stages and the decoder on one device.
 
     `sampling` are its own settings by stage; `helper` is a second process for vocals of LONG_SECONDS or more.
     """
 
     def __init__(
-        self, semantic_tokenizer, decoder, stages: dict[str, LoadedStage], about: dict, device: str,
-        sampling: dict[str, Sampling] | None = None, helper: Helper | None = None,
+        self, semantic_tokenizer, decoder, system: System, about: dict, device: str,
+        sampling: dict[str, Sampling] | None = None, helper: Helper | None = None, beat_tracker=None,
+        text_tokenizer=None, directory=None,
     ):  # fmt: skip
         self.semantic_tokenizer, self.decoder = semantic_tokenizer, decoder
-        self.stages, self.about, self.device = stages, about, device
-        self.sampling = sampling or dict.fromkeys(STAGES, PUBLISHED)
-        self.helper = helper
+        self.system, self.about, self.device = system, about, device
+        self.sampling = sampling or dict.fromkeys(system.graph.stage_names, PUBLISHED)
+        self.directory, self._acoustic_tokenizer = directory, None
+        self.helper, self.beat_tracker, self.text_tokenizer = helper, beat_tracker, text_tokenizer
+
+    @property
+    def stems(self) -> tuple[str, ...]:
+        """What it makes unless told otherwise, in this order: the stems of a band, or one track."""
+        return tuple(stem for stem in self.system.graph.stems if stem != ALL) or (ALL,)
 
     def accompany(
         self,
         vocal,
         seed: int = 0,
         *,
-        semantic: Sampling | None = None,
-        coarse: Sampling | None = None,
-        fine: Sampling | None = None,
+        stems: tuple[str, ...] | None = None,
+        chart: Chart | ChartRequest | None = None,
+        prompt=None,
+        others=None,
+        sampling: dict[str, Sampling] | None = None,
         balance: float = BALANCE_LU,
         noise: float = VOCAL_NOISE,
         loudness: float | None = None,
         progress: bool = False,
+        on_progress: Progress | None = None,
     ) -> Song:
         """Make an accompaniment to a vocal of 0.2 s or more. The same seed gives the same song.
 
         Args:
             vocal: path of a recording, a pair (wav [C, T] or [T], rate in Hz), or what `read_vocal` gave.
             seed: any integer.
-            semantic, coarse, fine: settings of each stage; what is None or not given is the checkpoint's own.
+            stems: which to make, in this order, each hearing those before it; None: all that the checkpoint makes.
+            chart: beats, chords and key to play by, any of which may be missing and is found then; None: all are found.
+            prompt: what it should sound like, a text or several, such as ["soft ballad", "0:40-1:10: full band"]; None: as it
+                comes.
+            others: what else is played already, and heard by every stem: a path or a pair as for the vocal, of its length. It
+                is in the mix, as loud beside the vocal as it came.
+            sampling: stage -> settings; what is None or not given is the checkpoint's own.
             balance: loudness of the accompaniment minus the vocal's, in LU (BS.1770), -40 to 40.
             noise: sigma of the Gaussian noise on the vocal before HuBERT, 0 to 1.
             loudness: of the mix in LUFS (BS.1770), -70 to 0, reached by gain as far as peaks below -1 dBFS allow; None: the
                 vocal stays as loud as it is, unless peaks would pass -1 dBFS.
             progress: show a bar with the remaining time on stderr.
+            on_progress: called with (what is made, ids decoded so far, ids to decode in all) after every frame; an exception
+                that it raises ends the work.
 
         Raises:
             audio.AudioError: a vocal that cannot be read or used.
-            ValueError: a setting out of range.
+            ValueError: a setting out of range, an unknown stem or stage; a chart or others for a checkpoint without them.
         """
         check_settings(balance, noise, loudness)
         check_seed(seed)
+        stems, prompts = self.check_stems(stems), self._prompts(prompt)
         clock = Clock()
         with clock("read"):
             vocal = read_vocal(vocal)
+            others = None if others is None else self._read_others(vocal, others)
+            text = self._text(prompts, vocal.seconds)
         with clock("vocal_units"):
             units = self.units(vocal, noise, seed)  # [1, S]
-        sampling = self.settings(semantic=semantic, coarse=coarse, fine=fine)
+        sampling, tokens, sounds = self.settings(sampling), {}, {}
         with _bar(vocal.name) if progress else nullcontext() as bar:
-            if self.helper and vocal.seconds >= LONG_SECONDS:
-                tokens = cascade_beside(self.stages, units, sampling, seed, self.helper, bar)
-            else:
-                tokens = cascade(self.stages, units, sampling, seed, bar)
-        clock.seconds |= tokens.seconds
-        with clock("decoder"):
-            sound = self.decoder.decode(tokens.codes[None], seed)[0].cpu().numpy()  # [C, T] at the decoder's rate
-        return self.finish(vocal, seed, sampling, balance, noise, tokens, sound, clock, loudness)
+            with clock("chart") if self.has_chart else nullcontext():
+                ids = whole_song(self.system, units, sampling, seed, Part(stems[0])).all_ids()  # of each stem
+                told = _Progress(len(stems) * ids, bar, on_progress)
+                chart = find_chart(self, units, vocal.seconds, chart, sampling, seed, text, told.part())
+            for stem in stems:
+                with clock("others_units") if any(self.system.graph.streams_of(OTHERS)) else nullcontext():
+                    part = Part(stem, self.given_streams(chart, others, sounds, units.shape[1]), text)
+                report = told.part(stem if len(stems) > 1 else "", ids)
+                tokens[stem] = self.play(vocal, units, sampling, seed, part, report)
+                for stage, seconds in tokens[stem].seconds.items():
+                    clock.seconds[stage] = clock.seconds.get(stage, 0.0) + seconds
+                with clock("decoder"):  # [C, T] at the decoder's rate
+                    sounds[stem] = self.decoder.decode(tokens[stem].codes[None], seed)[0].cpu().numpy()
+        made = self.finish(vocal, seed, sampling, balance, noise, tokens, sounds, clock, loudness, chart, others)
+        if prompts:
+            made.report["settings"]["prompts"] = [one.said for one in prompts if one.said]
+        return made
 
-    def settings(self, **given: Sampling | None) -> dict[str, Sampling]:
-        """The settings of each stage: the checkpoint's own, but for those given. Raises TypeError for anything else."""
+    def chart(self, vocal, seed: int = 0, *, chart: Chart | ChartRequest | None = None, prompt=None, sampling=None,
+              noise: float = VOCAL_NOISE) -> Chart:  # fmt: skip
+        """Beats, chords and key of a song alone; arguments and errors as `accompany`.
+
+        Raises ChartError for a checkpoint without a chart.
+        """
+        check_settings(BALANCE_LU, noise)
+        check_seed(seed)
+        vocal, prompts = read_vocal(vocal), self._prompts(prompt)
+        units, text = self.units(vocal, noise, seed), self._text(prompts, vocal.seconds)
+        found = find_chart(self, units, vocal.seconds, chart, self.settings(sampling), seed, text)
+        if found is None:
+            raise ChartError(f"the checkpoint {self.about['name']!r} plays without a chart")
+        return found
+
+    @property
+    def hz(self) -> int:
+        """Frames a second of the vocal's units."""
+        return self.system.graph.vocal.hz
+
+    @property
+    def has_chart(self) -> bool:
+        """Whether it plays by a chart."""
+        return any(stream.tokenizer in (BEAT, CHORD) for stream in self.system.graph.streams)
+
+    def check_stems(self, stems) -> tuple[str, ...]:
+        """The stems to make. Raises ValueError for one that is unknown, or twice there, or for none."""
+        stems, known = self.stems if stems is None else tuple(stems), self.system.graph.stems
+        if unknown := [stem for stem in stems if stem not in known]:
+            raise ValueError(f"no stem {unknown[0]!r}; this checkpoint makes {', '.join(known)}")
+        if not stems or len(set(stems)) < len(stems):
+            raise ValueError(f"stems are {', '.join(stems) or 'none'}; expected some of {', '.join(known)}, each once")
+        return stems
+
+    def settings(self, given: dict[str, Sampling] | None = None) -> dict[str, Sampling]:
+        """The settings of each stage: the checkpoint's own, but for those given.
+
+        Raises ValueError for an unknown stage, TypeError for anything that is no Sampling.
+        """
+        given = given or {}
+        if unknown := sorted(set(given) - set(self.sampling)):
+            raise ValueError(f"no stage {unknown[0]!r}; this checkpoint has {', '.join(self.sampling)}")
         for stage, sampling in given.items():
             if sampling is not None and not isinstance(sampling, Sampling):
                 raise TypeError(f"{stage} is {sampling!r}; expected accompgen.Sampling(temperature=0.8, ...) or None")
-        return {stage: (sampling or Sampling()).over(self.sampling[stage]) for stage, sampling in given.items()}
+        return {stage: (given.get(stage) or Sampling()).over(own) for stage, own in self.sampling.items()}
 
     def units(self, vocal: Vocal, noise: float, seed: int):
         """The units of a whole vocal [1, S]; S is even."""
         return self.semantic_tokenizer.encode(conditioning(vocal, noise, seed).to(self.device))
 
-    def finish(self, vocal, seed, sampling, balance, noise, tokens, sound, clock, loudness=None) -> Song:
-        """The song of tokens and their sound [C, T] at the decoder's rate: resampled, mixed, reported."""
+    def finish(self, vocal, seed, sampling, balance, noise, tokens, sounds, clock, loudness=None, chart=None,
+               others=None) -> Song:  # fmt: skip
+        """The song of its stems' tokens and sounds [C, T] at the decoder's rate: resampled, mixed, reported."""
         with clock("mix"):
-            sound = _like(vocal, sound, self.decoder.sample_rate)  # [C, T] at the vocal's rate
-            accompaniment, mixed, levels = audio.mix(vocal.wav, sound, vocal.rate, balance)
-            if loudness is not None:
-                accompaniment, mixed, levels = _louder(accompaniment, mixed, levels, loudness)
+            tracks, mixed, levels = mix_down(vocal, sounds, self.decoder.sample_rate, balance, loudness, others)
         settings = {name: asdict(values) for name, values in sampling.items()} | {"balance_lu": balance, "noise": noise}
         if loudness is not None:
             settings["loudness_lufs"] = loudness
-        report = self._report(vocal, seed, settings, levels, clock.seconds)
-        return Song(vocal.name, vocal.rate, accompaniment, mixed, tokens.semantic, tokens.codes, report)
+        report = song_report(self, vocal, seed, settings, levels, clock.seconds, chart)
+        if others is not None:
+            report["others"] = {"file": others.source, "sha256": others.sha256}
+        return Song(vocal.name, vocal.rate, tracks, mixed, tokens, report, chart)
 
-    def _report(self, vocal, seed, settings, levels, seconds):
-        total, length = sum(seconds.values()), vocal.seconds
-        return {
-            "vocal": {
-                "file": vocal.source,
-                "sha256": vocal.sha256,
-                "rate": vocal.rate,
-                "channels": len(vocal.wav),
-                "samples": vocal.wav.shape[1],
-                "seconds": round(length, 3),
-            },
-            "seed": seed,
-            "settings": settings,
-            "checkpoint": self.about,
-            "device": self.device,
-            "weights": str(decoding_dtype(self.device)).removeprefix("torch."),  # another type gives other codes for a seed
-            "versions": versions(),
-            "levels": levels,
-            "seconds": {name: round(value, 3) for name, value in seconds.items()} | {"total": round(total, 3)},
-            "real_time_factor": round(total / length, 3),
-        }
+    def play(self, vocal, units, sampling, seed, part, report):
+        """The tokens of a stem; long ones by two processes, where there is a second."""
+        if self.helper and vocal.seconds >= LONG_SECONDS:
+            return cascade_beside(self.system, units, sampling, seed, self.helper, report, part)
+        return cascade(self.system, units, sampling, seed, report, part)
+
+    def given_streams(self, chart, others, sounds, frames):
+        """What a stem is made beside, stream -> ids: the chart, and the units of what is played already."""
+        graph, rate = self.system.graph, self.decoder.sample_rate
+        blocks, given = whole_blocks(frames, graph.vocal.hz), {}
+        if chart is not None:
+            given |= chart_streams(graph, chart, blocks)
+        played = list(sounds.values())
+        if others is not None:
+            length = max((wav.shape[1] for wav in played), default=frames_of(blocks, rate))
+            played.append(audio.fit(others_sound(others, rate), length))
+        if played and (streams := list(graph.streams_of(OTHERS))):
+            heard = others_conditioning(sum(played), rate, blocks)
+            given[streams[0].name] = self.semantic_tokenizer.encode(heard.to(self.device))[None].cpu()
+        return given
+
+    def _prompts(self, prompt) -> list[Prompt]:
+        """What is asked for in words. Raises PromptError for a prompt that cannot be used, or by this checkpoint."""
+        prompts = read_prompts([prompt] if isinstance(prompt, str) else prompt or [])
+        if prompts and self.text_tokenizer is None:
+            raise PromptError(f"the checkpoint {self.about['name']!r} does not read texts; leave the prompt out")
+        return prompts
+
+    def text_of(self, prompt, seconds: float):
+        """What a window of a song of so many seconds is asked for, as Part.text has it; None without a prompt."""
+        return self._text(self._prompts(prompt), seconds)
+
+    def tokenizer_of(self, kind: str):
+        """The tokenizer of sound of a kind, SEMANTIC or ACOUSTIC; the latter is loaded when it is asked for."""
+        if kind == SEMANTIC:
+            return self.semantic_tokenizer
+        if self._acoustic_tokenizer is None:
+            self._acoustic_tokenizer = load_tokenizer(self.directory, kind, self.device)
+        return self._acoustic_tokenizer
+
+    def _text(self, prompts, seconds):
+        """What a window is asked for, as Part.text has it; None without prompts."""
+        if not prompts:
+            return None
+        prompts, pieces = fitted(prompts, seconds), self.system.graph.text_pieces
+        return lambda start, stop: self.text_tokenizer.encode(text_at(prompts, seconds_of(start), seconds_of(stop)), pieces)
+
+    def _read_others(self, vocal, others) -> Vocal:
+        """What is played already, at the vocal's rate and of its length.
+
+        Raises ValueError where the checkpoint hears nothing but the voice, audio.AudioError for another length.
+        """
+        if not any(self.system.graph.streams_of(OTHERS)):
+            raise ValueError(f"the checkpoint {self.about['name']!r} hears the voice alone; leave out what else is played")
+        return read_others(vocal, others)
 
 
 def load(checkpoint="pocket", device: str = "auto", helper: bool = False) -> Accompanist:
@@ -202,17 +288,20 @@ def load(checkpoint="pocket", device: str = "auto", helper: bool = False) -> Acc
     path = find_checkpoint(checkpoint)
     verified = read_checkpoint(path)
     hashes = {name: component_hash(verified.component(name)) for name in verified.components}
-    stages = load_stages(verified, device)
-    second = Helper(verified, stages) if helper and device == "cpu" and torch.get_num_threads() > 1 else None
+    system = load_stages(verified, device)
+    second = Helper(verified, system) if helper and device == "cpu" and torch.get_num_threads() > 1 else None
     about = {"name": path.resolve().name, "config_sha256": file_hash(path / "config.json"), "sha256": hashes}
     return Accompanist(
-        SemanticTokenizer.load(verified.component("semantic_tokenizer"), device),
+        SemanticTokenizer.load(verified.component(SEMANTIC_TOKENIZER), device),
         load_decoder(verified.decoder, device),
-        stages,
+        system,
         about,
         device,
         sampling_of(path),
         second,
+        load_beat_tracker(verified, device),
+        TextTokenizer.load(verified.component(TEXT_TOKENIZER)) if TEXT_TOKENIZER in verified.components else None,
+        path,
     )
 
 
@@ -221,11 +310,11 @@ def sampling_of(checkpoint) -> dict[str, Sampling]:
     and name; AccompGen's published values where it says none. Raises CheckpointError for settings that cannot be.
     """
     path = find_checkpoint(checkpoint)
-    found = read_info(path).get("sampling", {})
+    found, names = read_info(path).get("sampling", {}), read_graph(path).stage_names
     try:
-        if unknown := set(found) - set(STAGES):
+        if unknown := set(found) - set(names):
             raise ValueError(f"unknown stage {sorted(unknown)[0]!r}")
-        return {stage: Sampling(**found.get(stage, {})).over(PUBLISHED) for stage in STAGES}
+        return {stage: Sampling(**found.get(stage, {})).over(PUBLISHED) for stage in names}
     except (TypeError, ValueError, AttributeError) as error:
         raise CheckpointError(f"{path}: the sampling in its config.json cannot be used ({error}); see `make sweep`") from error
 
@@ -234,36 +323,7 @@ def load_tokenizer(checkpoint, kind: str, device: str = "auto") -> SemanticToken
     """The "semantic" or the "acoustic" tokenizer of a checkpoint alone; arguments and errors as `load`."""
     device = choose_device(device)
     directory = read_checkpoint(find_checkpoint(checkpoint)).component(f"{kind}_tokenizer")
-    return (SemanticTokenizer if kind == "semantic" else AcousticTokenizer).load(directory, device)
-
-
-def read_vocal(vocal) -> Vocal:
-    """Read and check a vocal: a path, or (wav [C, T] or [T], rate). A Vocal is returned as it is. Raises audio.AudioError.
-
-    Samples may be floats of any width with full scale 1.0, or signed integers of any width with their own full scale.
-    """
-    if isinstance(vocal, Vocal):
-        return vocal
-    if isinstance(vocal, tuple):
-        if len(vocal) != 2:
-            raise TypeError(f"the vocal is a tuple of {len(vocal)}; expected its samples and their rate: (wav, 44100)")
-        wav, rate = audio.from_array(vocal[0]), int(vocal[1])
-        name, source, digest = "song", "samples", hashlib.sha256(wav.tobytes()).hexdigest()
-        audio.check_samples(wav, rate, source)
-    elif not isinstance(vocal, (str, os.PathLike)):
-        raise TypeError(
-            f"the vocal is a {type(vocal).__name__}; expected the path of a recording, or samples and rate as a pair: "
-            "accompany((wav, 44100))"
-        )
-    else:
-        path = Path(vocal)
-        wav, rate = audio.read(path)
-        name, source, digest = path.stem, str(path), file_hash(path)
-    audio.check_vocal(wav, rate, source)
-    if (lost := audio.cancelled(wav)) > audio.CANCELLED_DB:
-        remark = f"{source}: its channels cancel out, their mean lies {lost:.0f} dB below the louder one, which is heard alone"
-        warnings.warn(remark, SoundWarning, stacklevel=2)
-    return Vocal(name, wav, rate, source, digest)
+    return (SemanticTokenizer if kind == SEMANTIC else AcousticTokenizer).load(directory, device)
 
 
 def check_settings(balance: float, noise: float, loudness: float | None = None) -> None:
@@ -282,78 +342,24 @@ def check_seed(seed) -> None:
         raise TypeError(f"the seed is {seed!r}; expected an integer")
 
 
-def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that decide the result."""
-    found = {"python": platform.python_version()}
-    for name in VERSIONS_OF:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            found[name] = "not installed"  # accompgen itself, run from its folder
-    return found
+class _Progress:
+    """Tells of several cascades, one after the other, as of one. `rest`: ids in those behind the one that plays."""
 
+    def __init__(self, rest: int, *calls: Progress | None):
+        self.calls, self.rest, self.before, self.total = [call for call in calls if call], rest, 0, 0
 
-def describe() -> dict:
-    """Versions, devices, and the checkpoints found: name -> {path, megabytes, ...}, for `accompgen info`."""
-    devices = {"cpu": f"{torch.get_num_threads()} threads"}
-    if torch.cuda.is_available():
-        devices |= {f"cuda:{index}": torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())}
-    checkpoints = {}
-    for name, path in available_checkpoints().items():
-        size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
-        try:
-            state = f"format {read_checkpoint(path).config['format_version']}, every hash as it should be"
-        except CheckpointError as error:
-            state = f"cannot be used: {error}"
-        checkpoints[name] = {"path": path, "size": f"{size / 1e6:.1f} MB", "state": state}
-    return {
-        "versions": versions(),
-        "devices": devices,
-        "checkpoints": checkpoints or "none found",
-        "searched": ", ".join(map(str, search_path())),
-        "cache": _cache_or_why_not(),
-    }
+    def part(self, name: str = "", ids: int = 0) -> Progress | None:
+        """What the next cascade calls, of which `rest` counts so many ids; None where nobody listens."""
+        self.before, self.rest, self.total = self.before + self.total, self.rest - ids, 0
+        return self._report(name) if self.calls else None
 
+    def _report(self, name):
+        def report(stage: str, done: int, total: int) -> None:
+            self.total = total
+            for call in self.calls:
+                call(f"{name} {stage}".strip(), self.before + done, self.before + total + self.rest)
 
-def _cache_or_why_not():
-    try:
-        return cache_directory()
-    except CheckpointError as error:
-        return f"none: {error}"
-
-
-def conditioning(vocal, noise, seed):
-    """What HuBERT hears [1, T]: mono, 16 kHz, at one loudness, whole blocks of 40 ms, with seeded noise."""
-    rate = SemanticTokenizer.sample_rate
-    mono = audio.heard(vocal.wav)
-    # its own loudness counts: that of two channels is another, and of two that cancel far off
-    lufs = vocal.lufs if len(vocal.wav) == 1 else audio.loudness(mono, vocal.rate)
-    level = 10 ** ((VOCAL_LUFS - lufs) / 20)
-    mono = audio.resample(mono, vocal.rate, rate) * np.float32(level)
-    blocks = blocks_covering(vocal.wav.shape[1], vocal.rate)
-    mono = torch.from_numpy(audio.fit(mono, frames_of(blocks, rate)))[None]
-    return mono + noise * torch.randn(mono.shape, generator=make_generator(seed, "noise", 0))
-
-
-def _like(vocal, sound, rate):
-    """The decoded sound [C, T] at the vocal's rate and of its length to the sample, faded out at the end."""
-    sound = audio.fit(audio.resample(sound, rate, vocal.rate), vocal.wav.shape[1])
-    fade = min(sound.shape[1], round(FADE_SECONDS * vocal.rate))
-    ramp = np.ones(sound.shape[1], np.float32)
-    ramp[-fade:] = np.linspace(1, 0, fade, dtype=np.float32)
-    return sound * ramp
-
-
-def _louder(accompaniment, mixed, levels, loudness):
-    """What `audio.mix` gave, by one gain as loud as asked, as far as the peaks stay below the limit."""
-    if levels["mix_lufs"] is None:
-        return accompaniment, mixed, levels
-    loudest = max(audio.peak(accompaniment), audio.peak(mixed))
-    gain = min(10 ** ((loudness - levels["mix_lufs"]) / 20), audio.PEAK_LIMIT / loudest)
-    raised = [name for name, value in levels.items() if not name.startswith("vocal_l") and name != "vocal_peak_dbfs"]
-    decibels = audio.decibel(gain)
-    levels = levels | {name: round(levels[name] + decibels, 2) for name in raised if levels[name] is not None}
-    return np.float32(gain) * accompaniment, np.float32(gain) * mixed, levels
+        return report
 
 
 @contextmanager
@@ -369,16 +375,3 @@ def _bar(name):
             bar.update(done - bar.n)
 
         yield show
-
-
-class Clock:
-    """Seconds of each step by name."""
-
-    def __init__(self):
-        self.seconds = {}
-
-    @contextmanager
-    def __call__(self, step):
-        start = time.perf_counter()
-        yield
-        self.seconds[step] = self.seconds.get(step, 0.0) + time.perf_counter() - start

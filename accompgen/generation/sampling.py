@@ -5,6 +5,8 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from accompgen.model.logit_bias import Weights
+
 
 @dataclass(frozen=True)
 class Sampling:
@@ -38,6 +40,11 @@ class Sampling:
         for name in ("listening", "consonance", "pulse"):
             if wrong(name, lambda value: 0 <= value < math.inf):
                 raise ValueError(f"{name} is {getattr(self, name)}; expected 0 (off) or more")
+
+    @property
+    def weights(self) -> Weights:
+        """What logit_bias.py counts of these settings."""
+        return Weights(self.listening or 0.0, self.consonance or 0.0, self.pulse or 0.0)
 
     def over(self, own: "Sampling") -> "Sampling":
         """These settings, and those of `own` where one is not given."""

@@ -1,4 +1,4 @@
-"""A finished song and its three files: the accompaniment, the mix, and a JSON that says how they came about."""
+"""A finished song and its files: the accompaniment, its stems, the mix, and a JSON that says how they came about."""
 
 import base64
 import html
@@ -6,14 +6,20 @@ import json
 import wave
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from accompgen import audio
+from accompgen.chart import Chart
+from accompgen.export.chart_files import chart_files
 from accompgen.files import short_name
+from accompgen.generation.cascade import Tokens
+from accompgen.stages import ALL
 
+CHART_ENDINGS = (".mid", ".chords.txt", ".lab")  # of a song; `accompgen chart` writes beats and click, too
 SUBTYPES = {"16": "PCM_16", "24": "PCM_24", "32f": "FLOAT"}
 
 
@@ -23,11 +29,32 @@ class Song:
 
     name: str
     rate: int
-    accompaniment: np.ndarray  # [C, T] as the decoder has channels, as loud as it is in the mix
+    tracks: dict[str, np.ndarray]  # stem -> [C, T] as the decoder has channels, as loud as it is in the mix
     mix: np.ndarray  # [C, T] = vocal * gain + accompaniment
-    semantic: torch.Tensor  # [1, S] units at 50 Hz
-    codes: torch.Tensor  # [Q, F] at 75 Hz
+    tokens: dict[str, Tokens]  # stem -> its units [1, S] at 50 Hz and its codes [Q, F] at 75 Hz
     report: dict  # seed, settings, versions, hashes, timings in seconds, levels
+    chart: Chart | None = None  # what it was played by, where the checkpoint has one
+
+    @cached_property
+    def accompaniment(self) -> np.ndarray:
+        """All tracks together [C, T]."""
+        tracks = list(self.tracks.values())
+        return tracks[0] if len(tracks) == 1 else sum(tracks)
+
+    @property
+    def semantic(self) -> torch.Tensor:
+        """Units [1, S] of a song of one track. Raises ValueError for one of several; `tokens` has them by name."""
+        return self._one().semantic
+
+    @property
+    def codes(self) -> torch.Tensor:
+        """Codes [Q, F] of a song of one track. Raises ValueError for one of several; `tokens` has them by name."""
+        return self._one().codes
+
+    def _one(self):
+        if len(self.tokens) > 1:
+            raise ValueError(f"this song has several tracks ({', '.join(self.tokens)}); ask for song.tokens[NAME]")
+        return next(iter(self.tokens.values()))
 
     @property
     def seconds(self) -> float:
@@ -41,7 +68,8 @@ class Song:
     def _repr_html_(self):
         """Players of the mix and of the accompaniment, for a notebook; the sound is part of the page."""
         rows = []
-        for key, wav in (("mix", self.mix), ("accompaniment", self.accompaniment)):
+        parts = self.tracks if len(self.tracks) > 1 else {"accompaniment": self.accompaniment}
+        for key, wav in {"mix": self.mix, **parts}.items():
             if len(wav) > 2:  # browsers disagree on the order of more
                 wav = audio.to_mono(wav)[None]
             data = base64.b64encode(audio.encode(wav, self.rate, ".wav", "PCM_16")).decode()
@@ -54,7 +82,10 @@ class Song:
         return self.report["seconds"]
 
     def save(self, directory, format: str = "wav", bit_depth: str | int = "24", force: bool = False) -> dict[str, Path]:
-        """Write <name>.accompaniment, <name>.mix (wav, flac or mp3) and <name>.json; all three or none.
+        """Write <name>.accompaniment, <name>.mix (wav, flac or mp3) and <name>.json; all files or none.
+
+        Of a song of several stems each has a file <name>.<stem>, too; in wav and flac they sum to the accompaniment exactly.
+        Of one with a chart come the files of export/chart_files.py.
 
         Args:
             directory: made if missing.
@@ -62,31 +93,63 @@ class Song:
             force: replace files that exist.
 
         Returns:
-            paths by "accompaniment", "mix" and "report".
+            paths by "accompaniment", "mix", stem, and "report".
 
         Raises:
             audio.AudioError: a file exists, the format cannot hold the sound, or the place cannot be written.
         """
-        paths = output_paths(directory, self.name, format, force)
+        stems, chart_files = self._stems(), self._chart_files()
+        paths = output_paths(directory, self.name, format, force, tuple(stems), tuple(chart_files))
         suffix, subtype = format_of(self.rate, len(self.mix), format, bit_depth)
-        wavs = {"accompaniment": self.accompaniment, "mix": self.mix}
-        (accompaniment, mix), gain = self._encode({paths[key]: wav for key, wav in wavs.items()}, suffix, subtype)
+        wavs = {"accompaniment": self.accompaniment, "mix": self.mix, **stems}
+        if stems:
+            wavs |= _on_grid(stems, bit_depth)
+        encoded, gain = self._encode({paths[key]: wav for key, wav in wavs.items()}, suffix, subtype)
         files = {key: path.name for key, path in paths.items() if key != "report"}
         report = {**self.report, "files": {**files, "bit_depth": str(bit_depth) if subtype else None, "encoding_gain": gain}}
         text = json.dumps(report, indent=2, allow_nan=False) + "\n"
         audio.make_folder(directory)
-        audio.write_files({paths["accompaniment"]: accompaniment, paths["mix"]: mix, paths["report"]: text.encode()})
+        written = dict(zip((paths[key] for key in wavs), encoded))
+        written |= {paths[ending]: data for ending, data in chart_files.items()}
+        audio.write_files({**written, paths["report"]: text.encode()})
         return paths
+
+    def encode(self, track: str = "mix", format: str = "wav", bit_depth: str | int = "24") -> bytes:
+        """One sound as the bytes of a file.
+
+        Args:
+            track: "mix", "accompaniment", or the name of a stem.
+            format, bit_depth: as in `save`.
+
+        Raises:
+            ValueError: no such track. audio.AudioError: the format cannot hold the sound.
+        """
+        known = {"mix": self.mix, "accompaniment": self.accompaniment, **self.tracks}
+        if track not in known:
+            raise ValueError(f"no track {track!r}; this song has {', '.join(known)}")
+        suffix, subtype = format_of(self.rate, len(known[track]), format, bit_depth)
+        (data,), _ = self._encode({Path(f"{self.name}.{track}{suffix}"): known[track]}, suffix, subtype)
+        return data
 
     def save_mix(self, path, bit_depth: str | int = "24", force: bool = False) -> Path:
         """Write the mix alone, as the file `path` ending in .wav, .flac or .mp3. Arguments and errors as `save`."""
         path = Path(path)
         check_file(path, force)
-        suffix, subtype = format_of(self.rate, len(self.mix), path.suffix.lower()[1:], bit_depth)
-        (data,), _ = self._encode({path: self.mix}, suffix, subtype)
+        data = self.encode("mix", path.suffix.lower()[1:], bit_depth)
         audio.make_folder(path.parent)
         audio.write_bytes(path, data)
         return path
+
+    def _stems(self):
+        """The tracks that have files of their own: of a song of one track none."""
+        return self.tracks if len(self.tracks) > 1 else {}
+
+    def _chart_files(self):
+        """The files of the chart: ending -> bytes."""
+        if self.chart is None:
+            return {}
+        files = chart_files(self.chart, self.name, self.rate, self.mix.shape[1], self.report["settings"].get("count_in", 0))
+        return {ending: files[ending] for ending in CHART_ENDINGS}
 
     def _encode(self, wavs: dict, suffix, subtype):
         """Sound by path -> (the bytes of each, the gain that they share)."""
@@ -133,10 +196,13 @@ class GrowingWav:
         self.path.unlink(missing_ok=True)
 
 
-def output_paths(directory, name: str, format: str, force: bool = False) -> dict[str, Path]:
-    """Where a song's files go. Raises audio.AudioError for a folder that cannot be written, or a file there without `force`."""
+def output_paths(directory, name: str, format: str, force: bool = False, stems=(), endings=()) -> dict[str, Path]:
+    """Where a song's files go: sounds, one a stem, those of the chart by their endings, and the report.
+
+    Raises audio.AudioError for a folder that cannot be written, or a file there without `force`.
+    """
     audio.check_folder(directory)
-    paths = _paths(directory, name, format)
+    paths = _paths(directory, name, format, stems, endings)
     for path in paths.values():
         if path.exists() and not force:
             raise audio.AudioError(f"{path} exists; choose another folder, or --force (force=True) to replace it")
@@ -150,9 +216,9 @@ def check_file(path: Path, force: bool = False) -> None:
     audio.check_folder(path.parent)
 
 
-def has_outputs(directory, name: str, format: str) -> bool:
-    """Whether all files of a song are there."""
-    return all(path.exists() for path in _paths(directory, name, format).values())
+def has_outputs(directory, name: str, format: str, stems=(), endings=()) -> bool:
+    """Whether all files of a song are there; arguments as `output_paths`."""
+    return all(path.exists() for path in _paths(directory, name, format, stems, endings).values())
 
 
 def format_of(rate: int, channels: int, format: str, bit_depth: str) -> tuple[str, str | None]:
@@ -167,7 +233,37 @@ def format_of(rate: int, channels: int, format: str, bit_depth: str) -> tuple[st
     return suffix, subtype
 
 
-def _paths(directory, name, format):
+def _paths(directory, name, format, stems=(), endings=()):
     name = short_name(name)
-    files = {key: f"{name}.{key}.{format}" for key in ("accompaniment", "mix")} | {"report": f"{name}.json"}
+    files = {key: f"{name}.{key}.{format}" for key in ("accompaniment", "mix", *stems)}
+    files |= {ending: f"{name}{ending}" for ending in endings} | {"report": f"{name}.json"}
     return {key: Path(directory) / file for key, file in files.items()}
+
+
+def _on_grid(stems, bit_depth):
+    """The stems and their sum, "accompaniment", where the format has samples, so that they stay a sum when they are written."""
+    steps = 2.0 ** (15 if str(bit_depth) == "16" else 23)
+    rounded = {name: np.round(wav.astype(np.float64) * steps) for name, wav in stems.items()}
+    rounded["accompaniment"] = sum(rounded.values())
+    return {name: (wav / steps).astype(np.float32) for name, wav in rounded.items()}
+
+
+def read_song(path) -> Song:
+    """A song from its files, by its JSON: all but the tokens, which no file has.
+
+    Raises audio.AudioError for a report that is none, or sound that is missing or cannot be read.
+    """
+    path = Path(path)
+    try:
+        report = json.loads(path.read_text(encoding="utf-8"))
+        files, rate = report["files"], report["vocal"]["rate"]
+        names = {key: path.with_name(name) for key, name in files.items() if isinstance(name, str)}
+        mix, accompaniment = names["mix"], names["accompaniment"]
+    except OSError as error:
+        raise audio.AudioError(f"cannot read {path}: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise audio.AudioError(f"{path} is no report of a song; give the <name>.json that `generate` wrote") from error
+    stems = {key: file for key, file in names.items() if file.suffix == mix.suffix and key not in ("mix", "accompaniment")}
+    tracks = {stem: audio.read(file)[0] for stem, file in (stems or {ALL: accompaniment}).items()}
+    chart = Chart.of_song(report["chart"], report["vocal"]["seconds"]) if report.get("chart") else None
+    return Song(path.stem, rate, tracks, audio.read(mix)[0], {}, report, chart)

@@ -20,11 +20,14 @@ import numpy as np
 import torch
 
 from accompgen import audio
-from accompgen.generation import pipeline
 from accompgen.generation.cascade import Tokens, cascade_in_pieces
+from accompgen.generation.mixdown import BALANCE_LU, FADE_SECONDS
+from accompgen.generation.pipeline import check_seed, check_settings
+from accompgen.generation.report import Clock
 from accompgen.generation.sampling import Sampling
+from accompgen.generation.song import Song
+from accompgen.generation.vocal import VOCAL_LUFS, VOCAL_NOISE, Vocal, read_vocal
 from accompgen.seeding import make_generator
-from accompgen.stages import STAGES
 from accompgen.time import BLOCKS_PER_SECOND, SEMANTIC_HZ, blocks_covering, blocks_of, frames_of, seconds_of
 from accompgen.tokens.decoder import DecoderStream
 from accompgen.tokens.semantic import SemanticTokenizer
@@ -58,11 +61,11 @@ class Stream:
         vocal: a recording as in `Accompanist.accompany`; or an iterable of sample blocks [C, T] or [T] of any length, together
             0.2 s or more, which is asked for the next one when all that can be made is made.
         rate: of such blocks in Hz; None with a recording.
-        seed, semantic, coarse, fine, balance, noise: as in `Accompanist.accompany`.
+        seed, sampling, balance, noise: as in `Accompanist.accompany`.
 
     Raises:
         audio.AudioError: a vocal that cannot be read or used; of blocks, when they come.
-        ValueError: a setting out of range, or blocks without a rate.
+        ValueError: a setting out of range, blocks without a rate, a checkpoint that makes several stems.
     """
 
     def __init__(
@@ -72,24 +75,27 @@ class Stream:
         seed: int = 0,
         rate: int | None = None,
         *,
-        semantic: Sampling | None = None,
-        coarse: Sampling | None = None,
-        fine: Sampling | None = None,
-        balance: float = pipeline.BALANCE_LU,
-        noise: float = pipeline.VOCAL_NOISE,
+        sampling: dict[str, Sampling] | None = None,
+        balance: float = BALANCE_LU,
+        noise: float = VOCAL_NOISE,
     ):
-        pipeline.check_settings(balance, noise)
-        recording = isinstance(vocal, (str, Path, tuple, pipeline.Vocal))
+        check_settings(balance, noise)
+        if len(model.stems) > 1:
+            raise ValueError(
+                f"this checkpoint makes {', '.join(model.stems)} one after the other, each hearing the whole of those before "
+                "it; streams are for checkpoints of one track"
+            )
+        recording = isinstance(vocal, (str, Path, tuple, Vocal))
         if recording == (rate is not None):
             raise ValueError("give either a recording, or blocks of samples and their rate (rate=44100)")
         self.model, self.seed, self.balance, self.noise = model, seed, balance, noise
-        pipeline.check_seed(seed)
-        self.sampling = model.settings(semantic=semantic, coarse=coarse, fine=fine)
-        self.clock = pipeline.Clock()
+        check_seed(seed)
+        self.sampling = model.settings(sampling)
+        self.clock = Clock()
         self.vocal = self.heard = None
         if recording:
             with self.clock("read"):
-                self.vocal = pipeline.read_vocal(vocal)
+                self.vocal = read_vocal(vocal)
             self.rate = self.vocal.rate
         else:
             self.heard, self.rate = _Heard(vocal, rate), rate
@@ -101,7 +107,7 @@ class Stream:
         self._begun = True
         began, seconds = time.perf_counter(), self.clock.seconds
         sound, level = _Sound(self.model.decoder, self.rate, self.seed), _Level(self.rate, self.balance)
-        for tokens in cascade_in_pieces(self.model.stages, self._units(), self.sampling, self.seed, seconds):
+        for tokens in cascade_in_pieces(self.model.system, self._units(), self.sampling, self.seed, seconds):
             last = self._samples is not None and tokens.stop >= blocks_covering(self._samples, self.rate)
             with self.clock("decoder"):
                 raw = sound.decode(tokens.codes, last)
@@ -135,7 +141,7 @@ class Stream:
             return self.vocal.lufs, len(self.vocal.wav)
         return audio.loudness(self.heard.recent, self.rate), len(self.heard.recent)
 
-    def song(self) -> pipeline.Song:
+    def song(self) -> Song:
         """The finished song, mixed and reported as by `Accompanist.accompany`. ValueError before the end, or of blocks."""
         if self.vocal is None:
             raise ValueError("a vocal that came in blocks was not kept, so there is no mix; keep the pieces")
@@ -146,9 +152,11 @@ class Stream:
             torch.cat([part.semantic for part in parts], dim=-1), torch.cat([part.codes for part in parts], dim=-1), {}
         )
         sound = np.concatenate([sound for _, sound in self._made], axis=1)
-        order = ["read", "vocal_units", *STAGES, "decoder"]
+        order = ["read", "vocal_units", *self.sampling, "decoder"]
         self.clock.seconds = {name: self.clock.seconds[name] for name in order}
-        return self.model.finish(self.vocal, self.seed, self.sampling, self.balance, self.noise, tokens, sound, self.clock)
+        (stem,) = self.model.stems
+        made = {stem: tokens}, {stem: sound}
+        return self.model.finish(self.vocal, self.seed, self.sampling, self.balance, self.noise, *made, self.clock)
 
     def _units(self):
         """Ids [1, s] of the vocal, as far as it is known."""
@@ -221,7 +229,7 @@ class _Heard:
         mono, heard_rate = audio.heard(self.recent[:, :end]), SemanticTokenizer.sample_rate
         wav = audio.resample(mono[max(0, start) :][None], self.rate, heard_rate)
         lufs = audio.loudness(mono[-LOUDNESS_SECONDS * self.rate :], self.rate)
-        gain = 10 ** ((pipeline.VOCAL_LUFS - lufs) / 20) if np.isfinite(lufs) else 1.0  # silent so far
+        gain = 10 ** ((VOCAL_LUFS - lufs) / 20) if np.isfinite(lufs) else 1.0  # silent so far
         return audio.fit(wav * np.float32(gain), max(wav.shape[1], frames_of(before + stop - first, heard_rate))), before
 
 
@@ -231,7 +239,7 @@ class _Sound:
     def __init__(self, decoder, rate, seed):
         self.decoder = DecoderStream(decoder, seed)
         self.resamplers = [audio.Resampler(decoder.sample_rate, rate) for _ in range(decoder.channels)]
-        self.fade = round(pipeline.FADE_SECONDS * rate)
+        self.fade = round(FADE_SECONDS * rate)
         # the end of what was resampled: if it is the end, it is faded out
         self.held = np.zeros((decoder.channels, 0), np.float32)
         self.given = 0

@@ -35,28 +35,24 @@ def relative_buckets(distance, buckets: int, max_distance: int, signed: bool):
 
 
 class RelativeBias(nn.Module):
-    """The bias added to attention logits: a learned value per head and bucket of distance, and per ordered pair of streams.
+    """The bias added to attention logits: a learned value per head and bucket of distance.
 
     Args:
         heads: H.
         scale: factor of the bucket values, sqrt of the head's width as in x-transformers.
         buckets, max_distance: see `relative_buckets`; the distance is in the unit of the positions given to `forward`.
         signed: whether keys ahead of the query have buckets of their own.
-        streams: number of streams whose ordered pairs (query's stream, key's stream) have a value of their own; 0: none.
     """
 
-    def __init__(self, heads: int, scale: float, buckets: int, max_distance: int, signed: bool, streams: int = 0):
+    def __init__(self, heads: int, scale: float, buckets: int, max_distance: int, signed: bool):
         super().__init__()
         self.scale, self.max_distance, self.signed = scale, max_distance, signed
         self.table = nn.Parameter(torch.zeros(buckets, heads))
-        self.pairs = nn.Parameter(torch.zeros(streams, streams, heads)) if streams else None
 
-    def forward(self, query_positions, key_positions, query_streams=None, key_streams=None):
-        """Positions [N] and [M], streams likewise -> bias [H, N, M]."""
+    def forward(self, query_positions, key_positions):
+        """Positions [N] and [M] -> bias [H, N, M]."""
         distance = query_positions[:, None] - key_positions  # [N, M]
         bias = self.table[relative_buckets(distance, len(self.table), self.max_distance, self.signed)]
-        if self.pairs is not None:
-            bias = bias + self.pairs[query_streams[:, None], key_streams]
         return (bias * self.scale).permute(2, 0, 1)
 
 

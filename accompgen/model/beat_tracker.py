@@ -5,7 +5,8 @@ seconds to both sides, as beat trackers of recordings are built (Davies and Bock
 audio beat tracking", EUSIPCO 2019), and reads units, not spectra. A voice does not sound every beat: what tells most is that
 beats are steady. That is the second part: a hidden Markov model whose states are a tempo and a place between two beats (Krebs,
 Bock and Widmer, "An efficient state-space model for joint tempo and meter tracking", ISMIR 2015, with bars of one beat). It
-gives, for every frame, how likely each phase of the beat is in view of all frames.
+gives, for every frame, how likely each phase of the beat is in view of all frames. Times of beats
+and their places in bars are found by bar_pointer.py.
 """
 
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ import torch
 from torch import nn
 
 from accompgen.config import ConfigError
+from accompgen.model.bar_pointer import find_beats
 from accompgen.time import SEMANTIC_HZ
 
 PHASES = 16  # K, equal parts of the time from one beat to the next; the first begins with a beat
@@ -33,39 +35,83 @@ class BeatTrackerConfig:
     width: int = 48  # D
     layers: int = 18
     dropout: float = 0.1
+    step_frames: int = 2  # frames that become one step of the network: 25 steps a second
+    downbeats: bool = False  # weights of before downbeats were learned have none
 
     def __post_init__(self):
-        if self.semantic_vocab < 2 or self.width < 1 or self.layers < 1 or not 0 <= self.dropout < 1:
-            raise ConfigError(f"{self}; expected semantic_vocab of 2 or more, width and layers of 1 or more, dropout in [0, 1)")
+        sizes = min(self.width, self.layers, self.step_frames)
+        if sizes < 1 or self.semantic_vocab < 2 or not 0 <= self.dropout < 1:
+            raise ConfigError(
+                f"{self}; expected semantic_vocab of 2 or more, width, layers and step_frames of 1 "
+                "or more, dropout in [0, 1)"
+            )
 
 
 class BeatTracker(nn.Module):
-    """Vocal units -> where beats fall, and which units of a band belong where. Id V stands for a frame that is not heard."""
+    """Vocal units -> where beats and bars fall, and which units of a band belong where.
+
+    Id V stands for a frame that is not heard.
+    """
 
     def __init__(self, config: BeatTrackerConfig):
         super().__init__()
         self.config, width = config, config.width
         self.embedding = nn.Embedding(config.semantic_vocab + 1, width)
-        self.enter = nn.Linear(2 * width, width)  # two frames become one step: 25 a second
+        self.enter = nn.Linear(config.step_frames * width, width)
         self.layers = nn.ModuleList(_Layer(width, 2 ** (i % DILATIONS), config.dropout) for i in range(config.layers))
-        self.leave = nn.Linear(width, 2)
+        self.leave = nn.Linear(width, config.step_frames * (1 + config.downbeats))
         self.register_buffer("unit_phases", torch.ones(config.semantic_vocab, PHASES))
 
     def forward(self, units: torch.Tensor) -> torch.Tensor:
-        """units [B, S], S even -> logits of a beat in each frame [B, S]."""
-        x = self.enter(self.embedding(units).unflatten(1, (-1, 2)).flatten(2))  # [B, S / 2, D]
+        """units [B, S] -> logits [B, S, O]: of a beat in each frame and, with `downbeats`, of a beat
+        there being a downbeat."""
+        frames, step = units.shape[1], self.config.step_frames
+        units = nn.functional.pad(units, (0, -frames % step), value=self.config.semantic_vocab)
+        x = self.enter(self.embedding(units).unflatten(1, (-1, step)).flatten(2))  # [B, steps, D]
         for layer in self.layers:
             x = layer(x)
-        return self.leave(nn.functional.elu(x)).flatten(1)
+        x = self.leave(nn.functional.elu(x))  # [B, steps, frames of a step * O]
+        return x.unflatten(2, (step, -1)).flatten(1, 2)[:, :frames]
+
+    @torch.inference_mode()
+    def beats(
+        self, units: torch.Tensor, bpm: float | None = None, settled=(), start: float = 0.0
+    ) -> list[tuple[float, int]]:
+        """The beats of a song, in view of all units.
+
+        They cover the whole span, pauses of the voice included: the first falls within a beat of
+        its begin, the last within a beat of its end. All bars have 3 beats, or all have 4.
+
+        Args:
+            units: [S], of the vocal, at 50 Hz; V for a frame that is not heard. Memory grows by
+                60 kB a second.
+            bpm: the tempo, if it is known; the beats keep to it within 1 %.
+            settled: (seconds, place) of earlier beats, which stay as they are; the others follow
+                the last of them in its tempo and its bar. A stream gives those that it has used.
+            start: when the first unit begins, seconds.
+
+        Returns:
+            (seconds, place in the bar from 1) of each beat, rising; `settled` first.
+
+        Raises:
+            ConfigError: weights that know no downbeats, or a tempo outside of 30 to 300.
+        """
+        if not self.config.downbeats:
+            raise ConfigError(
+                "this beat tracker tells no downbeats (its config.json has no downbeats = true), so "
+                "it finds no bars; train one with downbeats = true under [model]"
+            )
+        logits = self(units[None])[0].double().cpu().numpy()  # [S, 2]
+        return find_beats(logits, bpm, settled, start)
 
     @torch.inference_mode()
     def phases(self, units: torch.Tensor) -> torch.Tensor:
-        """How likely each phase is in each frame, by the whole of each row: units [B, S], S even -> [B, S, K]."""
-        chances = self(units).double().sigmoid().cpu().numpy()
+        """How likely each phase is in each frame, by the whole of each row: [B, S] -> [B, S, K]."""
+        chances = self(units)[..., 0].double().sigmoid().cpu().numpy()
         return torch.from_numpy(np.stack([phase_chances(row) for row in chances])).to(units.device, torch.float32)
 
     def told(self, units: torch.Tensor) -> torch.Tensor:
-        """How the band's units go with the beat: units of the vocal [B, S], S even -> [B, S, V] in nats.
+        """How the band's units go with the beat: units of the vocal [B, S] -> [B, S, V] in nats.
 
         log sum_k p(phase k | vocal) p(unit | phase k) / p(unit): what the beat makes of the chance of a unit, if nothing else
         is known. Near 0 where the voice leaves the beat open.

@@ -19,11 +19,10 @@ class FlexBias:
     Args:
         bias: the module with the learned values; gradients reach them.
         positions: LongTensor [N], in the unit of its max_distance.
-        streams: LongTensor [N], needed where the bias knows pairs of streams.
         causal: whether a position sees itself and earlier ones of the sequence only.
     """
 
-    def __init__(self, bias: RelativeBias, positions, streams, causal: bool):
+    def __init__(self, bias: RelativeBias, positions, causal: bool):
         from torch.nn.attention.flex_attention import create_block_mask
 
         far, device = bias.max_distance, positions.device
@@ -32,14 +31,10 @@ class FlexBias:
         # One look-up a logit: what is looked up lies in shared memory, where the bucket and its value together were too much
         # for an H200. A head's values lie together, which made a pass 1.7 to 2.6 times as fast there.
         values = (bias.table[bucket] * bias.scale).T.contiguous()  # [H, 2 far + 1]
-        pairs, scale = bias.pairs, bias.scale
         at = positions.int()
 
         def add_bias(logit, row, head, query, key):
-            value = values[head, (at[query] - at[key]).clamp(-far, far) + far]
-            if pairs is not None:
-                value = value + pairs[streams[query], streams[key], head] * scale
-            return logit + value
+            return logit + values[head, (at[query] - at[key]).clamp(-far, far) + far]
 
         self.add_bias, self.mask = add_bias, None
         if causal:  # blocks of queries and keys that it forbids as a whole are not computed

@@ -11,15 +11,10 @@ from torch import nn
 from accompgen.config import StageConfig
 from accompgen.layout import Layout
 from accompgen.model.attention import Linear
+from accompgen.model.conditions import frame_sums
 from accompgen.model.transformer import RMSNorm, Transformer
 
 EMBEDDING_STD = 0.02  # of embeddings and heads at the start
-
-
-def frame_sums(embedded: list, codebooks: list):
-    """Embeddings of interleaved streams, each [B, T * Q, D], their Qs -> summed at each frame [B, T, D], T of the shortest."""
-    frames = min(x.shape[1] // q for x, q in zip(embedded, codebooks))
-    return sum(x.unflatten(1, (-1, q)).sum(2)[:, :frames] for x, q in zip(embedded, codebooks))
 
 
 class Listener(nn.Module):
@@ -33,8 +28,7 @@ class Listener(nn.Module):
     def __init__(self, config: StageConfig, layout: Layout):
         super().__init__()
         width, self.frames_a_pool = config.context_width, config.context_pool
-        self.ticks = layout.context[0].ticks * config.context_pool if config.positions == "time" else 1
-        self.codebooks = [stream.codebooks for stream in layout.context]
+        self.streams = layout.context
         self.loudness = width**0.5  # of embeddings, as in the decoder
         self.embedding = nn.Embedding(layout.offsets[-1], width)  # the special tokens and the ids of the context
         self.pool = Linear(config.context_pool * width, width, bias=False)
@@ -50,12 +44,13 @@ class Listener(nn.Module):
             nn.init.normal_(layer.weight, std=layer.in_features**-0.5)
 
     def forward(self, rows: list):
-        """Rows of the embedding table of each context stream [B, T * Q], interleaved -> [B, T, D'], T of the shortest one."""
-        x = frame_sums([self.embedding(ids) for ids in rows], self.codebooks) * self.loudness
+        """Rows of the embedding table of each context stream [B, T * Q], interleaved -> [B, T, D'] at the rate of the
+        quickest, T as far as all reach."""
+        x = frame_sums([self.embedding(ids) for ids in rows], self.streams) * self.loudness
         frames = x.shape[1]
         filled = nn.functional.pad(x, (0, 0, 0, -frames % self.frames_a_pool))  # the last pool ends in silence
         pooled = self.pool(filled.unflatten(1, (-1, self.frames_a_pool)).flatten(2)).to(x.dtype)  # [B, ceil(T / P), D']
-        positions = self.ticks * torch.arange(pooled.shape[1], device=x.device)
+        positions = torch.arange(pooled.shape[1], device=x.device)
         encoded = self.encoder(pooled, self.encoder.bias(positions))
         apart = self.unpool(encoded).unflatten(-1, (self.frames_a_pool, -1)).flatten(1, 2)[:, :frames]
         return self.norm(x + apart)

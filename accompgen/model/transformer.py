@@ -59,7 +59,7 @@ class Transformer(nn.Module):
     Args:
         width, layers, heads: D, L, H.
         causal: whether a position sees itself and earlier ones of the sequence only.
-        buckets, max_distance, signed, streams: see attention.RelativeBias.
+        buckets, max_distance, signed: see attention.RelativeBias.
         kv_heads: H', see attention.Attention; H unless given.
         head_width: of each head; D / H unless given.
         dropout: of each branch, in training.
@@ -75,7 +75,6 @@ class Transformer(nn.Module):
         buckets: int = 32,
         max_distance: int = 128,
         signed: bool = False,
-        streams: int = 0,
         kv_heads: int | None = None,
         head_width: int | None = None,
         dropout: float = 0.0,
@@ -84,7 +83,7 @@ class Transformer(nn.Module):
         self.causal, self.heads = causal, heads
         self.flex = False  # whether the bias of a whole sequence is left to FlexAttention; training/engine.py says so
         self.kv_heads, self.head_width = kv_heads or heads, head_width or width // heads
-        self.relative_bias = RelativeBias(heads, self.head_width**0.5, buckets, max_distance, signed, streams)
+        self.relative_bias = RelativeBias(heads, self.head_width**0.5, buckets, max_distance, signed)
         self.blocks = nn.ModuleList(Block(width, heads, self.kv_heads, self.head_width, causal, dropout) for _ in range(layers))
         self.norm = RMSNorm(width)
         self.initialise()
@@ -99,22 +98,20 @@ class Transformer(nn.Module):
             elif name.endswith("bias"):
                 nn.init.zeros_(parameter)
 
-    def bias(self, positions, streams=None, start: int = 0, end: int | None = None):
+    def bias(self, positions, start: int = 0, end: int | None = None):
         """The bias of queries start..end-1 over keys 0..end-1, -inf where `causal` forbids.
 
         Args:
             positions: LongTensor [N], in the unit of max_distance.
-            streams: LongTensor [N], needed where the bias knows pairs of streams.
 
         Returns:
             [H, end - start, end]; a FlexBias for a whole sequence where `flex` is set.
         """
         if self.flex and end is None:
-            return FlexBias(self.relative_bias, positions, streams, self.causal)
+            return FlexBias(self.relative_bias, positions, self.causal)
         end = len(positions) if end is None else end
         at = slice(start, end)
-        pair = (None, None) if streams is None else (streams[at], streams[:end])
-        bias = self.relative_bias(positions[at], positions[:end], *pair)
+        bias = self.relative_bias(positions[at], positions[:end])
         if self.causal:
             order = torch.arange(end, device=positions.device)
             bias = bias.masked_fill(order[at, None] < order, float("-inf"))

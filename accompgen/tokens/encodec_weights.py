@@ -5,18 +5,38 @@ directories of transformers (an EnCodec, or a MusicGen that has one inside), our
 end in the same: sizes, and plain weights by the names of transformers, the weight norm folded.
 """
 
-import json
 import re
 from pathlib import Path
 
 import torch
 
-from accompgen.checkpoint import CheckpointError, file_hash, load_component, save_component
+from accompgen.checkpoint import (
+    CONFIG_FILE,
+    CheckpointError,
+    file_hash,
+    load_component,
+    read_info,
+    save_component,
+)
 from accompgen.config import ConfigError, from_dict, to_dict
 from accompgen.tokens.encodec import CodecConfig, OtherCodecConfig, build_network
+from accompgen.tokens.foreign import (
+    ENCODEC,
+    GROUP_NORM,
+    is_safetensors,
+    kind_of,
+    safetensors_kind,
+    weights_alone,
+)
 from accompgen.tokens.weight_files import find_weights, read_content, read_yaml, tensors_of
 
 FORMAT = "encodec"  # of our own components
+AUDIOCRAFT_FILE = "compression_state_dict.bin"
+EXPECTED = (
+    f"only an EnCodec of 24, 32 or 48 kHz is read: its .th file, audiocraft's {AUDIOCRAFT_FILE}, a "
+    "directory of transformers whose config.json says model_type 'encodec' (itself or, of a MusicGen, "
+    "under audio_encoder), or a tokenizer of ours"
+)
 TRAINING_ONLY = (
     "cluster_size",
     "embed_avg",
@@ -92,11 +112,10 @@ def read_weights(path) -> tuple[CodecConfig, dict]:
             f"{path} does not exist; expected a .th file, "
             "or a directory with config.json and weights"
         )
-    if path.suffix == ".safetensors":
-        raise CheckpointError(
-            f"{path} is weights alone; give the directory that they lie in, "
-            "with the config.json that says what they are"
-        )
+    if is_safetensors(path):
+        found = safetensors_kind(path)
+        _refuse_other(found, path)
+        raise weights_alone(path, found)
     named = re.search(r"-([0-9a-f]{8})\.th$", path.name)
     if named and named[1] != file_hash(path)[:8]:
         raise CheckpointError(
@@ -106,18 +125,21 @@ def read_weights(path) -> tuple[CodecConfig, dict]:
     content = read_content(path)
     if "best_state" in content or "xp.cfg" in content or "pretrained" in content:
         return _read_audiocraft(content, path)
+    _refuse_other(kind_of(content), path)
     return _read_published(tensors_of(content, path), path)
 
 
 def _read_directory(path):
-    try:
-        values = json.loads((path / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        if (path / "compression_state_dict.bin").is_file():
-            return read_weights(path / "compression_state_dict.bin")
-        raise CheckpointError(f"{path / 'config.json'} cannot be read: {error}") from error
-    if not isinstance(values, dict):
-        raise CheckpointError(f"{path}/config.json holds no table; expected that of an EnCodec")
+    if not (path / CONFIG_FILE).is_file():
+        if (path / AUDIOCRAFT_FILE).is_file():
+            return read_weights(path / AUDIOCRAFT_FILE)
+        there = ", ".join(sorted(file.name for file in path.iterdir())[:5]) or "nothing"
+        raise CheckpointError(
+            f"{path} has no {CONFIG_FILE} (it holds {there}); give the .th file of EnCodec, "
+            f"{AUDIOCRAFT_FILE}, or a directory of transformers with {CONFIG_FILE} and "
+            "model.safetensors"
+        )
+    values = read_info(path)
     if values.get("format") == FORMAT:
         sizes = {name: value for name, value in values.items() if name != "format"}
         kind = OtherCodecConfig if "sample_rate" in sizes else CodecConfig
@@ -126,14 +148,13 @@ def _read_directory(path):
     if isinstance(values.get("audio_encoder"), dict):  # of a MusicGen
         values, prefix = values["audio_encoder"], "audio_encoder."
     if values.get("model_type") != "encodec":
-        raise CheckpointError(
-            f"{path}/config.json names no EnCodec; "
-            f"expected format = {FORMAT!r} or model_type = 'encodec'"
-        )
+        named = [name for name in ("model_type", "format", "kind") if name in values]
+        found = f"{named[0]} = {values[named[0]]!r}" if named else "no model_type"
+        raise CheckpointError(f"{path}/{CONFIG_FILE} says {found}; {EXPECTED}")
     _check_values(values, READABLE, path)
     file = find_weights(path)
     state = tensors_of(read_content(file, prefix), file)
-    _check_kind(state, file)
+    _refuse_other(kind_of(state), file)
     return _sizes_of(state, _transformers_settings(values, path), file)
 
 
@@ -178,10 +199,10 @@ def _read_audiocraft(content, path):
     ):
         raise CheckpointError(
             f"{path} is a file of audiocraft without best_state and xp.cfg (it holds "
-            f"{', '.join(sorted(map(str, content)))}); expected compression_state_dict.bin"
+            f"{', '.join(sorted(map(str, content)))}); expected {AUDIOCRAFT_FILE}"
         )
     state = tensors_of(content["best_state"], path)
-    _check_kind(state, path)
+    _refuse_other(kind_of(state), path)
     cfg = read_yaml(content["xp.cfg"], f"{path}: xp.cfg")
     codec, network = (_resolved(cfg, cfg.get(name, {})) for name in ("encodec", "seanet"))
     if (
@@ -227,9 +248,10 @@ def _check_values(values, expected, path):
 
 def _read_published(state, path):
     """A file of the package `encodec`, named after its sha256: encodec_24khz-d7cc33bc.th."""
-    _check_kind(state, path)  # says so if it is something else
     stereo = any(re.match(GROUP_NORM, name) for name in state)
     if not re.search(r"-[0-9a-f]{8}\.th$", path.name):
+        if not any(name.startswith("encoder.model.") for name in state):  # names of transformers
+            raise weights_alone(path, kind_of(state))
         name = f"encodec_{'48' if stereo else '24'}khz-{file_hash(path)[:8]}.th"
         raise CheckpointError(f"{path} does not carry its hash; expected the name {name}")
     return _sizes_of(_renamed(state), OF_48KHZ if stereo else OF_24KHZ, path)
@@ -248,27 +270,10 @@ def _renamed(state):
     return renamed
 
 
-# Names of weights: of MusicGen as transformers and audiocraft write it; of EnCodec's first
-# convolution; of the norms of that of 48 kHz.
-LANGUAGE_MODEL = (
-    r"((model\.)?decoder\.(model\.decoder\.)?(layers\.\d+\.self_attn|embed_tokens)"
-    r"|transformer\.layers\.|emb\.\d+\.)"
-)
-FIRST_CONVOLUTION = (
-    r"encoder\.(model|layers)\.0\.conv\.(conv\.)?(weight(_v)?|parametrizations\.weight\.original1)$"
-)
-GROUP_NORM = r"encoder\..*\.norm\.weight$"
-
-
-def _check_kind(state, path):
-    """Raise CheckpointError for weights of something else than an EnCodec, saying what they are."""
-    found = None
-    if any(re.match(LANGUAGE_MODEL, name) for name in state):
-        found = "a language model, such as MusicGen's, whose codec lies in a file beside it"
-    elif not any(re.match(FIRST_CONVOLUTION, name) for name in state):
-        found = f"no EnCodec (its weights are {', '.join(sorted(state)[:3])}, ...)"
-    if found:
-        raise CheckpointError(f"{path} holds {found}; expected an EnCodec of 24, 32 or 48 kHz")
+def _refuse_other(found, path):
+    """Raise CheckpointError for weights of something else than an EnCodec, by the words of foreign.py."""
+    if not found.startswith(ENCODEC):
+        raise CheckpointError(f"{path} holds {found}; {EXPECTED}")
 
 
 def _fold_weight_norm(state):

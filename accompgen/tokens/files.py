@@ -10,6 +10,7 @@ import torch
 
 from accompgen import audio
 from accompgen.files import short_name
+from accompgen.stages import ACOUSTIC, SEMANTIC
 from accompgen.tokens.semantic import SemanticTokenizer
 
 FORMAT = "accompgen tokens 1"
@@ -38,9 +39,9 @@ def encode_file(path, directory, tokenizer, codebooks: int | None = None, force:
     if isinstance(tokenizer, SemanticTokenizer):
         if codebooks is not None:
             raise TokenFileError("semantic units have one codebook; leave --codebooks away, or take --tokenizer acoustic")
-        kind, tokens = "semantic", {"units": tokenizer.encode(mono)[0]}  # [S]
+        kind, tokens = SEMANTIC, {"units": tokenizer.encode(mono)[0]}  # [S]
     else:
-        kind, tokens = "acoustic", {"codes": tokenizer.encode(mono, codebooks)[0]}  # [Q, F]
+        kind, tokens = ACOUSTIC, {"codes": tokenizer.encode(mono, codebooks)[0]}  # [Q, F]
     tokens = {name: values.to("cpu", torch.int16).contiguous() for name, values in tokens.items()}
     about = {"format": FORMAT, "tokenizer": kind, "sample_rate": str(tokenizer.sample_rate), "samples": str(mono.shape[1])}
     audio.make_folder(directory)

@@ -11,8 +11,20 @@ import torch
 
 from accompgen import checkpoint
 from accompgen.config import from_dict
+from accompgen.tokens.foreign import (
+    HUBERT,
+    is_safetensors,
+    kind_of,
+    safetensors_kind,
+    weights_alone,
+)
 from accompgen.tokens.hubert import Hubert, HubertConfig
 from accompgen.tokens.unpickle import plain, read_torch
+
+EXPECTED = (
+    "give a HuBERT: fairseq's .pt file, a directory of transformers whose config.json says "
+    "model_type 'hubert', or a semantic tokenizer"
+)
 
 _POSITIONS = "encoder.pos_conv_embed.conv"
 _POSITIONS_WEIGHT = f"{_POSITIONS}.parametrizations.weight.original"
@@ -46,14 +58,14 @@ def load_hubert(path) -> Hubert:
 
     Raises:
         FileNotFoundError: there is nothing at `path`.
-        ValueError (UnsafeFileError, CheckpointError): it is something else, names what may not be run, or does not fit.
+        CheckpointError (UnsafeFileError), ValueError: it is something else, names what may not be run, or does not fit.
     """
     path = Path(path)
     if path.is_file():
-        return _from_fairseq(path)
+        return _from_file(path)
     if not (path / checkpoint.CONFIG_FILE).is_file():
         raise FileNotFoundError(f"{path}: neither a HuBERT file nor a directory with {checkpoint.CONFIG_FILE}")
-    settings = json.loads((path / checkpoint.CONFIG_FILE).read_text(encoding="utf-8"))
+    settings = checkpoint.read_info(path)
     if settings.get("kind") == "semantic_tokenizer":
         from accompgen.tokens.semantic import SemanticTokenizer
 
@@ -61,14 +73,22 @@ def load_hubert(path) -> Hubert:
     if settings.get("model_type") == "hubert":
         return _from_transformers(path)
     found = settings.get("kind") or settings.get("model_type")
-    raise ValueError(f"{path} holds {found!r}; expected a HuBERT of transformers or a semantic tokenizer")
+    raise checkpoint.CheckpointError(f"{path} holds {found!r}; {EXPECTED}")
 
 
 def _from_transformers(path):
     """Read a directory of transformers.HubertModel or of a model built on it (HubertForCTC)."""
+    from safetensors import SafetensorError
     from transformers import HubertModel
 
-    network = HubertModel.from_pretrained(path, dtype=torch.float32, use_safetensors=_has_safetensors(path))
+    try:
+        network = HubertModel.from_pretrained(
+            path, dtype=torch.float32, use_safetensors=_has_safetensors(path)
+        )
+    except SafetensorError as error:
+        raise checkpoint.CheckpointError(
+            f"{path} holds a damaged safetensors file ({error}); copy it again"
+        ) from error
     sizes, preprocessor = network.config, path / "preprocessor_config.json"
     normalise = sizes.feat_extract_norm == "layer"  # what the published ones do, where no file says it
     if preprocessor.is_file():
@@ -89,14 +109,27 @@ def _has_safetensors(path):
     return (path / "model.safetensors").is_file() or (path / "model.safetensors.index.json").is_file()
 
 
-def _from_fairseq(path):
-    """Read a fairseq checkpoint: sizes from its configuration where it has one, else from the shapes of its weights."""
+def _from_file(path):
+    if is_safetensors(path):
+        raise _not_fairseq(path, safetensors_kind(path))
     content = read_torch(path)
-    if not isinstance(content.get("model"), dict):
-        raise ValueError(f"{path} has no 'model' among {', '.join(map(str, content))}; expected a fairseq checkpoint of HuBERT")
-    weights = {key.removeprefix(_FINE_TUNED_PREFIX): value for key, value in content["model"].items()}
+    model = content.get("model")
+    if not isinstance(model, dict):
+        raise _not_fairseq(path, kind_of(content))
+    weights = {key.removeprefix(_FINE_TUNED_PREFIX): value for key, value in model.items()}
     if "encoder.pos_conv.0.bias" not in weights:
-        raise ValueError(f"{path} holds no HuBERT: there is no encoder.pos_conv.0.bias among its weights")
+        raise _not_fairseq(path, kind_of(weights))
+    return _from_fairseq(content, weights, path)
+
+
+def _not_fairseq(path, found):
+    if found == HUBERT:
+        return weights_alone(path, found)
+    return checkpoint.CheckpointError(f"{path} holds {found}; {EXPECTED}")
+
+
+def _from_fairseq(content, weights, path):
+    """Read a fairseq checkpoint: sizes from its configuration where it has one, else from the shapes of its weights."""
     model, task = _fairseq_settings(content)
     config = _fairseq_config(weights, model, task)
     return _filled(config, _renamed(weights, config, path), path)

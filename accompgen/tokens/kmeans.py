@@ -7,9 +7,17 @@ from pathlib import Path
 
 import torch
 
-from accompgen.tokens.unpickle import UnsafeFileError, read_joblib
+from accompgen.checkpoint import CheckpointError
+from accompgen.tokens.foreign import kind_of
+from accompgen.tokens.unpickle import UnsafeFileError, is_old_pickle, read_joblib
 
 KEY = "centres"
+# how files begin that joblib compressed: zlib, gzip, bz2, xz, lzma, lz4
+COMPRESSED = (b"\x78", b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x5d\0\0", b"\x04\x22\x4d\x18")
+PICKLED = (
+    "whose arrays are not read; where it can be trusted, write it again with "
+    "joblib.dump(pickle.load(open(PATH, 'rb')), NEW_PATH, compress=0)"
+)
 
 
 def fit(features, units: int, seed: int = 0, batch: int = 10000, starts: int = 3, epochs: int = 20) -> torch.Tensor:
@@ -57,7 +65,7 @@ def save(path, centres: torch.Tensor) -> None:
 def load(path) -> torch.Tensor:
     """Centres [V, D] float32 of a safetensors file written by `save`, or of a scikit-learn k-means saved by joblib.
 
-    Raises FileNotFoundError, or ValueError (UnsafeFileError) for anything else.
+    Raises FileNotFoundError, or CheckpointError (UnsafeFileError) for anything else.
     """
     path = Path(path)
     if not path.is_file():
@@ -66,9 +74,18 @@ def load(path) -> torch.Tensor:
         start = file.read(9)
     if start[:1] == b"\x80":  # the first byte of a pickle
         return _from_joblib(path)
-    if start[8:] != b"{":
-        raise ValueError(f"{path} is neither a safetensors file nor an uncompressed joblib file of k-means")
-    return _from_safetensors(path)
+    if start[8:] == b"{":
+        return _from_safetensors(path)
+    if is_old_pickle(path):
+        raise UnsafeFileError(f"{path} was written by pickle with protocol 0 or 1, {PICKLED}")
+    if start.startswith(COMPRESSED):
+        raise UnsafeFileError(
+            f"{path} is compressed; if it is a joblib file that can be trusted, write it again with "
+            "joblib.dump(joblib.load(PATH), NEW_PATH, compress=0)"
+        )
+    raise CheckpointError(
+        f"{path} is neither a safetensors file nor an uncompressed joblib file of k-means"
+    )
 
 
 def _from_safetensors(path):
@@ -78,19 +95,16 @@ def _from_safetensors(path):
     try:
         tensors = load_file(str(path))
     except (SafetensorError, OSError) as error:
-        raise ValueError(f"{path} is not a readable safetensors file of k-means centres: {error}") from error
+        raise CheckpointError(f"{path} is not a readable safetensors file of k-means centres: {error}") from error
     if set(tensors) != {KEY} or tensors[KEY].ndim != 2:
-        raise ValueError(f"{path} holds {', '.join(sorted(tensors))}; expected one matrix called {KEY!r}")
+        raise CheckpointError(f"{path} holds {kind_of(tensors)}; expected one matrix called {KEY!r}")
     return tensors[KEY].float()
 
 
 def _from_joblib(path):
     centres = getattr(read_joblib(path), "cluster_centers_", None)
     if centres is not None and not hasattr(centres, "ndim"):
-        raise UnsafeFileError(
-            f"{path} is a k-means written by pickle, whose arrays are not read; where it can be trusted, write it again with "
-            "joblib.dump(pickle.load(open(PATH, 'rb')), NEW_PATH, compress=0)"
-        )
+        raise UnsafeFileError(f"{path} is a k-means written by pickle, {PICKLED}")
     if getattr(centres, "ndim", 0) != 2:
         raise UnsafeFileError(f"{path} holds no k-means: there is no matrix cluster_centers_ in it")
     return torch.from_numpy(centres).float()

@@ -12,12 +12,14 @@ import zipfile
 import numpy as np
 import torch
 
+from accompgen.checkpoint import CheckpointError
+
 FAIRSEQ_PREFIXES = ("fairseq.", "omegaconf.", "argparse.", "typing.", "collections.")
 JOBLIB_PREFIXES = ("sklearn.cluster.", "joblib.numpy_pickle.", "numpy.")
 _PLAIN = {"builtins.int": int, "builtins.list": list, "builtins.dict": dict, "builtins.str": str, "builtins.float": float}
 
 
-class UnsafeFileError(ValueError):
+class UnsafeFileError(CheckpointError):
     """A pickled file that names something outside the allow-list, or that is not what it should be. Nothing of it was run."""
 
 
@@ -136,6 +138,16 @@ def read_joblib(path) -> Inert:
             f"{path} is not a joblib file that can be read safely ({error}). Where it can be trusted, write it again with "
             "joblib.dump(joblib.load(PATH), NEW_PATH, compress=0)"
         ) from error
+
+
+def is_old_pickle(path) -> bool:
+    """Whether a file is a pickle of protocol 0 or 1, which begins with no mark of its own. Nothing
+    of it is run."""
+    with open(path, "rb") as file:
+        try:
+            return sum(1 for _ in pickletools.genops(file)) > 1
+        except (ValueError, UnicodeError):  # bytes that are no opcodes
+            return False
 
 
 class _Array(Inert):

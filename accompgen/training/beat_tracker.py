@@ -1,10 +1,10 @@
-"""The beat tracker of a checkpoint: units of vocals and annotated beats -> what `generate --pulse` goes by.
+"""The beat tracker of a checkpoint: units of vocals and annotated beats -> where beats and bars lie.
 
-Beats come from the songs' `meta` files; those of an augmented copy follow from the speed it is played at. A run directory holds
-config.json, log.jsonl, last/state.pt (resumes exactly) and, when done, model/ (a component directory).
+Copies with degraded voices (data/degrade.py) teach it to listen through noise, rooms and separation.
+A run directory holds config.json, log.jsonl, last/state.pt (resumes exactly) and, when done, model/
+(a component directory).
 """
 
-import bisect
 import copy
 import json
 import math
@@ -17,22 +17,22 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from accompgen.checkpoint import load_component, save_component
+from accompgen.checkpoint import CheckpointError, component_hash, load_component, save_component
 from accompgen.config import ConfigError, from_dict, read_toml, to_dict, window_blocks
 from accompgen.data.shards import open_shards
-from accompgen.data.songs import read_manifest
 from accompgen.device import choose_device
-from accompgen.files import read_text
+from accompgen.evaluation.beats import BEAT_WINDOW_SECONDS, beat_f1, tempo, tempo_error
 from accompgen.model.beat_tracker import PHASES, BeatTracker, BeatTrackerConfig
+from accompgen.stages import SEMANTIC
 from accompgen.time import SEMANTIC_HZ, frames_of
+from accompgen.training.beat_tracker_songs import draw_batch, find_songs, phases_of
 from accompgen.training.kept import lasting, load_state, save_state
 from accompgen.training.optimizer import learning_rate
 from accompgen.training.run_log import RunLog
 
-NEARNESS = (0.25, 0.6, 1.0, 0.6, 0.25)  # what the network shall say two frames before a beat to two frames after it
-HIDDEN_FRAMES = (5, 45)  # length of a span that is not heard
 SEEN_BEFORE = 50.0  # frames that each unit counts as seen, spread over the phases, before any are counted
-NOT_TOLD = {"model", "shards", "manifest", "device"}  # of the configuration, in the component
+NOT_TOLD = {"model", "shards", "manifest", "start_from", "device"}  # of the configuration, in the component
+
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,9 @@ class BeatTrainConfig:
     model: BeatTrackerConfig
     shards: str  # directory of token shards, of which vocal and accompaniment units are read
     manifest: str  # JSONL of the songs they were made from; those whose `meta` has beats are used
+    # component directory of a beat tracker of the same sizes, to begin with its weights; downbeats
+    # begin anew where it has none
+    start_from: str = ""
     seed: int = 0
     steps: int = 2000
     minutes: float = 0.0  # end after this wall time of all calls together, the learning rate following it; 0: no limit
@@ -53,16 +56,27 @@ class BeatTrainConfig:
     final_learning_rate: float = 0.03  # the cosine ends at this fraction of learning_rate
     weight_decay: float = 0.02
     clip_norm: float = 1.0
+    # of the downbeats' cross-entropy against that of the beats; 1: the likelihood of both together
+    downbeat_weight: float = 1.0
+    stretch: float = 1.25  # half of the windows are read faster or slower, by up to this factor
     masking: float = 0.2  # share of the vocal that is hidden on average, in spans of half a second that may overlap
     ema_decay: float = 0.995  # of the running average of the weights that is validated and kept
     log_every: int = 20
     validate_every: int = 200
     save_every: int = 200
+    dtype: str = "float32"  # of the products: float32 | bfloat16
     device: str = "auto"  # auto | cpu | cuda | cuda:N
 
     def __post_init__(self):
         if not 0 <= self.masking < 1 or not 0 <= self.ema_decay < 1:
             raise ConfigError(f"masking is {self.masking} and ema_decay {self.ema_decay}; expected 0 or more, less than 1")
+        if not 1 <= self.stretch <= 2 or self.downbeat_weight < 0:
+            raise ConfigError(
+                f"stretch is {self.stretch} and downbeat_weight {self.downbeat_weight}; expected 1 to "
+                "2, and 0 or more"
+            )
+        if self.dtype not in ("float32", "bfloat16"):
+            raise ConfigError(f"dtype is {self.dtype!r}; expected 'float32' or 'bfloat16'")
         window_blocks(self.window_seconds)
         for name in ("steps", "batch_size", "log_every", "validate_every", "save_every"):
             if getattr(self, name) < 1:
@@ -72,15 +86,6 @@ class BeatTrainConfig:
     def frames(self) -> int:
         """Of a window."""
         return frames_of(window_blocks(self.window_seconds), SEMANTIC_HZ)
-
-
-@dataclass(frozen=True)
-class _Song:
-    """Units and beats of a song: vocal and band [S] int16, beats in seconds."""
-
-    vocal: np.ndarray
-    band: np.ndarray
-    beats: np.ndarray
 
 
 def read_config(path, overrides=()) -> BeatTrainConfig:
@@ -102,6 +107,7 @@ def train(config: BeatTrainConfig, run_dir, pause_after_minutes: float = 0.0) ->
             window) has beats and the length of a window, a meta file cannot be read, the units do not fit the model, or there
             is no such device.
         ShardError: a shard is missing or was altered.
+        CheckpointError: `start_from` has other sizes or reads other units.
     """
     entered, run_dir = time.monotonic(), Path(run_dir)
     device = torch.device(choose_device(config.device))
@@ -110,9 +116,11 @@ def train(config: BeatTrainConfig, run_dir, pause_after_minutes: float = 0.0) ->
         raise ConfigError(
             f"model.semantic_vocab is {config.model.semantic_vocab}; {config.shards} has {shards.index['semantic_vocab']} units"
         )
-    songs = {split: _songs(config, shards, split) for split in ("train", "validation")}
+    songs = {split: find_songs(config, shards, split) for split in ("train", "validation")}
     torch.manual_seed(config.seed)
     model = BeatTracker(config.model).to(device)
+    if config.start_from:
+        _start(model, config.start_from, shards.tokenizers[SEMANTIC])
     average = copy.deepcopy(model).eval()
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
     step, seconds = _resume(run_dir, config, model, average, optimizer)
@@ -131,7 +139,8 @@ def train(config: BeatTrainConfig, run_dir, pause_after_minutes: float = 0.0) ->
             group["lr"] = learning_rate(config, step, share)
         torch.manual_seed(_number(config.seed, step))  # of the dropout: a run that was stopped goes on with the same
         model.train()
-        loss = _loss(model, *(tensor.to(device) for tensor in _batch(config, step, songs["train"])))
+        batch = draw_batch(config, step, songs["train"])
+        loss = _loss(config, model, *(tensor.to(device) for tensor in batch))
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
@@ -159,9 +168,10 @@ def _finish(run_dir, config, shards, songs, tracker, step):
     validation = _validate(config, tracker, songs["validation"])
     about = {
         "beat_tracker": to_dict(config.model),
-        "tokenizers": {"semantic": shards.tokenizers["semantic"]},
+        "tokenizers": {SEMANTIC: shards.tokenizers[SEMANTIC]},
         "step": step,
         "seed": config.seed,
+        "started_from": component_hash(config.start_from) if config.start_from else None,
         "training": {name: value for name, value in to_dict(config).items() if name not in NOT_TOLD},
         "training_hours": round(sum(len(song.vocal) for song in songs["train"]) / SEMANTIC_HZ / 3600, 2),
         "validation": validation,
@@ -173,8 +183,11 @@ def _finish(run_dir, config, shards, songs, tracker, step):
 def unit_phases(songs: list, vocab: int) -> torch.Tensor:
     """p(unit | phase) / p(unit) of the accompaniments' units between the first and the last beat: [V, K] float32.
 
-    A unit counts as seen in SEEN_BEFORE frames more than it was, spread over the phases, so that rare ones tell little.
+    A unit counts as seen in SEEN_BEFORE frames more than it was, spread over the phases, so that rare ones tell little. All is
+    1 where no song has the units of its whole band.
     """
+    if not any(len(song.band) for song in songs):
+        return torch.ones(vocab, PHASES)
     counts = np.zeros(vocab * PHASES)
     for song in songs:
         phases = phases_of(song.beats, len(song.band))
@@ -188,103 +201,84 @@ def unit_phases(songs: list, vocab: int) -> torch.Tensor:
     return torch.from_numpy(ratio).float()
 
 
-def phases_of(beats: np.ndarray, frames: int) -> np.ndarray:
-    """Which of the K phases the middle of each frame lies in [frames]; -1 before the first beat and from the last on."""
-    middles = (np.arange(frames) + 0.5) / SEMANTIC_HZ
-    before = np.searchsorted(beats, middles, side="right") - 1
-    known = (before >= 0) & (before < len(beats) - 1)
-    at = np.where(known, before, 0)
-    place = (middles - beats[at]) / (beats[at + 1] - beats[at])
-    return np.where(known, (place * PHASES).astype(int).clip(0, PHASES - 1), -1)
+def _loss(config, model, units, chances, counts):
+    """Cross-entropy a frame, over those that count: of a beat, and of that being a downbeat.
 
-
-def _songs(config, shards, split):
-    """The songs of a split, copies included, as long as a window and with beats; held-out ones in their first window."""
-    metas = {song.id: song.meta for song in read_manifest(config.manifest) if song.meta}
-    about = {song["id"]: song for shard in shards.index["shards"] for song in shard["songs"]}
-    found = []
-    for entry in shards.songs:
-        origin, speed = about[entry.id].get("song", entry.id), about[entry.id].get("changes", {}).get("speed", 1.0)
-        if entry.split != split or origin not in metas or 2 * entry.blocks < config.frames:
-            continue
-        beats = _read_beats(metas[origin]) / speed
-        heard = phases_of(beats, config.frames if split == "validation" else 2 * entry.blocks) if len(beats) else []
-        if np.any(np.array(heard) >= 0):
-            tokens = shards.read(entry)
-            found.append(_Song(tokens["vocal"], tokens["semantic"], beats))
-    if not found:
-        where = "its first window" if split == "validation" else "it"
-        raise ConfigError(
-            f"no {split} song of {config.shards} is {config.window_seconds} s long and has beats in {where} by the meta file "
-            f"that {config.manifest} names; the beat tracker learns from annotated beats (docs/training.md)"
-        )
-    return found
-
-
-def _read_beats(path):
-    """The beats of a meta file in seconds [N]; none where it has none."""
-    try:
-        beats = json.loads(read_text(path)).get("beats", [])
-        times = np.array([beat[0] for beat in beats], dtype=float)
-    except (OSError, ValueError, TypeError, IndexError, KeyError, AttributeError) as error:
-        raise ConfigError(f"{path}: its beats cannot be read ({error}); expected a list of [seconds, ...]") from error
-    if (np.diff(times) <= 0).any():
-        raise ConfigError(f"{path}: its beats do not rise; expected a list of [seconds, ...] in the order of time")
-    return times
-
-
-def _batch(config, step, songs):
-    """units [B, S], chance of a beat [B, S] and which frames count [B, S] of a step: of the seed and the step alone."""
-    rng = np.random.default_rng([config.seed, step])
-    length = np.cumsum([len(song.vocal) for song in songs])
-    rows = []
-    for _ in range(config.batch_size):
-        song = songs[bisect.bisect_right(length, rng.integers(length[-1]))]  # long songs are met as often as they are long
-        start = int(rng.integers(len(song.vocal) - config.frames + 1))
-        units = song.vocal[start : start + config.frames].astype(np.int64)
-        spans = rng.poisson(config.masking * config.frames / np.mean(HIDDEN_FRAMES))
-        for first, frames in zip(rng.integers(0, config.frames, spans), rng.integers(*HIDDEN_FRAMES, spans)):
-            units[first : first + frames] = config.model.semantic_vocab
-        rows.append((torch.from_numpy(units), *_targets(song.beats, start, config.frames)))
-    return tuple(torch.stack(column) for column in zip(*rows))
-
-
-def _targets(beats, start, frames):
-    """Of the frames from `start` on: the chance of a beat [S], and whether they lie where beats are annotated [S]."""
-    margin = len(NEARNESS) // 2
-    at = np.floor(beats * SEMANTIC_HZ).astype(int) - start + margin
-    falls = torch.zeros(frames + 2 * margin)
-    falls[torch.from_numpy(at[(at >= 0) & (at < len(falls))])] = 1.0
-    chance = F.conv1d(falls[None, None], torch.tensor(NEARNESS)[None, None])[0, 0].clamp(max=1.0)
-    return chance, torch.from_numpy(phases_of(beats - start / SEMANTIC_HZ, frames) >= 0)
-
-
-def _loss(model, units, chance, counts):
-    """Cross-entropy a frame, over those that count."""
-    nats = F.binary_cross_entropy_with_logits(model(units), chance, reduction="none")
+    The second is weighted by the chance of a beat: together they are the cross-entropy of "downbeat,
+    other beat, none".
+    """
+    with torch.autocast(units.device.type, torch.bfloat16, enabled=config.dtype == "bfloat16"):
+        logits = model(units)
+    logits, beat, downbeat = logits.float(), chances[..., 0], chances[..., 1]
+    nats = F.binary_cross_entropy_with_logits(logits[..., 0], beat, reduction="none")
+    if config.model.downbeats:
+        share = downbeat / beat.clamp(min=1e-6)
+        of_place = F.binary_cross_entropy_with_logits(logits[..., 1], share, reduction="none")
+        nats = nats + config.downbeat_weight * beat * of_place
     return (nats * counts).sum() / counts.sum().clamp(min=1)
 
 
 def _validate(config, model, songs):
-    """Figures on the first window of each song: cross-entropy of the phase in nats (no idea: log K), and the share of frames
-    in which the mean phase is right to an eighth of a beat."""
-    nats, right, device = [], [], next(model.parameters()).device
-    angles = 2 * math.pi * (torch.arange(PHASES) + 0.5) / PHASES
+    """Figures on the first window of each song: of the phase and, with downbeats, of beats found."""
+    figures, device = [], next(model.parameters()).device
     for song in songs:
-        truth = torch.from_numpy(phases_of(song.beats, config.frames))
-        known = truth >= 0  # in some frame: see `_songs`
         units = torch.from_numpy(song.vocal[: config.frames].astype(np.int64))[None].to(device)
-        found = model.phases(units)[0].cpu()  # [S, K]
-        nats.append(-found[known, truth[known]].clamp(min=1e-6).log().mean())
-        mean = torch.atan2(found @ angles.sin(), found @ angles.cos())
-        off = torch.remainder(mean - angles[truth] + math.pi, 2 * math.pi) - math.pi
-        right.append((off[known].abs() < math.pi / 4).float().mean())
+        found = _phase_figures(model.phases(units)[0].cpu(), phases_of(song.beats, config.frames))
+        if config.model.downbeats:
+            found |= _beat_figures(model.beats(units[0]), song, config.window_seconds)
+        figures.append(found)
+    means = {name: float(np.mean([found[name] for found in figures])) for name in figures[0]}
+    means = {name: round(mean, 4) for name, mean in means.items()}
+    return {"uniform": round(math.log(PHASES), 4), **means, "songs": len(songs)}
+
+
+def _phase_figures(found, truth):
+    """Of phases [S, K] against annotated ones [S], -1 where there is none: cross-entropy in nats (no
+    idea: log K), and the share of frames in which the mean phase is right to an eighth of a beat."""
+    angles = 2 * math.pi * (torch.arange(PHASES) + 0.5) / PHASES
+    truth = torch.from_numpy(truth)
+    known = truth >= 0  # in some frame: see `_songs`
+    nats = -found[known, truth[known]].clamp(min=1e-6).log().mean()
+    mean = torch.atan2(found @ angles.sin(), found @ angles.cos())
+    off = torch.remainder(mean - angles[truth] + math.pi, 2 * math.pi) - math.pi
+    right = (off[known].abs() < math.pi / 4).float().mean()
+    return {"phase_cross_entropy": nats.item(), "right_phase": right.item()}
+
+
+def _beat_figures(found, song, seconds):
+    """F1 of beats and downbeats within 70 ms, where beats are annotated; is the tempo right to 4 %?"""
+    times, places = np.array([time for time, _ in found]), np.array([place for _, place in found])
+    annotated = song.beats < seconds
+    beats, downbeats = song.beats[annotated], song.beats[annotated & song.downbeats]
+    inside = (times > beats[0] - BEAT_WINDOW_SECONDS) & (times < beats[-1] + BEAT_WINDOW_SECONDS)
+    error, level = tempo_error(tempo(times), tempo(beats))
     return {
-        "phase_cross_entropy": round(torch.stack(nats).mean().item(), 4),
-        "uniform": round(math.log(PHASES), 4),
-        "right_phase": round(torch.stack(right).mean().item(), 4),
-        "songs": len(nats),
+        "beat_f1": beat_f1(times[inside], beats) or 0.0,
+        "downbeat_f1": beat_f1(times[inside & (places == 1)], downbeats) or 0.0,
+        "right_tempo": float(error is not None and error < 4 and not level),
     }
+
+
+def _start(model, directory, units):
+    """Give `model` the weights of the tracker in `directory`, which reads the same `units` (a hash)."""
+    about, tensors = load_component(directory)
+    if about.get("tokenizers", {}).get(SEMANTIC) != units:
+        raise CheckpointError(
+            f"{directory} was trained on other units than those of the shards; tokenize with its "
+            "semantic tokenizer, or begin without start_from"
+        )
+    tensors = {name: tensor.float() for name, tensor in tensors.items()}
+    try:
+        if model.config.downbeats and not about["beat_tracker"].get("downbeats", False):
+            for name in ("leave.weight", "leave.bias"):
+                both = torch.zeros_like(model.state_dict()[name])
+                both[0::2] = tensors[name]  # of each frame the beat, then the downbeat
+                tensors[name] = both
+        model.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise CheckpointError(
+            f"{directory} has the sizes {about['beat_tracker']}; the configuration has {model.config}"
+        ) from error
 
 
 def _number(*seeds):

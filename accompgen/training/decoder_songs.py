@@ -10,6 +10,7 @@ import torch
 from accompgen import audio
 from accompgen.config import ConfigError
 from accompgen.data.songs import read_manifest
+from accompgen.files import replacing
 from accompgen.tokens.acoustic import AcousticTokenizer
 
 LOUDEST = 0.99  # of a sound at its drawn level
@@ -96,9 +97,8 @@ def _with_codes(wav, sizes, tokenizer, path, stem):
     else:
         mono = audio.resample(audio.to_mono(wav), sizes.sample_rate, tokenizer.sample_rate)
         codes = tokenizer.encode(torch.from_numpy(mono)[None], sizes.codebooks)[0].cpu().numpy().astype(np.int16)
-        part = path.with_suffix(".part.npy")
-        np.save(part, codes)
-        part.replace(path)
+        with replacing(path) as file:
+            np.save(file, codes)
     frames = min(codes.shape[1], wav.shape[1] // sizes.hop_samples)
     wav = np.round(wav[:, : frames * sizes.hop_samples] * 32767).astype(np.int16)
     return Sound(np.ascontiguousarray(wav), codes[:, :frames], stem)

@@ -5,22 +5,26 @@ import tempfile
 from pathlib import Path
 
 from accompgen.checkpoint import (
-    COMPONENTS,
+    ACOUSTIC_TOKENIZER,
+    BEAT_TRACKER,
+    DECODER,
     OPTIONAL_COMPONENTS,
-    STAGE_COMPONENTS,
+    SEMANTIC_TOKENIZER,
+    TEXT_TOKENIZER,
     CheckpointError,
     find_checkpoint,
+    graph_of,
     load_component,
     read_checkpoint,
+    required_components,
     save_component,
     write_checkpoint,
 )
-from accompgen.stages import STAGES
 from accompgen.time import ACOUSTIC_HZ, SEMANTIC_HZ
 
 CARD_FILE = "README.md"
 ACOUSTIC_FORMAT = "encodec"  # what tokens/acoustic.py writes
-DECODER_FORMAT = "accompgen decoder 1"  # what tokens/decoder.py writes
+DECODER_FORMATS = ("accompgen decoder 1", "vocos decoder 1")  # what tokens/decoder.py writes
 INHERITED = ("sampling", "data", "licence", "limits")  # what a checkpoint says, and one that is based on it
 DTYPES = ("bfloat16", "float16", "float32")
 
@@ -68,35 +72,44 @@ def export_checkpoint(
         more = _kept_chroma(old, components)
         inherited = {key: old.config[key] for key in INHERITED if key in old.config}
         components = {name: old.component(name) for name in old.components if name not in components} | components
-    missing = [name for name in COMPONENTS if name not in components]
+    graph = graph_of(components)
+    needed = required_components(graph)
+    missing = [name for name in needed if name not in components]
     if missing:
-        raise CheckpointError(f"no run gives the {', '.join(missing)}; a checkpoint needs {', '.join(COMPONENTS)}")
+        raise CheckpointError(f"no run gives the {', '.join(missing)}; a checkpoint needs {', '.join(needed)}")
     info = {
         "semantic_hz": SEMANTIC_HZ,
         "acoustic_hz": ACOUSTIC_HZ,
-        "stages": {name: _stage_summary(_config(components[name])) for name in STAGE_COMPONENTS},
+        "stages": {name: _stage_summary(_config(components[name])) for name in graph.stage_names},
         **inherited,
         **(about or {}),
     }
     if songs:
-        more = {"semantic": {"unit_chroma": _unit_chroma(components["semantic"], songs)}}
-    learned = [name for name in components if name in (*STAGE_COMPONENTS, "beat_tracker")]
+        stage = _stage_of_units(graph)
+        more = {stage: {"unit_chroma": _unit_chroma(components[stage], songs)}}
+    learned = [name for name in components if name in (*graph.stage_names, BEAT_TRACKER)]
     with tempfile.TemporaryDirectory() as folder:
         stored = {name: _as(dtype, components[name], Path(folder) / name, more.get(name, {})) for name in learned}
         write_checkpoint(directory, components | stored, info | {"dtype": dtype}, force=force)
     config = _config(Path(directory))
-    (Path(directory) / CARD_FILE).write_text(model_card(config, components), encoding="utf-8")
+    (Path(directory) / CARD_FILE).write_text(model_card(config, components, graph), encoding="utf-8")
     return config
 
 
+def _stage_of_units(graph):
+    """The stage that makes the units of a stem."""
+    return next(stage.name for stage in graph.stages if stage.target == graph.units.name)
+
+
 def _kept_chroma(old, components):
-    """What the units sound like, from an older checkpoint, for a semantic stage of the same units that does not say it."""
-    if "semantic" not in components:
+    """What the units sound like, from an older checkpoint, for a stage of the same units that does not say it."""
+    stage = _stage_of_units(old.graph)
+    if stage not in components:
         return {}
-    (config, tensors), (earlier, known) = (load_component(at) for at in (components["semantic"], old.component("semantic")))
+    (config, tensors), (earlier, known) = (load_component(at) for at in (components[stage], old.component(stage)))
     if "unit_chroma" in tensors or "unit_chroma" not in known or config["tokenizers"] != earlier["tokenizers"]:
         return {}
-    return {"semantic": {"unit_chroma": known["unit_chroma"]}}
+    return {stage: {"unit_chroma": known["unit_chroma"]}}
 
 
 def _unit_chroma(component, songs):
@@ -135,17 +148,16 @@ def _part(path):
     """Which part of a checkpoint a component is."""
     config = _config(path)
     stage = config.get("stage", {})
-    name = stage.get("stage") if isinstance(stage, dict) else None
-    if name in STAGES:
-        return name
-    if "beat_tracker" in config:
-        return "beat_tracker"
-    if config.get("kind") == "semantic_tokenizer":
+    if isinstance(stage, dict) and isinstance(stage.get("stage"), str):
+        return stage["stage"]
+    if BEAT_TRACKER in config:
+        return BEAT_TRACKER
+    if config.get("kind") in (SEMANTIC_TOKENIZER, TEXT_TOKENIZER):
         return config["kind"]
     if config.get("format") == ACOUSTIC_FORMAT:
-        return "acoustic_tokenizer"
-    if config.get("format") == DECODER_FORMAT:
-        return "decoder"
+        return ACOUSTIC_TOKENIZER
+    if config.get("format") in DECODER_FORMATS:
+        return DECODER
     raise CheckpointError(f"{path / 'config.json'} describes neither a tokenizer, a decoder, a stage nor a beat tracker")
 
 
@@ -163,7 +175,7 @@ def _stage_summary(config):
     }
 
 
-def model_card(config: dict, components: dict) -> str:
+def model_card(config: dict, components: dict, graph) -> str:
     """The checkpoint's README.md: sizes, steps, losses, and whether each stage listens, from the runs; texts from `about`."""
     lines = [f"# {config.get('name', 'An accompgen checkpoint')}", ""]
     for key in ("summary", "data", "licence", "limits"):
@@ -173,10 +185,10 @@ def model_card(config: dict, components: dict) -> str:
         "| part | values | steps | windows | cross-entropy | bigram | gain over shuffled context | in the first second |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    for name in [*COMPONENTS, *(name for name in OPTIONAL_COMPONENTS if name in components)]:
+    for name in [*required_components(graph), *(name for name in OPTIONAL_COMPONENTS if name in components)]:
         size = f"{_values(components[name]) / 1e6:.2f} M"
-        if name not in STAGE_COMPONENTS:
-            steps = _config(components[name])["step"] if name in OPTIONAL_COMPONENTS else ""
+        if name not in graph.stage_names:
+            steps = _config(components[name]).get("step", "")
             lines.append(f"| {name.replace('_', ' ')} | {size} | {steps} | | | | | |")
             continue
         stage = config["stages"][name]
@@ -191,19 +203,20 @@ def model_card(config: dict, components: dict) -> str:
         "earlier), counted on the training songs. Gain: what it costs to give the windows each other's context.",
         "",
     ]
-    if "decoder" in components:
-        found = _config(components["decoder"])["validation"]
+    # a decoder that others published comes without figures
+    found = _config(components[DECODER]).get("validation") if DECODER in components else None
+    if found:
         lines.append(
             f"The decoder plays held-out songs' codes with an SI-SDR of {found['si_sdr']:.1f} dB and a chroma correlation of "
             f"{found['chroma']:.3f} (the middle of the stereo, 24 kHz)."
         )
-    if "beat_tracker" in components:
-        found = _config(components["beat_tracker"])["validation"]
+    if BEAT_TRACKER in components:
+        found = _config(components[BEAT_TRACKER])["validation"]
         share = f"{100 * found['right_phase']:.0f} % of the frames"
         lines.append(
             f"The beat tracker is right to an eighth of a beat in {share} ({found['songs']} held-out songs, first windows)."
         )
-    for name in STAGE_COMPONENTS:
+    for name in graph.stage_names:
         late = config["stages"][name]["validation"]["vocal_late"]
         if late:
             costs = ", ".join(f"{seconds} s: {_figure(cost)}" for seconds, cost in late.items())

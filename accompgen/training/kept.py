@@ -1,11 +1,11 @@
 """The state that a training in one process goes on from: last/state.pt, replaced as a whole."""
 
-import os
 from pathlib import Path
 
 import torch
 
 from accompgen.config import ConfigError, to_dict
+from accompgen.files import replacing
 
 FREE = {"steps", "minutes", "device"}  # of any configuration
 
@@ -53,6 +53,5 @@ def load_state(run_dir: Path, lasting: dict) -> dict | None:
 def save_state(run_dir: Path, state: dict) -> None:
     """Replace last/state.pt by `state`, whose "config" holds the values that must stay."""
     (run_dir / "last").mkdir(parents=True, exist_ok=True)
-    temporary = run_dir / "last" / ".state.pt"
-    torch.save(state, temporary)
-    os.replace(temporary, run_dir / "last" / "state.pt")
+    with replacing(run_dir / "last" / "state.pt") as file:
+        torch.save(state, file)

@@ -13,14 +13,14 @@ import numpy as np
 import torch
 
 from accompgen.config import TrainConfig, window_blocks
-from accompgen.data.batches import held_out_windows, read_windows, training_songs
+from accompgen.data.batches import held_out_windows, read_windows, stems_there, told_of, training_songs
 from accompgen.data.shards import Shards
-from accompgen.stages import STAGES, streams
 from accompgen.time import blocks_of, seconds_of
 from accompgen.training.loss import token_cross_entropy
 
 DELAYS_SECONDS = (0.24, 1.0, 4.0)  # multiples of 40 ms
 PRIOR_STRENGTHS = (1.0, 10.0, 100.0, 1000.0)
+LATE, HIGHER = "vocal_late", "vocal_transposed"  # the vocal's altered contexts, and what the figures are called
 BIGRAM_HOURS = 50.0  # at most so much training data is counted
 
 
@@ -29,6 +29,7 @@ class HeldOut:
     """Windows of the validation split. contexts: "true", "shuffled", ... -> (name -> ids [B, Q, T]); target [B, Q, F]."""
 
     contexts: dict
+    told: dict  # name -> ids [B, length]
     target: torch.Tensor
     bigram: tuple[float, ...]  # cross-entropy of the bigram a codebook, nats
     hz: int  # frames a second of the target
@@ -38,68 +39,72 @@ def prepare(shards: Shards, config: TrainConfig) -> HeldOut:
     """Read the validation windows, their altered contexts, and fit the bigram on the training split."""
     model, blocks = config.model, window_blocks(config.window_seconds)
     lead = blocks_of(max(DELAYS_SECONDS))
-    windows = held_out_windows(shards, blocks, config.validation_windows, lead, config.seed)
+    windows = held_out_windows(shards, model, blocks, config.validation_windows, lead, config.seed)
     true, target = read_windows(shards, model, windows, blocks)
     contexts = {"true": true, "shuffled": {name: _shuffle(ids) for name, ids in true.items()}}
     if len(true) > 1:
         for name in true:
             contexts[f"shuffled_{name}"] = {**true, name: _shuffle(true[name])}
-    if "vocal" in true:
+    vocal = model.rows.vocal.name
+    if vocal in true:
         for seconds in DELAYS_SECONDS:
             delayed, _ = read_windows(shards, model, windows, blocks, delay_blocks=blocks_of(seconds))
-            contexts[f"vocal_late_{seconds:g}s"] = delayed
+            contexts[f"{LATE}_{seconds:g}s"] = delayed
         higher = {window.song.transposed for window in windows}  # semitones
         if len(higher) == 1 and 0 not in higher:
             transposed, _ = read_windows(shards, model, windows, blocks, transposed=True)
-            contexts[f"vocal_transposed_{higher.pop():g}"] = transposed
-    stage = STAGES[model.stage]
-    stream = streams(model.semantic_vocab, model.bins, model.coarse_codebooks, model.fine_codebooks)[stage.target]
-    return HeldOut(contexts, target, bigram_cross_entropy(shards, model, target, stream.vocab), stream.hz)
+            contexts[f"{HIGHER}_{higher.pop():g}"] = transposed
+    stream = model.rows.stream(model.rows.stage(model.stage).target)
+    bigram = bigram_cross_entropy(shards, model, target, stream)
+    return HeldOut(contexts, told_of(model, windows), target, bigram, stream.hz)
 
 
 def _shuffle(ids):
     return ids.roll(1, 0)  # neighbours in the list of windows come from different songs
 
 
-def bigram_cross_entropy(shards: Shards, model, target: torch.Tensor, vocab: int) -> tuple[float, ...]:
+def bigram_cross_entropy(shards: Shards, model, target: torch.Tensor, stream) -> tuple[float, ...]:
     """Cross-entropy in nats of `target` [B, Q, F] a codebook under p(token | the same codebook's token one frame earlier).
 
     Counted on the training split, smoothed towards the single tokens' frequencies: (n(a, b) + k p(b)) / (n(a) + k), k the best
-    of PRIOR_STRENGTHS on `target` itself, in the bigram's favour. The first frame of a window gets p(b).
+    of PRIOR_STRENGTHS on `target` itself, in the bigram's favour. The first frame of a window, and one behind an
+    unknown one, gets p(b).
     """
-    songs, hours = [], 0.0
-    for song in training_songs(shards, model.stage):
+    songs, hours, vocab = [], 0.0, stream.vocab
+    for song in training_songs(shards, model):
         if hours < BIGRAM_HOURS:
             songs.append(song)
             hours += seconds_of(song.blocks) / 3600
     counts = np.zeros((target.shape[1], vocab * vocab), dtype=np.int64)
     single = np.zeros((target.shape[1], vocab), dtype=np.int64)
     for song in songs:
-        tokens = shards.read(song)
-        grid = tokens["semantic"][None] if model.stage == "semantic" else tokens["codes"]
-        first = model.coarse_codebooks if model.stage == "fine" else 0
-        for codebook in range(len(counts)):
-            ids = grid[first + codebook].astype(np.int64)
-            counts[codebook] += np.bincount(ids[:-1] * vocab + ids[1:], minlength=vocab * vocab)
-            single[codebook] += np.bincount(ids, minlength=vocab)
+        for stem in stems_there(song, model):
+            array = stream.array(stem)
+            grid = np.atleast_2d(shards.read(song, arrays=[array])[array])[stream.first :]
+            for codebook in range(len(counts)):
+                ids = grid[codebook].astype(np.int64)
+                ids = ids[ids >= 0]  # of a chart, where it is known
+                counts[codebook] += np.bincount(ids[:-1] * vocab + ids[1:], minlength=vocab * vocab)
+                single[codebook] += np.bincount(ids, minlength=vocab)
     return tuple(_bigram(counts[q].reshape(vocab, vocab), single[q], target[:, q].numpy()) for q in range(len(counts)))
 
 
 def _bigram(counts, single, ids):
-    """Mean nats of ids [B, F] under the smoothed bigram of counts [V, V] and single [V]."""
+    """Mean nats of the known ids [B, F] under the smoothed bigram of counts [V, V] and single [V]."""
     prior = (single + 1) / (single.sum() + len(single))
-    before, after = ids[:, :-1], ids[:, 1:]
-    start = -np.log(prior[ids[:, 0]])
+    earlier = np.pad(ids, ((0, 0), (1, 0)), constant_values=-1)[:, :-1]  # the first frame follows nothing that is known
+    pair, alone = (ids >= 0) & (earlier >= 0), (ids >= 0) & (earlier < 0)
+    before, after = earlier[pair], ids[pair]
     seen, total = counts[before, after], counts.sum(1)[before]
-    costs = [np.mean(-np.log((seen + k * prior[after]) / (total + k)), dtype=np.float64) for k in PRIOR_STRENGTHS]
-    return float((start.mean() + min(costs) * (ids.shape[1] - 1)) / ids.shape[1])
+    costs = [-np.log((seen + k * prior[after]) / (total + k)).sum(dtype=np.float64) for k in PRIOR_STRENGTHS]
+    return float((min(costs) - np.log(prior[ids[alone]]).sum(dtype=np.float64)) / max(1, (ids >= 0).sum()))
 
 
 def validate(logits_of, device, held_out: HeldOut, batch_size: int, rank: int = 0, world: int = 1, gather=None) -> dict:
     """Measure a model on the held-out windows.
 
     Args:
-        logits_of: called as `logits_of(context, target)` -> logits [B, F, Q, V]; a model in evaluation mode.
+        logits_of: called as `logits_of(context, target, told)` -> logits [B, F, Q, V]; a model in evaluation mode.
         device: where the model is.
         rank, world: of several processes each takes every world-th window, and
         gather: value -> the values of all of them, in their order.
@@ -112,35 +117,43 @@ def validate(logits_of, device, held_out: HeldOut, batch_size: int, rank: int = 
     """
     nats, right = {}, None  # name -> [B, Q, F]
     for name, context in held_out.contexts.items():
-        parts = [_score(logits_of, device, context, held_out.target, range(rank, len(held_out.target), world), batch_size)]
+        parts = [_score(logits_of, device, context, held_out, range(rank, len(held_out.target), world), batch_size)]
         parts = gather(parts[0]) if gather else parts
         nats[name], hits = _woven([part[0] for part in parts]), _woven([part[1] for part in parts])
         right = hits if name == "true" else right
-    true = nats["true"]
+    true, known = nats["true"], held_out.target >= 0
+    tokens = known.sum((0, 2)).clamp_min(1)  # [Q]
+    per_codebook = true.sum((0, 2)) / tokens
     result = {
-        "cross_entropy": true.mean().item(),
+        "cross_entropy": per_codebook.mean().item(),
         "bigram": sum(held_out.bigram) / len(held_out.bigram),
-        "per_codebook": [round(x, 4) for x in true.mean((0, 2)).tolist()],
+        "per_codebook": [round(x, 4) for x in per_codebook.tolist()],
         "bigram_per_codebook": [round(x, 4) for x in held_out.bigram],
-        "accuracy": [round(x, 4) for x in right.mean((0, 2)).tolist()],
+        "accuracy": [round(x, 4) for x in (right.sum((0, 2)) / tokens).tolist()],
         "windows": len(true),
         "gain": {},
-        "vocal_late": {},
-        "vocal_transposed": {},
+        LATE: {},
+        HIGHER: {},
     }
     changed = _changes(held_out.target)
     for name in list(nats)[1:]:
         gain = nats[name] - true  # [B, Q, F]
-        if name.startswith("vocal_"):
+        if name.startswith((LATE, HIGHER)):
             group, _, amount = name.rpartition("_")
-            result[group][amount.removesuffix("s")] = _mean_and_error(gain.mean((1, 2)))
+            result[group][amount.removesuffix("s")] = _mean_and_error(_of_windows(gain, known))
         else:
-            result["gain"][name] = _gains(gain, changed, held_out.hz)
+            result["gain"][name] = _gains(gain, known, changed, held_out.hz)
     return result
 
 
-def _gains(gain, changed, hz):
-    whole, start = gain.mean((1, 2)), gain[:, :, :hz].mean((1, 2))
+def _of_windows(gain, known):
+    """Means [B'] of the windows over their known tokens [B, Q, F], of those that have any."""
+    count = known.sum((1, 2))
+    return gain.sum((1, 2))[count > 0] / count[count > 0]
+
+
+def _gains(gain, known, changed, hz):
+    whole, start = _of_windows(gain, known), _of_windows(gain[:, :, :hz], known[:, :, :hz])
     frames = gain.mean(1)  # [B, F]
     counts = changed.sum(1)
     at_changes = (frames * changed).sum(1)[counts > 0] / counts[counts > 0]
@@ -152,14 +165,16 @@ def _gains(gain, changed, hz):
     }
 
 
-def _score(logits_of, device, context, target, rows, batch_size):
+def _score(logits_of, device, context, held_out, rows, batch_size):
     """Nats a token of the windows `rows` and whether it was ranked first, both [B, Q, F] on the CPU."""
+    target = held_out.target
     nats, right = [target[:0].float()], [target[:0].float()]
     with torch.no_grad():
         for first in range(0, len(rows), batch_size):
             part = list(rows[first : first + batch_size])
             ids = target[part].to(device)
-            logits = logits_of({name: stream[part].to(device) for name, stream in context.items()}, ids)  # [B, F, Q, V]
+            heard, told = ({k: v[part].to(device) for k, v in given.items()} for given in (context, held_out.told))
+            logits = logits_of(heard, ids, told)  # [B, F, Q, V]
             nats.append(token_cross_entropy(logits, ids).cpu())
             right.append((logits.argmax(-1).transpose(1, 2) == ids).float().cpu())
     return torch.cat(nats), torch.cat(right)
@@ -174,9 +189,10 @@ def _woven(parts):
 
 
 def _changes(target):
-    """Frames [B, F] at which the first codebook differs from the frame before."""
-    first = target[:, 0]
-    return torch.cat([torch.zeros_like(first[:, :1], dtype=torch.bool), first[:, 1:] != first[:, :-1]], dim=1)
+    """Frames [B, F] at which the first codebook differs from the frame before, both known."""
+    before, after = target[:, 0, :-1], target[:, 0, 1:]
+    differs = (before != after) & (before >= 0) & (after >= 0)
+    return torch.cat([torch.zeros_like(differs[:, :1]), differs], dim=1)
 
 
 def _mean_and_error(values):
@@ -206,8 +222,8 @@ def describe(result: dict) -> str:
     for name, values in result["gain"].items():
         if name != "shuffled":
             text += f" | {name} {values['all'][0]:+.4f}"
-    for seconds, (cost, _) in result["vocal_late"].items():
+    for seconds, (cost, _) in result[LATE].items():
         text += f" | vocal late {seconds} s {cost:+.4f}"
-    for semitones, (cost, _) in result["vocal_transposed"].items():
+    for semitones, (cost, _) in result[HIGHER].items():
         text += f" | vocal {semitones} semitones higher {cost:+.4f}"
     return text

@@ -6,22 +6,23 @@ from accompgen.config import TrainConfig
 from accompgen.generation.decode import decode, prepare_for_decoding
 from accompgen.generation.sampling import PUBLISHED, Sampling
 from accompgen.model.stage_lm import StageLM
+from accompgen.stages import ACOUSTIC
 from accompgen.tokens.acoustic import AcousticTokenizer
 from accompgen.training.listening import HeldOut
-
-SAMPLING = {"coarse": PUBLISHED, "fine": Sampling(guidance=1.0)}
 
 
 class Samples:
     """Generates codes of the first `config.sample_windows` held-out windows and decodes them.
 
-    The coarse stage is heard through its own codebooks alone, the fine stage with the true coarse ones. The semantic stage
-    makes no sound by itself.
+    A stage of codes is heard with the true ones below them, where it reads those. A stage of anything else makes no sound by
+    itself.
     """
 
     def __init__(self, config: TrainConfig, held_out: HeldOut):
         self.config, self.held_out = config, held_out
-        self.count = min(config.sample_windows, len(held_out.target)) if config.model.stage in SAMPLING else 0
+        self.row = config.model.rows.stage(config.model.stage)
+        sounds = config.model.rows.stream(self.row.target).tokenizer == ACOUSTIC
+        self.count = min(config.sample_windows, len(held_out.target)) if sounds else 0
         self._codec = AcousticTokenizer.load(config.acoustic_tokenizer) if self.count else None
         self._truth_told = False
 
@@ -43,14 +44,17 @@ class Samples:
             plain = StageLM(self.config.model)
         plain.load_state_dict(model.state_dict())
         plain = prepare_for_decoding(plain.to(next(model.parameters()).device))
-        context = {name: ids[number : number + 1] for name, ids in self.held_out.contexts["true"].items()}
+        true = (self.held_out.contexts["true"], self.held_out.told)
+        context, told = ({name: ids[number : number + 1] for name, ids in given.items()} for given in true)
         generator = torch.Generator().manual_seed(self.config.seed)
         frames = self.held_out.target.shape[-1]
-        return decode(plain, context, frames, SAMPLING[self.config.model.stage], [generator])[0].cpu()
+        # what depends on its context alone is not guided, as in what ships
+        sampling = PUBLISHED if self.row.prompt_share else Sampling(guidance=1.0)
+        return decode(plain, context, frames, sampling, [generator], told=told)[0].cpu()
 
     def _sound(self, number, codes):
         """Codes [Q, F] of this stage's target -> wave [T]."""
-        if self.config.model.stage == "fine":
-            codes = torch.cat([self.held_out.contexts["true"]["coarse"][number], codes])
+        below = [stream.name for stream in self.config.model.rows.codes if stream.name in self.row.context]
+        codes = torch.cat([*(self.held_out.contexts["true"][name][number] for name in below), codes])
         with torch.inference_mode():
             return self._codec.decode(codes[None])[0].clamp(-1, 1)

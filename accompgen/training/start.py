@@ -7,14 +7,17 @@ one is learned of the others: with little data, a voice's pitch need not be foun
 
 import torch
 
-from accompgen.checkpoint import TOKENIZERS_OF, CheckpointError, load_component
+from accompgen.checkpoint import CheckpointError, load_component
 from accompgen.config import StageConfig, from_dict, to_dict
+from accompgen.layout import SPECIALS, Layout
 from accompgen.model.attention import RelativeBias, relative_buckets
 from accompgen.model.listener import EMBEDDING_STD
 from accompgen.model.stage_lm import StageLM
+from accompgen.stages import ACOUSTIC, SEMANTIC
 
 ENCODER_SIZES = ("context_layers", "context_width", "context_pool")
 REACH = ("relative_buckets", "relative_max_distance")
+GRAPH = ("graph", "own_graph", "text_vocab", "text_pieces")
 ENCODER_PARTS = ("encoder.", "listener.", "heard.")
 NOISE_SHARE = 0.5  # of the random start that stays, so that equal vectors can part
 
@@ -29,27 +32,30 @@ def start_embeddings(model: StageLM, tokenizers: dict[str, str]) -> None:
     Raises:
         CheckpointError: a directory that is no such tokenizer, or whose sizes are not the model's.
     """
-    stage = model.config.stage
-    grids = {}
-    if "semantic" in TOKENIZERS_OF[stage]:
-        grids["vocal"] = grids["semantic"] = _units(tokenizers["semantic"])
-    if "acoustic" in TOKENIZERS_OF[stage]:
-        codes = _codes(tokenizers["acoustic"])
-        coarse = model.config.coarse_codebooks
-        grids["coarse"], grids["fine"] = codes[:coarse], codes[coarse : coarse + model.config.fine_codebooks]
+    vectors = {kind: {SEMANTIC: _units, ACOUSTIC: _codes}[kind](tokenizers[kind]) for kind in model.config.tokenizers}
+    grids = {
+        stream.name: vectors[stream.tokenizer][stream.first : stream.first + stream.codebooks]
+        for stream in model.layout.streams
+        if stream.tokenizer in vectors
+    }  # the chart's ids stay random
     with torch.no_grad():
         for stream, offset in zip(model.layout.streams, model.layout.offsets):
+            if stream.name not in grids:
+                continue
             rows = slice(offset, offset + stream.codebooks * stream.vocab)
             _start(model.token_embedding.weight[rows], grids[stream.name], stream)
             if model.listener is not None and stream is not model.layout.target:
                 _start(model.listener.embedding.weight[rows], grids[stream.name], stream)
+        target = model.layout.target
         for heads in [model.heads] if model.listener is None else [model.heads, model.listener.heads]:
-            _start(heads, grids[model.layout.target.name], model.layout.target)
+            if target.name in grids:
+                _start(heads, grids[target.name], target)
 
 
 def start_weights(model: StageLM, directory: str, tokenizers: dict[str, str]) -> bool:
     """Give `model` the weights of a trained stage; but for its context encoder, where that has other sizes. Where the relative
-    bias has other buckets, each begins with what its distances had.
+    bias has other buckets, each begins with what its distances had. Of a stage of another graph, streams and what is told keep
+    their embeddings by name; new ones begin as they are in `model`.
 
     Args:
         directory: component directory of the stage: `model/` or `snapshot/` of a run, or a stage of a checkpoint.
@@ -68,9 +74,10 @@ def start_weights(model: StageLM, directory: str, tokenizers: dict[str, str]) ->
     whole = all(found[key] == expected[key] for key in ENCODER_SIZES)
     rebucket = any(found[key] != expected[key] for key in REACH)
     for key, value in expected.items():
-        if found[key] != value and key not in (*ENCODER_SIZES, *REACH, "dropout"):
+        if found[key] != value and key not in (*ENCODER_SIZES, *REACH, *GRAPH, "dropout"):
             raise CheckpointError(f"{directory} has {key} = {found[key]!r}, the model to train {value!r}; make them equal")
-    for kind in TOKENIZERS_OF[model.config.stage]:
+    earlier = from_dict(StageConfig, config["stage"], directory)
+    for kind in set(model.config.tokenizers) & set(earlier.tokenizers):
         if config["tokenizers"][kind] != tokenizers[kind]:
             raise CheckpointError(f"{directory} was trained on tokens of another {kind} tokenizer than these shards hold")
     for name, module in model.named_modules():
@@ -79,8 +86,46 @@ def start_weights(model: StageLM, directory: str, tokenizers: dict[str, str]) ->
     if not whole:
         tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith(ENCODER_PARTS)}
         tensors |= {name: tensor for name, tensor in model.state_dict().items() if name.startswith(ENCODER_PARTS)}
+    own = model.state_dict()
+    before = Layout.of(earlier.stage, earlier.rows, earlier.pattern)
+    for name in _EMBEDDINGS & set(tensors) & set(own):
+        tensors[name] = _by_name(name, tensors[name], before, own[name], model.layout)
     model.load_state_dict(tensors)
     return whole
+
+
+_EMBEDDINGS = {"token_embedding.weight", "listener.embedding.weight", "stream_embedding.weight", "codebook_embedding.weight"}
+
+
+def _by_name(embedding, weight, before, fresh, layout):
+    """Rows of an embedding of one layout where another layout has them; those it has not are the fresh ones."""
+    result = fresh.clone()
+    if embedding == "codebook_embedding.weight":
+        count = min(len(weight), len(fresh))
+        result[:count] = weight[:count]
+        return result
+    if embedding == "stream_embedding.weight":
+        places = {stream.name: (index, 1) for index, stream in enumerate(layout.streams)}
+        earlier = {stream.name: (index, 1) for index, stream in enumerate(before.streams)}
+    else:
+        places, earlier = _rows_of(layout), _rows_of(before)
+    for name, (first, count) in places.items():
+        if name in earlier and earlier[name][1] == count and first + count <= len(fresh):
+            at = earlier[name][0]
+            result[first : first + count] = weight[at : at + count]
+    return result
+
+
+def _rows_of(layout):
+    """First row and number of rows of the embedding table: of the special tokens, of each stream, of what is told."""
+    rows = {"": (0, SPECIALS)}
+    for stream, offset in zip(layout.streams, layout.offsets):
+        rows[stream.name] = (offset, stream.codebooks * stream.vocab)
+    first = layout.stream_rows
+    for name, vocab, _ in layout.prefix:
+        rows[f"told {name}"] = (first, vocab)
+        first += vocab
+    return rows
 
 
 def _rebucketed(table, max_distance, bias):

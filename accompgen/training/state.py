@@ -12,9 +12,10 @@ from pathlib import Path
 
 import torch
 
-from accompgen.checkpoint import TOKENIZERS_OF, CheckpointError, component_hash, save_component
+from accompgen.checkpoint import CheckpointError, component_hash, save_component
 from accompgen.config import ConfigError, TrainConfig, from_dict, to_dict
 from accompgen.data.batches import training_songs
+from accompgen.files import replacing
 from accompgen.time import seconds_of
 from accompgen.training import engine as deepspeed_engine
 from accompgen.training.kept import differing
@@ -24,7 +25,10 @@ from accompgen.training.stops import TrainingError
 FREE = ("steps", "minutes", "log_every", "validate_every", "validation_windows", "save_every", "device")
 FREE += ("tensorboard", "sample_windows", "peak_tflops")
 SHARED_OUT = ("batch_size", "accumulation")  # may change with the number of processes, the windows of a step may not
-NOT_TRAINING = ("model", "shards", "device", "semantic_tokenizer", "acoustic_tokenizer", "start_from")  # not of a component
+# not of a component
+NOT_TRAINING = (
+    "model", "shards", "device", "semantic_tokenizer", "acoustic_tokenizer", "text_tokenizer", "captions", "start_from",
+)  # fmt: skip
 
 
 def claim(run_dir: Path, config: TrainConfig, rank: int = 0, world: int = 1) -> None:
@@ -93,7 +97,8 @@ def save(engine, average, batches, run_dir: Path, step: int, seconds: float) -> 
         deepspeed_engine.save(engine, folder / name, state)
         if chief:
             for path in (folder / name).iterdir():
-                _to_disk(path)
+                with open(path, "rb") as file:
+                    _to_disk(file)
             write_text(folder / "latest", name + "\n")
     except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError of its file writer
         shutil.rmtree(folder / name, ignore_errors=True)
@@ -170,13 +175,13 @@ def save_stage(directory: Path, model, config: TrainConfig, shards, step: int, v
     values = {
         "stage": to_dict(config.model),
         "window_seconds": config.window_seconds,
-        "tokenizers": {kind: shards.tokenizers[kind] for kind in TOKENIZERS_OF[config.model.stage]},
+        "tokenizers": {kind: shards.tokenizers[kind] for kind in config.model.tokenizers},
         "vocal_noise": shards.index["vocal_noise"],
         "step": step,
         "seed": config.seed,
         "started_from": component_hash(config.start_from) if config.start_from else None,
         "training": {key: value for key, value in to_dict(config).items() if key not in NOT_TRAINING},
-        "training_hours": round(seconds_of(sum(s.blocks for s in training_songs(shards, config.model.stage))) / 3600, 2),
+        "training_hours": round(seconds_of(sum(s.blocks for s in training_songs(shards, config.model))) / 3600, 2),
         "validation": validation,
     }
     try:
@@ -187,16 +192,14 @@ def save_stage(directory: Path, model, config: TrainConfig, shards, step: int, v
 
 def write_text(path: Path, text: str) -> None:
     """Write a small file in one go: it has its old content or the new one, whatever happens. Raises TrainingError naming it."""
-    temporary = path.with_name(f".{path.name}.part")
     try:
-        temporary.write_text(text, encoding="utf-8")
-        _to_disk(temporary)
-        os.replace(temporary, path)
+        with replacing(path) as file:
+            file.write(text.encode())
+            file.flush()
+            _to_disk(file)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise TrainingError(f"cannot write {path}: {error.strerror}; make room and start again") from error
 
 
-def _to_disk(path):
-    with open(path, "rb") as file:
-        os.fsync(file.fileno())
+def _to_disk(file):
+    os.fsync(file.fileno())

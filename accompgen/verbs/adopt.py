@@ -1,10 +1,9 @@
 """Tokenizers and decoders from elsewhere: `adopt`."""
 
-import json
 import tempfile
 from pathlib import Path
 
-from accompgen.verbs.shared import add_executor, print_values, remark, song_bar
+from accompgen.verbs.shared import add_executor, complain, print_values, remark, song_bar
 
 LICENCES = {  # of published weights; what a user trained is the user's
     "encodec": "Meta's weights of EnCodec are CC BY-NC 4.0: not for commercial use",
@@ -54,13 +53,20 @@ def run_adopt(args) -> int:
     source = _found(args.source, args)
     args.out.parent.mkdir(parents=True, exist_ok=True)
     if args.decoder:
-        print_values(_adopt_vocos(args, source))
+        figures = _adopt_vocos(args, source)
     elif args.kind == "encodec":
-        print_values(_adopt_encodec(args, source))
+        figures = _adopt_encodec(args, source)
     else:
-        print_values(_adopt_hubert(args, source))
+        figures = _adopt_hubert(args, source)
+    left_out = figures.pop("left_out", {})
+    print_values(figures)
     print(args.out)
-    return 0
+    for reason in left_out.values():
+        complain(reason)
+    if left_out:
+        songs = figures["songs"] + len(left_out)
+        complain(f"{len(left_out)} of {songs} songs were left out; the units are those of the others")
+    return 1 if left_out else 0
 
 
 def _found(name, args) -> Path:
@@ -128,10 +134,10 @@ def _hash_of(tokenizer, source) -> str:
 
 def _is_codec_of_ours(source) -> bool:
     """Whether a path is a component directory already."""
-    from accompgen.checkpoint import read_info
+    from accompgen.checkpoint import CONFIG_FILE, read_info
     from accompgen.tokens.encodec_weights import FORMAT
 
-    return (source / "config.json").is_file() and read_info(source).get("format") == FORMAT
+    return (source / CONFIG_FILE).is_file() and read_info(source).get("format") == FORMAT
 
 
 def _adopt_hubert(args, source) -> dict:
@@ -160,7 +166,7 @@ def _adopt_hubert(args, source) -> dict:
 
 def _is_ours(source) -> bool:
     """Whether a directory is a semantic tokenizer already, with units of its own."""
+    from accompgen.checkpoint import CONFIG_FILE, read_info
     from accompgen.tokens.semantic import KIND
 
-    config = Path(source) / "config.json"
-    return config.is_file() and json.loads(config.read_text(encoding="utf-8")).get("kind") == KIND
+    return (Path(source) / CONFIG_FILE).is_file() and read_info(source).get("kind") == KIND

@@ -97,6 +97,13 @@ def add_tokenize(verbs):
     parser.add_argument("--semantic-tokenizer", metavar="DIR", type=Path, required=True)
     parser.add_argument("--acoustic-tokenizer", metavar="DIR", type=Path, required=True)
     parser.add_argument("--codebooks", metavar="Q", type=int, default=8, help="acoustic codebooks to keep (default: 8)")
+    parser.add_argument(
+        "--stems", metavar="NAMES", default="all",
+        help="tracks that stages shall make: all (the accompaniment), or stems such as drums,bass,harmony (default: all)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--mixtures", metavar="N", type=int, default=1, help="of two stems or more, drawn for each song (default: 1)"
+    )
     parser.add_argument("--noise", metavar="SIGMA", type=float, default=0.01, help="on the vocal (default: 0.01)")
     parser.add_argument("--seed", metavar="N", type=int, default=0, help="of the noise")
     parser.add_argument("--augment", metavar="FILE.toml", type=Path, help="copies of training songs, changed: docs/data.md")
@@ -112,13 +119,20 @@ def add_tokenize(verbs):
 def run_tokenize(args) -> int:
     from accompgen.config import from_dict, read_toml
     from accompgen.data.augment import Augment
-    from accompgen.data.tokenize import tokenize_manifest
+    from accompgen.data.tokenize import Tokenizing, tokenize_manifest
 
-    augment = from_dict(Augment, read_toml(args.augment), str(args.augment)) if args.augment else None
+    config = Tokenizing(
+        codebooks=args.codebooks,
+        stems=tuple(name for name in args.stems.split(",") if name),
+        mixtures=args.mixtures,
+        vocal_noise=args.noise,
+        transposed_vocals=args.transposed_vocals,
+        augment=from_dict(Augment, read_toml(args.augment), str(args.augment)) if args.augment else None,
+        seed=args.seed,
+    )
     done = tokenize_manifest(
-        args.manifest, args.semantic_tokenizer, args.acoustic_tokenizer, args.out, executor=args.executor,
-        workers=args.workers, codebooks=args.codebooks, vocal_noise=args.noise, augment=augment,
-        transposed_vocals=args.transposed_vocals, seed=args.seed, device=args.device, force=args.force,
+        args.manifest, args.semantic_tokenizer, args.acoustic_tokenizer, args.out, config, executor=args.executor,
+        workers=args.workers, device=args.device, force=args.force,
     )  # fmt: skip
     left_out = done.pop("left_out")
     print_values(done)

@@ -23,7 +23,7 @@ def add_evaluate(verbs):
     parser.add_argument("--annotations", metavar="DIR", type=Path, help="NAME.json with beats, chords, key, bpm")
     parser.add_argument(
         "--metrics", nargs="+", metavar="NAME",
-        help="fad kad apa rhythm harmony band sanity artefacts (default: those of these that can be), visqol",
+        help="fad kad apa rhythm harmony band sanity artefacts (default: those of these that can be), visqol, chart",
     )  # fmt: skip
     parser.add_argument(
         "--embedding", metavar="NAME|PATH", default="pocket", help="vggish, clap, musicnn, pocket (default) or a path"
@@ -127,7 +127,7 @@ def add_info(verbs):
 
 
 def run_info(args) -> int:
-    from accompgen.generation.pipeline import describe
+    from accompgen.generation.report import describe
 
     print_values(describe())
     return 0

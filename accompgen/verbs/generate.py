@@ -5,8 +5,9 @@ from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
 
-from accompgen.stages import STAGES
-from accompgen.verbs.shared import add_executor, add_model, complain, for_each, print_path, remark, song_bar
+from accompgen.stages import ACOUSTIC, SEMANTIC
+from accompgen.verbs.chart import add_chart_options, request_of
+from accompgen.verbs.shared import add_executor, add_model, complain, for_each, print_path, refuse_same_names, remark, song_bar
 
 SAMPLING = ("guidance", "temperature", "top_k", "top_p", "listening", "consonance", "pulse")
 FORMATS = ("wav", "flac", "mp3")
@@ -16,15 +17,14 @@ class _Help(argparse.Action):
     """--help that says what the checkpoint uses, one named before it or the default one."""
 
     def __call__(self, parser, namespace, values, option_string=None):
-        from accompgen.checkpoint import find_checkpoint, read_info
-        from accompgen.generation.sampling import PUBLISHED
+        from accompgen.generation.pipeline import sampling_of
 
         given = getattr(namespace, "checkpoint", parser.get_default("checkpoint"))
         with suppress(ValueError):  # no such checkpoint: help is shown all the same
-            own = read_info(find_checkpoint(given)).get("sampling", {})
+            own = sampling_of(given)
             for action in (action for action in parser._actions if action.dest in SAMPLING):
-                used = [own.get(stage, {}).get(action.dest, getattr(PUBLISHED, action.dest)) for stage in STAGES]
-                shown = ", ".join(f"{stage}={value:g}" for stage, value in zip(STAGES, used))
+                used = [getattr(sampling, action.dest) for sampling in own.values()]
+                shown = ", ".join(f"{stage}={value:g}" for stage, value in zip(own, used))
                 action.help += f" (default: {used[0]:g})" if len(set(used)) == 1 else f" (default: {shown})"
         parser.print_help()
         parser.exit()
@@ -44,9 +44,22 @@ def add_generate(verbs):
         help="a folder (default: here), or a file such as song.wav, which gets the mix alone",
     )  # fmt: skip
     parser.add_argument("--seed", metavar="N", type=int, default=0, help="another seed, another band (default: 0)")
+    parser.add_argument(
+        "--stems", metavar="NAMES", nargs="?", const="",
+        help="only these, in this order, such as drums,bass (default: all that the checkpoint makes)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--with", dest="others", metavar="FILE", type=Path,
+        help="what else is played already, such as a guitar: it is heard, and mixed in; as long as the vocal",
+    )  # fmt: skip
+    parser.add_argument(
+        "--prompt", metavar="TEXT", action="append", default=[],
+        help="what it should sound like: 'soft ballad, piano and brushes'; for a part: '0:40-1:10: full band'; again for more",
+    )  # fmt: skip
+    add_chart_options(parser)
     each = parser.add_argument_group(
         "sampling",
-        "One value for the three stages, or such as semantic=1.0,coarse=0.9. The defaults are the checkpoint's own.",
+        "One value for all stages, or such as coarse=0.9, by the name of a stage. The defaults are the checkpoint's own.",
     )
     each.add_argument("--guidance", metavar="X", type=_per_stage(float), default={}, help="1: plain sampling")
     each.add_argument("--temperature", metavar="X", type=_per_stage(float), default={}, help="0: likeliest")
@@ -58,11 +71,11 @@ def add_generate(verbs):
     )  # fmt: skip
     each.add_argument(
         "--consonance", metavar="X", type=_per_stage(float), default={},
-        help="weight of pitches that go with what the voice makes likely; semantic stage; 0: none",
+        help="weight of pitches that go with what the voice makes likely; stage of units; 0: none",
     )  # fmt: skip
     each.add_argument(
         "--pulse", metavar="X", type=_per_stage(float), default={},
-        help="weight of what belongs where the beat of the voice stands; semantic stage; 0: none",
+        help="weight of what belongs where the beat of the voice stands; stage of units; 0: none",
     )  # fmt: skip
     sound = parser.add_argument_group("sound")
     sound.add_argument("--balance", metavar="LU", type=float, help="loudness of accompaniment minus vocal (default: -3)")
@@ -94,6 +107,8 @@ def run_generate(args) -> int:
             args.parser.error(f"{args.out} is a file; with --manifest give a folder (-o DIR)")
         if args.stream:
             args.parser.error("--stream takes recordings (VOCAL...), not --manifest")
+        if args.others:
+            args.parser.error("--with goes with one vocal, not with --manifest")
         return _generate_many(args)
     if file:
         if len(args.vocals) > 1 or args.stream:
@@ -103,31 +118,39 @@ def run_generate(args) -> int:
         args.parser.error("--loudness is known at the end of a song, so it does not go with --stream")
     if args.stream and (args.format != "wav" or args.bit_depth == "32f"):
         args.parser.error("--stream writes wav of 16 or 24 bits")
-    _refuse_same_names(args.parser, args.vocals)
+    if args.others and len(args.vocals) > 1:
+        args.parser.error("--with goes with one vocal; call once for each")
+    refuse_same_names(args.parser, args.vocals)
+    asked = _band(args)
+    if args.stream and asked:
+        args.parser.error(f"--stream plays one track as the voice comes; it does not go with {', '.join(asked)}")
     from accompgen.generation import pipeline, song, stream
+    from accompgen.generation.mixdown import BALANCE_LU
+    from accompgen.generation.vocal import VOCAL_NOISE, read_vocal
 
-    balance = pipeline.BALANCE_LU if args.balance is None else args.balance
-    noise = pipeline.VOCAL_NOISE if args.noise is None else args.noise
+    balance = BALANCE_LU if args.balance is None else args.balance
+    noise = VOCAL_NOISE if args.noise is None else args.noise
     pipeline.check_settings(balance, noise, args.loudness)
     sampling = _sampling(args)
     model = pipeline.load(args.checkpoint, args.device, helper=not args.stream and any(map(_is_long, args.vocals)))
 
-    given = {**sampling, "balance": balance, "noise": noise}
+    given = {"sampling": sampling, "balance": balance, "noise": noise}
 
     def work(path):
-        if args.skip_existing and (args.out.exists() if file else song.has_outputs(args.out, path.stem, args.format)):
+        parts = _parts(model, asked)
+        if args.skip_existing and (args.out.exists() if file else song.has_outputs(args.out, path.stem, args.format, *parts)):
             remark(args, f"{args.out} exists, skipped" if file else f"{path}: its files exist, skipped")
             return [args.out] if file else []
         if file:
             song.check_file(args.out, args.force)
         else:
-            song.output_paths(args.out, path.stem, args.format, args.force)
-        vocal = pipeline.read_vocal(path)
+            song.output_paths(args.out, path.stem, args.format, args.force, *parts)
+        vocal = read_vocal(path)
         _say_what_it_is(args, path, vocal)
         song.format_of(vocal.rate, max(len(vocal.wav), model.decoder.channels), args.format, args.bit_depth)
         if args.stream:
             return _stream(args, path, stream.Stream(model, vocal, args.seed, **given))
-        made = model.accompany(vocal, args.seed, **given, loudness=args.loudness, progress=not args.quiet)
+        made = model.accompany(vocal, args.seed, **given, **asked, loudness=args.loudness, progress=not args.quiet)
         _say_loudness(args, made)
         if file:
             paths, more = [made.save_mix(args.out, args.bit_depth, args.force)], "; -o DIR keeps the parts, too"
@@ -137,6 +160,31 @@ def run_generate(args) -> int:
         return paths
 
     return for_each(args.vocals, work)
+
+
+def _band(args):
+    """What is asked of the band, as `Accompanist.accompany` takes it: without what is not given."""
+    from accompgen.chart_input import ChartRequest
+
+    chart = request_of(args)
+    asked = {"chart": None if chart == ChartRequest() else chart, "prompt": args.prompt or None, "others": args.others}
+    if args.stems:
+        asked["stems"] = tuple(name.strip() for name in args.stems.split(",") if name.strip())
+    return {name: value for name, value in asked.items() if value is not None}
+
+
+def _many_band(args):
+    """`_band` as GenerateJob takes it."""
+    asked = _band(args)
+    return {"stems": asked.get("stems"), "prompts": tuple(asked.get("prompt", ())), "chart": asked.get("chart")}
+
+
+def _parts(model, asked):
+    """The stems, and the endings of the chart's files, that a song will have."""
+    from accompgen.generation.song import CHART_ENDINGS
+
+    stems = model.check_stems(asked.get("stems"))
+    return (stems if len(stems) > 1 else ()), (CHART_ENDINGS if model.has_chart else ())
 
 
 def _say_what_it_is(args, path, vocal):
@@ -194,7 +242,7 @@ def _generate_many(args):
     checkpoint = str(Path(args.checkpoint).absolute()) if Path(args.checkpoint).is_dir() else str(args.checkpoint)
     given = {name: getattr(args, name) for name in ("balance", "noise", "loudness") if getattr(args, name) is not None}
     job = GenerateJob(
-        str(args.out.absolute()), checkpoint, args.device, args.seed, **_sampling(args),
+        str(args.out.absolute()), checkpoint, args.device, args.seed, _sampling(args), **_many_band(args),
         **given, format=args.format, bit_depth=args.bit_depth, force=args.force,
     )  # fmt: skip
     for line in passed.lines():
@@ -219,24 +267,24 @@ def _sampling(args):
     from accompgen.generation.pipeline import sampling_of
     from accompgen.generation.sampling import Sampling
 
-    given = {field.name: getattr(args, field.name) for field in fields(Sampling)}
-    return {
-        stage: Sampling(**{name: values[stage] for name, values in given.items() if stage in values}).over(own)
-        for stage, own in sampling_of(args.checkpoint).items()
+    given, own = {field.name: getattr(args, field.name) for field in fields(Sampling)}, sampling_of(args.checkpoint)
+    if unknown := sorted({stage for values in given.values() for stage in values} - {None, *own}):
+        raise ValueError(f"{unknown[0]!r} is no stage of {args.checkpoint}; expected one of {', '.join(own)}")
+    asked = {
+        stage: {name: values.get(stage, values.get(None)) for name, values in given.items() if {stage, None} & set(values)}
+        for stage in own
     }
+    return {stage: Sampling(**values).over(own[stage]) for stage, values in asked.items()}
 
 
 def _per_stage(kind):
-    """Parser of "0.9" (all stages), "semantic=1.0,coarse=0.9" or "0.9,fine=0.5" -> {stage: value}."""
+    """Parser of "0.9" (all stages), or with stages' names, "a=1.0,b=0.9" or "0.9,b=0.5" -> {stage, or None for all: value}."""
 
     def number(text):  # argparse prints the name of a type that fails: "invalid number value"
         values = {}
         for part in text.split(","):
             stage, equals, value = part.rpartition("=")
-            stage = stage.strip()
-            if equals and stage not in STAGES:
-                raise argparse.ArgumentTypeError(f"{stage!r} is no stage; expected one of {', '.join(STAGES)}")
-            values |= {name: kind(value) for name in ([stage] if equals else STAGES)}
+            values[stage.strip() if equals else None] = kind(value)
         return values
 
     return number
@@ -246,7 +294,7 @@ def add_encode(verbs):
     parser = verbs.add_parser("encode", help="sound -> tokens", description="Writes <name>.safetensors for each sound.")
     parser.add_argument("sounds", metavar="SOUND", nargs="+", type=Path, help="wav, flac, ogg or mp3; channels are averaged")
     parser.add_argument("-o", "--out", metavar="DIR", type=Path, default=Path("."), help="where to write (default: here)")
-    parser.add_argument("--tokenizer", choices=("acoustic", "semantic"), default="acoustic", help="(default: acoustic)")
+    parser.add_argument("--tokenizer", choices=(ACOUSTIC, SEMANTIC), default=ACOUSTIC, help="(default: acoustic)")
     parser.add_argument("--codebooks", metavar="Q", type=int, help="acoustic codebooks (default: as many as the stages use)")
     parser.add_argument("--force", action="store_true", help="replace files that exist")
     add_model(parser)
@@ -254,7 +302,7 @@ def add_encode(verbs):
 
 
 def run_encode(args) -> int:
-    _refuse_same_names(args.parser, args.sounds)
+    refuse_same_names(args.parser, args.sounds)
     from accompgen.generation.pipeline import load_tokenizer
     from accompgen.tokens.files import encode_file
 
@@ -274,19 +322,10 @@ def add_decode(verbs):
 
 
 def run_decode(args) -> int:
-    _refuse_same_names(args.parser, args.tokens)
+    refuse_same_names(args.parser, args.tokens)
     from accompgen.device import choose_device
     from accompgen.tokens.decoder import load_player
     from accompgen.tokens.files import decode_file
 
     decoder = load_player(args.checkpoint, choose_device(args.device))
     return for_each(args.tokens, lambda path: [decode_file(path, args.out, decoder, args.codebooks, args.force, args.seed)])
-
-
-def _refuse_same_names(parser, paths):
-    """Two inputs of one name would write the same files: a usage error, before any work."""
-    seen = {}
-    for path in paths:
-        if path.stem in seen:
-            parser.error(f"{seen[path.stem]} and {path} would write the same files; rename one, or call twice")
-        seen[path.stem] = path

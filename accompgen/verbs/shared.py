@@ -30,6 +30,15 @@ def for_each(paths, work) -> int:
     return 1 if failed else 0
 
 
+def refuse_same_names(parser, paths):
+    """Two inputs of one name would write the same files: a usage error, before any work."""
+    seen = {}
+    for path in paths:
+        if path.stem in seen:
+            parser.error(f"{seen[path.stem]} and {path} would write the same files; rename one, or call twice")
+        seen[path.stem] = path
+
+
 def print_path(path):
     """A path on stdout. A reader that has gone does not stop the work."""
     try:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from accompgen.verbs.shared import print_values
 
-KINDS = ("semantic tokenizer", "acoustic tokenizer", "decoder", "stage", "beat tracker")
+KINDS = ("semantic tokenizer", "acoustic tokenizer", "decoder", "stage", "beat tracker", "text tokenizer")
 
 
 def add_train(verbs):
@@ -63,6 +63,11 @@ def _train(kind, values, args):
         from accompgen.training.hubert import read_config, train
 
         train(read_config(args.config, args.set), run_dir, **pause)
+    elif kind == "text tokenizer":
+        from accompgen.training import text_tokenizer
+
+        # it takes seconds: there is nothing to pause
+        print_values(text_tokenizer.train(text_tokenizer.read_config(args.config, args.set), run_dir))
     else:
         from accompgen.training.codec import run
 

@@ -1,6 +1,7 @@
 # Is a checkpoint worth hearing? The figures it must reach, the sweep of its sampling, what each choice is worth, the examples to hear. The Makefile includes it.
 #
 #   make judge    SIZE=pocket SCORED=pocket CORPUS=path/to/POP909     JUDGE_SONGS=20 for a first look
+#   make chart    SIZE=pocket SCORED=pocket CORPUS=path/to/POP909     does it play its chart, its stems, its prompt?
 #   make sweep    SIZE=pocket SCORED=pocket CORPUS=path/to/POP909
 #   make ablations SIZE=pocket CORPUS=path/to/POP909
 #   make examples SIZE=pocket SCORED=pocket
@@ -95,6 +96,24 @@ JUDGE_VOICE := $(if $(VOICE),$(JUDGED)/voice/.done)
 judge: $(JUDGED)/evaluation/results.json $(JUDGE_LONG) $(JUDGE_VOICE)  ## the figures that SCORED must reach, beside its goals
 	$(PYTHON) $(ROOT)/tools/judge.py table $(JUDGED) --checkpoint '$(SCORED)' $(if $(JUDGE_LONG),--long $(JUDGED)/long) \
 		$(if $(JUDGE_VOICE),--voice '$(VOICE)' --notes '$(VOICE:.wav=_notesA1.csv)' --played $(VOICE_SEEDS:%=$(JUDGED)/voice/%))
+
+# ---- charts, stems and prompts: what stands in folders beside `played` is measured, the rest is not ----
+#   given: played with the annotated charts; tempo: with --bpm; asked: with --chords; prompts: with --prompt
+
+PROBES      ?= $(WORK)/probes#         which kind a band is, and what a stem holds; learnt from the training songs and their stems
+PROBE_STEPS ?= 600
+CHART_OPTIONS ?=#                      such as --distances
+CHART_PARTS  = $(foreach part,given tempo asked prompts,$(if $(wildcard $(JUDGED)/$(part)),--$(part) $(JUDGED)/$(part)))
+
+$(PROBES)/probes.md: $(SONGS)
+	$(PYTHON) $(ROOT)/tools/judge.py probes $(dir $(SONGS))songs -o $(@D) --steps $(PROBE_STEPS) --seed $(SEED) \
+		$(if $(CACHE),--cache '$(CACHE)')
+
+.PHONY: chart
+chart: $(JUDGED)/played/.done $(PROBES)/probes.md $(JUDGE_VOICE)  ## does SCORED play its chart, its stems and its prompt?
+	$(PYTHON) $(ROOT)/tools/judge.py chart --songs $(TEST)/songs --alone $(<D) $(CHART_PARTS) --probes $(PROBES) \
+		-o $(JUDGED)/chart --count $(JUDGE_SONGS) --seed $(SEED) --embedding '$(EMBEDDING)' $(if $(CACHE),--cache '$(CACHE)') \
+		$(if $(JUDGE_VOICE),--notes '$(VOICE:.wav=_notesA1.csv)' --played $(VOICE_SEEDS:%=$(JUDGED)/voice/%)) $(CHART_OPTIONS)
 
 # ---- sampling, chosen on validation songs ----
 

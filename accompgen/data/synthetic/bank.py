@@ -4,7 +4,6 @@ A voice speaks random words and tells when each phone ends; the words are cut in
 their vowels. A bank is one .npz file without pickled objects.
 """
 
-import os
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy as np
 from accompgen.data.synthetic import voices, world
 from accompgen.data.synthetic.languages import LANGUAGES, PAUSES
 from accompgen.data.synthetic.speech import speak
+from accompgen.files import replacing
 
 SYLLABLES = 550  # in a bank: 1.5 to 2.6 MB
 _LINES, _WORDS = 15, 7  # spoken at a time at most; words of a line
@@ -50,9 +50,8 @@ class Bank:
         half = {
             name: getattr(self, name).astype(np.float16) for name in ("envelope", "aperiodicity")
         }
-        temporary = path.with_name(f".{path.stem}.{os.getpid()}.npz")
-        np.savez(temporary, **{**vars(self), **half})
-        os.replace(temporary, path)
+        with replacing(path) as file:
+            np.savez(file, **{**vars(self), **half})
 
     @classmethod
     def load(cls, path):

@@ -74,10 +74,10 @@ def draw_recording(rng):
 
 def record(wave, recording, rng):
     """What the microphone hears of a voice: wave [T] at 16 kHz -> [T] float32, peak 0.7."""
-    level = _sounding_rms(wave)
+    level = sounding_rms(wave)
     if recording.room_seconds > 0:
         wave = wave + _filtered(wave, room_response(recording, rng))
-    noise = _background(len(wave), recording.noise_slope, rng)
+    noise = background(len(wave), recording.noise_slope, rng)
     wave = wave + level * 10 ** (recording.noise_db / 20) * noise
     if recording.hum_db > -90:
         wave = wave + level * 10 ** (recording.hum_db / 20) * _hum(len(wave), recording.hum_hz, rng)
@@ -131,10 +131,10 @@ def _saturated(wave, drive):
     return scipy.signal.resample_poly(np.tanh(drive * fine) / np.tanh(drive), 1, _OVERSAMPLING)
 
 
-def _background(size, slope, rng):
+def background(size, slope, rng, rate=RATE):
     """Noise [size] of RMS 1, its spectrum `slope` dB per octave above 60 Hz, swelling slowly."""
     spectrum = np.fft.rfft(rng.normal(size=size))
-    hz = np.maximum(np.fft.rfftfreq(size, 1 / RATE), 60)
+    hz = np.maximum(np.fft.rfftfreq(size, 1 / rate), 60)
     noise = np.fft.irfft(spectrum * 10 ** (slope / 20 * np.log2(hz / 60)), size)
     swell = np.interp(np.arange(size), np.linspace(0, size, 9), rng.uniform(-3, 3, 9))
     noise *= 10 ** (swell / 20)
@@ -150,8 +150,8 @@ def _hum(size, hz, rng):
     return tones / np.sqrt(np.mean(tones**2))
 
 
-def _sounding_rms(wave, frame=320):
-    """RMS of the frames of 20 ms that are within 30 dB of the loudest one."""
+def sounding_rms(wave, frame=320):
+    """RMS of the frames (20 ms at 16 kHz) that are within 30 dB of the loudest one."""
     rows = wave[: len(wave) // frame * frame].reshape(-1, frame)
     power = (rows**2).mean(1)
     return float(np.sqrt(power[power >= power.max() / 1000].mean()))

@@ -1,0 +1,95 @@
+"""The chart of a song: beats found in the voice or given, and chords that a stage samples around those that are given."""
+
+from dataclasses import replace
+
+import torch
+
+from accompgen.chart import Chart, ChartError
+from accompgen.chart_input import ChartRequest, overlaid
+from accompgen.generation.cascade import Progress, play, whole_song
+from accompgen.generation.schedule import Part
+from accompgen.stages import BEAT, CHORD, Graph
+from accompgen.time import SEMANTIC_HZ, blocks_of, frames_of, whole_blocks
+
+SHORTEST_SECONDS = 8.0  # at the slowest tempo three beats at least
+
+
+def chart_streams(graph: Graph, chart: Chart, blocks: int) -> dict[str, torch.Tensor]:
+    """What stages hear of a chart, over so many blocks of 40 ms: stream -> ids [1, 1, T], -1 where it is not known.
+
+    All streams of the chart's beats have the same ids, and all of its chords.
+    """
+    found = {}
+    beats, chords = chart.beat_ids(blocks), chart.chord_ids(blocks)
+    for stream in graph.streams:
+        if stream.tokenizer == BEAT and beats is not None:
+            found[stream.name] = torch.from_numpy(beats)[None, None]
+        elif stream.tokenizer == CHORD and chords is not None:
+            ids, known = (torch.from_numpy(row) for row in chords)
+            found[stream.name] = torch.where(known, ids, -1)[None, None]
+    return found
+
+
+def find_chart(
+    model, units, seconds: float, asked, sampling: dict, seed: int, text=None, progress: Progress | None = None
+) -> Chart | None:
+    """The chart that a band plays by.
+
+    Args:
+        model: pipeline.Accompanist.
+        units: of the vocal [1, S].
+        seconds: length of the song.
+        asked: what a person gives: a chart_input.ChartRequest, or a Chart with beats, chords and key, any of which may be
+            missing; None: nothing.
+        sampling, seed, text: as for the other stages.
+
+    Returns:
+        the chart; None where the checkpoint's graph has none.
+
+    Raises:
+        ChartError: something is asked for that the checkpoint cannot follow or that does not fit the song, or the beat cannot
+            be found.
+    """
+    graph = model.system.graph
+    if not any(stream.tokenizer in (BEAT, CHORD) for stream in graph.streams):
+        if asked is not None:
+            raise ChartError(f"the checkpoint {model.about['name']!r} plays without a chart, so none can be given")
+        return None
+    chart, given = _beats(model, units, Chart(seconds), asked)
+    chart = replace(chart, chords=given)
+    blocks = whole_blocks(units.shape[1], graph.vocal.hz)
+    once, chords = [stage for stage in graph.stages if graph.made_for_song(stage)], chart.chord_ids(blocks)
+    if not once or (chords is not None and chords[1].all()):
+        return chart
+    made = {stage.target for stage in once}
+    heard = {name: ids for name, ids in chart_streams(graph, chart, blocks).items() if name not in made}
+    schedule = whole_song(model.system, units, sampling, seed, Part("", heard, text))
+    play(schedule, progress)
+    found = chart.chords_on_beats(schedule.stream(once[-1].target)[0].numpy())
+    return replace(found, chords=overlaid(found.chords, given))
+
+
+def _beats(model, units, chart, asked):
+    """The chart with its beats and key, given or found, and the chords that are given."""
+    if isinstance(asked, Chart) and len(asked.beats) > 1:
+        return replace(chart, beats=asked.beats, key=asked.key), asked.chords
+    request = asked if isinstance(asked, ChartRequest) else None
+    complete = request is not None and request.beats is not None and request.beats.places
+    if model.beat_tracker is not None and model.beat_tracker.config.downbeats and not complete:
+        bpm = None if request is None else request.bpm
+        chart = replace(chart, beats=_found(model.beat_tracker, units[0].cpu(), chart.seconds, bpm))
+    if request is not None:
+        chart = replace(request.with_beats(chart), key=request.key)
+    if len(chart.beats) < 2:
+        name = model.about["name"]
+        raise ChartError(f"the checkpoint {name!r} has no beat tracker that hears bars; give the beat, by bpm or a file")
+    if request is not None:
+        return chart, request.chords_on(chart)
+    return (chart, ()) if asked is None else (replace(chart, key=asked.key), asked.chords)
+
+
+def _found(tracker, units, seconds, bpm):
+    """The beats of a vocal [S]. One that is too short for two beats is heard with silence behind it."""
+    silence = max(0, frames_of(blocks_of(SHORTEST_SECONDS), SEMANTIC_HZ) - len(units))
+    beats = tracker.beats(torch.nn.functional.pad(units, (0, silence), value=tracker.config.semantic_vocab), bpm=bpm)
+    return tuple(beats[: max(2, sum(time < seconds for time, _ in beats))] if silence else beats)

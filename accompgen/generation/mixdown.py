@@ -1,0 +1,64 @@
+"""Decoded sound made a song's: at the vocal's rate and length, balanced against it, mixed."""
+
+import numpy as np
+
+from accompgen import audio
+
+BALANCE_LU = -3.0  # accompaniment against vocal: the voice leads
+FADE_SECONDS = 0.02  # at the very end, where the vocal's length cuts the accompaniment off
+
+
+def mix_down(
+    vocal, sounds: dict[str, np.ndarray], rate: int, balance: float, loudness: float | None = None, others=None
+) -> tuple[dict[str, np.ndarray], np.ndarray, dict]:
+    """The tracks of a song, its mix, and their levels.
+
+    Args:
+        vocal: vocal.Vocal.
+        sounds: name -> [C, T] at `rate`, as loud beside each other as they are to be.
+        balance: loudness of all of them together minus the vocal's, in LU.
+        loudness: of the mix in LUFS; None: the vocal stays as loud as it is, unless peaks would pass the limit.
+        others: what else is played, at the vocal's rate and of its length, or None; it counts as part of the vocal.
+
+    Returns:
+        name -> [C, T] at the vocal's rate and of its length, by one gain as loud as they are in the mix; the mix [C, T], which
+        is vocal * gain + their sum; levels by name.
+    """
+    tracks = {name: like(vocal, sound, rate) for name, sound in sounds.items()}
+    together = sum(tracks.values())
+    given = vocal.wav if others is None else _together(vocal.wav, others.wav)
+    accompaniment, mixed, levels = audio.mix(given, together, vocal.rate, balance)
+    if loudness is not None:
+        accompaniment, mixed, levels = _louder(accompaniment, mixed, levels, loudness)
+    if len(tracks) == 1:
+        return dict.fromkeys(tracks, accompaniment), mixed, levels
+    # the gain that the mix gave to all of them
+    gain = np.float32(np.vdot(accompaniment, together) / max(np.vdot(together, together), 1e-12))
+    return {name: gain * track for name, track in tracks.items()}, mixed, levels | {"tracks_gain": round(float(gain), 6)}
+
+
+def like(vocal, sound, rate):
+    """The decoded sound [C, T] at the vocal's rate and of its length to the sample, faded out at the end."""
+    sound = audio.fit(audio.resample(sound, rate, vocal.rate), vocal.wav.shape[1])
+    fade = min(sound.shape[1], round(FADE_SECONDS * vocal.rate))
+    ramp = np.ones(sound.shape[1], np.float32)
+    ramp[-fade:] = np.linspace(1, 0, fade, dtype=np.float32)
+    return sound * ramp
+
+
+def _louder(accompaniment, mixed, levels, loudness):
+    """What `audio.mix` gave, by one gain as loud as asked, as far as the peaks stay below the limit."""
+    if levels["mix_lufs"] is None:
+        return accompaniment, mixed, levels
+    loudest = max(audio.peak(accompaniment), audio.peak(mixed))
+    gain = min(10 ** ((loudness - levels["mix_lufs"]) / 20), audio.PEAK_LIMIT / loudest)
+    raised = [name for name, value in levels.items() if not name.startswith("vocal_l") and name != "vocal_peak_dbfs"]
+    decibels = audio.decibel(gain)
+    levels = levels | {name: round(levels[name] + decibels, 2) for name in raised if levels[name] is not None}
+    return np.float32(gain) * accompaniment, np.float32(gain) * mixed, levels
+
+
+def _together(one, other):
+    """The sum of two sounds [C, T], with as many channels as the wider one."""
+    channels = max(len(one), len(other))
+    return audio.spread(one, channels) + audio.spread(other, channels)

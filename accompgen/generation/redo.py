@@ -1,0 +1,150 @@
+"""Another take of a part of a song, or of some of its stems, every other sample as it was.
+
+What is there is read as sound: the stems' units and codes are made of it anew, so that a stem that was changed elsewhere is
+continued as it sounds now. The new part is decoded with what surrounds it, and fades into it within its own borders.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from accompgen import audio
+from accompgen.generation.pipeline import Accompanist, check_seed
+from accompgen.generation.schedule import Part
+from accompgen.generation.song import Song
+from accompgen.generation.vocal import VOCAL_NOISE, Vocal, read_vocal
+from accompgen.time import blocks_covering, blocks_within, frames_of, seconds_of, whole_blocks
+
+CROSSFADE_SECONDS = 0.03
+AROUND_BLOCKS = 25  # decoded on either side of the new part and thrown away: a second
+
+
+def redo(
+    model: Accompanist, song: Song, vocal, start: float = 0.0, stop: float | None = None, *, stems=None, seed: int = 1,
+    sampling=None, chart=None, prompt=None, on_progress=None,
+) -> Song:  # fmt: skip
+    """Another take of a part of a song.
+
+    Args:
+        model: with the weights that made the song.
+        song: as `accompany` or `song.read_song` gave it.
+        vocal: the recording it was made for, as for `accompany`.
+        start, stop: of the part in seconds; None: the song's end.
+        stems: which to make again, in this order, each hearing all others; None: all.
+        seed: another one than the song's gives another take.
+        sampling, prompt, on_progress: as in `accompany`.
+        chart: to play the part by; None: the song's own.
+
+    Returns:
+        a song whose tracks are those of `song` to the sample, but for those stems between start and stop.
+
+    Raises:
+        ValueError: a part outside the song, an unknown stem, a song that other weights made, another vocal.
+    """
+    check_seed(seed)
+    check_weights(model, song)
+    vocal = read_vocal(vocal)
+    _check_vocal(song, vocal)
+    stems = tuple(song.tracks) if stems is None else tuple(stems)
+    if unknown := [stem for stem in stems if stem not in song.tracks]:
+        raise ValueError(f"no stem {unknown[0]!r} in this song; it has {', '.join(song.tracks)}")
+    stop = song.seconds if stop is None else stop
+    if not 0 <= start < stop <= song.seconds + 0.001:
+        raise ValueError(f"from {start:g} to {stop:g} s is no part of a song of {song.seconds:.2f} s")
+    units = model.units(vocal, VOCAL_NOISE, song.report["seed"])
+    text, sampling = model.text_of(prompt, vocal.seconds), model.settings(sampling)
+    chart, tracks, tokens = chart or song.chart, dict(song.tracks), dict(song.tokens)
+    for number, stem in enumerate(stems):
+        others = {
+            name: audio.resample(track / _gain(song), song.rate, model.decoder.sample_rate)
+            for name, track in tracks.items()
+            if name != stem
+        }
+        given = model.given_streams(chart, None, others, units.shape[1])
+        kept, codes = _tokens_of(model, tracks[stem] / _gain(song), song.rate, units.shape[1])
+        span = (blocks_within(start), min(blocks_covering(round(stop * 1000), 1000), whole_blocks(units.shape[1], model.hz)))
+        report = None if on_progress is None else _counted(number, stems, on_progress)
+        made = model.play(vocal, units, sampling, seed, Part(stem, given, text, kept, span), report)
+        tokens[stem] = made
+        new = _decoded(model, made.codes, span, seed, song) * _gain(song)
+        tracks[stem] = _spliced(tracks[stem], new, span, song, start, stop)
+    mix = song.mix + (sum(tracks.values()) - sum(song.tracks.values()))  # where nothing changed, 0 is added
+    if (loudest := audio.peak(mix)) > audio.PEAK_LIMIT:
+        raise ValueError(f"with this take the mix would reach {audio.decibel(loudest):.1f} dBFS; try another seed")
+    take = {"stems": list(stems), "from": round(start, 3), "to": round(stop, 3), "seed": seed}
+    report = {**song.report, "takes": [*song.report.get("takes", []), take]}
+    return replace(song, tracks=tracks, mix=mix.astype(np.float32), tokens=tokens, report=report, chart=chart)
+
+
+def check_weights(model, song) -> None:
+    """Raise ValueError, and name the hashes, where other weights made a song."""
+    made, here = song.report["checkpoint"], model.about
+    if made["sha256"] != here["sha256"]:
+        names = {*made["sha256"], *here["sha256"]}
+        other = sorted(name for name in names if made["sha256"].get(name) != here["sha256"].get(name))
+        before, now = (str(about["sha256"].get(other[0]))[:12] for about in (made, here))
+        raise ValueError(
+            f"this song was made by other weights ({made['name']}): its {other[0]} has the sha256 {before}..., that of "
+            f"{here['name']} {now}...; load the checkpoint that made it"
+        )
+
+
+def _check_vocal(song, vocal: Vocal):
+    if vocal.wav.shape[1] != song.mix.shape[1] or vocal.rate != song.rate:
+        raise ValueError(
+            f"{vocal.source} has {vocal.wav.shape[1]} samples at {vocal.rate} Hz, the song {song.mix.shape[1]} at {song.rate} "
+            "Hz; give the recording that it was made for"
+        )
+
+
+def _gain(song):
+    """What the tracks were multiplied with when they were mixed."""
+    return song.report["levels"].get("tracks_gain", 1.0)
+
+
+def _tokens_of(model, track, rate, frames):
+    """What stages give of a stem, of its sound [C, T]: stream -> ids [1, Q, T] of so many frames of units; and its codes."""
+    graph = model.system.graph
+    blocks = whole_blocks(frames, graph.vocal.hz)
+    mono = audio.heard(track)
+    kept = {}
+    for stream in (graph.units, *graph.codes):
+        tokenizer = model.tokenizer_of(stream.tokenizer)
+        wav = audio.fit(audio.resample(mono, rate, tokenizer.sample_rate), frames_of(blocks, tokenizer.sample_rate))
+        ids = tokenizer.encode(torch.from_numpy(wav)[None].to(model.device)).cpu()
+        ids = ids[:, None] if ids.ndim == 2 else ids[:, stream.first : stream.first + stream.codebooks]
+        kept[stream.name] = ids[..., : frames_of(blocks, stream.hz)]
+    return kept, torch.cat([kept[stream.name] for stream in graph.codes], dim=1)
+
+
+def _decoded(model, codes, span, seed, song):
+    """The sound [C, T] of the blocks of a span at the song's rate, decoded with what surrounds them."""
+    first, last = max(0, span[0] - AROUND_BLOCKS), span[1] + AROUND_BLOCKS
+    hz, rate = model.system.graph.codes[0].hz, model.decoder.sample_rate
+    part = codes[:, frames_of(first, hz) : frames_of(last, hz)]
+    sound = model.decoder.decode(part[None].to(model.device), seed)[0].cpu().numpy()
+    sound = audio.resample(sound, rate, song.rate)
+    begin = round(seconds_of(span[0] - first) * song.rate)
+    return sound[:, begin : begin + round(seconds_of(span[1] - span[0]) * song.rate)]
+
+
+def _spliced(track, new, span, song, start, stop):
+    """The track [C, T] with the new sound between start and stop, faded over within these."""
+    begin, end = round(start * song.rate), min(round(stop * song.rate), track.shape[1])
+    offset = begin - round(seconds_of(span[0]) * song.rate)
+    new = audio.fit(new[:, max(0, offset) :], end - begin)
+    weight = np.ones(end - begin, np.float32)
+    fade = min(round(CROSSFADE_SECONDS * song.rate), (end - begin) // 2)
+    ramp = np.sin(np.linspace(0, np.pi / 2, fade, dtype=np.float32)) ** 2
+    if begin > 0:
+        weight[:fade] = ramp
+    if end < track.shape[1]:
+        weight[len(weight) - fade :] = ramp[::-1]
+    result = track.copy()
+    result[:, begin:end] = track[:, begin:end] * (1 - weight) + new * weight
+    return result
+
+
+def _counted(number, stems, call):
+    return lambda stage, done, total: call(f"{stems[number]} {stage}", number * total + done, len(stems) * total)

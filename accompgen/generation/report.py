@@ -1,0 +1,100 @@
+"""What a song, and `accompgen info`, tell of how they came about: settings, versions, hashes, seconds, devices."""
+
+import importlib.metadata
+import platform
+import time
+from contextlib import contextmanager
+
+import torch
+
+from accompgen.checkpoint import CheckpointError, available_checkpoints, cache_directory, read_checkpoint, search_path
+from accompgen.generation.decode import decoding_dtype
+
+VERSIONS_OF = ("accompgen", "torch", "transformers", "numpy", "soundfile", "soxr", "pyloudnorm")
+
+
+class Clock:
+    """Seconds of each step by name."""
+
+    def __init__(self):
+        self.seconds = {}
+
+    @contextmanager
+    def __call__(self, step):
+        start = time.perf_counter()
+        yield
+        self.seconds[step] = self.seconds.get(step, 0.0) + time.perf_counter() - start
+
+
+def song_report(model, vocal, seed, settings, levels, seconds, chart=None) -> dict:
+    """The report of a finished song; `seconds` by step, `chart` a chart.Chart or None."""
+    total, length = sum(seconds.values()), vocal.seconds
+    report = {
+        "vocal": {
+            "file": vocal.source,
+            "sha256": vocal.sha256,
+            "rate": vocal.rate,
+            "channels": len(vocal.wav),
+            "samples": vocal.wav.shape[1],
+            "seconds": round(length, 3),
+        },
+        "seed": seed,
+        "settings": settings,
+        "checkpoint": model.about,
+        "device": model.device,
+        # another type gives other codes for a seed
+        "weights": str(decoding_dtype(model.device)).removeprefix("torch."),
+        "versions": versions(),
+        "levels": levels,
+        "seconds": {name: round(value, 3) for name, value in seconds.items()} | {"total": round(total, 3)},
+        "real_time_factor": round(total / length, 3),
+    }
+    if chart is not None:
+        report["chart"] = {
+            "key": chart.key,
+            "bpm": None if chart.bpm is None else round(chart.bpm, 3),
+            "metre": chart.metre,
+            "beats": [[round(time, 4), place] for time, place in chart.beats],
+            "chords": [[round(start, 4), round(end, 4), label] for start, end, label in chart.chords],
+        }
+    return report
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that decide the result."""
+    found = {"python": platform.python_version()}
+    for name in VERSIONS_OF:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = "not installed"  # accompgen itself, run from its folder
+    return found
+
+
+def describe() -> dict:
+    """Versions, devices, and the checkpoints found: name -> {path, megabytes, ...}, for `accompgen info`."""
+    devices = {"cpu": f"{torch.get_num_threads()} threads"}
+    if torch.cuda.is_available():
+        devices |= {f"cuda:{index}": torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())}
+    checkpoints = {}
+    for name, path in available_checkpoints().items():
+        size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+        try:
+            state = f"format {read_checkpoint(path).config['format_version']}, every hash as it should be"
+        except CheckpointError as error:
+            state = f"cannot be used: {error}"
+        checkpoints[name] = {"path": path, "size": f"{size / 1e6:.1f} MB", "state": state}
+    return {
+        "versions": versions(),
+        "devices": devices,
+        "checkpoints": checkpoints or "none found",
+        "searched": ", ".join(map(str, search_path())),
+        "cache": _cache_or_why_not(),
+    }
+
+
+def _cache_or_why_not():
+    try:
+        return cache_directory()
+    except CheckpointError as error:
+        return f"none: {error}"

@@ -1,0 +1,107 @@
+"""What moves a stage's logits besides guidance: what the context encoder alone says, chords in common, the voice's beat."""
+
+from dataclasses import dataclass
+
+import torch
+
+from accompgen.model.stage_lm import StageLM
+
+EARLIER_VOCAL = "earlier_vocal"  # beside a stage's own streams: units [B, 1, T'] before those of the vocal, for `pulse`
+
+
+@dataclass(frozen=True)
+class Weights:
+    """How much each counts; 0: not at all."""
+
+    listening: float = 0.0
+    consonance: float = 0.0
+    pulse: float = 0.0
+
+
+def check(model: StageLM, weights: Weights) -> None:
+    """Raise ValueError, and say why, where a stage cannot tell what is asked of it."""
+    reason = None
+    if (weights.listening or weights.consonance) and model.config.context == "prefix":
+        reason = "has no context encoder to listen to (context = 'prefix')"
+    elif weights.consonance and model.unit_chroma is None:
+        reason = (
+            "does not know what its units sound like; consonance is for stages of units in checkpoints that were exported with "
+            "--songs. Leave it at 0 elsewhere"
+        )
+    elif weights.pulse and model.beat_tracker is None:
+        reason = (
+            "has no beat tracker to go by; pulse is for stages of units in checkpoints that were exported with one. Leave it "
+            "at 0 elsewhere"
+        )
+    if reason:
+        raise ValueError(f"the {model.config.stage} stage {reason}")
+
+
+def logit_bias(model: StageLM, context: dict, frames: int, weights: Weights, earlier=None):
+    """What is added to the guided logits of each token [B, F, Q or 1, V]; None without any weight.
+
+    Args:
+        context: as in StageLM.forward.
+        earlier: LongTensor [B, 1, T'], T' even, what was sung before: its beat goes on.
+
+    Raises:
+        ValueError: see `check`.
+    """
+    check(model, weights)
+    biases = []
+    if weights.listening or weights.consonance:
+        heard = encoder_log_probs(model, context, frames)
+        if weights.listening:
+            biases.append(weights.listening * (heard - encoder_log_probs(model, context, frames, dropped=True)))
+        if weights.consonance:
+            biases.append(weights.consonance * chroma_score(model, heard))
+    if weights.pulse:
+        biases.append(weights.pulse * beat_score(model, context, frames, earlier))
+    return sum(biases) if biases else None
+
+
+def encoder_log_probs(model: StageLM, context: dict, frames: int, dropped: bool = False):
+    """Log-probabilities [B, F, Q, V] of the target as the context encoder alone names it, or without the context, `dropped`.
+
+    Of use in a stage that was trained with `listening_weight`. Raises ValueError where the context is a prefix, or does not
+    cover `frames` target frames.
+    """
+    check(model, Weights(listening=1.0))
+    model.layout.check(context, frames)
+    drop = torch.full((len(next(iter(context.values()))),), dropped, device=model.heads.device)
+    return model.listened(context, frames, drop).log_softmax(-1)
+
+
+def chroma_score(model: StageLM, heard):
+    """How well the pitches of each token go with those that the context encoder alone expects at its time.
+
+    The covariance of the token's chroma (training/unit_chroma.py) with the expected one: a choice by it accepts, of several
+    chords that a melody allows, what most of them share. It is minimum Bayes risk decoding (Kumar and Byrne 2004) with the
+    chroma in common as the gain; less what of it follows from how tonal a token is, so that drums are not avoided.
+
+    Args:
+        heard: what `encoder_log_probs` gives [B, F, Q, V].
+
+    Returns:
+        [B, F, Q, V].
+
+    Raises:
+        ValueError: the stage does not know what its units sound like.
+    """
+    check(model, Weights(consonance=1.0))
+    likely, size = heard.exp(), model.unit_chroma.norm(dim=1)  # [B, F, Q, V], [V]
+    gain = likely @ model.unit_chroma @ model.unit_chroma.T  # [B, F, Q, V]
+    by_size = (likely * size * gain).sum(-1, keepdim=True) / (likely * size.square()).sum(-1, keepdim=True).clamp_min(1e-9)
+    return gain - by_size * size
+
+
+def beat_score(model: StageLM, context: dict, frames: int, earlier=None):
+    """How well each token goes with the beat that the voice makes likely, in nats [B, F, 1, V]: see BeatTracker.told.
+
+    Arguments as in `logit_bias`; the context has the vocal, T even. Raises ValueError without a beat tracker.
+    """
+    check(model, Weights(pulse=1.0))
+    own = context[model.config.rows.vocal.name]
+    vocal = own if earlier is None else torch.cat([earlier, own], dim=-1)
+    first = vocal.shape[-1] - own.shape[-1]
+    return model.beat_tracker.told(vocal[:, 0])[:, first : first + frames, None]

@@ -1,0 +1,153 @@
+"""What a person asks of a song in words, for all of it or for a part: `full band`, `0:40-1:10: full
+band`. Pure.
+
+A prompt with times holds from its start to its end; one without holds wherever no other does. Times
+are m:ss, h:mm:ss or seconds, any of them with a fraction; an end that is left out is the song's.
+"""
+
+import math
+import re
+from dataclasses import dataclass, replace
+
+_TIME = r"\d+(?::\d+){0,2}(?:\.\d+)?"
+_SPAN = re.compile(rf"\s*({_TIME})\s*[-–—]\s*({_TIME})?\s*:(?!\d)\s*(.*)", re.DOTALL)
+# what was meant for times: 0:40-1:10 without a colon behind it, 0:40 alone, 1:2:3:4, 0:75
+_NEARLY = re.compile(
+    r"\s*(\d+:[\d:.]*\d\s*([-–—:]|$)|[\d:.]+\s*[-–—]\s*[\d:.]*\s*:|\d+\s*:\s)"
+)
+EXPECTED = 'such as "0:40-1:10: full band", "1:10-: quiet" or, for the whole song, "soft ballad"'
+
+
+class PromptError(ValueError):
+    """A prompt that cannot be used; the message names its text and says what to write."""
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A text that holds from `start` to `end`, in seconds; `end` may be infinity.
+
+    said: as it was given, to be named in errors; empty: it fills what others leave.
+    """
+
+    start: float
+    end: float
+    text: str
+    said: str = ""
+
+
+def read_prompts(texts) -> list[Prompt]:
+    """Prompts in the order of time, none overlapping, from what a user gave.
+
+    Args:
+        texts: such as ["soft ballad", "0:40-1:10: full band"]; the first of these holds before 0:40
+            and after 1:10.
+
+    Raises PromptError for a prompt without text, times that cannot be read, an end that is not
+    after its start, two prompts for the same time, or two without times.
+    """
+    read = [_read(text) for text in texts]
+    general = [prompt for prompt in read if prompt.start == -math.inf]
+    if len(general) > 1:
+        raise PromptError(
+            f"prompts {general[0].said!r} and {general[1].said!r} are both for the whole song; "
+            f"put them into one, or say when each holds: {EXPECTED}"
+        )
+    timed = sorted((p for p in read if p.start > -math.inf), key=lambda p: (p.start, p.end))
+    for earlier, later in zip(timed, timed[1:]):
+        if later.start < earlier.end:
+            raise PromptError(
+                f"prompts {earlier.said!r} and {later.said!r} overlap from {clock(later.start)} on; "
+                "end one of them before the other begins"
+            )
+    return _filled(timed, general[0]) if general else timed
+
+
+def fitted(prompts, seconds: float) -> list[Prompt]:
+    """The prompts of a song of so many seconds; its end is theirs where theirs is open or lies
+    within the last second that has begun.
+
+    Raises PromptError for a prompt that begins or ends after the song.
+    """
+    for prompt in prompts:
+        if prompt.said and prompt.start >= seconds:
+            raise PromptError(
+                f"prompt {prompt.said!r} begins at {clock(prompt.start)}; "
+                f"the song is {clock(seconds)} long"
+            )
+        if prompt.said and math.ceil(seconds) < prompt.end < math.inf:
+            raise PromptError(
+                f"prompt {prompt.said!r} ends at {clock(prompt.end)}; the song is "
+                f"{clock(seconds)} long; to hold to its end, "
+                f'write "{clock(prompt.start)}-: {prompt.text}"'
+            )
+    inside = [prompt for prompt in prompts if prompt.start < seconds]
+    return [replace(prompt, end=min(prompt.end, seconds)) for prompt in inside]
+
+
+def text_at(prompts, start: float, end: float) -> str:
+    """The text for a window: that of the prompt which covers most of it; "" where most of it has
+    none.
+
+    Args:
+        prompts: by `read_prompts`, in the order of time. Of two that cover as much, the first.
+        start, end: of the window, in seconds.
+    """
+    covered = {}
+    for prompt in prompts:
+        seconds = min(prompt.end, end) - max(prompt.start, start)
+        if seconds > 0:
+            covered[prompt.text] = covered.get(prompt.text, 0.0) + seconds
+    if not covered:
+        return ""
+    text = max(covered, key=covered.get)
+    rest = end - start - sum(covered.values())
+    return text if covered[text] >= rest else ""
+
+
+def clock(seconds: float) -> str:
+    """1:05.5 of 65.5 seconds, 1:02:03 of 3 723."""
+    seconds = round(seconds, 3)
+    whole = int(seconds)
+    fraction = f"{seconds - whole:.3f}"[1:].rstrip("0").rstrip(".")
+    hours, minutes = divmod(whole // 60, 60)
+    front = f"{hours}:{minutes:02d}" if hours else f"{minutes}"
+    return f"{front}:{whole % 60:02d}{fraction}"
+
+
+def _read(said):
+    """One prompt; its start is minus infinity where it has no times."""
+    match = _SPAN.fullmatch(said)
+    if match:
+        first, last, text = match.groups()
+        start, end = _seconds(first, said), _seconds(last, said) if last else math.inf
+        if end <= start:
+            raise PromptError(f"prompt {said!r} ends at {last}, not after its start {first}")
+    elif _NEARLY.match(said):
+        raise PromptError(f"prompt {said!r}: its times cannot be read; write {EXPECTED}")
+    else:
+        start, end, text = -math.inf, math.inf, said
+    text = " ".join(text.split())
+    if not text:
+        raise PromptError(f"prompt {said!r} has no text; write {EXPECTED}")
+    return Prompt(start, end, text, said)
+
+
+def _seconds(text, said):
+    *larger, seconds = text.split(":")
+    if larger and float(seconds) >= 60 or len(larger) == 2 and int(larger[1]) >= 60:
+        raise PromptError(f"prompt {said!r}: there is no time {text}; write m:ss or h:mm:ss")
+    whole = 0
+    for number in larger:
+        whole = 60 * whole + int(number)
+    return 60.0 * whole + float(seconds)
+
+
+def _filled(timed, general):
+    """The prompts with times, and the general one in the gaps between them."""
+    found, now = [], 0.0
+    for prompt in timed:
+        if prompt.start > now:
+            found.append(replace(general, start=now, end=prompt.start, said=""))
+        found.append(prompt)
+        now = prompt.end
+    return [*found, replace(general, start=now, said="")] if now < math.inf else found

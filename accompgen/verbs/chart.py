@@ -1,0 +1,138 @@
+"""Beats, key and chords alone: `chart`, and the options that say what a song's music is, which
+`generate` has, too."""
+
+from pathlib import Path
+
+from accompgen.verbs.shared import add_model, for_each, refuse_same_names, remark
+
+ENDINGS = (".mid", ".chords.txt", ".lab", ".beats.txt", ".click.wav")
+
+
+def add_chart_options(parser):
+    """The options of verbs that can be told beats, chords and key; `request_of` reads them."""
+    group = parser.add_argument_group(
+        "chart", "What the band plays by. What is not given is found in the voice."
+    )
+    beats = group.add_mutually_exclusive_group()
+    beats.add_argument(
+        "--bpm",
+        metavar="N",
+        type=float,
+        help="one tempo for the whole song, 30 to 300 beats a minute",
+    )
+    beats.add_argument(
+        "--beats",
+        metavar="FILE",
+        help="beats or taps: a time in seconds a line, its place in the bar behind it if known",
+    )
+    group.add_argument(
+        "--metre", metavar="N", type=int, help="beats of a bar (default: as found, or 4)"
+    )
+    group.add_argument(
+        "--chords", metavar="FILE|TEXT",
+        help="a chord sheet, a .lab file, or chords such as '| Am | F | C | G |', "
+        "which are repeated to the end",
+    )  # fmt: skip
+    group.add_argument("--key", metavar="KEY", help="such as C:maj or 'A minor'")
+    group.add_argument(
+        "--count-in",
+        metavar="BARS",
+        type=int,
+        default=0,
+        help="bars of clicks before the song, in MIDI and click (default: 0)",
+    )
+
+
+def request_of(args):
+    """The `chart_input.ChartRequest` of these options. Raises ChartError for what cannot be read,
+    before any other work."""
+    from accompgen.chart_input import read_request
+
+    return read_request(args.bpm, args.beats, args.chords, args.key, args.metre, args.count_in)
+
+
+def add_chart(verbs):
+    parser = verbs.add_parser(
+        "chart",
+        help="beats, key and chords to vocals, without a band",
+        description=f"Writes {', '.join('<name>' + ending for ending in ENDINGS)} "
+        "for each vocal; prints their paths.",
+    )
+    parser.add_argument(
+        "vocals",
+        metavar="VOCAL",
+        nargs="+",
+        type=Path,
+        help="a recording of a voice: wav, flac, ogg or mp3",
+    )
+    parser.add_argument(
+        "-o",
+        "--out",
+        metavar="DIR",
+        type=Path,
+        default=Path("."),
+        help="where to write (default: here)",
+    )
+    parser.add_argument(
+        "--seed", metavar="N", type=int, default=0, help="another seed, other chords (default: 0)"
+    )
+    parser.add_argument("--force", action="store_true", help="replace files that exist")
+    add_chart_options(parser)
+    add_model(parser)
+    parser.set_defaults(run=run_chart, parser=parser)
+
+
+def run_chart(args) -> int:
+    refuse_same_names(args.parser, args.vocals)
+    asked = request_of(args)
+    from accompgen import audio
+    from accompgen.export.chart_files import chart_files
+    from accompgen.generation.pipeline import load
+    from accompgen.generation.vocal import read_vocal
+
+    model = load(args.checkpoint, args.device)
+
+    def work(path):
+        paths = _paths(args.out, path.stem, args.force)
+        vocal = read_vocal(path)
+        chart = model.chart(vocal, args.seed, chart=asked)
+        contents = chart_files(chart, path.stem, vocal.rate, vocal.wav.shape[1], asked.count_in)
+        audio.make_folder(args.out)
+        audio.write_files({paths[ending]: contents[ending] for ending in ENDINGS})
+        _say_what_was_found(args, path, chart, asked.count_in)
+        return paths.values()
+
+    return for_each(args.vocals, work)
+
+
+def _paths(folder, name, force):
+    """Where the files go, by their endings. Raises audio.AudioError for one that is there without
+    `force`."""
+    from accompgen.audio import AudioError, check_folder
+    from accompgen.files import short_name
+
+    check_folder(folder)
+    paths = {ending: folder / f"{short_name(name)}{ending}" for ending in ENDINGS}
+    for path in paths.values():
+        if path.exists() and not force:
+            raise AudioError(f"{path} exists; choose another folder, or --force to replace it")
+    return paths
+
+
+def _say_what_was_found(args, path, chart, count_in):
+    """Tempo, metre and key in a line, and where the recording goes beside the MIDI file."""
+    from accompgen.export.grid import grid_of
+
+    key = f", {chart.key}" if chart.key else ""
+    remark(
+        args,
+        f"{path}: {chart.bpm:.1f} beats a minute, {chart.metre} a bar{key}, "
+        f"{len(chart.bars())} bars",
+    )
+    if count_in:
+        offset = grid_of(chart, count_in).offset
+        remark(
+            args,
+            f"{path}: in MIDI and click the recording begins at {offset:.3f} s, "
+            "at the marker `recording`",
+        )

@@ -1,0 +1,61 @@
+"""Another take of a part of a song: `redo`."""
+
+import argparse
+from pathlib import Path
+
+from accompgen.verbs.shared import add_model, for_each, remark
+
+
+def add_redo(verbs):
+    parser = verbs.add_parser(
+        "redo",
+        help="another take of a part of a song, or of a stem",
+        description="Writes the song anew; every sample outside the part, and every other stem, stays as it was.",
+    )
+    parser.add_argument("song", metavar="SONG.json", type=Path, help="what `generate` wrote beside the sound")
+    parser.add_argument("--vocal", metavar="FILE", type=Path, help="its recording (default: where it was)")
+    parser.add_argument("--from", dest="start", metavar="TIME", type=_seconds, default=0.0, help="such as 0:30 or 30.5")
+    parser.add_argument("--to", dest="stop", metavar="TIME", type=_seconds, help="(default: the end)")
+    parser.add_argument("--stem", metavar="NAME", action="append", help="only this one; again for more (default: all)")
+    parser.add_argument("--prompt", metavar="TEXT", action="append", default=[], help="as for generate")
+    parser.add_argument("--seed", metavar="N", type=int, default=1, help="another seed, another take (default: 1)")
+    parser.add_argument("-o", "--out", metavar="DIR", type=Path, default=Path("take"), help="where to write (default: take)")
+    parser.add_argument("--force", action="store_true", help="replace files that exist")
+    add_model(parser)
+    parser.set_defaults(run=run_redo, parser=parser)
+
+
+def _seconds(text):
+    """Seconds of "0:30", "1:02:03.5" or "30"."""
+    try:
+        seconds = 0.0
+        for part in text.split(":"):
+            seconds = 60 * seconds + float(part)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no time; expected such as 0:30 or 30.5") from error
+    return seconds
+
+
+def run_redo(args) -> int:
+    from accompgen.audio import AudioError
+    from accompgen.generation.pipeline import load
+    from accompgen.generation.redo import check_weights, redo
+    from accompgen.generation.song import output_paths, read_song
+
+    def work(path):
+        song = read_song(path)
+        recording = args.vocal or Path(song.report["vocal"]["file"])
+        if not recording.exists():
+            raise AudioError(f"{recording}: no such file; say where the recording of {path} is (--vocal FILE)")
+        bits = song.report["files"].get("bit_depth") or "24"
+        kind = Path(song.report["files"]["mix"]).suffix[1:]
+        output_paths(args.out, song.name, kind, args.force, tuple(song.tracks) if len(song.tracks) > 1 else ())
+        model = load(args.checkpoint, args.device)
+        check_weights(model, song)
+        take = redo(
+            model, song, recording, args.start, args.stop, stems=args.stem, seed=args.seed, prompt=args.prompt or None
+        )  # fmt: skip
+        remark(args, f"{path}: {', '.join(take.report['takes'][-1]['stems'])} anew")
+        return take.save(args.out, kind, bits, args.force).values()
+
+    return for_each([args.song], work)

