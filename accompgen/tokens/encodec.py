@@ -1,5 +1,10 @@
-"""The network of the acoustic tokenizer: transformers.EncodecModel at 24 kHz, mono and causal, with plain weights."""
+"""The network of EnCodec: a transformers.EncodecModel with plain weights.
 
+Stages here take the codes of one kind alone, 24 kHz, mono and causal: `CodecConfig`. The others that are published,
+MusicGen's of 32 kHz and the stereo one of 48 kHz, are `OtherCodecConfig`, and built by the same function.
+"""
+
+import math
 from dataclasses import dataclass
 
 import torch
@@ -9,7 +14,7 @@ from accompgen.config import ConfigError
 
 @dataclass(frozen=True)
 class CodecConfig:
-    """Sizes of an EnCodec. The defaults are those of the published 24 kHz model."""
+    """Sizes of an EnCodec of 24 kHz. The defaults are those of the published model."""
 
     filters: int = 32  # channels at 24 kHz; doubled at each of the four strides
     latent: int = 128  # width of the latent and of the codes
@@ -21,8 +26,10 @@ class CodecConfig:
     codes_of: str = ""  # hash of the codec whose encoder and codebooks these are, where the decoder alone was trained further
 
     sample_rate = 24000
-    ratios = (8, 5, 4, 2)
-    hop_samples = 320
+    channels = 1
+    ratios = (8, 5, 4, 2)  # strides of the decoder
+    causal = True
+    in_chunks = False
 
     def __post_init__(self):
         for name in ("filters", "latent", "codebooks"):
@@ -38,9 +45,56 @@ class CodecConfig:
             raise ConfigError(f"pad_mode is {self.pad_mode!r}; expected 'reflect' or 'constant'")
 
     @property
+    def hop_samples(self) -> int:
+        """Samples in a frame of codes."""
+        return math.prod(self.ratios)
+
+    @property
+    def frame_hz(self) -> int:
+        """Frames of codes in a second."""
+        return self.sample_rate // self.hop_samples
+
+    @property
     def kbps(self) -> float:
         """Bit rate of one codebook in kbit/s."""
-        return 0.075 * (self.bins.bit_length() - 1)
+        return self.frame_hz * (self.bins.bit_length() - 1) / 1000
+
+    @property
+    def description(self) -> str:
+        """What a message calls it."""
+        sound = "stereo" if self.channels == 2 else "mono"
+        how = "causal" if self.causal else "not causal"
+        return f"an EnCodec of {self.sample_rate / 1000:g} kHz, {sound}, {how}, {self.frame_hz} frames a second"
+
+
+@dataclass(frozen=True)
+class OtherCodecConfig(CodecConfig):
+    """Sizes of an EnCodec whose codes no stage here takes. The defaults are those of MusicGen's, of 32 kHz."""
+
+    filters: int = 64
+    codebooks: int = 4
+    bins: int = 2048
+    shortcut: bool = False
+    sample_rate: int = 32000
+    channels: int = 1
+    ratios: tuple[int, ...] = (8, 5, 4, 4)
+    causal: bool = False
+    in_chunks: bool = False  # the one of 48 kHz: group norms, and each chunk of sound brought to one loudness
+    chunk_samples: int = 48000
+    stride_samples: int = 47520  # from the beginning of a chunk to that of the next
+
+    def __post_init__(self):
+        super().__post_init__()
+        if not self.ratios or min(self.ratios) < 1 or self.sample_rate % self.hop_samples:
+            raise ConfigError(
+                f"ratios are {self.ratios}; expected strides whose product divides {self.sample_rate}"
+            )
+        if self.channels not in (1, 2) or self.channels == 2 and not self.in_chunks:
+            raise ConfigError(f"channels is {self.channels}; expected 1, or 2 with in_chunks")
+        if not 0 < self.stride_samples <= self.chunk_samples:
+            raise ConfigError(
+                f"stride_samples is {self.stride_samples}; expected 1 to {self.chunk_samples}, a chunk"
+            )
 
 
 def build_network(config: CodecConfig) -> torch.nn.Module:
@@ -65,6 +119,9 @@ def build_network(config: CodecConfig) -> torch.nn.Module:
             codebook_size=config.bins,
             use_conv_shortcut=config.shortcut,
             pad_mode=config.pad_mode,
+            audio_channels=config.channels,
+            use_causal_conv=config.causal,
+            norm_type="time_group_norm" if config.in_chunks else "weight_norm",
         )
     )
     for module in network.modules():

@@ -1,10 +1,11 @@
-"""Published weights into the cache: HuBERT as fairseq wrote it, EnCodec at 24 kHz, and what the evaluation listens with.
+"""Published weights into the cache: HuBERT as fairseq wrote it, EnCodec, Vocos, and what the evaluation listens with.
 
 A download goes to `<file>.part` and takes the file's name only when it is complete and its hash is right. One that was
 interrupted resumes where it stopped (HTTP Range), or starts again if the server cannot or if its file changed meanwhile.
 
-Where a sha256 is known it is pinned in PUBLISHED. Nobody printed one for HuBERT Large that two sources agree on, so that
-file is trusted on first use: its hash is recorded in `<file>.sha256` beside it, said on stderr, and checked ever after.
+Where a sha256 is known it is pinned in PUBLISHED. Nobody printed one for HuBERT Large that two sources
+agree on, and none is known of Vocos and the EnCodecs of 32 and 48 kHz. Those files are trusted on first
+use: the hash is recorded in `<file>.sha256` beside the file, said on stderr, and checked ever after.
 """
 
 import http.client
@@ -36,13 +37,15 @@ class _BrokenOff(Exception):
 
 @dataclass(frozen=True)
 class Published:
-    """One published file. `sha256` is None where none is known; `size_bytes` likewise."""
+    """One published file. `sha256` is None where none is known; `size_bytes` likewise. `beside` is the
+    name of another one that belongs in the same folder and is fetched first."""
 
     name: str
     file: str
     url: str
     size_bytes: int | None
     sha256: str | None
+    beside: str | None = None
 
 
 # HuBERT Base: hash as in the checkpoint table of facebookresearch/textlesslib, the same on several mirrors.
@@ -71,6 +74,35 @@ PUBLISHED = {
             "https://dl.fbaipublicfiles.com/encodec/v0/encodec_24khz-d7cc33bc.th",
             93_171_529,
             "d7cc33bcf1aad7f2dad9836f36431530744abeace3ca033005e3290ed4fa47bf",
+        ),
+        Published(
+            "encodec-48khz",
+            "encodec_48khz-7e698e3e.th",
+            "https://dl.fbaipublicfiles.com/encodec/v0/encodec_48khz-7e698e3e.th",
+            None,
+            None,  # it begins with 7e698e3e, which is checked when the file is read
+        ),
+        Published(
+            "encodec-32khz",
+            "musicgen/compression_state_dict.bin",
+            "https://huggingface.co/facebook/musicgen-small/resolve/main/compression_state_dict.bin",
+            None,
+            None,
+        ),
+        Published(
+            "vocos-encodec-24khz",
+            "vocos-encodec-24khz/pytorch_model.bin",
+            "https://huggingface.co/charactr/vocos-encodec-24khz/resolve/main/pytorch_model.bin",
+            None,
+            None,
+            beside="vocos-encodec-24khz-config",
+        ),
+        Published(
+            "vocos-encodec-24khz-config",
+            "vocos-encodec-24khz/config.yaml",
+            "https://huggingface.co/charactr/vocos-encodec-24khz/resolve/main/config.yaml",
+            None,
+            None,
         ),
         Published(
             "vggish",
@@ -103,7 +135,7 @@ def fetch(name: str, cache=None, url: str | None = None, progress: bool = True, 
     Args:
         name: a key of PUBLISHED.
         cache: the folder to keep it in; the default is weights/ in `checkpoint.cache_directory()`.
-        url: a mirror to take it from instead of the published address.
+        url: a mirror to take it from instead of the published address; not what belongs beside it.
         progress: a bar and remarks on stderr. The remark about a hash that is trusted on first use is always made.
         force: download again even if the file is there; it is replaced only when the new one is complete and right.
 
@@ -118,15 +150,20 @@ def fetch(name: str, cache=None, url: str | None = None, progress: bool = True, 
     row = PUBLISHED[name]
     folder = Path(cache) if cache else cache_directory() / "weights"
     path, part = folder / row.file, folder / f"{row.file}.part"
+    if row.beside:
+        try:
+            fetch(row.beside, cache, progress=progress, force=force)
+        except FetchError as error:
+            raise FetchError(f"{error}; and {name} itself. {_by_hand(row, path)}") from error
     url = url or row.url
     try:
         if path.exists() and not force:
             _check_cached(row, path)
             return path
-        folder.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         # One download of a file at a time: a second process waits, and then finds the file there.
         # The lock file stays: removing it would let a third process lock a new one beside a waiting second.
-        with FileLock(folder / f".{row.file}.lock"):
+        with FileLock(path.with_name(f".{path.name}.lock")):
             if path.exists() and not force:
                 _check_cached(row, path)
                 return path

@@ -1,5 +1,7 @@
-"""What a file of weights from elsewhere holds, told by the names and shapes of its weights: for the
-messages about files that are none of those that are read."""
+"""What a file of weights from elsewhere holds, told by the names and shapes of its weights.
+
+The readers refuse by it what is none of theirs, and the messages say it.
+"""
 
 import re
 from pathlib import Path
@@ -8,20 +10,21 @@ import torch
 
 from accompgen.checkpoint import CheckpointError
 
-ENCODEC = "an EnCodec of one channel"
+ENCODEC = "an EnCodec"  # how the words for any of them begin
 HUBERT = "a HuBERT or wav2vec 2.0 of transformers"
 LANGUAGE_MODEL = "a language model, such as MusicGen's"
 
 # of MusicGen as transformers and audiocraft write it
 _LANGUAGE = (
-    r"((model\.)?decoder\.(model\.decoder\.)?(layers\.\d+\.self_attn|embed_tokens)|transformer\.layers\.)"
+    r"((model\.)?decoder\.(model\.decoder\.)?(layers\.\d+\.self_attn|embed_tokens)"
+    r"|transformer\.layers\.|emb\.\d+\.)"
 )
 _HUBERT = r"((hubert|wav2vec2)\.)?encoder\.pos_conv_embed\."
 # of EnCodec: its first convolution, and the norms of the model of 48 kHz
 _CONVOLUTION = (
     r"encoder\.(model|layers)\.0\.conv\.(conv\.)?(weight(_v)?|parametrizations\.weight\.original1)$"
 )
-_GROUP_NORM = r"encoder\..*\.norm\.weight$"
+GROUP_NORM = r"encoder\..*\.norm\.weight$"
 
 
 def kind_of(content: dict) -> str:
@@ -47,10 +50,10 @@ def kind_of(content: dict) -> str:
     if named(_HUBERT):
         return HUBERT
     if first and first[0].ndim == 3 and first[0].shape[1] != 1:
-        return f"an EnCodec of {first[0].shape[1]} channels, such as that of 48 kHz"
-    if first and named(_GROUP_NORM):
-        return "an EnCodec with group norm, such as that of 48 kHz"
-    return ENCODEC if first else f"weights of another kind ({shown})"
+        return f"{ENCODEC} of {first[0].shape[1]} channels, such as that of 48 kHz"
+    if first and named(GROUP_NORM):
+        return f"{ENCODEC} with group norm, such as that of 48 kHz"
+    return f"{ENCODEC} of one channel" if first else f"weights of another kind ({shown})"
 
 
 def is_safetensors(path) -> bool:

@@ -8,8 +8,9 @@ import torch
 from accompgen import audio
 from accompgen.data.songs import read_manifest
 from accompgen.tokens.acoustic import AcousticTokenizer
+from accompgen.tokens.encodec import CodecConfig
 
-RATE = AcousticTokenizer.sample_rate
+RATE = CodecConfig.sample_rate
 CODEBOOKS = {"3kbps": 4, "6kbps": 8}  # with 1024 bins: the coarse codebooks alone, and all
 
 

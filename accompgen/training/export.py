@@ -24,7 +24,7 @@ from accompgen.time import ACOUSTIC_HZ, SEMANTIC_HZ
 
 CARD_FILE = "README.md"
 ACOUSTIC_FORMAT = "encodec"  # what tokens/acoustic.py writes
-DECODER_FORMAT = "accompgen decoder 1"  # what tokens/decoder.py writes
+DECODER_FORMATS = ("accompgen decoder 1", "vocos decoder 1")  # what tokens/decoder.py writes
 INHERITED = ("sampling", "data", "licence", "limits")  # what a checkpoint says, and one that is based on it
 DTYPES = ("bfloat16", "float16", "float32")
 
@@ -156,7 +156,7 @@ def _part(path):
         return config["kind"]
     if config.get("format") == ACOUSTIC_FORMAT:
         return ACOUSTIC_TOKENIZER
-    if config.get("format") == DECODER_FORMAT:
+    if config.get("format") in DECODER_FORMATS:
         return DECODER
     raise CheckpointError(f"{path / 'config.json'} describes neither a tokenizer, a decoder, a stage nor a beat tracker")
 
@@ -203,8 +203,9 @@ def model_card(config: dict, components: dict, graph) -> str:
         "earlier), counted on the training songs. Gain: what it costs to give the windows each other's context.",
         "",
     ]
-    if DECODER in components:
-        found = _config(components[DECODER])["validation"]
+    # a decoder that others published comes without figures
+    found = _config(components[DECODER]).get("validation") if DECODER in components else None
+    if found:
         lines.append(
             f"The decoder plays held-out songs' codes with an SI-SDR of {found['si_sdr']:.1f} dB and a chroma correlation of "
             f"{found['chroma']:.3f} (the middle of the stereo, 24 kHz)."

@@ -1,14 +1,20 @@
-"""Tokenizers from elsewhere: `adopt`."""
+"""Tokenizers and decoders from elsewhere: `adopt`."""
 
+import tempfile
 from pathlib import Path
 
-from accompgen.verbs.shared import add_executor, complain, print_values, song_bar
+from accompgen.verbs.shared import add_executor, complain, print_values, remark, song_bar
+
+LICENCES = {  # of published weights; what a user trained is the user's
+    "encodec": "Meta's weights of EnCodec are CC BY-NC 4.0: not for commercial use",
+    "vocos": "the weights of Vocos are MIT; the codes that it plays are of Meta's EnCodec, CC BY-NC 4.0",
+}
 
 
 def add_adopt(verbs):
     parser = verbs.add_parser(
         "adopt",
-        help="published HuBERT or EnCodec -> a tokenizer of ours",
+        help="published HuBERT, EnCodec or Vocos -> a tokenizer or decoder of ours",
         description="Writes a component directory, which tokenize, train and export take. A stopped call goes on.",
     )
     parser.add_argument("kind", choices=("hubert", "encodec"), help="hubert: the semantic tokenizer; encodec: the acoustic one")
@@ -25,6 +31,12 @@ def add_adopt(verbs):
     of_hubert.add_argument("--units", metavar="V", type=int, default=500, help="how many to fit (default: 500)")
     of_hubert.add_argument("--frames", metavar="N", type=int, help="to look at when fitting (default: 400 for each unit)")
     of_hubert.add_argument("--seed", metavar="N", type=int, default=0, help="of frames and k-means (default: 0)")
+    of_encodec = parser.add_argument_group("encodec")
+    of_encodec.add_argument(
+        "--decoder", metavar=("vocos", "DIR"), nargs=2,
+        help="write no tokenizer but a decoder of SOURCE's codes: the Vocos in DIR, config.yaml and weights, or "
+        "vocos-encodec-24khz, which fetch knows",
+    )  # fmt: skip
     add_executor(parser)
     parser.add_argument("--device", metavar="DEVICE", default="cpu", help="of HuBERT, when fitting (default: cpu)")
     parser.add_argument("--force", action="store_true", help="replace a tokenizer that stands in DIR")
@@ -33,20 +45,17 @@ def add_adopt(verbs):
 
 
 def run_adopt(args) -> int:
-    from accompgen.tokens.fetch import PUBLISHED, fetch
-
-    source = Path(args.source)
-    if not source.exists():
-        if args.source not in PUBLISHED:
-            raise FileNotFoundError(f"{source} is no file or directory, nor one of {', '.join(PUBLISHED)}")
-        source = fetch(args.source, progress=not args.quiet)
+    if args.decoder and (args.kind != "encodec" or args.decoder[0] != "vocos"):
+        args.parser.error(
+            f"--decoder {args.decoder[0]} of {args.kind} is not known; "
+            "write adopt encodec SOURCE --decoder vocos DIR"
+        )
+    source = _found(args.source, args)
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    if args.kind == "encodec":
-        from accompgen.tokens.acoustic import AcousticTokenizer
-
-        tokenizer = AcousticTokenizer.load(source)
-        tokenizer.save(args.out, force=args.force)
-        figures = {"codebooks": tokenizer.config.codebooks, "bins": tokenizer.bins}
+    if args.decoder:
+        figures = _adopt_vocos(args, source)
+    elif args.kind == "encodec":
+        figures = _adopt_encodec(args, source)
     else:
         figures = _adopt_hubert(args, source)
     left_out = figures.pop("left_out", {})
@@ -58,6 +67,77 @@ def run_adopt(args) -> int:
         songs = figures["songs"] + len(left_out)
         complain(f"{len(left_out)} of {songs} songs were left out; the units are those of the others")
     return 1 if left_out else 0
+
+
+def _found(name, args) -> Path:
+    """The path that was given, or that of published weights, fetched."""
+    from accompgen.tokens.fetch import PUBLISHED, fetch
+
+    path = Path(name)
+    if path.exists():
+        return path
+    if str(name) not in PUBLISHED:
+        raise FileNotFoundError(f"{path} is no file or directory, nor one of {', '.join(PUBLISHED)}")
+    return fetch(str(name), progress=not args.quiet)
+
+
+def _adopt_encodec(args, source) -> dict:
+    """Write the acoustic tokenizer; its figures."""
+    from accompgen.tokens.chunked import load_encodec
+    from accompgen.tokens.encodec import OtherCodecConfig
+
+    tokenizer = load_encodec(source)
+    tokenizer.save(args.out, force=args.force)
+    config = tokenizer.config
+    if not _is_codec_of_ours(source):
+        remark(args, LICENCES["encodec"])
+    if isinstance(config, OtherCodecConfig):
+        remark(args, f"{args.out} is {config.description}: no stage here can use its codes")
+    return {
+        "codebooks": config.codebooks, "bins": config.bins, "sample rate": config.sample_rate,
+        "frames a second": config.frame_hz,
+    }  # fmt: skip
+
+
+def _adopt_vocos(args, source) -> dict:
+    """Write a Vocos as the decoder of a codec's codes; its figures."""
+    import torch
+
+    from accompgen.checkpoint import check_component_place
+    from accompgen.tokens.acoustic import AcousticTokenizer
+    from accompgen.tokens.decoder import VocosDecoder
+    from accompgen.tokens.vocos_weights import check_code_vectors, read_vocos
+
+    check_component_place(args.out, args.force)
+    directory = _found(args.decoder[1], args)
+    tokenizer = AcousticTokenizer.load(source)
+    network = read_vocos(directory, tokenizer.bins)
+    vectors = [layer.codebook.embed for layer in tokenizer.network.quantizer.layers]
+    check_code_vectors(network, torch.stack(vectors), directory)
+    about = {"tokenizers": {"acoustic": _hash_of(tokenizer, source)}, "licence": LICENCES["vocos"]}
+    VocosDecoder(network).save(args.out, about, force=args.force)
+    remark(args, LICENCES["vocos"])
+    trained_with = ", ".join(map(str, network.config.trained_with))
+    return {"codebooks": network.config.codebooks, "trained with": trained_with}
+
+
+def _hash_of(tokenizer, source) -> str:
+    """What stages remember of a codec: the hash of its component, which a published file is not yet."""
+    from accompgen.checkpoint import tokens_hash
+
+    if _is_codec_of_ours(source):
+        return tokens_hash(source)
+    with tempfile.TemporaryDirectory() as folder:
+        tokenizer.save(Path(folder) / "codec")
+        return tokens_hash(Path(folder) / "codec")
+
+
+def _is_codec_of_ours(source) -> bool:
+    """Whether a path is a component directory already."""
+    from accompgen.checkpoint import CONFIG_FILE, read_info
+    from accompgen.tokens.encodec_weights import FORMAT
+
+    return (source / CONFIG_FILE).is_file() and read_info(source).get("format") == FORMAT
 
 
 def _adopt_hubert(args, source) -> dict:

@@ -324,8 +324,8 @@ def add_decode(verbs):
 def run_decode(args) -> int:
     refuse_same_names(args.parser, args.tokens)
     from accompgen.device import choose_device
-    from accompgen.tokens.decoder import load_codec
+    from accompgen.tokens.decoder import load_player
     from accompgen.tokens.files import decode_file
 
-    _, decoder = load_codec(args.checkpoint, choose_device(args.device))
+    decoder = load_player(args.checkpoint, choose_device(args.device))
     return for_each(args.tokens, lambda path: [decode_file(path, args.out, decoder, args.codebooks, args.force, args.seed)])

@@ -123,9 +123,11 @@ def run_export(args) -> int:
 
 def add_fetch(verbs):
     parser = verbs.add_parser("fetch", help="published weights into the cache", description="Prints the path of the file.")
-    parser.add_argument(
-        "name", metavar="NAME", help="hubert-base, hubert-large, encodec-24khz, vggish, clap-music or beat-this"
+    names = (
+        "hubert-base, hubert-large, encodec-24khz, encodec-32khz, encodec-48khz, "
+        "vocos-encodec-24khz, vggish, clap-music or beat-this"
     )
+    parser.add_argument("name", metavar="NAME", help=names)
     parser.add_argument("--cache", metavar="DIR", type=Path, help="where to keep it (default: the user's cache)")
     parser.add_argument("--url", help="a mirror to take it from")
     parser.add_argument("--force", action="store_true", help="download again")
