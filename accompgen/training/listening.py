@@ -1,8 +1,8 @@
 """Validation: how well a stage predicts, against a bigram, and whether it listens to its context.
 
 Most frames repeat the one before, so that plain cross-entropy hides listening. Therefore also: what it costs to give the
-windows each other's context (*gain* of the true one), over all frames, in the first second and where the target changes; and
-what it costs to let the vocal come late, or a semitone higher where the shards hold such vocals. All in nats a token, with the
+windows each other's context (*gain* of the true one), over all frames, in the first second and where the target changes; what
+it costs to hear nothing of a stream that may be missing; and what it costs to let the vocal come late, or a semitone higher where the shards hold such vocals. All in nats a token, with the
 standard error over the windows.
 """
 
@@ -45,6 +45,8 @@ def prepare(shards: Shards, config: TrainConfig) -> HeldOut:
     if len(true) > 1:
         for name in true:
             contexts[f"shuffled_{name}"] = {**true, name: _shuffle(true[name])}
+    for name in set(true) & set(config.stream_dropout):  # as it will be where it is not given
+        contexts[f"without_{name}"] = {**true, name: torch.full_like(true[name], -1)}
     vocal = model.rows.vocal.name
     if vocal in true:
         for seconds in DELAYS_SECONDS:
