@@ -2,8 +2,8 @@
 
 Most frames repeat the one before, so that plain cross-entropy hides listening. Therefore also: what it costs to give the
 windows each other's context (*gain* of the true one), over all frames, in the first second and where the target changes; what
-it costs to hear nothing of a stream that may be missing; and what it costs to let the vocal come late, or a semitone higher where the shards hold such vocals. All in nats a token, with the
-standard error over the windows.
+it costs to hear nothing of a stream that may be missing; and what it costs to let the vocal come late, or a semitone higher
+where the shards hold such vocals. All in nats a token, with the standard error over the windows.
 """
 
 import math
