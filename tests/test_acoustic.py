@@ -268,7 +268,7 @@ def test_weights_without_their_config_are_asked_for_it(tmp_path):
 
 
 @pytest.mark.parametrize("config, says", [
-    (None, "has no config.json .it holds encodec_24khz-d7cc33bc.th.; give the .th file of EnCodec, or"),
+    (None, "has no config.json .it holds encodec_24khz-d7cc33bc.th.; give the .th file of EnCodec, compression_state"),
     ('{"model_type": "musicgen"}', "says model_type = 'musicgen'; only an EnCodec of 24, 32"),
     ('{"sizes": 1}', "says no model_type; only an EnCodec"),
     ("[1]", "config.json holds a list"),

@@ -102,7 +102,9 @@ def test_a_beat_tracker_comes_with_the_others(runs, tmp_path):
 
 
 def test_a_vocos_comes_with_the_others(runs, tmp_path):
-    network = VocosNetwork(VocosConfig(codebooks=COARSE + FINE, bins=CODES, latent=8, width=8, hidden=16, blocks=1, trained_with=(4,)))
+    books = COARSE + FINE
+    sizes = dict(width=8, hidden=16, blocks=1, trained_with=(books,))
+    network = VocosNetwork(VocosConfig(codebooks=books, bins=CODES, latent=8, **sizes))
     codec = {"acoustic": component_hash(tmp_path / "run-acoustic_tokenizer" / "model")}
     VocosDecoder(network).save(tmp_path / "vocos", {"tokenizers": codec, "licence": "MIT"})
     export_checkpoint([*runs, tmp_path / "vocos"], tmp_path / "out")
@@ -113,13 +115,13 @@ def test_a_vocos_comes_with_the_others(runs, tmp_path):
     for name, weight in network.state_dict().items():
         assert torch.equal(decoder.network.state_dict()[name], weight), name
     card = (tmp_path / "out" / "README.md").read_text()
-    assert "| decoder | 0.00 M |  |" in card and "The decoder plays" not in card
+    assert "| decoder | 0.01 M |  |" in card and "The decoder plays" not in card
     # one that was trained here has figures
     figures = {"si_sdr": 3.25, "chroma": 0.875}
     VocosDecoder(network).save(tmp_path / "own", {"tokenizers": codec, "step": 5, "validation": figures})
     export_checkpoint([*runs, tmp_path / "own"], tmp_path / "other")
     card = (tmp_path / "other" / "README.md").read_text()
-    assert "| decoder | 0.00 M | 5 |" in card and "an SI-SDR of 3.2 dB and a chroma correlation of 0.875" in card
+    assert "| decoder | 0.01 M | 5 |" in card and "an SI-SDR of 3.2 dB and a chroma correlation of 0.875" in card
     VocosDecoder(network).save(tmp_path / "foreign", {"tokenizers": {"acoustic": "0" * 64}})
     with pytest.raises(CheckpointError, match="the decoder was trained on another acoustic tokenizer"):
         export_checkpoint([*runs, tmp_path / "foreign"], tmp_path / "no")
