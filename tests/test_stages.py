@@ -55,6 +55,7 @@ ALLOWED = {
     ("generation/pipeline.py", "others"): REPORT,
     ("generation/song.py", "chart"): REPORT,
     ("generation/song.py", "vocal"): REPORT,
+    ("web/page.py", "chart"): "what the page shows of a chart",
     ("verbs/chart.py", "chart"): "a verb",
     ("verbs/generate.py", "chart"): "an argument of `accompany`",
     ("verbs/generate.py", "others"): "an argument of `accompany`",

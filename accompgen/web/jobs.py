@@ -26,8 +26,8 @@ class Busy(RuntimeError):
 class Job:
     """A piece of work: `result` or `error` is there once `wait` gives True."""
 
-    def __init__(self, work: Callable[["Job"], object], size: float):
-        self.work, self.size = work, size
+    def __init__(self, work: Callable[["Job"], object], size: float, kind: str = ""):
+        self.work, self.size, self.kind = work, size, kind
         self.result = self.error = None
         self.what, self.share = "", 0.0
         self.begun = None
@@ -79,7 +79,7 @@ class Jobs:
 
     def __init__(self, idle: Callable[[], None] = lambda: None):
         self.idle = idle
-        self.pace: float | None = None  # seconds that work of size 1 took
+        self.pace: dict[str, float] = {}  # seconds that work of size 1 took, by its kind
         self._waiting: deque[Job] = deque()
         self._running: Job | None = None
         self._change = threading.Condition()
@@ -87,9 +87,9 @@ class Jobs:
         self._thread = threading.Thread(target=self._loop, name="accompgen-web", daemon=True)
         self._thread.start()
 
-    def put(self, work: Callable[[Job], object], size: float) -> Job:
-        """Queue a piece of work, `size` of which says how long it takes. Raises Busy."""
-        job = Job(work, size)
+    def put(self, work: Callable[[Job], object], size: float, kind: str = "") -> Job:
+        """Queue a piece of work; among those of its kind `size` says how long it takes. Raises Busy."""
+        job = Job(work, size, kind)
         with self._change:
             # a place of somebody who stopped is free
             self._waiting = deque(other for other in self._waiting if not other.stopped)
@@ -110,7 +110,7 @@ class Jobs:
 
     def remaining(self, job: Job) -> float | None:
         """Seconds until a piece of work is done, those before it counted; None where that is not known."""
-        each = [other.remaining(self.pace) for other in (*self.before(job), job)]
+        each = [other.remaining(self.pace.get(other.kind)) for other in (*self.before(job), job)]
         return None if None in each else sum(each)
 
     def close(self) -> None:
@@ -131,7 +131,7 @@ class Jobs:
                 self._running = self._waiting.popleft() if self._waiting else None
             if self._running is not None:
                 self._running.run()
-                if self._running.error is None:
-                    self.pace = (time.monotonic() - self._running.begun) / self._running.size
-                self._running = None
+                done, self._running = self._running, None
+                if done.error is None:
+                    self.pace[done.kind] = (time.monotonic() - done.begun) / done.size
             self.idle()

@@ -61,7 +61,11 @@ class Page:
                                     elem_id="chords")  # fmt: skip
             go = gr.Button("Play along with me", variant="primary", size="lg", elem_id="go")
             work = gr.HTML(IDLE, html_template="", js_on_load=_text("work.js"), elem_id="work")
-            desk = gr.HTML(None, html_template="", js_on_load=_script(), elem_id="desk", server_functions=[self.download])
+
+            def download(asked: list) -> dict:  # Gradio marks what it may call, and methods cannot be marked
+                return self.download(asked)
+
+            desk = gr.HTML(None, html_template="", js_on_load=_script(), elem_id="desk", server_functions=[download])
             options = {"concurrency_limit": None, "show_progress": "hidden"}
             wishes = [voice, prompt, bpm, key, chords, seed]
             go.click(self.start, wishes, [work, desk, go], api_name="accompany", **options)
@@ -80,7 +84,7 @@ class Page:
         try:
             seconds = seconds_of(path)
             wish = Wish(check_seed(seed), prompt or "", bpm or None, key, chords or "")
-            job = self._put(session, first(self.model, session, path, wish), size_of(self.model, seconds, wish))
+            job = self._put(session, first(self.model, session, path, wish), seconds, wish)
         except (ValueError, OSError, Busy) as error:
             session.discard(path)
             return (yield self._said(session, _words(error, path)))
@@ -98,7 +102,7 @@ class Page:
                 int(asked["number"]), asked.get("bars"), asked.get("stem"), part and (float(part[0]), float(part[1])),
             )  # fmt: skip
             seconds = session.take(wish.number).song.seconds
-            job = self._put(session, again(self.model, session, wish), size_of(self.model, seconds, wish))
+            job = self._put(session, again(self.model, session, wish), seconds, wish)
         except (ValueError, OSError, Busy) as error:
             return (yield self._said(session, _words(error, session.vocal)))
         yield from self._follow(session, job, session.vocal)
@@ -122,10 +126,11 @@ class Page:
         except (ValueError, OSError) as error:
             return {"error": _words(error)}
 
-    def _put(self, session, work, size) -> Job:
+    def _put(self, session, work, seconds, wish) -> Job:
         if session.job is not None and not session.job.wait(0):
             raise Busy(AT_WORK)
-        session.job = self.jobs.put(work, size)
+        kind = "part" if wish.stem or wish.part else "song"
+        session.job = self.jobs.put(work, size_of(self.model, seconds, wish), kind)
         return session.job
 
     def _follow(self, session, job, path):
@@ -210,7 +215,7 @@ def _words(error, path: Path | None = None) -> str:
 
 
 def serve(page: Page, root: Path, host: str, port: int) -> str:
-    """Serve the page until `close`; returns its address. Raises OSError where the port is taken."""
+    """Serve the page until its `blocks` are closed; returns its address. Raises OSError where the port is taken."""
     _, address, _ = page.blocks.launch(
         server_name=host, server_port=port, prevent_thread_lock=True, quiet=True, show_error=True, ssr_mode=False,
         allowed_paths=[str(root)], max_file_size="600mb", footer_links=[], css=_text("page.css"), theme=_theme(),

@@ -1,16 +1,31 @@
 """`accompgen web`: a folder for what visitors bring, the model, the queue, the page; all of it goes when it ends."""
 
+import importlib.util
 import os
+import signal
+import socket
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from accompgen.web.jobs import Jobs
 from accompgen.web.sessions import Sessions
 
 THIS_MACHINE, EVERYWHERE = "127.0.0.1", "0.0.0.0"
+
+
+def check(port: int, share_host: bool = False) -> None:
+    """Find out before weights are loaded whether a page can be served. Raises ImportError without Gradio, OSError."""
+    if importlib.util.find_spec("gradio") is None:
+        raise ImportError("the page needs Gradio, which is not installed: pip install 'accompgen[web]', or `make web`")
+    with socket.socket() as place:
+        place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            place.bind((EVERYWHERE if share_host else THIS_MACHINE, port))
+        except OSError as error:
+            raise OSError(f"port {port} cannot be used ({error.strerror}); choose another one: --port {port + 1}") from error
 
 
 @contextmanager
@@ -35,15 +50,15 @@ def open_page(model, port: int, share_host: bool = False) -> Iterator[str]:
 
         sessions = Sessions(visitors)
         jobs = Jobs(idle=sessions.sweep)
-        try:
+        with closing(jobs):
             page = Page(model, sessions, jobs)
-            yield serve(page, visitors, EVERYWHERE if share_host else THIS_MACHINE, port)
-        finally:
-            jobs.close()
-            if "page" in locals():
+            try:
+                yield serve(page, visitors, EVERYWHERE if share_host else THIS_MACHINE, port)
+            finally:
                 page.blocks.close(verbose=False)
 
 
 def wait_for_ever() -> None:
-    """Sleep until Ctrl-C."""
+    """Sleep until Ctrl-C, or until the system asks to end, which is KeyboardInterrupt, too."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     threading.Event().wait()

@@ -5,7 +5,7 @@ import secrets
 import shutil
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from accompgen.web.jobs import Job
@@ -19,8 +19,8 @@ MOST_TAKES = 8
 class Session:
     """A visitor: `folder` and `key` are known to them alone.
 
-    `vocal` is the recording that the takes are of, `count` how many there were, `shown` how often they were shown; `job` is what
-    is being done for them, `left` when they were seen to go.
+    `vocal` is the recording that the takes are of, `count` how many there were, `shown` how often they were shown. `job` is
+    what is being done for them, `left` when they were seen to go.
     """
 
     folder: Path
@@ -47,26 +47,26 @@ class Session:
         """Remove a recording that no take came of."""
         shutil.rmtree(copy.parent, ignore_errors=True)
 
-    def new_song(self, vocal: Path) -> None:
-        """From now on the takes are of this recording."""
-        if self.vocal is not None:
-            self.discard(self.vocal)
-        for take in self.takes:
-            take.remove()
-        self.vocal, self.takes, self.count = vocal, [], 0
-
-    def place(self) -> tuple[int, Path]:
-        """The number of the next take and its folder, made."""
-        self.count += 1
-        folder = self.folder / f"take-{self.count}-{secrets.token_hex(4)}"
+    def place(self) -> Path:
+        """A new folder for a take, made."""
+        folder = self.folder / f"take-{secrets.token_hex(4)}"
         folder.mkdir(parents=True)
-        return self.count, folder
+        return folder
 
-    def add(self, take: Take) -> None:
-        """Keep a take; of more than MOST_TAKES the oldest goes."""
+    def add(self, take: Take, recording: Path | None = None) -> Take:
+        """Keep a take, and give it its number. With a recording, which it is the first take of, all others go."""
+        if recording is not None:
+            if self.vocal is not None:
+                self.discard(self.vocal)
+            for other in self.takes:
+                other.remove()
+            self.vocal, self.takes, self.count = recording, [], 0
+        self.count += 1
+        take = replace(take, number=self.count)
         self.takes.append(take)
         while len(self.takes) > MOST_TAKES:
             self.takes.pop(0).remove()
+        return take
 
     def take(self, number: int) -> Take:
         """The take of this number. Raises ValueError where it is gone."""

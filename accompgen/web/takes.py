@@ -7,7 +7,8 @@ from functools import partial
 from pathlib import Path
 
 from accompgen.audio import AudioError
-from accompgen.chart_input import ChartRequest, read_request
+from accompgen.chart_input import ChartRequest
+from accompgen.export.sheet_reader import parse_sheet
 from accompgen.generation.redo import redo
 from accompgen.generation.vocal import read_vocal
 from accompgen.stages import ALL
@@ -67,13 +68,14 @@ def first(model, session: Session, path: Path, wish: Wish) -> Callable[[Job], Ta
     if model.has_chart:
         if wish.bpm is not None:
             check_bpm(wish.bpm)
-        chart = read_request(wish.bpm, None, wish.chords.strip() or None, read_given_key(wish.key or ""))
+        sheet = parse_sheet(wish.chords, "Your chords", repeat=True) if wish.chords.strip() else None
+        key, bpm, metre = (None, None, None) if sheet is None else (sheet.key, sheet.bpm, sheet.metre)
+        chart = ChartRequest(bpm=wish.bpm or bpm, sheet=sheet, key=read_given_key(wish.key or "") or key, metre=metre)
 
     def work(job):
         vocal = read_vocal(path)
         song = model.accompany(vocal, wish.seed, chart=chart, **_prompt(wish), on_progress=_telling(model, job))
-        session.new_song(path)
-        return _keep(session, song, vocal, "", wish)
+        return _keep(session, song, vocal, "", wish, path)
 
     return work
 
@@ -84,7 +86,7 @@ def again(model, session: Session, wish: Wish) -> Callable[[Job], Take]:
     song, chart = take.song, take.song.chart
     if chart is not None:
         chart = edited(chart, wish.bars, wish.bpm, wish.key)
-    settings = {"seed": wish.seed, "chart": chart, **_prompt(wish)}
+    settings = dict(seed=wish.seed, chart=chart, **_prompt(wish))
     of_part = bool(wish.stem or wish.part)
     if of_part:
         if isinstance(chart, ChartRequest):
@@ -120,15 +122,13 @@ def _title(wish):
     return " ".join(named)
 
 
-def _keep(session, song, vocal, title, wish):
-    number, folder = session.place()
+def _keep(session, song, vocal, title, wish, recording=None):
+    folder = session.place()
     try:
-        take = keep(Take(number, title, folder, song, wish.seed, wish.prompt), vocal)
+        return session.add(keep(Take(0, title, folder, song, wish.seed, wish.prompt), vocal), recording)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
-    session.add(take)
-    return take
 
 
 def _telling(model, job):
