@@ -3,6 +3,7 @@
 import threading
 import time
 import zipfile
+from pathlib import Path
 
 import mido
 import numpy as np
@@ -232,3 +233,24 @@ def test_old_takes_go_and_so_do_visitors(session, tmp_path, monkeypatch):
     assert stays.folder.exists() and not goes.folder.exists()
     with pytest.raises(ValueError, match="closed for too long"):
         sessions.of_key(goes.key)
+
+
+def resident_megabytes():
+    """Memory of this process; skips where the system does not tell."""
+    status = Path("/proc/self/status")
+    if not status.exists():
+        pytest.skip("the system has no /proc")
+    return next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith("VmRSS")) / 1024
+
+
+def test_memory_stays_flat_over_many_songs(band, session, jobs):
+    audio.write(session.upload, sing(1.0, rate=48_000, channels=2), 48_000)
+    before = None
+    for number in range(20):
+        made(jobs, first(band, session, session.begin(session.upload), Wish(seed=number)))
+        if number == 4:  # caches are full
+            before = resident_megabytes()
+    assert len(session.takes) == 1 and len(list(session.folder.iterdir())) == 2  # a take and its recording
+    grown = resident_megabytes() - before
+    print(f"20 songs: {before:.1f} MB after 5 of them, {grown:+.1f} MB over the other 15")
+    assert grown < 25

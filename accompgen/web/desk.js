@@ -58,8 +58,8 @@ function build() {
 // Takes
 
 function choose(take) {
-  if (take === state.take) return;
-  state.before = state.take ?? take;
+  if (take.number === state.take.number) return;
+  state.before = state.take;
   state.take = take;
   showTake();
 }
@@ -69,7 +69,7 @@ async function showTake() {
   state.buffers = null;
   desk.dataset.ready = "";
   const chips = props.value.takes.map((one) =>
-    make("button", { type: "button", textContent: title(one), ariaPressed: String(one === take), onclick: () => choose(one) }));
+    make("button", { type: "button", textContent: title(one), ariaPressed: String(one.number === take.number), onclick: () => choose(one) }));
   find(".ag-takes").replaceChildren(...chips);
   find(".ag-ab").hidden = props.value.takes.length < 2;
   find(".ag-prompt").hidden = !props.value.text;

@@ -34,6 +34,7 @@ function show() {
     said.setAttribute("role", "alert");
     said.textContent = value.text;
     panel.append(said);
+    panel.scrollIntoView({ block: "nearest", behavior: "smooth" });
   }
 }
 
