@@ -235,6 +235,87 @@ def test_old_takes_go_and_so_do_visitors(session, tmp_path, monkeypatch):
         sessions.of_key(goes.key)
 
 
+def test_who_leaves_in_the_middle_ends_the_work(session, jobs, tmp_path):
+    sessions = Sessions(tmp_path)
+    visitor = sessions.get("page")
+    visitor.job = jobs.put(waiting_work(threading.Event()), 1)
+    until(lambda: visitor.job.begun is not None)
+    sessions.leave("page")
+    until(visitor.job._done.is_set)
+    assert isinstance(visitor.job.error, Stopped)
+
+
+class Visitor:
+    """Somebody at the page, without a browser: what the functions that Gradio calls give."""
+
+    def __init__(self, page, name):
+        self.page, self.session_hash = page, name
+
+    def start(self, path, bpm=None, key="", chords="", seed=0):
+        return [self._news(step) for step in self.page.start(path and str(path), "", bpm, key, chords, seed, self)]
+
+    def _news(self, step):
+        work, desk, button = step
+        return work, desk, button.get("interactive")
+
+
+@pytest.fixture
+def page(band, jobs, tmp_path):
+    pytest.importorskip("gradio", reason="gradio is not installed (extra `web`)")
+    from accompgen.web.page import Page
+
+    return Page(band, Sessions(tmp_path / "pages"), jobs)
+
+
+def test_the_page_makes_takes_and_tells_how_far_it_is(page, session, jobs):
+    steps = Visitor(page, "a").start(session.upload, seed=5)
+    assert steps[0][0]["state"] == "working" and steps[0][2] is False
+    work, desk, ready = steps[-1]
+    assert work == {"state": "idle"} and ready is True and desk["current"] == 1
+    (take,) = desk["takes"]
+    assert take["seed"] == 5 and take["stems"] == ["drums", "bass", "harmony"] and take["chart"]["bars"]
+    assert [track["name"] for track in take["tracks"]] == ["voice", "drums", "bass", "harmony"]
+    assert page.download([desk["key"], 1])["url"].endswith("My%20song%20-%20take%201.zip")
+    assert "closed for too long" in page.download(["no key", 1])["error"]
+
+
+@pytest.mark.parametrize(
+    "wish, said",
+    [
+        ({"bpm": 1000.0}, "30 to 300 beats a minute"),
+        ({"key": "blue"}, "The key 'blue' is unknown"),
+        ({"chords": "| Am | Hm7x |"}, "Your chords, line 1, bar 2"),
+        ({"seed": -1}, "out of range"),
+    ],
+)
+def test_the_page_says_what_it_cannot_do(page, session, wish, said):
+    work, desk, ready = Visitor(page, "a").start(session.upload, **wish)[-1]
+    assert work["state"] == "said" and said in work["text"] and ready is True and desk is None
+
+
+def test_the_page_says_what_is_no_recording(page, tmp_path, monkeypatch):
+    visitor = Visitor(page, "a")
+    assert "Sing something first" in visitor.start(None)[-1][0]["text"]
+    text = tmp_path / "letter.wav"
+    text.write_text("dear singer")
+    said = visitor.start(text)[-1][0]["text"]
+    assert said.startswith("letter.wav") and str(tmp_path) not in said
+    long = tmp_path / "opera.wav"
+    audio.write(long, sing(2.0), 44_100)
+    monkeypatch.setattr("accompgen.web.takes.LONGEST_SECONDS", 1.0)
+    assert "Trim it" in visitor.start(long)[-1][0]["text"]
+    assert list(page.sessions.get("a").folder.iterdir()) == []  # nothing of them is kept
+
+
+def test_a_fault_of_ours_is_printed_and_nothing_is_lost(page, session, band, monkeypatch, capsys):
+    visitor = Visitor(page, "a")
+    visitor.start(session.upload)
+    monkeypatch.setattr(band, "accompany", lambda *_, **__: 1 / 0)
+    work, desk, ready = visitor.start(session.upload)[-1]
+    assert "nothing was lost" in work["text"] and len(desk["takes"]) == 1 and ready is True
+    assert "ZeroDivisionError" in capsys.readouterr().err
+
+
 def resident_megabytes():
     """Memory of this process; skips where the system does not tell."""
     status = Path("/proc/self/status")

@@ -1,4 +1,4 @@
-"""The page itself; the only file that imports Gradio.
+"""The page itself; the only file that imports Gradio and its server.
 
 Gradio carries recording, upload, trimming, the wait for progress, and the HTTP API. What it has not got, tracks over one
 clock and a row of bars, is desk.js, and the progress with its stop button is work.js.
@@ -6,14 +6,19 @@ clock and a row of bars, is desk.js, and the progress with its stop button is wo
 
 import os
 import sys
+import threading
+import time
 import traceback
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # nobody is told who sings
 
+import fastapi
 import gradio as gr
+import uvicorn
 
 from accompgen.stages import ALL
 from accompgen.web.bars import shown
@@ -24,6 +29,7 @@ from accompgen.web.takes import Wish, again, check_seed, first, seconds_of, size
 
 HERE = Path(__file__).parent
 POLL_SECONDS = 0.4
+CLOSING_SECONDS = 2  # that open connections have when the server ends
 UPLOADS_SECONDS = 6 * 3600  # uploads that nobody has used are removed after that
 TITLES = {VOICE: "Your voice", ALL: "Band"}
 AT_WORK = "Your band is still playing. Stop it first, or wait."
@@ -43,8 +49,9 @@ class Page:
         takes_text = self._takes_text
         with gr.Blocks(title="Sing, and a band plays along", delete_cache=(600, UPLOADS_SECONDS)) as blocks:
             gr.HTML("<h1>Sing, and a band plays along</h1>", elem_id="head")
+            # with the microphone first, browsers would ask for it as soon as the page opens
             voice = gr.Audio(
-                sources=["microphone", "upload"], type="filepath", show_label=False, buttons=[], elem_id="voice",
+                sources=["upload", "microphone"], type="filepath", show_label=False, buttons=[], elem_id="voice",
                 waveform_options=gr.WaveformOptions(waveform_color="#b8a7e8", waveform_progress_color="#6d4fc4"),
             )  # fmt: skip
             prompt = gr.Textbox(
@@ -214,14 +221,31 @@ def _words(error, path: Path | None = None) -> str:
     return text if path is None else text.replace(str(path), path.name)
 
 
-def serve(page: Page, root: Path, host: str, port: int) -> str:
-    """Serve the page until its `blocks` are closed; returns its address. Raises OSError where the port is taken."""
-    _, address, _ = page.blocks.launch(
-        server_name=host, server_port=port, prevent_thread_lock=True, quiet=True, show_error=True, ssr_mode=False,
-        allowed_paths=[str(root)], max_file_size="600mb", footer_links=[], css=_text("page.css"), theme=_theme(),
-        enable_monitoring=False,
+@contextmanager
+def served(page: Page, root: Path, host: str, port: int) -> Iterator[None]:
+    """Serve the page, and the files below `root`, as long as the context lasts. Raises OSError where the port is taken.
+
+    Gradio's own `launch` gives up where the first answer takes three seconds, as it may on a busy machine.
+    """
+    app = gr.mount_gradio_app(
+        fastapi.FastAPI(), page.blocks, "/", server_name=host, server_port=port, allowed_paths=[str(root)],
+        max_file_size="600mb", footer_links=[], run_history=False, enable_monitoring=False, ssr_mode=False,
+        css=_text("page.css"), theme=_theme(),
     )  # fmt: skip
-    return address
+    server = uvicorn.Server(
+        uvicorn.Config(app, host, port, log_level="warning", timeout_graceful_shutdown=CLOSING_SECONDS)
+    )
+    thread = threading.Thread(target=server.run, name="accompgen-web-server", daemon=True)
+    thread.start()
+    while not server.started:
+        if not thread.is_alive():
+            raise OSError(f"the page cannot be served at {host}:{port}; choose another --port")
+        time.sleep(0.05)
+    try:
+        yield
+    finally:
+        server.should_exit = True
+        thread.join()
 
 
 def _theme():

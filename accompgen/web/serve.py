@@ -46,16 +46,13 @@ def open_page(model, port: int, share_host: bool = False) -> Iterator[str]:
         visitors.mkdir()
         # read when components are made: uploads go with everything else
         os.environ["GRADIO_TEMP_DIR"] = str(uploads)
-        from accompgen.web.page import Page, serve
+        from accompgen.web.page import Page, served
 
         sessions = Sessions(visitors)
-        jobs = Jobs(idle=sessions.sweep)
-        with closing(jobs):
-            page = Page(model, sessions, jobs)
-            try:
-                yield serve(page, visitors, EVERYWHERE if share_host else THIS_MACHINE, port)
-            finally:
-                page.blocks.close(verbose=False)
+        with closing(Jobs(idle=sessions.sweep)) as jobs:
+            host = EVERYWHERE if share_host else THIS_MACHINE
+            with served(Page(model, sessions, jobs), visitors, host, port):
+                yield f"http://{socket.gethostname() if share_host else THIS_MACHINE}:{port}/"
 
 
 def wait_for_ever() -> None:
