@@ -251,7 +251,7 @@ class Visitor:
     def __init__(self, page, name):
         self.page, self.session_hash = page, name
 
-    def start(self, path, bpm=None, key="", chords="", seed=0):
+    def start(self, path, bpm=100.0, key="", chords="", seed=0):
         return [self._news(step) for step in self.page.start(path and str(path), "", bpm, key, chords, seed, self)]
 
     def _news(self, step):
@@ -328,7 +328,7 @@ def test_memory_stays_flat_over_many_songs(band, session, jobs):
     audio.write(session.upload, sing(1.0, rate=48_000, channels=2), 48_000)
     before = None
     for number in range(20):
-        made(jobs, first(band, session, session.begin(session.upload), Wish(seed=number)))
+        made(jobs, first(band, session, session.begin(session.upload), Wish(seed=number, bpm=100.0)))
         if number == 4:  # caches are full
             before = resident_megabytes()
     assert len(session.takes) == 1 and len(list(session.folder.iterdir())) == 2  # a take and its recording

@@ -14,8 +14,8 @@ import accompgen
 from accompgen import audio
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-# the rest of the machine may be busy
-PATIENCE_MS = 60_000
+SECONDS = 2.0  # of song: two bars at a quick tempo
+PATIENCE_MS = 60_000  # the rest of the machine may be busy
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed (system package `chromium`)")
 
@@ -61,7 +61,7 @@ def page(browser, address):
 
 def upload(page, path):
     page.set_input_files("#voice input[type=file]", path)
-    page.wait_for_selector("#voice .waveform-container, #voice [data-testid^=waveform]")
+    page.wait_for_selector("#voice .waveform-container, #voice [data-testid^=waveform]", state="attached")
 
 
 def take_is_ready(page, number):
@@ -70,8 +70,10 @@ def take_is_ready(page, number):
 
 def test_the_whole_way(page, tmp_path):
     voice = tmp_path / "My song.wav"
-    audio.write(voice, sing(4.0), 44_100)
+    audio.write(voice, sing(SECONDS), 44_100)
     upload(page, voice)
+    page.click("#more button")
+    page.fill("#bpm input", "240")
     page.click("#go")
     take_is_ready(page, 1)
     assert page.locator(".ag-rows .ag-name").all_inner_texts() == ["Your voice", "Drums", "Bass", "Harmony"]
@@ -110,7 +112,7 @@ def test_the_whole_way(page, tmp_path):
         names = file.namelist()
         assert "My song/My song.mid" in names and "My song/My song.bass.wav" in names
         wav = audio.decode(file.read("My song/My song.mix.wav"))
-        assert wav.shape[1] == 4 * 44_100 and audio.peak(wav) > 0.01
+        assert wav.shape[1] == round(SECONDS * 44_100) and audio.peak(wav) > 0.01
         assert "Dm" in file.read("My song/My song.chords.txt").decode()
 
 

@@ -61,10 +61,11 @@ class Page:
                 with gr.Row():
                     bpm = gr.Number(label="Tempo", info="beats a minute; empty: as you sing", value=None,
                                     visible=model.has_chart, elem_id="bpm")  # fmt: skip
-                    key = gr.Textbox(label="Key", placeholder="Am", visible=model.has_chart, elem_id="key")
+                    key = gr.Textbox(label="Key", info="empty: as you sing", placeholder="Am",
+                                     visible=model.has_chart, elem_id="key")  # fmt: skip
                     seed = gr.Number(label="Number", info="another number, another band", value=0, precision=0,
                                      minimum=0, elem_id="seed")  # fmt: skip
-                chords = gr.Textbox(label="Chords", placeholder="| Am | F | C | G |", visible=model.has_chart,
+                chords = gr.Textbox(label="Chords", info="empty: as you sing", placeholder="| Am | F | C | G |", visible=model.has_chart,
                                     elem_id="chords")  # fmt: skip
             go = gr.Button("Play along with me", variant="primary", size="lg", elem_id="go")
             work = gr.HTML(IDLE, html_template="", js_on_load=_text("work.js"), elem_id="work")
