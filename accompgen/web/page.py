@@ -20,6 +20,7 @@ import fastapi
 import gradio as gr
 import uvicorn
 
+from accompgen.generation.vocal import read_vocal
 from accompgen.stages import ALL
 from accompgen.web.bars import shown
 from accompgen.web.jobs import Busy, Job, Jobs, Stopped
@@ -65,15 +66,16 @@ class Page:
                                      visible=model.has_chart, elem_id="key")  # fmt: skip
                     seed = gr.Number(label="Number", info="another number, another band", value=0, precision=0,
                                      minimum=0, elem_id="seed")  # fmt: skip
-                chords = gr.Textbox(label="Chords", info="empty: as you sing", placeholder="| Am | F | C | G |", visible=model.has_chart,
-                                    elem_id="chords")  # fmt: skip
+                chords = gr.Textbox(label="Chords", info="empty: as you sing", placeholder="| Am | F | C | G |",
+                                    visible=model.has_chart, elem_id="chords")  # fmt: skip
             go = gr.Button("Play along with me", variant="primary", size="lg", elem_id="go")
-            work = gr.HTML(IDLE, html_template="", js_on_load=_text("work.js"), elem_id="work")
+            own = {"html_template": "", "apply_default_css": False}
+            work = gr.HTML(IDLE, js_on_load=_text("work.js"), elem_id="work", **own)
 
             def download(asked: list) -> dict:  # Gradio marks what it may call, and methods cannot be marked
                 return self.download(asked)
 
-            desk = gr.HTML(None, html_template="", js_on_load=_script(), elem_id="desk", server_functions=[download])
+            desk = gr.HTML(None, js_on_load=_script(), elem_id="desk", server_functions=[download], **own)
             options = {"concurrency_limit": None, "show_progress": "hidden"}
             wishes = [voice, prompt, bpm, key, chords, seed]
             go.click(self.start, wishes, [work, desk, go], api_name="accompany", **options)
@@ -130,7 +132,7 @@ class Page:
         try:
             session = self.sessions.of_key(str(asked[0]))
             take = session.take(int(asked[1]))
-            return {"url": _address(pack(take, session.vocal))}
+            return {"url": _address(pack(take, read_vocal(session.vocal)))}
         except (ValueError, OSError) as error:
             return {"error": _words(error)}
 

@@ -49,7 +49,7 @@ function fft(real, imaginary) {
 
 // From dark over violet to light, for 0 to 1.
 function heat(value) {
-  return [255 * Math.min(1, value * 1.5), 255 * Math.max(0, value * 1.9 - 0.9), 255 * Math.min(1, 0.16 + value * 1.1 - 0.5 * Math.max(0, value - 0.6))];
+  return [250 * value ** 1.3, 235 * value ** 2.6, 40 + 190 * Math.sin(Math.min(1, 0.85 * value + 0.1) * Math.PI * 0.6) ** 2];
 }
 
 function drawSpectrogram(canvas, buffers) {
