@@ -12,6 +12,8 @@ INSTALLED  = $(if $(DRY_RUN)$(shell command -v '$(PYTHON)'),,$(error there is no
 RUN        = $(INSTALLED)$(PYTHON)
 ACCOMPGEN ?= $(RUN) -m accompgen
 
+COMMA     := ,
+
 # where and how much
 SIZE     ?= pocket#  tiny | pocket | base: the folder of configurations
 WORK     ?= work/$(SIZE)
@@ -31,7 +33,9 @@ ENCODEC  ?= encodec-24khz
 
 CONF       ?= conf/$(SIZE)
 AUGMENT    ?= $(wildcard $(CONF)/augment.toml)# copies of the training songs, changed (docs/data.md)
-TOKENIZERS ?= $(if $(wildcard $(CONF)/hubert.toml),own,published)
+# a shipped checkpoint that lends its tokenizers and its decoder, where a size has a file `base` with its name
+BASE       ?= $(if $(wildcard $(CONF)/base),$(shell cat $(CONF)/base))
+TOKENIZERS ?= $(if $(BASE),base,$(if $(wildcard $(CONF)/hubert.toml),own,published))
 UNITS      := $(shell sed -n 's/^semantic_vocab *= *//p' $(CONF)/semantic.toml)
 
 ifeq ($(TOKENIZERS),own)
@@ -39,6 +43,10 @@ SEMANTIC := $(WORK)/hubert/model
 ACOUSTIC := $(WORK)/codec/model
 # another decoder of the codec's codes, where a size has one
 DECODER  := $(if $(wildcard $(CONF)/decoder.toml),$(WORK)/decoder/model)
+else ifeq ($(TOKENIZERS),base)
+SEMANTIC := $(ROOT)/checkpoints/$(BASE)/semantic_tokenizer
+ACOUSTIC := $(ROOT)/checkpoints/$(BASE)/acoustic_tokenizer
+DECODER  :=
 else
 SEMANTIC := $(WORK)/semantic_tokenizer
 ACOUSTIC := $(WORK)/acoustic_tokenizer
@@ -53,7 +61,12 @@ LISTENER   := $(if $(wildcard $(CONF)/listener.toml),$(WORK)/listener/model/conf
 BEATS      := $(if $(ANNOTATED),$(if $(wildcard $(CONF)/beat_tracker.toml),$(WORK)/beat_tracker/model/config.json))
 # what divides captions and prompts into pieces, where a size has one
 TEXT       := $(if $(wildcard $(CONF)/text_tokenizer.toml),$(WORK)/text_tokenizer/model/config.json)
-STAGES     := $(foreach stage,semantic coarse fine,$(WORK)/$(stage)/model/config.json)
+STAGE_NAMES := $(foreach stage,chart semantic coarse fine,$(if $(wildcard $(CONF)/$(stage).toml),$(stage)))
+# where a stage is told texts
+TOLD       := $(if $(shell grep -ls '^text_vocab' $(CONF)/*.toml),$(TEXT))
+STAGES     := $(foreach stage,$(STAGE_NAMES),$(WORK)/$(stage)/model/config.json)
+# what the stages of a band make, one by one
+STEMS      := $(if $(shell grep -ls '^graph *= *"band"' $(CONF)/*.toml),drums$(COMMA)bass$(COMMA)harmony,all)
 CHECKPOINT := $(WORK)/checkpoint/config.json
 
 ifneq ($(PAUSE),)
@@ -89,7 +102,7 @@ tokenizers: $(TOKENIZED)  ## the semantic and the acoustic tokenizer
 text: $(TEXT)  ## the text tokenizer of prompts, from the songs' captions
 decoder: $(DECODED)  ## what plays the codes, where the size has another than the codec's own
 shards: $(SHARDS)  ## the songs as tokens
-stages: $(STAGES)  ## the three transformers
+stages: $(STAGES)  ## the transformers
 train: stages  ## the same
 beats: $(BEATS)  ## the beat tracker, which SET does not reach
 checkpoint: $(CHECKPOINT)  ## the exported checkpoint directory
@@ -111,6 +124,7 @@ $(TEXT): $(CONF)/text_tokenizer.toml $(SONGS)
 	$(ACCOMPGEN) train $< --run-dir $(WORK)/text_tokenizer --set manifest=$(SONGS)
 	@touch $@
 
+ifeq ($(TOKENIZERS),published)
 $(WORK)/semantic_tokenizer/config.json: $(if $(KMEANS),,$(SONGS))
 	$(IN_TIME)
 	$(SLICE) $(ACCOMPGEN) adopt hubert '$(HUBERT)' -o $(@D) --layer $(LAYER) $(if $(KMEANS),--kmeans '$(KMEANS)',--songs $(SONGS)) \
@@ -120,17 +134,20 @@ $(WORK)/semantic_tokenizer/config.json: $(if $(KMEANS),,$(SONGS))
 $(WORK)/acoustic_tokenizer/config.json:
 	$(IN_TIME)
 	$(SLICE) $(ACCOMPGEN) adopt encodec '$(ENCODEC)' -o $(@D) --force
+endif
 
 # ---- tokens, stages, checkpoint ----
 
 $(SHARDS): $(SONGS) $(TOKENIZED) $(AUGMENT)
 	$(IN_TIME)
 	$(SLICE) $(ACCOMPGEN) tokenize $(SONGS) -o $(@D) --semantic-tokenizer $(SEMANTIC) --acoustic-tokenizer $(ACOUSTIC) \
-		--transposed-vocals $(SPREAD) $(ON_DEVICE) $(if $(AUGMENT),--augment '$(AUGMENT)')
+		--stems $(STEMS) --transposed-vocals $(SPREAD) $(ON_DEVICE) $(if $(AUGMENT),--augment '$(AUGMENT)')
 
 $(STAGES) $(LISTENER): TRAIN_SET = --set shards=$(WORK)/shards --set semantic_tokenizer=$(SEMANTIC)/ \
-	--set acoustic_tokenizer=$(ACOUSTIC)/ $(if $(LISTENER),$(if $(filter semantic,$*),--set start_from=$(WORK)/listener/model))
+	--set acoustic_tokenizer=$(ACOUSTIC)/ $(if $(TOLD),--set captions=$(SONGS) --set text_tokenizer=$(WORK)/text_tokenizer/model) \
+	$(if $(LISTENER),$(if $(filter semantic,$*),--set start_from=$(WORK)/listener/model))
 $(WORK)/semantic/model/config.json: $(LISTENER)
+$(STAGES): $(TOLD)
 $(STAGES) $(LISTENER): $(WORK)/%/model/config.json: $(CONF)/%.toml $(SHARDS)
 	$(IN_TIME)
 	$(LAUNCH) train $< $(TRAINING)
@@ -143,8 +160,9 @@ $(BEATS): $(WORK)/%/model/config.json: $(CONF)/%.toml $(SHARDS)
 $(BEATS): TRAIN_SET = --set shards=$(WORK)/shards --set manifest=$(SONGS)
 $(BEATS): OVERRIDES =#  SET is for stages
 
-$(CHECKPOINT): $(TOKENIZED) $(DECODED) $(STAGES) $(BEATS)
-	$(ACCOMPGEN) export $(patsubst %/model,%,$(SEMANTIC) $(ACOUSTIC) $(DECODER)) $(patsubst %/model/config.json,%,$(STAGES) $(BEATS)) -o $(@D) --songs $(SONGS) --force $(ABOUT)
+$(CHECKPOINT): $(TOKENIZED) $(DECODED) $(STAGES) $(BEATS) $(TOLD)
+	$(ACCOMPGEN) export $(if $(BASE),--base $(ROOT)/checkpoints/$(BASE),$(patsubst %/model,%,$(SEMANTIC) $(ACOUSTIC) $(DECODER))) \
+		$(patsubst %/model/config.json,%,$(STAGES) $(BEATS) $(TOLD)) -o $(@D) $(if $(filter all,$(STEMS)),--songs $(SONGS)) --force $(ABOUT)
 
 .PHONY: figures
 figures: $(CHECKPOINT)  ## the codec's and the stages' figures as a table

@@ -51,14 +51,14 @@ def _codes(units):
 
 
 def _band(rng, blocks, stems):
-    """Arrays of stems; beside three of them the mixture of the first and the last, beats, and chords, the first unknown."""
+    """Arrays of stems; beside three of them the mixture of the first and the last, beats, and chords, some unknown."""
     arrays = {}
     for stem in stems:
         arrays[f"semantic/{stem}"] = _held(rng, blocks * 2, VOCAB)
         arrays[f"acoustic/{stem}"] = _codes(arrays[f"semantic/{stem}"])
     if len(stems) > 2:
         arrays[f"semantic/{name_of((stems[-1], stems[0]))}"] = _held(rng, blocks * 2, VOCAB)
-        chords = np.where(np.arange(blocks) < 5, -1, np.arange(blocks) // 10)
+        chords = np.where(np.arange(blocks) % 40 < 5, -1, np.arange(blocks) // 10 + rng.integers(12))
         arrays |= {"beat": np.arange(blocks * 2) % 32, "chord": chords}
     return arrays
 

@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import subprocess
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -144,15 +145,19 @@ def test_a_disk_that_is_really_full(generate, small_disk, capsys):
 
 
 def test_a_full_disk(generate, tmp_path, monkeypatch, capsys):
-    real, calls = audio.os.chmod, []
+    from accompgen import files
 
-    def full_at_the_second_file(*arguments):
-        calls.append(arguments)
-        if len(calls) == 2:
-            raise OSError(errno.ENOSPC, "No space left on device")
-        real(*arguments)
+    real, calls = files.replacing, []
 
-    monkeypatch.setattr(audio.os, "chmod", full_at_the_second_file)
+    @contextmanager
+    def full_at_the_second_file(path):
+        calls.append(path)
+        with real(path) as file:
+            if len(calls) == 2:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            yield file
+
+    monkeypatch.setattr(audio, "replacing", full_at_the_second_file)
     complaint(capsys, generate(), "voice.mix.wav: No space left on device")
     assert names(tmp_path / "out") == []  # not even the first file
 

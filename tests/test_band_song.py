@@ -83,6 +83,12 @@ def test_progress_goes_to_its_total_over_chart_and_stems(model, chart, first):
     assert parts[0] == first and parts[-9:] == stems and len(parts) == 9 + (chart is None)
 
 
+@pytest.mark.parametrize("seconds", [0.2, 0.5])
+def test_a_vocal_shorter_than_its_beats_has_a_chart(model, seconds):
+    chart = model.chart((sing(seconds), 44_100), seed=1)
+    assert len(chart.beats) >= 2 and chart.seconds == pytest.approx(seconds) and chart.chords[-1][1] == pytest.approx(seconds)
+
+
 class Cancelled(Exception):
     pass
 

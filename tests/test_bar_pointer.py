@@ -1,4 +1,4 @@
-"""Beats and bars from what a network hears: beats that are there are found, and those that nobody sings."""
+"""Beats and bars from what a network hears: those that are sung, and those that nobody sings."""
 
 import itertools
 
@@ -9,12 +9,12 @@ from accompgen.config import ConfigError
 from accompgen.model import bar_pointer
 from accompgen.model.bar_pointer import NEAR, BarPointer, find_beats, smooth
 
-# logits where the network hears nothing: one frame in ten is near a beat, one beat in four a downbeat
+# logits where the network hears nothing: a frame in ten is near a beat, a beat in four a downbeat
 NOTHING = (-2.2, -1.1)
 
 
 def hear(beats, places, seconds, sure=0.8, bars=2.0):
-    """Logits [S, 2] of a network that hears beats at these times, as far as it was taught to be sure."""
+    """Logits [S, 2] of a network that hears beats at these times, as sure as it was taught to be."""
     logits = np.tile(NOTHING, (round(seconds * 50), 1))
     for time, place in zip(beats, places):
         for near, n in zip(NEAR, range(int(time * 50) - 2, int(time * 50) + 3)):
@@ -49,18 +49,18 @@ def test_pauses_are_bridged_and_the_ends_are_reached():
     check(find_beats(logits), beats, places, within=0.07)
 
 
-def test_single_beats_may_be_early_and_the_tempo_may_change():
-    beats, places = song(100, 4, 12.0)
-    slower = np.concatenate([beats, beats[-1] + np.arange(1, 12) * 60 / 92])
-    places = np.arange(len(slower)) % 4 + 1
-    heard = slower + np.where(np.arange(len(slower)) % 5 == 2, 0.03, 0.0)
-    check(find_beats(hear(heard, places, slower[-1] + 0.4)), slower, places, within=0.07)
+def test_single_beats_may_be_late_and_the_tempo_may_fall():
+    steps = 0.6 * np.concatenate([np.ones(16), 1.01 ** np.arange(20)])  # from 100 a minute to 83
+    beats = 0.31 + np.concatenate([[0], steps.cumsum()])
+    places = np.arange(len(beats)) % 4 + 1
+    heard = beats + np.where(np.arange(len(beats)) % 5 == 2, 0.03, 0.0)
+    check(find_beats(hear(heard, places, beats[-1] + 0.4)), beats, places, within=0.07)
 
 
 def test_nothing_heard_is_a_steady_beat_of_a_usual_tempo_and_nothing_is_nothing():
     found = find_beats(np.tile(NOTHING, (500, 1)))
     steps = np.diff([time for time, _ in found])
-    assert 60 < 60 / steps.mean() < 100 and steps.max() - steps.min() < 0.05
+    assert 50 < 60 / steps.mean() < 100 and steps.max() - steps.min() < 0.05
     assert found[0][0] < steps.mean() and 10 - found[-1][0] < steps.mean() + 0.02
     assert find_beats(np.zeros((0, 2))) == []
 
@@ -94,7 +94,8 @@ def test_settled_beats_stay_and_the_others_follow():
     # even where what was settled is no longer believed
     late = [(time + 0.1, place) for time, place in settled]
     again = find_beats(logits, settled=late)
-    assert again[:15] == late and np.abs(np.array([time for time, _ in again[-5:]]) - beats[-5:]).max() < 0.03
+    ends = np.array([time for time, _ in again[-5:]])
+    assert again[:15] == late and np.abs(ends - beats[-5:]).max() < 0.03
     assert find_beats(logits[:100], settled=settled) == settled
 
 
@@ -123,8 +124,9 @@ def test_the_path_is_the_best_of_all(monkeypatch):
         best, path = -np.inf, None
         for first, row, tempo in itertools.product(range(13), range(3), range(3)):
             if first < pointer.periods[tempo]:
-                start = pointer.tempo_prior[tempo] - np.log(pointer.periods[tempo]) + pointer.row_prior[row]
-                score, beats = continue_path(pointer, scores, first, row, tempo, start + scores[first, row])
+                start = pointer.tempo_prior[tempo] - np.log(pointer.periods[tempo])
+                start += pointer.row_prior[row] + scores[first, row]
+                score, beats = continue_path(pointer, scores, first, row, tempo, start)
                 if score > best:
                     best, path = score, beats
         frames, places = pointer.decode(logits)
@@ -136,10 +138,14 @@ def continue_path(pointer, scores, n, row, tempo, score):
     best, path = -np.inf, None
     if len(scores) - n <= pointer.periods[tempo]:
         best, path = score, [(n, pointer.place[row])]
-    for shift, change in itertools.product(range(len(pointer.intervals)), range(-2, 3)):
-        after, arrived, following = tempo + change, n + pointer.intervals[shift, tempo], (row + 1) % 3
+    largest = bar_pointer.LARGEST_CHANGE
+    changes = range(-largest, largest + 1)
+    for shift, change in itertools.product(range(len(pointer.intervals)), changes):
+        after, following = tempo + change, (row + 1) % 3
+        arrived = n + pointer.intervals[shift, tempo]
         if 0 <= after < len(pointer.periods) and arrived < len(scores):
-            more = pointer.interval_scores[shift, tempo] + pointer.change_scores[change + 2] + scores[arrived, following]
+            moved = pointer.interval_scores[shift, tempo] + pointer.change_scores[change + largest]
+            more = moved + scores[arrived, following]
             found, beats = continue_path(pointer, scores, arrived, following, after, score + more)
             if found > best:
                 best, path = found, [(n, pointer.place[row]), *beats]

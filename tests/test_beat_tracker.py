@@ -1,14 +1,15 @@
 """The beat tracker: what its model of steady beats makes of chances, checked against plain matrices; and its training."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from fake_shards import VOCAB
 
-from accompgen.checkpoint import file_hash, load_component
-from accompgen.config import ConfigError
+from accompgen.checkpoint import CheckpointError, file_hash, load_component, save_component
+from accompgen.config import ConfigError, to_dict
 from accompgen.data import shards as token_shards
 from accompgen.data.songs import Song, write_manifest
 from accompgen.model import beat_tracker
@@ -205,6 +206,28 @@ def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(tmp_path):
     assert again["finished"] and again["validation"] == json.loads(lines[-1])["validation"]
     with pytest.raises(ConfigError, match="was begun with masking = 0.05, the configuration says 0.5"):
         train(configure(tmp_path / "songs", dropout=0.2, steps=12, masking=0.5), tmp_path / "parts")
+
+
+def test_a_tracker_begins_with_the_weights_of_another(tmp_path):
+    make_songs(tmp_path / "songs")
+    old = BeatTracker(BeatTrackerConfig(semantic_vocab=VOCAB, width=16, layers=6, dropout=0.0)).eval()
+    about = {"beat_tracker": to_dict(old.config), "tokenizers": {"semantic": "s" * 64}}
+    save_component(tmp_path / "old", about, old.state_dict())
+    changes = dict(start_from=str(tmp_path / "old"), steps=1, warmup_steps=1, learning_rate=1e-9, weight_decay=0.0)
+    train(configure(tmp_path / "songs", **changes), tmp_path / "run")
+    config, tensors = load_component(tmp_path / "run" / "model")
+    new = BeatTracker(BeatTrackerConfig(**config["beat_tracker"])).eval()
+    new.load_state_dict(tensors)
+    units = torch.randint(VOCAB, (2, 40), generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(new(units)[..., :1], old(units), atol=1e-4, rtol=0)
+    assert new(units)[..., 1].abs().max() < 1e-4 and len(config["started_from"]) == 64
+    wider = configure(tmp_path / "songs", **changes)
+    wider = replace(wider, model=replace(wider.model, width=20))
+    with pytest.raises(CheckpointError, match="old has the sizes .*'width': 16.*; the configuration has .*width=20"):
+        train(wider, tmp_path / "wider")
+    save_component(tmp_path / "old", about | {"tokenizers": {"semantic": "t" * 64}}, old.state_dict(), force=True)
+    with pytest.raises(CheckpointError, match="old was trained on other units than those of the shards"):
+        train(configure(tmp_path / "songs", **changes), tmp_path / "other")
 
 
 def test_copies_have_the_beats_of_their_speed(tmp_path):

@@ -1,6 +1,5 @@
 """`accompgen chart`: its files, its options, and that all of them are written or none. What finds a chart is stood in for."""
 
-import sys
 from types import SimpleNamespace
 
 import pytest
@@ -16,6 +15,19 @@ from accompgen.export.sheet_reader import read_sheet
 NAMES = ["voice.beats.txt", "voice.chords.txt", "voice.click.wav", "voice.lab", "voice.mid"]
 
 
+def stand_in(monkeypatch, find_chart):
+    """Let `find_chart(vocal, asked, **more)` be what a loaded checkpoint does."""
+
+    def load(checkpoint, device):
+        return SimpleNamespace(
+            chart=lambda vocal, seed, chart: find_chart(
+                vocal, chart, checkpoint=checkpoint, device=device, seed=seed
+            )
+        )
+
+    monkeypatch.setattr("accompgen.generation.pipeline.load", load)
+
+
 @pytest.fixture
 def calls(monkeypatch):
     """The vocals that a chart was asked for, with the other arguments."""
@@ -27,9 +39,7 @@ def calls(monkeypatch):
             Chart.steady(vocal.seconds, 120).with_chords([(0.0, vocal.seconds, "C:maj")])
         )
 
-    monkeypatch.setitem(
-        sys.modules, "accompgen.generation.charting", SimpleNamespace(find_chart=find_chart)
-    )
+    stand_in(monkeypatch, find_chart)
     return seen
 
 
@@ -143,8 +153,7 @@ def test_a_fault_is_one_line_and_nothing_is_written(
 
 
 def test_a_voice_without_beats_is_an_error(vocal, tmp_path, monkeypatch, capsys):
-    found = SimpleNamespace(find_chart=lambda vocal, asked, **_: Chart(vocal.seconds, ((1.0, 1),)))
-    monkeypatch.setitem(sys.modules, "accompgen.generation.charting", found)
+    stand_in(monkeypatch, lambda vocal, asked, **_: Chart(vocal.seconds, ((1.0, 1),)))
     assert run(vocal, "-o", tmp_path / "out") == 1
     assert (
         "bars need two beats or more, and 1 are known; give --bpm or --beats"

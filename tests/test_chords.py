@@ -76,7 +76,7 @@ def test_the_chart_beside_an_output_is_read_or_named(tmp_path):
     assert read_chart(tmp_path, "a", report) is None
     (tmp_path / "a.json").write_text(json.dumps({"chart": {"chords": [[0, 2, "C"], [2, 4, "Am7"]]}}))
     (tmp_path / "b.json").write_text(json.dumps({"chords": [[0, 2, "C"]]}))  # an annotation is no chart
-    assert read_chart(tmp_path, "a", report) == [(0.0, 2.0, "C:maj"), (2.0, 4.0, "A:min7")]
+    assert read_chart(tmp_path, "a", report) == [(0.0, 2.0, "C"), (2.0, 4.0, "A:min7")]
     assert read_chart(tmp_path, "b", report) is None
     (tmp_path / "a.lab").write_text("0.0\t1.5\tG:7\n\n1.5 3 N\n")
     assert read_chart(tmp_path, "a", report) == [(0.0, 1.5, "G:7"), (1.5, 3.0, "N")] and report.problems == []

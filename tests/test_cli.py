@@ -19,6 +19,7 @@ import accompgen
 from accompgen import audio
 from accompgen.cli import main
 from accompgen.config import ConfigError
+from accompgen.data.tokenize import Tokenizing
 from accompgen.generation import pipeline
 from accompgen.training import decoder
 from accompgen.verbs.generate import _per_stage
@@ -131,7 +132,7 @@ def test_ctrl_c_ends_with_130_and_leaves_nothing(generate, vocal, tmp_path, monk
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(audio.os, "chmod", interrupt)  # while the files are being written
+    monkeypatch.setattr("accompgen.files.os.replace", interrupt)  # while the files are being written
     assert generate(vocal, "-o", tmp_path / "out", "--quiet") == 130
     assert capsys.readouterr().err == "accompgen: interrupted; what was finished is kept, nothing is half-written\n"
     assert names(tmp_path / "out") == []
@@ -142,7 +143,6 @@ def test_ctrl_c_ends_with_130_and_leaves_nothing(generate, vocal, tmp_path, monk
     (["sing", "a.wav"], "invalid choice"),
     ([], "required: VERB"),
     (["generate", "a.wav", "--temperature", "hot"], "--temperature: invalid number value: 'hot'"),
-    (["generate", "a.wav", "--top-k", "fin=3"], "'fin' is no stage; expected one of semantic, coarse, fine"),
     (["generate", "a.wav", "--format", "aac"], "invalid choice: 'aac'"),
     (["generate", "a.wav", "--force", "--skip-existing"], "not allowed with"),
     (["generate", "a.wav", "--stream", "--format", "mp3"], "--stream writes wav of 16 or 24 bits"),
@@ -294,7 +294,7 @@ def test_data_verbs_pass_on_what_they_were_given(recorded, tmp_path, capsys):
     assert songs[2]["voices"] == ["slt", "lp"] and songs[2]["hts_voices"] == Path("hts")
     assert pairs[1][:2] == (Path("found"), Path("pairs")) and pairs[1][2].segment_seconds == 20.0
     assert (pairs[2]["separator"], pairs[2]["executor"], pairs[2]["workers"]) == ("htdemucs", "ray", None)
-    assert shards[1] == (Path("m.jsonl"), Path("s"), Path("a"), Path("shards")) and shards[2]["workers"] == 1
+    assert shards[1] == (Path("m.jsonl"), Path("s"), Path("a"), Path("shards"), Tokenizing()) and shards[2]["workers"] == 1
     assert checkpoint[1] == ([Path("a"), Path("b")], Path("checkpoint"), {"name": "small", "data": "x = y"}, "bfloat16")
     assert checkpoint[2] == {"force": True, "unfinished": False, "songs": Path("m"), "base": None}
     assert fetched[1][0] == "hubert-base"
@@ -317,11 +317,13 @@ def test_info_names_versions_devices_and_checkpoints(tiny_checkpoint, monkeypatc
         assert part in out
 
 
-def test_values_for_stages_are_read():
+def test_values_for_stages_are_read(generate, tmp_path, capsys):
     read = _per_stage(float)
-    assert read("0.9") == {"semantic": 0.9, "coarse": 0.9, "fine": 0.9}
+    assert read("0.9") == {None: 0.9}
     assert read("fine=0.5") == {"fine": 0.5}
-    assert read("1, semantic = 0") == {"semantic": 0.0, "coarse": 1.0, "fine": 1.0}
+    assert read("1, semantic = 0") == {None: 1.0, "semantic": 0.0}
+    assert generate(tmp_path / "a.wav", "--top-k", "fin=3") == 1
+    assert "'fin' is no stage of" in (said := capsys.readouterr().err) and "semantic, coarse, fine" in said
 
 
 def test_streaming_writes_the_same_song_and_lets_it_be_heard_before(generate, vocal, tmp_path, monkeypatch, capsys):

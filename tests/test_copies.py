@@ -42,7 +42,7 @@ def test_training_songs_have_copies_and_stay_as_they_are(songs, tmp_path):
     done = tokenize.tokenize_manifest(*songs, tmp_path / "out", config=Tokenizing(augment=AUGMENT), workers=0)
     plain, (store, tokens, entries) = read(tmp_path / "plain")[1], read(tmp_path / "out")
     assert list(tokens) == [*(f"s{n}{copy}" for n in range(3) for copy in ("", "+1", "+2")), "s3"]
-    assert done["songs"] == 10 and store.index["config"]["augment"]["copies"] == 2
+    assert done["songs"] == 10 and store.index["augment"]["copies"] == 2
     for name, expected in plain.items():
         assert all(np.array_equal(tokens[name][stream], expected[stream]) for stream in expected)
         assert "changes" not in entries[name]

@@ -5,7 +5,8 @@ import shutil
 
 import pytest
 import torch
-from fake_shards import BINS, VOCAB, make_shards
+from fake_shards import make_shards
+from tiny import BINS as CODES
 from tiny import VOCAB as VOICE_UNITS
 from tiny import make_checkpoint
 
@@ -143,8 +144,8 @@ def test_a_trained_stage_can_be_exported(runs, tmp_path):
     index = json.loads((folder / "index.json").read_text())
     for kind in ("semantic", "acoustic"):
         index["tokenizers"][kind] = component_hash(tmp_path / f"run-{kind}_tokenizer" / "model")
-    (folder / "index.json").write_text(json.dumps(index))
-    sizes = dict(semantic_vocab=VOCAB, bins=BINS, coarse_codebooks=2, fine_codebooks=2)
+    sizes = dict(semantic_vocab=VOICE_UNITS, bins=CODES, coarse_codebooks=2, fine_codebooks=2)  # those of the other stages
+    (folder / "index.json").write_text(json.dumps(index | {name: sizes[name] for name in ("semantic_vocab", "bins")}))
     model = StageConfig("fine", width=16, layers=1, heads=2, **sizes)
     settings = TrainConfig(model, str(folder), steps=1, batch_size=1, window_seconds=0.4, validation_windows=2, device="cpu")
     shutil.rmtree(tmp_path / "run-fine")

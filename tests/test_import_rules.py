@@ -36,8 +36,7 @@ MAY_IMPORT = {
     "seeding": (),
     "prompts": (),  # texts and times alone
     "checkpoint": ("config", "files", "stages"),
-    "tokens": ("config", "audio", "files", "checkpoint", "seeding"),
-    "tokens.files": ("audio", "files", "checkpoint", "stages"),  # tells the tokenizers apart
+    "tokens": ("config", "audio", "files", "checkpoint", "seeding", "stages"),
     "model": ("config", "stages", "layout"),  # integers, never tokens
     "generation": ("model", "layout", "stages", "config", "seeding", "threads"),
     "generation.load": ("checkpoint", "model", "stages", "config"),
@@ -49,7 +48,7 @@ MAY_IMPORT = {
     "generation.report": ("checkpoint",),
     "generation.beside": ("checkpoint", "worker", "threads"),  # a process of its own
     "generation.solo": ("audio",),  # listens to the vocal
-    "generation.song": ("audio", "files", "chart", "export", "stages"),  # the finished song and its files, divided from pipeline.py
+    "generation.song": ("audio", "files", "chart", "export", "stages"),  # the finished song and its files
     "generation.many": ("audio", "chart_input"),  # songs into a folder, as song.py
     "generation.stream": ("audio", "stages", "seeding", "tokens"),  # pipeline.py in pieces
     "generation.pipeline": (
@@ -382,7 +381,6 @@ def f():
         ("audio", "config"),
         ("layout", "config"),
         ("checkpoint", "audio"),
-        ("tokens.semantic", "stages"),
         ("model.stage_lm", "tokens.semantic"),
         ("model.stage_lm", "checkpoint"),
         ("generation.decode", "tokens.acoustic"),

@@ -84,12 +84,12 @@ def test_a_deaf_model_gains_nothing(held_out):
 def test_gains_are_counted_where_they_are_named():
     gain = torch.zeros(2, 1, 100)
     gain[0, 0, 10], gain[1, 0, 60] = 1.0, 4.0  # in the first second; after it
-    changed = torch.zeros(2, 100, dtype=torch.bool)
+    changed, known = torch.zeros(2, 100, dtype=torch.bool), torch.ones(2, 1, 100, dtype=torch.bool)
     changed[1, 60] = changed[1, 70] = True
-    figures = listening._gains(gain, changed, hz=50)
+    figures = listening._gains(gain, known, changed, hz=50)
     assert figures["all"][0] == pytest.approx(0.025) and figures["first_second"][0] == pytest.approx(0.01)
     assert figures["changes"] == [2.0, 0.0]  # one window alone has changes
-    assert listening._gains(gain, torch.zeros_like(changed), 50)["changes"] is None
+    assert listening._gains(gain, known, torch.zeros_like(changed), 50)["changes"] is None
 
 
 def test_the_bigram_is_the_smoothed_table_of_counts():
@@ -105,3 +105,30 @@ def test_the_bigram_is_the_smoothed_table_of_counts():
 
 def test_the_bigram_knows_that_units_are_held(held_out, tmp_path):
     assert 0.3 < held_out.bigram[0] < 1.2  # held for 3 to 8 frames: far below log 12 = 2.48, not free
+
+
+def test_chords_that_are_not_known_count_nowhere(tmp_path):
+    """The chart of the fake band begins with five unknown blocks, and holds each chord for ten."""
+    model = StageConfig("chart", graph="band", width=16, layers=1, heads=2, **SIZES)
+    settings = TrainConfig(model, "shards", window_seconds=0.8, validation_windows=12)
+    held_out = listening.prepare(open_shards(make_shards(tmp_path / "shards", songs=16, band=True)), settings)
+    known = held_out.target >= 0
+    assert (~known).any() and known.any(-1).all()
+
+    def knowing(context, target, told):
+        """Gives the chord that is given 0.9, and anything where none is."""
+        p = torch.full((*context["given"][:, 0].shape, 109), 0.1 / 108)
+        return p.scatter(-1, context["given"][:, 0].clamp(min=0)[..., None], 0.9).log()[:, :, None]
+
+    result = listening.validate(knowing, "cpu", held_out, batch_size=5)
+    assert result["cross_entropy"] == pytest.approx(-math.log(0.9), abs=1e-4) and result["accuracy"] == [1.0]
+    wrong = -math.log(0.1 / 108) + math.log(0.9)
+    other = held_out.contexts["shuffled_given"]["given"].clamp(min=0) != held_out.target
+    share = ((other & known).sum((1, 2)) / known.sum((1, 2))).mean().item()
+    assert result["gain"]["shuffled_given"]["all"][0] == pytest.approx(wrong * share, abs=1e-3)
+    assert result["gain"]["shuffled_vocal"]["all"] == [0.0, 0.0]
+    first = held_out.target[:, 0].numpy()
+    assert 0 < held_out.bigram[0] < math.log(109)
+    counts, single = np.full((109, 109), 1), np.full(109, 109)
+    everywhere = listening._bigram(counts, single, np.where(first < 0, 0, first))
+    assert listening._bigram(counts, single, first) == pytest.approx(everywhere) == pytest.approx(math.log(109))

@@ -89,6 +89,23 @@ def test_the_average_of_the_weights_is_what_is_validated_and_kept(shards, tmp_pa
         assert abs(about["validation"]["cross_entropy"] - cross_entropy(seen[-1])) > 1e-4
 
 
+@pytest.mark.parametrize("stage", ["chart", "semantic", "coarse"])
+def test_a_stage_of_a_band_is_trained_and_goes_on(tmp_path, stage):
+    """Streams of three rates, one muted by itself, a chart that is not known everywhere."""
+    shards = make_shards(tmp_path / "shards", songs=8, band=True)
+    sizes = SIZES | dict(width=16, layers=1, heads=2, context_layers=1, text_vocab=9, text_pieces=2)
+    model = StageConfig(stage, graph="band", **sizes)
+    muted = {"semantic": {"others": 0.5, "stem": 0.3}, "chart": {"given": 0.9}}.get(stage, {})
+    settings = dataclasses.replace(config(shards), model=model, stream_dropout=muted, steps=3)
+    loop.train(settings, tmp_path / "whole")
+    loop.train(settings, tmp_path / "parts", pause_after_steps=1)
+    done = loop.train(settings, tmp_path / "parts")
+    assert losses(tmp_path / "whole") == losses(tmp_path / "parts")
+    assert all(math.isfinite(loss) for _, loss in losses(tmp_path / "parts")) and done["validation"]["windows"] == 4
+    about, _ = load_component(tmp_path / "parts" / "model")
+    assert from_dict(StageConfig, about["stage"]).rows.name == "band"
+
+
 def test_sigterm_saves_and_ends_the_call(shards, tmp_path, monkeypatch):
     real, calls = loop._forward, []
 
@@ -232,3 +249,23 @@ def test_a_listener_is_trained_by_itself_and_then_apart_from_the_decoder(shards,
     assert all(parameter.grad is None for parameter in lm.listener.parameters())
     with pytest.raises(ConfigError, match="encoder_learns is 'alone', which needs an encoder of its own"):
         dataclasses.replace(config(shards), encoder_learns="alone")
+
+
+def test_a_graph_of_ones_own_stands_in_a_file(shards, tmp_path):
+    """A stage of a graph that the code does not know trains, and its component carries the graph."""
+    graph = tmp_path / "mine.toml"
+    graph.write_text(
+        'name = "mine"\n'
+        '[[streams]]\nname = "sung"\ntokenizer = "semantic"\ntrack = "vocal"\nvocab = 20\n'
+        '[[streams]]\nname = "played"\ntokenizer = "semantic"\ntrack = "stem"\nvocab = 20\n'
+        '[[stages]]\nname = "answer"\ncontext = ["sung"]\ntarget = "played"\nprompt_share = 0.5\n'
+    )
+    file = tmp_path / "answer.toml"
+    file.write_text(
+        f'shards = "{shards}"\nsteps = 2\nbatch_size = 2\nwindow_seconds = 0.4\nvalidation_windows = 2\ntensorboard = false\n'
+        f'device = "cpu"\n[model]\nstage = "answer"\ngraph = "{graph}"\nwidth = 16\nlayers = 1\nheads = 2\ncontext_layers = 1\n'
+    )
+    done = loop.train_file(file, run_dir=tmp_path / "run")
+    assert done["finished"]
+    config = json.loads((tmp_path / "run" / "model" / "config.json").read_text())
+    assert config["stage"]["own_graph"]["stages"][0]["name"] == "answer" and list(config["tokenizers"]) == ["semantic"]

@@ -43,6 +43,17 @@ def test_masked_tokens_do_not_count_and_codebooks_weigh_the_same():
         stage_loss(logits, target, torch.zeros_like(mask))
 
 
+def test_what_is_not_known_does_not_count():
+    logits, target = hand_made()
+    target[0, 0, 1] = -1
+    result = stage_loss(logits, target)
+    assert result.cross_entropy[0].item() == pytest.approx(math.log(2), rel=1e-6) and result.accuracy[0] == 1.0
+    result.loss.backward()
+    assert logits.grad[0, 1, 0].tolist() == [0.0, 0.0] and logits.grad[0, 0, 0].abs().sum() > 0
+    assert token_cross_entropy(logits, target)[0, 0].tolist() == pytest.approx([math.log(2), 0.0])
+    assert stage_loss(logits, torch.full_like(target, -1)).loss.item() == 0.0
+
+
 def test_shapes_that_do_not_belong_together_are_refused():
     logits, target = hand_made()
     with pytest.raises(ValueError, match=r"must be \[B, Q, F\]"):

@@ -17,6 +17,7 @@ from accompgen import audio
 from accompgen.checkpoint import CheckpointError
 from accompgen.generation import cascade, pipeline
 from accompgen.generation.sampling import Sampling
+from accompgen.generation.vocal import VOCAL_LUFS
 from accompgen.generation.windows import plan
 from accompgen.time import blocks_of
 
@@ -78,7 +79,7 @@ def test_how_loud_the_vocal_was_recorded_does_not_change_what_is_heard():
     vocal = sing(0.5)
     usual, quiet = (pipeline.conditioning(pipeline.read_vocal((wav, 44_100)), 0.01, 0) for wav in (vocal, vocal / 30))
     assert torch.allclose(usual, quiet, atol=1e-4)
-    assert audio.loudness(usual.numpy(), 16_000) == pytest.approx(pipeline.VOCAL_LUFS, abs=0.5)
+    assert audio.loudness(usual.numpy(), 16_000) == pytest.approx(VOCAL_LUFS, abs=0.5)
 
 
 def test_the_noise_on_the_vocal_is_seeded_and_of_the_sigma_asked_for():

@@ -277,7 +277,7 @@ def test_in_a_band_no_token_knows_later_ones_and_each_hears_all_it_is_told(stage
         step = model.layout.step_of(frames)[frame, codebook]
         assert (history[: step + 1] > 0).all() and (history[step + 1 :] == 0).all()
         assert len(others) == len(grids) + 1 and all((found > 0).all() for found in others)
-        assert others[-1].shape == (model.layout.told,)
+        assert (model.layout.told,) in [found.shape for found in others]
 
 
 @every_band_variant

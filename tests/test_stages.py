@@ -32,6 +32,7 @@ from accompgen.stages import (
 PACKAGE = Path(__file__).resolve().parents[1] / "accompgen"
 # Where a word is not the name of a stage or of a stream, and of what it is the name.
 KEY, PART, FIGURE, REPORT = "a key of a manifest", "a part of a song's name", "a measure", "an entry of a song's report"
+OPTION = "what the command line asks for"
 ALLOWED = {
     ("data/facts.py", "others"): "what people call a stem",
     ("data/folder_songs.py", "vocal"): KEY,
@@ -45,14 +46,14 @@ ALLOWED = {
     ("evaluation/page.py", "vocal"): PART,
     ("evaluation/runner.py", "vocal"): PART,
     ("generation/many.py", "vocal"): REPORT,
+    ("generation/pipeline.py", "chart"): REPORT,
+    ("generation/pipeline.py", "others"): REPORT,
     ("generation/report.py", "vocal"): REPORT,
     ("generation/report.py", "chart"): REPORT,
     ("training/hubert_units.py", "vocal"): KEY,
     ("evaluation/chords.py", "chart"): FIGURE,
     ("evaluation/report.py", "chart"): FIGURE,
     ("evaluation/runner.py", "chart"): FIGURE,
-    ("generation/pipeline.py", "chart"): REPORT,
-    ("generation/pipeline.py", "others"): REPORT,
     ("generation/song.py", "chart"): REPORT,
     ("generation/song.py", "vocal"): REPORT,
     ("web/page.py", "chart"): "what the page shows of a chart",

@@ -87,7 +87,7 @@ def test_other_sizes_and_other_components_are_refused(tokenizers):
 
 def trained(directory, lm):
     hashes = {"semantic": "s", "acoustic": "a"}
-    values = {"stage": to_dict(lm.config), "tokenizers": {"semantic": "s"}}
+    values = {"stage": to_dict(lm.config), "tokenizers": {kind: hashes[kind] for kind in lm.config.tokenizers}}
     del values["stage"]["pattern"]  # as components were written before there were patterns
     save_component(directory, values, lm.state_dict())
     return str(directory), hashes

@@ -34,7 +34,7 @@ def make_checkpoint(directory, seed: int = 0, graph: str = PUBLISHED):
             save_component(parts / stage, about, model.state_dict())
         about = {"tokenizers": {"acoustic": tokenizers["acoustic"]}}
         make_decoder().save(parts / "decoder", about, torch.float32)
-        tracker = make_beat_tracker()
+        tracker = make_beat_tracker(downbeats=graph != PUBLISHED)  # a chart needs bars
         about = {"beat_tracker": to_dict(tracker.config), "tokenizers": {"semantic": tokenizers["semantic"]}}
         save_component(parts / "beat_tracker", about, tracker.state_dict())
     write_checkpoint(directory, {part.name: part for part in parts.iterdir()}, {"seed": seed, "data": "none: random weights"})
@@ -88,9 +88,9 @@ def make_stage(stage, graph: str = PUBLISHED):
     return model.eval()
 
 
-def make_beat_tracker():
+def make_beat_tracker(downbeats: bool = False):
     """A beat tracker with random weights, drawn from torch's own generator, to which units mean much."""
-    tracker = BeatTracker(BeatTrackerConfig(VOCAB, width=8, layers=4))
+    tracker = BeatTracker(BeatTrackerConfig(VOCAB, width=8, layers=4, downbeats=downbeats))
     tracker.unit_phases[:] = (2 * torch.randn(VOCAB, PHASES)).exp()
     return tracker.eval()
 

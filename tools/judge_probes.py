@@ -40,7 +40,8 @@ def train_probes(args) -> None:
     stem_probe = purity.train(_cells(learnt[:STEM_SONGS], stems, cache, report), args.steps, args.seed, progress=True)
     purity.calibrate(stem_probe, _cells(held[:HELD_SONGS], stems, cache, report))
     stem_probe.save(args.out / PURITY_FILE)
-    lines += ["", "Share of a true stem's energy that the probe gives to other classes:", "", *calibration_table(stem_probe)]
+    lines += ["", "Share of a true stem's energy given to other classes, by which figures are calibrated:", ""]
+    lines += calibration_table(stem_probe)
     lines += [f"- {problem}" for problem in report.problems]
     text = "\n".join(lines) + "\n"
     audio.write_bytes(args.out / "probes.md", text.encode())

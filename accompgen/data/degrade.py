@@ -1,12 +1,13 @@
-"""What may stand between a voice and its listener: noise, a room, a telephone, or a separator that left some of the band in.
+"""What may stand between a voice and its listener: noise, a room, a telephone, a separator.
 
     white noise     of the level -30 to -5 dB against the singing
-    room noise      the same with a spectrum that falls by 3 to 6 dB an octave, as of traffic and ventilation
+    room noise      the same, falling by 3 to 6 dB an octave, as of traffic and ventilation
     reverberation   a room of 0.3 to 1.6 s, -10 to 2 dB against the direct sound
     telephone       a band from 200 to 400 Hz up to 2.8 to 3.6 kHz
     residue         what a separator lets through of the band, -25 to -12 dB against the singing
 
-Works at any sampling rate. What is drawn follows from the generator alone, and what is done from the Degradation alone.
+Works at any sampling rate. What is drawn follows from the generator alone, and what is done from
+the Degradation alone.
 """
 
 from dataclasses import dataclass
@@ -29,7 +30,7 @@ QUIET = 1e-6  # RMS below which there is no singing to compare with
 
 @dataclass(frozen=True)
 class Degradation:
-    """One of KINDS, its level in dB against the voice (the telephone has none), and the seed of all else in it."""
+    """One of KINDS, its level in dB against the voice (a telephone has none), the seed of the rest."""
 
     kind: str
     decibel: float
@@ -43,7 +44,7 @@ def draw_degradation(rng, kind: str | None = None) -> Degradation:
 
 
 def degrade(vocal: np.ndarray, band: np.ndarray, degradation: Degradation, rate: int) -> np.ndarray:
-    """The voice [T] as it is heard [T] float32; `band` [T] sounds beside it in the recording, of which residue is made.
+    """The voice [T] as it is heard [T] float32; of `band` [T], which sounds beside it, residue is made.
 
     Raises ValueError for an unknown kind, ImportError without scipy.
     """
@@ -84,7 +85,8 @@ def _reverberation(vocal, rng, rate):
     from accompgen.data.synthetic.effects import Room, impulse_response
 
     seconds = rng.uniform(0.3, 1.6)
-    room = Room(seconds, seconds * rng.uniform(0.3, 0.8), rng.uniform(0.0, 0.03), int(rng.integers(2**31)))
+    bright, predelay = seconds * rng.uniform(0.3, 0.8), rng.uniform(0.0, 0.03)
+    room = Room(seconds, bright, predelay, int(rng.integers(2**31)))
     return scipy.signal.oaconvolve(vocal, impulse_response(room, rate)[0])[: len(vocal)]
 
 

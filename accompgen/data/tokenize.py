@@ -366,8 +366,7 @@ def _write_index(directory, names, job):
         "acoustic_hz": ACOUSTIC_HZ,
         "semantic_vocab": sizes["vocab"],
         "bins": sizes["bins"],
-        "codebooks": job.config.codebooks,
-        "config": to_dict(job.config),
+        **to_dict(job.config),
     }
     shards.write_index(directory, listed, about)
     return listed

@@ -6,6 +6,7 @@ from accompgen.analysis.librosa_import import import_librosa
 
 RATE = 24000  # Hz; what every signal measure of the evaluation works at
 HOP_SAMPLES = 240  # 10 ms
+USUAL_BPM = 120.0  # where librosa looks for a tempo first
 
 
 def _librosa():
@@ -20,13 +21,18 @@ def _envelope(mono):
     return envelope if envelope.max() > 0 else None
 
 
-def beats(mono: np.ndarray) -> np.ndarray:
+def beats(mono: np.ndarray, near_bpm: float = USUAL_BPM) -> np.ndarray:
     """Beat times in seconds of mono sound [T] at 24 kHz, by dynamic programming over the onset strength (Ellis, "Beat
-    tracking by dynamic programming", 2007) as librosa has it. Empty for silence."""
+    tracking by dynamic programming", 2007) as librosa has it. Empty for silence.
+
+    Of the metrical levels that are heard, the one near `near_bpm` is taken: an octave off counts half as likely.
+    """
     envelope = _envelope(mono)
     if envelope is None:
         return np.zeros(0)
-    _, times = _librosa().beat.beat_track(onset_envelope=envelope, sr=RATE, hop_length=HOP_SAMPLES, units="time", trim=False)
+    _, times = _librosa().beat.beat_track(
+        onset_envelope=envelope, sr=RATE, hop_length=HOP_SAMPLES, start_bpm=near_bpm, units="time", trim=False
+    )
     return np.asarray(times, float)
 
 

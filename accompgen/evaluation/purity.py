@@ -23,6 +23,9 @@ from accompgen.evaluation.folders import EvaluationError
 CLASSES = ("drums", "bass", "harmony")
 FORMAT = "accompgen-purity-probe"
 RANGE_DB = 70.0  # below the loudest cell: what lies lower is silence
+# a cell is given to another class as far as the odds against its own exceed this: low drums, basses and chords share bands,
+# and without it a true bass would be .27 something else
+ODDS = 16.0
 MIXED_IN = 0.1  # of the energy: what the probe must notice
 CHANNELS = 12
 TOGETHER = 2  # frames of `mels` in a cell
@@ -63,13 +66,24 @@ class Probe:
         self.network, self.calibration = network.eval(), calibration or {}
 
     def outside(self, power: np.ndarray, stem: str) -> float | None:
-        """Share of the energy of `cells` [T, M] that belongs to other classes than `stem`: 0 to 1; None for silence."""
+        """Share of the energy of `cells` [T, M] that is given to other classes than `stem`: 0 to 1; None for silence."""
         if not sounds(power):
             return None
         with torch.inference_mode():
             shares = self.network(_decibel(torch.from_numpy(power))[None])[0].softmax(dim=0)
         own = shares[CLASSES.index(stem)].numpy()
-        return float((power * (1 - own)).sum() / power.sum())
+        other = (1 - own) / (1 - own + ODDS * own)
+        return float((power * other).sum() / power.sum())
+
+    def calibrated(self, share: float | None, stem: str) -> float | None:
+        """What `outside` gives, on a scale on which true stems are 0 and those with a tenth of another 0.1, in the mean.
+
+        None where the probe knows of no true stem, or cannot tell the two apart.
+        """
+        known = self.calibration.get(stem)
+        if share is None or not known or not known["mixed"] > known["true"]:
+            return None
+        return MIXED_IN * (share - known["true"]) / (known["mixed"] - known["true"])
 
     def save(self, path) -> None:
         """One file: weights, and the calibration in its head."""
@@ -125,7 +139,8 @@ def train(songs: list[dict[str, np.ndarray]], steps: int = 600, seed: int = 0, p
         whole = powers.sum(dim=1)
         each = -(powers / (whole[:, None] + 1e-12) * F.log_softmax(network(_decibel(whole)), dim=1)).sum(dim=1)
         # louder cells count more, as the shares are of energy; by the root, that soft ones are learnt too
-        weight = whole.sqrt() / whole.sqrt().sum(dim=(1, 2), keepdim=True)
+        # an excerpt in which everybody rests counts nothing
+        weight = whole.sqrt() / (whole.sqrt().sum(dim=(1, 2), keepdim=True) + 1e-6)
         loss = (each * weight).sum() / BATCH
         optimizer.zero_grad()
         loss.backward()

@@ -88,22 +88,8 @@ def evaluate(
         EvaluationError: nothing to score. checkpoint.CheckpointError: no such embedding. ValueError: a setting out of
         range.
     """
-    known = METRICS + ON_REQUEST
     metrics = _allowed(metrics, reference, background)
-    unknown = sorted(set(metrics) - set(known))
-    if unknown or not window_seconds > 0.2 or (windows is not None and windows < 1):
-        raise ValueError(
-            f"metrics {', '.join(unknown) or 'as known'}, window {window_seconds} s, windows {windows}: expected some of "
-            f"{', '.join(known)}, a window over 0.2 s and at least 1 window"
-        )
-    if any(min(pair) < 0.1 for pair in seams) or (seams and "artefacts" not in metrics):
-        raise ValueError(
-            f"seams {seams}: expected pairs of at least 0.1 s, and artefacts among the metrics"
-        )
-    settings = Settings(
-        tuple(m for m in known if m in metrics), str(embedding), window_seconds, windows,
-        tracker, seed, tuple((float(first), float(step)) for first, step in seams),
-    )  # fmt: skip
+    settings = _settings(metrics, str(embedding), window_seconds, windows, tracker, seed, seams)
     report, cache = Report(), Cache(cache or checkpoint.cache_directory() / "evaluation")
     device = choose_device(device)
     listener = beats.find_tracker(tracker, tracker_weights, device) if "rhythm" in metrics or "harmony" in metrics else None
@@ -137,18 +123,44 @@ def evaluate(
                                    "note": embedder.note},
         "tracker": {"name": tracker, "sha256": checkpoint.file_hash(tracker_weights) if tracker_weights else None},
         "cocola": judge_identity,
-        "data": {"songs": len(entries), "windows": sum(entry.plan.count for entry in entries),
-                 "seconds": sum(entry.plan.count * entry.plan.seconds for entry in entries),
-                 "vocals": _folder_hash(entry.vocal for entry in entries),
-                 "reference": _folder_hash(entry.reference for entry in entries) if reference else None,
-                 "background": str(background) if background else None,
-                 "annotated": sum(bool(entry.annotation) for entry in entries),
-                 "rows": {row: _folder_hash(files[row].values()) for row in files}},
+        "data": _data(entries, files, reference, background),
         "versions": _versions(),
         "rows": rows, "songs": songs,
         "stems": {row: {stem: _means(found, seed) for stem, found in parts.items()} for row, parts in stem_rows.items()},
         "stem_songs": stem_rows, "minutes": {row: minutes.means(found) for row, found in long.items() if found},
         "problems": report.problems, "notes": report.notes,
+    }  # fmt: skip
+
+
+def _settings(metrics, embedding, window_seconds, windows, tracker, seed, seams):
+    """The settings of a call. Raises ValueError for one out of range."""
+    known = METRICS + ON_REQUEST
+    unknown = sorted(set(metrics) - set(known))
+    if unknown or not window_seconds > 0.2 or (windows is not None and windows < 1):
+        raise ValueError(
+            f"metrics {', '.join(unknown) or 'as known'}, window {window_seconds} s, windows {windows}: expected some of "
+            f"{', '.join(known)}, a window over 0.2 s and at least 1 window"
+        )
+    if any(min(pair) < 0.1 for pair in seams) or (seams and "artefacts" not in metrics):
+        raise ValueError(
+            f"seams {seams}: expected pairs of at least 0.1 s, and artefacts among the metrics"
+        )
+    return Settings(
+        tuple(m for m in known if m in metrics), embedding, window_seconds, windows,
+        tracker, seed, tuple((float(first), float(step)) for first, step in seams),
+    )  # fmt: skip
+
+
+def _data(entries, files, reference, background):
+    """What was scored: how much, and hashes of what was read."""
+    return {
+        "songs": len(entries), "windows": sum(entry.plan.count for entry in entries),
+        "seconds": sum(entry.plan.count * entry.plan.seconds for entry in entries),
+        "vocals": _folder_hash(entry.vocal for entry in entries),
+        "reference": _folder_hash(entry.reference for entry in entries) if reference else None,
+        "background": str(background) if background else None,
+        "annotated": sum(bool(entry.annotation) for entry in entries),
+        "rows": {row: _folder_hash(files[row].values()) for row in files},
     }  # fmt: skip
 
 

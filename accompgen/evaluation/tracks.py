@@ -89,10 +89,10 @@ def mels_of(track, cache) -> np.ndarray:
     )["decibel"].astype(np.float32)
 
 
-def steady_tempo_of(track, tracker, tracker_identity, cache) -> float | None:
-    """`beats.steady_tempo` of what a tracker hears in the whole file."""
-    name = caches.key("steady tempo", track.digest, tracker_identity)
-    return cache.values(name, lambda: beats.steady_tempo(tracker(track.mono(listen.RATE))))
+def steady_tempo_of(track, cache, near_bpm: float = listen.USUAL_BPM) -> float | None:
+    """`beats.steady_tempo` of what librosa hears in the whole file."""
+    name = caches.key("steady tempo", track.digest, near_bpm)
+    return cache.values(name, lambda: beats.steady_tempo(listen.beats(track.mono(listen.RATE), near_bpm)))
 
 
 def minutes_of(track, seconds, cache) -> list[dict]:

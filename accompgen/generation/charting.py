@@ -9,7 +9,9 @@ from accompgen.chart_input import ChartRequest, overlaid
 from accompgen.generation.cascade import Progress, play, whole_song
 from accompgen.generation.schedule import Part
 from accompgen.stages import BEAT, CHORD, Graph
-from accompgen.time import whole_blocks
+from accompgen.time import SEMANTIC_HZ, blocks_of, frames_of, whole_blocks
+
+SHORTEST_SECONDS = 8.0  # at the slowest tempo three beats at least
 
 
 def chart_streams(graph: Graph, chart: Chart, blocks: int) -> dict[str, torch.Tensor]:
@@ -75,7 +77,7 @@ def _beats(model, units, chart, asked):
     complete = request is not None and request.beats is not None and request.beats.places
     if model.beat_tracker is not None and model.beat_tracker.config.downbeats and not complete:
         bpm = None if request is None else request.bpm
-        chart = replace(chart, beats=tuple(model.beat_tracker.beats(units[0].cpu(), bpm=bpm)))
+        chart = replace(chart, beats=_found(model.beat_tracker, units[0].cpu(), chart.seconds, bpm))
     if request is not None:
         chart = replace(request.with_beats(chart), key=request.key)
     if len(chart.beats) < 2:
@@ -84,3 +86,10 @@ def _beats(model, units, chart, asked):
     if request is not None:
         return chart, request.chords_on(chart)
     return (chart, ()) if asked is None else (replace(chart, key=asked.key), asked.chords)
+
+
+def _found(tracker, units, seconds, bpm):
+    """The beats of a vocal [S]. One that is too short for two beats is heard with silence behind it."""
+    silence = max(0, frames_of(blocks_of(SHORTEST_SECONDS), SEMANTIC_HZ) - len(units))
+    beats = tracker.beats(torch.nn.functional.pad(units, (0, silence), value=tracker.config.semantic_vocab), bpm=bpm)
+    return tuple(beats[: max(2, sum(time < seconds for time, _ in beats))] if silence else beats)

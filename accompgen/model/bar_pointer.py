@@ -5,7 +5,7 @@ The model is that of a pointer that moves through bars of steady beats (Whiteley
 efficient state-space model for joint tempo and meter tracking", ISMIR 2015). A state is a tempo, a
 place in a bar of 3 or of 4 beats, and the frame of the beat. It differs from theirs in one point:
 tempi lie on a fine logarithmic grid instead of being whole numbers of frames, and each beat comes
-up to two frames before or after its time. So a beat of 23.5 frames is as good as one of 23, and a
+up to one frame before or after its time. So a beat of 23.5 frames is as good as one of 23, and a
 singer may be early or late.
 
 Viterbi's algorithm gives the likeliest sequence of beats in view of all frames. It covers the
@@ -21,22 +21,22 @@ from accompgen.time import SEMANTIC_HZ
 
 METRES = {3: 0.1, 4: 0.9}  # beats of a bar, and how likely such bars are before anything is heard
 SLOWEST_BPM, FASTEST_BPM = 35.0, 205.0
-TEMPO_STEP = 0.015  # of the grid, as a share of the tempo
+TEMPO_STEP = 0.02  # of the grid, as a share of the tempo
 USUAL_BPM, TEMPO_SPREAD = 76.0, 0.3  # of a log-normal prior: songs with a voice
-TEMPO_WEIGHT = 1.0  # power of that prior
+TEMPO_WEIGHT = 4.0  # power of that prior
 KNOWN_BPM = (30, 300)  # that a person may ask for
 KNOWN_WIDTH = 0.01  # share by which beats may differ from such a tempo
 KNOWN_SPREAD, KNOWN_STEPS = 0.004, 8  # standard deviation of a known tempo; steps of its grid
-LARGEST_CHANGE = 2  # steps of the grid, from one beat to the next
-CHANGE_COST = 4.0  # nats a step
-EARLY_OR_LATE = np.arange(-2, 3)  # frames between a beat and its time
+LARGEST_CHANGE = 1  # steps of the grid, from one beat to the next
+CHANGE_COST = 1.5  # nats a step
+EARLY_OR_LATE = np.arange(-1, 2)  # frames between a beat and its time
 LOOSENESS, KNOWN_LOOSENESS = 0.7, 0.3  # standard deviation of that, frames
 NEAR = np.array([0.25, 0.6, 1.0, 0.6, 0.25])  # what the network learns to say around a beat
 # powers of what is heard: neighbouring frames, and beats that repeat, tell much the same
-BEAT_EVIDENCE, DOWNBEAT_EVIDENCE = 0.3, 0.3
+BEAT_EVIDENCE, DOWNBEAT_EVIDENCE = 0.5, 0.5
 # what the network says where it hears nothing: one frame in ten is near a beat, one beat in four
 # a downbeat
-NO_BEAT_LOGIT, DOWNBEAT_SHARE = -2.2, 0.25
+NO_BEAT_LOGIT, DOWNBEAT_SHARE = -1.3, 0.25
 SMOOTHED_BEATS = 4  # to both sides, that a beat's time is fitted to
 TEMPO_MEMORY = 16  # settled beats from which the tempo goes on
 START = -1  # the move to a first beat
@@ -54,7 +54,8 @@ class BarPointer:
     def __init__(self, hz: int, bpm: float | None = None):
         if bpm is None:
             low, high, centre, spread = SLOWEST_BPM, FASTEST_BPM, USUAL_BPM, TEMPO_SPREAD
-            steps, weight, looseness = round(np.log(high / low) / TEMPO_STEP), TEMPO_WEIGHT, LOOSENESS
+            steps = round(np.log(high / low) / TEMPO_STEP)
+            weight, looseness = TEMPO_WEIGHT, LOOSENESS
         else:
             low, high, centre = bpm * (1 - KNOWN_WIDTH), bpm * (1 + KNOWN_WIDTH), bpm
             spread, steps, weight, looseness = KNOWN_SPREAD, KNOWN_STEPS, 1.0, KNOWN_LOOSENESS
@@ -109,19 +110,19 @@ class BarPointer:
 
         A way is one of EARLY_OR_LATE in the tempo before, then a change of tempo.
         """
-        tempi, rows = best.shape[1:]
-        columns = np.arange(tempi)
-        arrived = best[(n - self.intervals) % len(best), columns] + self.interval_scores[..., None]
-        shift = arrived.argmax(0)
-        arrived = np.take_along_axis(arrived, shift[None], 0)[0]
-        margin = np.full((LARGEST_CHANGE, rows), -np.inf)
-        padded = np.concatenate([margin, arrived, margin])
-        changed = [padded[k : k + tempi] + score for k, score in enumerate(self.change_scores)]
-        changed = np.stack(changed)[..., self.before]
-        change = changed.argmax(0)
-        source = (columns[:, None] + change - LARGEST_CHANGE).clip(0, tempi - 1)
-        move = shift[source, self.before] * len(self.change_scores) + change
-        return np.take_along_axis(changed, change[None], 0)[0], move
+        size, tempi, rows = best.shape
+        ways = ((n - self.intervals) % size) * tempi + np.arange(tempi)
+        arrived = best.reshape(size * tempi, rows).take(ways, axis=0)  # [shifts, tempi, rows]
+        arrived += self.interval_scores[..., None]
+        arrived, shift = _largest(arrived)
+        edge = np.full((LARGEST_CHANGE, rows), -np.inf), np.zeros((LARGEST_CHANGE, rows), np.int8)
+        arrived, shift = (np.concatenate([e, x, e]) for e, x in zip(edge, (arrived, shift)))
+        changes = range(len(self.change_scores))
+        changed = [arrived[k : k + tempi] + self.change_scores[k] for k in changes]
+        moves = [shift[k : k + tempi] * len(changes) + k for k in changes]
+        score, change = _largest(changed)
+        move = np.choose(change, moves)
+        return score[:, self.before], move[:, self.before]
 
     def _scores(self, logits):
         """What a beat in each place of the bar is worth in each frame [N, rows].
@@ -185,7 +186,8 @@ def find_beats(logits, bpm=None, settled=(), start: float = 0.0) -> list[tuple[f
     Arguments, result and errors as BeatTracker.beats has them.
     """
     if bpm is not None and not KNOWN_BPM[0] <= bpm <= KNOWN_BPM[1]:
-        raise ConfigError(f"the tempo is {bpm} beats a minute; expected {KNOWN_BPM[0]} to {KNOWN_BPM[1]}")
+        low, high = KNOWN_BPM
+        raise ConfigError(f"the tempo is {bpm} beats a minute; expected {low} to {high}")
     settled = [(float(seconds), int(place)) for seconds, place in settled]
     pointer, begin, before = _pointer(bpm), 0, None
     if settled:
@@ -217,6 +219,16 @@ def smooth(frames: np.ndarray, fixed: int = 0) -> np.ndarray:
         if last - first > 2:
             smoothed[k] = np.polyfit(np.arange(first, last) - k, times[first:last], 1)[1]
     return smoothed
+
+
+def _largest(values):
+    """The largest of some arrays [...], and which it is: much quicker than argmax for a few."""
+    best, which = values[0], np.zeros(values[0].shape, np.int8)
+    for k, other in enumerate(values[1:], 1):
+        better = other > best
+        best = np.where(better, other, best)
+        which[better] = k
+    return best, which
 
 
 @lru_cache(maxsize=4)

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from accompgen.checkpoint import load_component, save_component
+from accompgen.checkpoint import CheckpointError, component_hash, load_component, save_component
 from accompgen.config import ConfigError, from_dict, read_toml, to_dict, window_blocks
 from accompgen.data.shards import open_shards
 from accompgen.device import choose_device
@@ -31,7 +31,7 @@ from accompgen.training.optimizer import learning_rate
 from accompgen.training.run_log import RunLog
 
 SEEN_BEFORE = 50.0  # frames that each unit counts as seen, spread over the phases, before any are counted
-NOT_TOLD = {"model", "shards", "manifest", "device"}  # of the configuration, in the component
+NOT_TOLD = {"model", "shards", "manifest", "start_from", "device"}  # of the configuration, in the component
 
 
 
@@ -43,6 +43,9 @@ class BeatTrainConfig:
     model: BeatTrackerConfig
     shards: str  # directory of token shards, of which vocal and accompaniment units are read
     manifest: str  # JSONL of the songs they were made from; those whose `meta` has beats are used
+    # component directory of a beat tracker of the same sizes, to begin with its weights; downbeats
+    # begin anew where it has none
+    start_from: str = ""
     seed: int = 0
     steps: int = 2000
     minutes: float = 0.0  # end after this wall time of all calls together, the learning rate following it; 0: no limit
@@ -104,6 +107,7 @@ def train(config: BeatTrainConfig, run_dir, pause_after_minutes: float = 0.0) ->
             window) has beats and the length of a window, a meta file cannot be read, the units do not fit the model, or there
             is no such device.
         ShardError: a shard is missing or was altered.
+        CheckpointError: `start_from` has other sizes or reads other units.
     """
     entered, run_dir = time.monotonic(), Path(run_dir)
     device = torch.device(choose_device(config.device))
@@ -115,6 +119,8 @@ def train(config: BeatTrainConfig, run_dir, pause_after_minutes: float = 0.0) ->
     songs = {split: find_songs(config, shards, split) for split in ("train", "validation")}
     torch.manual_seed(config.seed)
     model = BeatTracker(config.model).to(device)
+    if config.start_from:
+        _start(model, config.start_from, shards.tokenizers[SEMANTIC])
     average = copy.deepcopy(model).eval()
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
     step, seconds = _resume(run_dir, config, model, average, optimizer)
@@ -165,6 +171,7 @@ def _finish(run_dir, config, shards, songs, tracker, step):
         "tokenizers": {SEMANTIC: shards.tokenizers[SEMANTIC]},
         "step": step,
         "seed": config.seed,
+        "started_from": component_hash(config.start_from) if config.start_from else None,
         "training": {name: value for name, value in to_dict(config).items() if name not in NOT_TOLD},
         "training_hours": round(sum(len(song.vocal) for song in songs["train"]) / SEMANTIC_HZ / 3600, 2),
         "validation": validation,
@@ -250,6 +257,28 @@ def _beat_figures(found, song, seconds):
         "downbeat_f1": beat_f1(times[inside & (places == 1)], downbeats) or 0.0,
         "right_tempo": float(error is not None and error < 4 and not level),
     }
+
+
+def _start(model, directory, units):
+    """Give `model` the weights of the tracker in `directory`, which reads the same `units` (a hash)."""
+    about, tensors = load_component(directory)
+    if about.get("tokenizers", {}).get(SEMANTIC) != units:
+        raise CheckpointError(
+            f"{directory} was trained on other units than those of the shards; tokenize with its "
+            "semantic tokenizer, or begin without start_from"
+        )
+    tensors = {name: tensor.float() for name, tensor in tensors.items()}
+    try:
+        if model.config.downbeats and not about["beat_tracker"].get("downbeats", False):
+            for name in ("leave.weight", "leave.bias"):
+                both = torch.zeros_like(model.state_dict()[name])
+                both[0::2] = tensors[name]  # of each frame the beat, then the downbeat
+                tensors[name] = both
+        model.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise CheckpointError(
+            f"{directory} has the sizes {about['beat_tracker']}; the configuration has {model.config}"
+        ) from error
 
 
 def _number(*seeds):

@@ -60,8 +60,8 @@ def find_songs(config, shards, split: str) -> list[BeatSong]:
     if not found:
         where = "its first window" if split == "validation" else "it"
         raise ConfigError(
-            f"no {split} song of {config.shards} is {config.window_seconds} s long and has beats in "
-            f"{where} by the meta file that {config.manifest} names; the beat tracker learns from "
+            f"no {split} song of {config.shards} is {config.window_seconds} s long and has beats "
+            f"in {where} by the meta file that {config.manifest} names; the beat tracker learns from "
             "annotated beats (docs/training.md)"
         )
     return found

@@ -164,22 +164,8 @@ def train_codec(config: CodecTraining, run_dir, pause_after_minutes: float = 0.0
         random, generator = step_random(config.seed, step)
         if step == config.plain_steps:
             start_codebooks(network.quantizer, _latents(config, network, crops), generator)
-        rate = learning_rate(config, step)
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        wav = crops(random)
-        loss, parts = _loss(config, network, wav, mels, step, random, generator)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(network.parameters(), config.clip_norm)
-        if not math.isfinite(norm):
-            raise FloatingPointError(
-                f"step {step}: the gradient is not finite; lower learning_rate and resume {run_dir}"
-            )
-        optimizer.step()
+        parts = _step(config, network, optimizer, crops(random), mels, step, random, generator)
         step += 1
-
-        parts = {"loss": loss.detach(), **parts, "norm": norm, "lr": rate}
         log.step(step, step / config.steps, parts)
         ended = step >= config.steps or time.monotonic() > deadline
         if ended or step % config.validate_every == 0:
@@ -194,6 +180,21 @@ def train_codec(config: CodecTraining, run_dir, pause_after_minutes: float = 0.0
             now = {"step": step, "seconds": log.seconds, "figures": figures, "config": lasts}
             save_state(run_dir, weights | now)
     return figures
+
+
+def _step(config, network, optimizer, wav, mels, step, random, generator):
+    """Follow the gradient once -> figures of the step. Raises FloatingPointError where it is not finite."""
+    rate = learning_rate(config, step)
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    loss, parts = _loss(config, network, wav, mels, step, random, generator)
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    norm = torch.nn.utils.clip_grad_norm_(network.parameters(), config.clip_norm)
+    if not math.isfinite(norm):
+        raise FloatingPointError(f"step {step}: the gradient is not finite; lower learning_rate and resume the run")
+    optimizer.step()
+    return {"loss": loss.detach(), **parts, "norm": norm, "lr": rate}
 
 
 # ---- one step, in parts --------------------------------------------------------------------------

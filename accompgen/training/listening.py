@@ -67,7 +67,8 @@ def bigram_cross_entropy(shards: Shards, model, target: torch.Tensor, stream) ->
     """Cross-entropy in nats of `target` [B, Q, F] a codebook under p(token | the same codebook's token one frame earlier).
 
     Counted on the training split, smoothed towards the single tokens' frequencies: (n(a, b) + k p(b)) / (n(a) + k), k the best
-    of PRIOR_STRENGTHS on `target` itself, in the bigram's favour. The first frame of a window gets p(b).
+    of PRIOR_STRENGTHS on `target` itself, in the bigram's favour. The first frame of a window, and one behind an
+    unknown one, gets p(b).
     """
     songs, hours, vocab = [], 0.0, stream.vocab
     for song in training_songs(shards, model):
@@ -89,13 +90,14 @@ def bigram_cross_entropy(shards: Shards, model, target: torch.Tensor, stream) ->
 
 
 def _bigram(counts, single, ids):
-    """Mean nats of ids [B, F] under the smoothed bigram of counts [V, V] and single [V]."""
+    """Mean nats of the known ids [B, F] under the smoothed bigram of counts [V, V] and single [V]."""
     prior = (single + 1) / (single.sum() + len(single))
-    before, after = ids[:, :-1], ids[:, 1:]
-    start = -np.log(prior[ids[:, 0]])
+    earlier = np.pad(ids, ((0, 0), (1, 0)), constant_values=-1)[:, :-1]  # the first frame follows nothing that is known
+    pair, alone = (ids >= 0) & (earlier >= 0), (ids >= 0) & (earlier < 0)
+    before, after = earlier[pair], ids[pair]
     seen, total = counts[before, after], counts.sum(1)[before]
-    costs = [np.mean(-np.log((seen + k * prior[after]) / (total + k)), dtype=np.float64) for k in PRIOR_STRENGTHS]
-    return float((start.mean() + min(costs) * (ids.shape[1] - 1)) / ids.shape[1])
+    costs = [-np.log((seen + k * prior[after]) / (total + k)).sum(dtype=np.float64) for k in PRIOR_STRENGTHS]
+    return float((min(costs) - np.log(prior[ids[alone]]).sum(dtype=np.float64)) / max(1, (ids >= 0).sum()))
 
 
 def validate(logits_of, device, held_out: HeldOut, batch_size: int, rank: int = 0, world: int = 1, gather=None) -> dict:
@@ -119,13 +121,15 @@ def validate(logits_of, device, held_out: HeldOut, batch_size: int, rank: int = 
         parts = gather(parts[0]) if gather else parts
         nats[name], hits = _woven([part[0] for part in parts]), _woven([part[1] for part in parts])
         right = hits if name == "true" else right
-    true = nats["true"]
+    true, known = nats["true"], held_out.target >= 0
+    tokens = known.sum((0, 2)).clamp_min(1)  # [Q]
+    per_codebook = true.sum((0, 2)) / tokens
     result = {
-        "cross_entropy": true.mean().item(),
+        "cross_entropy": per_codebook.mean().item(),
         "bigram": sum(held_out.bigram) / len(held_out.bigram),
-        "per_codebook": [round(x, 4) for x in true.mean((0, 2)).tolist()],
+        "per_codebook": [round(x, 4) for x in per_codebook.tolist()],
         "bigram_per_codebook": [round(x, 4) for x in held_out.bigram],
-        "accuracy": [round(x, 4) for x in right.mean((0, 2)).tolist()],
+        "accuracy": [round(x, 4) for x in (right.sum((0, 2)) / tokens).tolist()],
         "windows": len(true),
         "gain": {},
         LATE: {},
@@ -136,14 +140,20 @@ def validate(logits_of, device, held_out: HeldOut, batch_size: int, rank: int = 
         gain = nats[name] - true  # [B, Q, F]
         if name.startswith((LATE, HIGHER)):
             group, _, amount = name.rpartition("_")
-            result[group][amount.removesuffix("s")] = _mean_and_error(gain.mean((1, 2)))
+            result[group][amount.removesuffix("s")] = _mean_and_error(_of_windows(gain, known))
         else:
-            result["gain"][name] = _gains(gain, changed, held_out.hz)
+            result["gain"][name] = _gains(gain, known, changed, held_out.hz)
     return result
 
 
-def _gains(gain, changed, hz):
-    whole, start = gain.mean((1, 2)), gain[:, :, :hz].mean((1, 2))
+def _of_windows(gain, known):
+    """Means [B'] of the windows over their known tokens [B, Q, F], of those that have any."""
+    count = known.sum((1, 2))
+    return gain.sum((1, 2))[count > 0] / count[count > 0]
+
+
+def _gains(gain, known, changed, hz):
+    whole, start = _of_windows(gain, known), _of_windows(gain[:, :, :hz], known[:, :, :hz])
     frames = gain.mean(1)  # [B, F]
     counts = changed.sum(1)
     at_changes = (frames * changed).sum(1)[counts > 0] / counts[counts > 0]
@@ -179,9 +189,10 @@ def _woven(parts):
 
 
 def _changes(target):
-    """Frames [B, F] at which the first codebook differs from the frame before."""
-    first = target[:, 0]
-    return torch.cat([torch.zeros_like(first[:, :1], dtype=torch.bool), first[:, 1:] != first[:, :-1]], dim=1)
+    """Frames [B, F] at which the first codebook differs from the frame before, both known."""
+    before, after = target[:, 0, :-1], target[:, 0, 1:]
+    differs = (before != after) & (before >= 0) & (after >= 0)
+    return torch.cat([torch.zeros_like(differs[:, :1]), differs], dim=1)
 
 
 def _mean_and_error(values):

@@ -43,8 +43,17 @@ from accompgen.training.texts import WindowTexts
 
 def train_file(path, overrides=(), run_dir=None, **pauses) -> dict:
     """`train` with the configuration of a TOML file; `run_dir` defaults to runs/<name of the file>."""
-    config = from_dict(TrainConfig, read_toml(path, overrides), str(path))
+    config = from_dict(TrainConfig, _with_own_graph(read_toml(path, overrides)), str(path))
     return train(config, run_dir or Path("runs") / Path(path).stem, **pauses)
+
+
+def _with_own_graph(values):
+    """Values of a configuration whose model's graph, where it is a file, is read from there."""
+    model = values.get("model")
+    if isinstance(model, dict) and str(model.get("graph", "")).endswith(".toml"):
+        graph = read_toml(model["graph"])
+        values = {**values, "model": {**model, "graph": graph.get("name", ""), "own_graph": graph}}
+    return values
 
 
 def train(config: TrainConfig, run_dir, pause_after_steps: int = 0, pause_after_minutes: float = 0.0) -> dict:
@@ -68,7 +77,42 @@ def train(config: TrainConfig, run_dir, pause_after_steps: int = 0, pause_after_
         ShardError: a shard is missing or was altered; names it.
     """
     entered = time.monotonic()
-    run_dir = Path(run_dir)
+    run = _begin(config, Path(run_dir))
+    first, stop = run.step, False
+    share = deepspeed_engine.agree(run.engine, [run.progress()])[0]
+    if run.done and share < 1 and run.chief:  # the run goes on: snapshot/ holds the same weights
+        shutil.rmtree(run.run_dir / "model")
+    with stop_signals() as stopped:
+        while share < 1 and not stop:
+            rate = learning_rate(config, run.step, share)
+            deepspeed_engine.set_learning_rate(run.engine, rate)
+            start = time.monotonic()
+            made = _make_step(run.engine, run.batches, config)
+            run.count(time.monotonic() - start)
+            pausing = stopped() or (pause_after_steps and run.step - first >= pause_after_steps)
+            pausing = pausing or (pause_after_minutes and time.monotonic() - entered >= 60 * pause_after_minutes)
+            share, stop, broken = deepspeed_engine.agree(run.engine, [run.progress(), bool(pausing), bool(made.broken)])
+            if broken:
+                raise TrainingError(_what_broke(made.broken, run.step, run.run_dir))
+            if run.average is not None:
+                run.average.update_parameters(run.engine.module)
+            if run.step % config.log_every == 0 or run.step == 1:
+                run.tell(made, rate, share)
+            if run.step % config.validate_every == 0 and share < 1 and not stop:  # who was told to stop has little time left
+                run.measure(["snapshot"])
+            if share >= 1 or stop or run.step % config.save_every == 0:
+                state.save(run.engine, run.average, run.batches, run.run_dir, run.step, run.spent())
+        if share < 1:
+            run.log.say(f"stopped at step {run.step}, saved; the same command goes on from here")
+        elif run.step > first or not run.done:
+            run.measure(["snapshot", "model"])
+    run.log.close()
+    result = {"step": run.step, "finished": share >= 1, "parameters": run.size, "tokens_per_second": round(run.speed)}
+    return {**result, "validation": run.validation}
+
+
+def _begin(config, run_dir) -> "_Run":
+    """A new run, or one that was stopped, where it was last saved."""
     rank, world = deepspeed_engine.rank_and_world()
     state.claim(run_dir, config, rank, world)
     shards = open_shards(config.shards)
@@ -81,69 +125,80 @@ def train(config: TrainConfig, run_dir, pause_after_steps: int = 0, pause_after_
     batches = Batches(shards, config, rank, world, WindowTexts(config) if config.captions else None)
     held_out = listening.prepare(shards, config)
     average = make_average(engine.module, config.ema_decay)
-    step, before = state.resume(engine, average, batches, run_dir, config.seed)  # before: seconds of earlier calls
-    done = bool(deepspeed_engine.agree(engine, [float((run_dir / "model").exists())])[0])
-    validation = state.last_validation(run_dir)
-    size, tokens = parameters(engine.module), config.batch_size * config.accumulation * world * held_out.target[0].numel()
-    utilisation = _utilisation(engine, config, held_out, tokens)
-    log = Log(run_dir, step, rank == 0, config.tensorboard)
-    samples = Samples(config, held_out) if rank == 0 else None
-    log.say(_greeting(config, size, batches, step, world))
+    step, before = state.resume(engine, average, batches, run_dir, config.seed)
+    run = _Run(
+        config=config, run_dir=run_dir, engine=engine, average=average, batches=batches, held_out=held_out, step=step,
+        before=before, chief=rank == 0, log=Log(run_dir, step, rank == 0, config.tensorboard),
+        samples=Samples(config, held_out) if rank == 0 else None, size=parameters(engine.module),
+        tokens=config.batch_size * config.accumulation * world * held_out.target[0].numel(),
+        done=bool(deepspeed_engine.agree(engine, [float((run_dir / "model").exists())])[0]),
+        validation=state.last_validation(run_dir),
+    )  # fmt: skip
+    run.utilisation = _utilisation(engine, config, held_out, run.tokens)
+    run.log.say(_greeting(config, run.size, batches, step, world))
+    run.began = time.monotonic()
+    return run
 
-    first, stop, speed, began = step, False, 0.0, time.monotonic()
 
-    def spent():  # seconds of training, all calls together
-        return before + time.monotonic() - began
+@dataclass
+class _Run:
+    """What a call trains, and how far it is."""
 
-    def progress():
-        return max(step / config.steps, spent() / (60 * config.minutes) if config.minutes else 0.0)
+    config: TrainConfig
+    run_dir: Path
+    engine: object
+    average: object  # of the weights, or None
+    batches: Batches
+    held_out: listening.HeldOut
+    step: int
+    before: float  # seconds of training in earlier calls
+    chief: bool  # whether this is rank 0
+    log: Log
+    samples: Samples | None
+    size: int  # learned values
+    tokens: int  # of the target in a step, all ranks together
+    done: bool  # whether the run had come to its end before
+    validation: dict | None
+    utilisation: float = 0.0
+    began: float = 0.0
+    seconds: float = 0.0  # of the last step
+    speed: float = 0.0  # tokens a second, a running mean
 
-    def measure(names):
-        model = engine.module if average is None else average.module
-        result = _validate(engine, model, config, held_out)
-        log.validation(step, result)
-        if rank == 0:
-            samples.tell(log, model, step)
+    def spent(self) -> float:
+        """Seconds of training, all calls together."""
+        return self.before + time.monotonic() - self.began
+
+    def progress(self) -> float:
+        """The share of the run that is done."""
+        minutes = self.config.minutes
+        return max(self.step / self.config.steps, self.spent() / (60 * minutes) if minutes else 0.0)
+
+    def count(self, seconds: float) -> None:
+        """One step more, which took so long."""
+        speed = self.tokens / seconds
+        self.step, self.seconds = self.step + 1, seconds
+        self.speed = 0.95 * self.speed + 0.05 * speed if self.speed else speed
+
+    def tell(self, made: "_Made", rate: float, share: float) -> None:
+        """Log a step."""
+        loss, books = (deepspeed_engine.mean_over_ranks(self.engine, x) for x in (made.loss, made.cross_entropy))
+        accumulation = self.config.accumulation
+        values = {"loss": loss.item() / accumulation, "per_codebook": (books / accumulation).tolist()}
+        values |= {"learning_rate": rate, "gradient_norm": made.gradient_norm}
+        values |= {"seconds": self.seconds, "waited": made.waited, "elapsed": self.spent()}
+        values |= {"tokens_per_second": self.speed, "mfu": self.speed * self.utilisation}
+        self.log.step(self.step, share, values)
+
+    def measure(self, names: list[str]) -> None:
+        """Validate, and write the stage as components of these names."""
+        model = self.engine.module if self.average is None else self.average.module
+        self.validation = _validate(self.engine, model, self.config, self.held_out)
+        self.log.validation(self.step, self.validation)
+        if self.chief:
+            self.samples.tell(self.log, model, self.step)
             for name in names:
-                state.save_stage(run_dir / name, model, config, shards, step, result)
-        return result
-
-    share = deepspeed_engine.agree(engine, [progress()])[0]
-    if done and share < 1 and rank == 0:  # the run goes on: snapshot/ holds the same weights
-        shutil.rmtree(run_dir / "model")
-    with stop_signals() as stopped:
-        while share < 1 and not stop:
-            rate = learning_rate(config, step, share)
-            deepspeed_engine.set_learning_rate(engine, rate)
-            start = time.monotonic()
-            made = _make_step(engine, batches, config)
-            step += 1
-            seconds = time.monotonic() - start
-            speed = tokens / seconds if step == first + 1 else 0.95 * speed + 0.05 * tokens / seconds
-            pausing = stopped() or (pause_after_steps and step - first >= pause_after_steps)
-            pausing = pausing or (pause_after_minutes and time.monotonic() - entered >= 60 * pause_after_minutes)
-            share, stop, broken = deepspeed_engine.agree(engine, [progress(), bool(pausing), bool(made.broken)])
-            if broken:
-                raise TrainingError(_what_broke(made.broken, step, run_dir))
-            if average is not None:
-                average.update_parameters(engine.module)
-            if step % config.log_every == 0 or step == 1:
-                loss, books = (deepspeed_engine.mean_over_ranks(engine, x) for x in (made.loss, made.cross_entropy))
-                values = {"loss": loss.item() / config.accumulation, "per_codebook": (books / config.accumulation).tolist()}
-                values |= {"learning_rate": rate, "gradient_norm": made.gradient_norm}
-                values |= {"seconds": seconds, "waited": made.waited, "elapsed": spent()}
-                log.step(step, share, {**values, "tokens_per_second": speed, "mfu": speed * utilisation})
-            if step % config.validate_every == 0 and share < 1 and not stop:  # who was told to stop has little time left
-                validation = measure(["snapshot"])
-            if share >= 1 or stop or step % config.save_every == 0:
-                state.save(engine, average, batches, run_dir, step, spent())
-        if share < 1:
-            log.say(f"stopped at step {step}, saved; the same command goes on from here")
-        elif step > first or not done:
-            validation = measure(["snapshot", "model"])
-    log.close()
-    result = {"step": step, "finished": share >= 1, "parameters": size, "tokens_per_second": round(speed)}
-    return {**result, "validation": validation}
+                shards = self.batches.shards
+                state.save_stage(self.run_dir / name, model, self.config, shards, self.step, self.validation)
 
 
 @dataclass

@@ -16,7 +16,8 @@ class Loss:
 
 
 def token_cross_entropy(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """logits [B, F, Q, V], target ids [B, Q, F] -> -log p of every target token in nats, float32 [B, Q, F].
+    """logits [B, F, Q, V], target ids [B, Q, F] -> -log p of every target token in nats, float32 [B, Q, F]; 0 of ids that are
+    not known, -1, as a chart has them.
 
     Raises ValueError if the shapes do not belong together.
     """
@@ -24,7 +25,8 @@ def token_cross_entropy(logits: torch.Tensor, target: torch.Tensor) -> torch.Ten
     if target.shape != (batch, codebooks, frames):
         shapes = f"logits {tuple(logits.shape)} [B, F, Q, V] and a target {tuple(target.shape)}"
         raise ValueError(f"{shapes} do not belong together; the target must be [B, Q, F]")
-    flat = F.cross_entropy(logits.reshape(-1, vocab).float(), target.transpose(1, 2).reshape(-1), reduction="none")
+    ids = target.transpose(1, 2).reshape(-1)
+    flat = F.cross_entropy(logits.reshape(-1, vocab).float(), ids, ignore_index=-1, reduction="none")
     return flat.view(batch, frames, codebooks).transpose(1, 2)
 
 
@@ -33,7 +35,7 @@ def stage_loss(logits: torch.Tensor, target: torch.Tensor, mask: torch.Tensor | 
 
     Args:
         logits: [B, F, Q, V].
-        target: ids [B, Q, F].
+        target: ids [B, Q, F]; -1, which is not known, does not count.
         mask: bool [B, Q, F], the tokens that count; all if None.
 
     Raises:
@@ -41,11 +43,9 @@ def stage_loss(logits: torch.Tensor, target: torch.Tensor, mask: torch.Tensor | 
     """
     nats = token_cross_entropy(logits, target)  # [B, Q, F]
     right = logits.detach().argmax(-1).transpose(1, 2) == target  # [B, Q, F]
-    if mask is None:
-        cross_entropy, accuracy = nats.mean((0, 2)), right.float().mean((0, 2))
-    else:
-        count = mask.sum((0, 2))
-        if (count == 0).any():
-            raise ValueError("the mask leaves a codebook without a single token")
-        cross_entropy, accuracy = (nats * mask).sum((0, 2)) / count, (right & mask).sum((0, 2)) / count
+    if mask is not None and (mask.sum((0, 2)) == 0).any():
+        raise ValueError("the mask leaves a codebook without a single token")
+    counts = target >= 0 if mask is None else mask & (target >= 0)
+    count = counts.sum((0, 2)).clamp_min(1)  # of a batch without a known chord the loss is 0
+    cross_entropy, accuracy = (nats * counts).sum((0, 2)) / count, (right & counts).sum((0, 2)) / count
     return Loss(cross_entropy.mean(), cross_entropy.detach(), accuracy)

@@ -176,7 +176,7 @@ def save_stage(directory: Path, model, config: TrainConfig, shards, step: int, v
         "stage": to_dict(config.model),
         "window_seconds": config.window_seconds,
         "tokenizers": {kind: shards.tokenizers[kind] for kind in config.model.tokenizers},
-        "vocal_noise": shards.index["config"]["vocal_noise"],
+        "vocal_noise": shards.index["vocal_noise"],
         "step": step,
         "seed": config.seed,
         "started_from": component_hash(config.start_from) if config.start_from else None,
