@@ -56,11 +56,11 @@ ALLOWED = {
     ("evaluation/runner.py", "chart"): FIGURE,
     ("generation/song.py", "chart"): REPORT,
     ("generation/song.py", "vocal"): REPORT,
-    ("web/page.py", "chart"): "what the page shows of a chart",
-    ("verbs/chart.py", "chart"): "a verb",
-    ("verbs/generate.py", "chart"): "an argument of `accompany`",
-    ("verbs/generate.py", "others"): "an argument of `accompany`",
     ("verbs/redo.py", "vocal"): REPORT,
+    ("web/page.py", "chart"): "what the page shows of a chart",
+    ("verbs/chart.py", "chart"): OPTION,
+    ("verbs/generate.py", "chart"): OPTION,
+    ("verbs/generate.py", "others"): OPTION,
 }
 
 
