@@ -1,5 +1,6 @@
 """The page without a browser: its queue, what visitors write as chords, what is kept of them, what the zip holds."""
 
+import socket
 import threading
 import time
 import zipfile
@@ -20,6 +21,7 @@ from accompgen.web import sessions as sessions_module
 from accompgen.web.bars import edited, shown
 from accompgen.web.jobs import Busy, Jobs, Stopped
 from accompgen.web.pack import Take, pack
+from accompgen.web.serve import check
 from accompgen.web.sessions import Sessions
 from accompgen.web.takes import Wish, again, first
 
@@ -233,6 +235,16 @@ def test_old_takes_go_and_so_do_visitors(session, tmp_path, monkeypatch):
     assert stays.folder.exists() and not goes.folder.exists()
     with pytest.raises(ValueError, match="closed for too long"):
         sessions.of_key(goes.key)
+
+
+def test_a_taken_port_is_said_before_weights_are_loaded():
+    pytest.importorskip("gradio", reason="gradio is not installed (extra `web`)")
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(OSError, match=f"port {port} cannot be used"):
+            check(port)
 
 
 def test_who_leaves_in_the_middle_ends_the_work(session, jobs, tmp_path):
