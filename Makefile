@@ -7,6 +7,7 @@ VOCAL  ?= recipes/synthetic/sample/vocal.flac
 OUT    ?= demo
 TESTS  ?= tests
 RECIPE ?= synthetic
+PORT   ?= 7860
 PIP    := $(VENV)/bin/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
 
 .DEFAULT_GOAL := help
@@ -48,6 +49,14 @@ develop: $(VENV)/.installed-dev  ## install what training and the tests need, to
 .PHONY: demo
 demo: $(VENV)/.installed  ## sing with a band: VOCAL=path for your own recording
 	$(VENV)/bin/python tools/demo.py '$(VOCAL)' -o '$(OUT)' $(if $(filter demo,$(OUT)),--force)
+
+$(VENV)/.installed-web: $(VENV)/.installed
+	$(PIP) -e '.[eval,web]'
+	@touch $@
+
+.PHONY: web
+web: $(VENV)/.installed-web  ## a page to sing into: PORT=7860
+	$(VENV)/bin/python -m accompgen web --port $(PORT) --open
 
 .PHONY: test
 test: $(VENV)/.installed-dev  ## run the tests (TESTS=tests/test_layout.py for some of them)

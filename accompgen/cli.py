@@ -10,7 +10,7 @@ import io
 import sys
 import warnings
 
-from accompgen.verbs import adopt, chart, data, evaluation, generate, redo, training
+from accompgen.verbs import adopt, chart, data, evaluation, generate, redo, training, web
 from accompgen.verbs.shared import close_stdout, complain, explains_itself
 
 
@@ -39,7 +39,9 @@ def _run(argv):
     parser = argparse.ArgumentParser(prog="accompgen", description="A singing voice goes in, a band comes out.")
     parser.add_argument("--local_rank", help=argparse.SUPPRESS)  # put here by deepspeed's launcher; the environment has it
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", dest="verb", required=True)
-    for add in (generate.add_generate, redo.add_redo, chart.add_chart, generate.add_encode, generate.add_decode):
+    for add in (generate.add_generate, redo.add_redo, chart.add_chart, web.add_web):
+        add(verbs)
+    for add in (generate.add_encode, generate.add_decode):
         add(verbs)
     for add in (data.add_synthesize, data.add_prepare, data.add_tokenize, training.add_train, training.add_export):
         add(verbs)

@@ -85,6 +85,9 @@ MAY_IMPORT = {
     "analysis.chords": ("audio",),  # resamples
     # any system can be scored: never model or generation
     "evaluation": ("analysis", "audio", "files", "config", "tokens", "checkpoint", "device"),
+    # a caller of the package, as the verbs are; its queue knows nothing of it
+    "web": ("generation", "export", "chart", "chart_input", "analysis.labels", "audio", "files", "stages"),
+    "web.jobs": (),
     "cli": ("files", "verbs"),
     "verbs": ("",),  # everything, inside the function of a verb
     "__main__": ("cli",),

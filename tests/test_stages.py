@@ -57,6 +57,7 @@ ALLOWED = {
     ("generation/song.py", "chart"): REPORT,
     ("generation/song.py", "vocal"): REPORT,
     ("verbs/redo.py", "vocal"): REPORT,
+    ("web/page.py", "chart"): "what the page shows of a chart",
     ("verbs/chart.py", "chart"): OPTION,
     ("verbs/generate.py", "chart"): OPTION,
     ("verbs/generate.py", "others"): OPTION,

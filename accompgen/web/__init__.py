@@ -1,0 +1,1 @@
+"""The page: people sing into it and hear a band (`accompgen web`)."""

@@ -1,0 +1,102 @@
+"""The chart as the page shows it, a row of bars with their chords, and what people write there as a chart again."""
+
+from dataclasses import replace
+
+from accompgen.analysis.labels import LabelError, chord_symbol, read_key
+from accompgen.chart import FASTEST_BPM, SLOWEST_BPM, Chart, ChartError
+from accompgen.chart_input import ChartRequest
+from accompgen.export.sheet_reader import parse_sheet
+
+HELD, UNKNOWN, SILENT = ".", "?", "N"
+SAME_BPM = 0.05  # a tempo as near as that to the one shown was not changed
+
+
+def shown(chart: Chart) -> dict:
+    """What the page shows of a chart: tempo, beats of a bar, key, and start, end and chords of each bar."""
+    whole = chart.continued()
+    return {
+        "bpm": round(chart.bpm, 1),
+        "metre": chart.metre,
+        "key": "" if chart.key is None else chord_symbol(chart.key) if chart.key[-4:] in (":maj", ":min") else chart.key,
+        "bars": [
+            {"number": bar.number, "start": bar.times[0], "end": bar.times[-1], "text": _text(whole, bar.times)}
+            for bar in whole.bars()
+        ],
+    }
+
+
+def _text(chart, times):
+    """The chords of a bar, one sign for each of its equal parts: `Am`, `Am F` or `Am . . G`."""
+    signs = []
+    for start, end in zip(times, times[1:]):
+        label = _label_at(chart.chords, (start + end) / 2)
+        signs.append(UNKNOWN if label is None else chord_symbol(label))
+    half = len(signs) // 2
+    if len(set(signs)) == 1:
+        return signs[0]
+    if len(signs) % 2 == 0 and len(set(signs[:half])) == len(set(signs[half:])) == 1:
+        return f"{signs[0]} {signs[-1]}"
+    return " ".join(HELD if index and sign == signs[index - 1] else sign for index, sign in enumerate(signs))
+
+
+def _label_at(chords, time):
+    return next((label for start, end, label in chords if start <= time < end), None)
+
+
+def edited(chart: Chart, texts: list[str] | None, bpm: float | None, key: str | None) -> Chart | ChartRequest:
+    """A chart with what people wrote over it; None of a thing leaves it as it is.
+
+    Args:
+        texts: the chords of each bar that `shown` showed; an empty one goes on with the chord before it.
+        bpm: one tempo for the whole song. Chords stay where they sound.
+        key: such as `Am` or `C major`; none where it is empty.
+
+    Raises ChartError, which names the bar, for what cannot be read.
+    """
+    chords = chart.chords if texts is None else _chords(chart, texts)
+    key = chart.key if key is None else read_given_key(key)
+    if bpm is None or abs(bpm - round(chart.bpm, 1)) < SAME_BPM:
+        return replace(chart, chords=chords, key=key)
+    check_bpm(bpm)
+    return ChartRequest(bpm=bpm, timed=chords, name="your chords", key=key, metre=chart.metre)
+
+
+def check_bpm(bpm: float) -> None:
+    """Raise ChartError for a tempo out of range."""
+    if not SLOWEST_BPM <= bpm <= FASTEST_BPM:
+        raise ChartError(f"A tempo of {bpm:g}? It can be {SLOWEST_BPM:g} to {FASTEST_BPM:g} beats a minute.")
+
+
+def read_given_key(text: str) -> str | None:
+    """A key as people write it. Raises ChartError."""
+    try:
+        return read_key(text) if text.strip() else None
+    except LabelError as error:
+        raise ChartError(f"The key {text!r} is unknown. Write it like C, F#m or A minor.") from error
+
+
+def _chords(chart, texts):
+    """Chords on the bars of a chart, equal neighbours joined."""
+    whole = chart.continued()
+    bars = whole.bars()
+    if len(texts) != len(bars):
+        raise ChartError(f"{len(texts)} bars were given, and the song has {len(bars)}; load the page again")
+    before = len(bars[0].times) - 1 if bars[0].number == 0 else 0
+    for bar, text in zip(bars, texts):
+        if "|" in text or ":" in text and not _is_label(text):
+            raise ChartError(f"Bar {bar.number}: {text!r} is no chord. Write chords like Am or F C.")
+    cells = [text.strip() or (HELD if index else SILENT) for index, text in enumerate(texts)]
+    head = f"pickup: {before}\n" if before else ""
+    sheet = parse_sheet(f"{head}| {' | '.join(cells)} |", "the chords")
+    joined = []
+    for start, end, label in sheet.chords(whole):
+        if joined and joined[-1][2] == label and abs(joined[-1][1] - start) < 1e-6:
+            joined[-1] = (joined[-1][0], end, label)
+        else:
+            joined.append((start, end, label))
+    return tuple(joined)
+
+
+def _is_label(text):
+    """Whether every sign with a colon is a chord as Harte et al. spell it."""
+    return all(sign[:1].isalpha() for sign in text.split())
