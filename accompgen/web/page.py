@@ -108,9 +108,15 @@ class Page:
             asked = event._data
             part, bars = asked.get("part"), asked.get("bars")
             wish = Wish(
-                check_seed(asked.get("seed")), asked.get("prompt") or "", asked.get("bpm"), asked.get("key"), "",
-                int(asked["number"]), bars and [str(text) for text in bars], asked.get("stem"), part and (float(part[0]), float(part[1])),
-            )  # fmt: skip
+                check_seed(asked.get("seed")),
+                asked.get("prompt") or "",
+                asked.get("bpm"),
+                asked.get("key"),
+                number=int(asked["number"]),
+                bars=bars and [str(text) for text in bars],
+                stem=asked.get("stem"),
+                part=part and (float(part[0]), float(part[1])),
+            )
             seconds = session.take(wish.number).song.seconds
             job = self._put(session, again(self.model, session, wish), seconds, wish)
         except (ValueError, OSError, Busy) as error:
