@@ -8,9 +8,9 @@ from tiny import sing
 import accompgen
 from accompgen.chart import Chart
 from accompgen.generation import pipeline, stream
-from accompgen.generation.beside import Helper, cascade_beside
 from accompgen.generation.cascade import cascade
 from accompgen.generation.schedule import Part
+from accompgen.generation.two_process import StageWorker, cascade_by_two
 from accompgen.stages import ALL, STEMS
 
 VOCAL = (sing(1.0), 44_100)
@@ -137,10 +137,10 @@ def test_a_band_is_not_streamed(model):
 def test_two_processes_make_the_codes_of_one(band_checkpoint, two_threads):
     model = pipeline.load(band_checkpoint, "cpu", helper=True)
     try:
-        assert isinstance(model.helper, Helper) and "chart" in model.helper.names
+        assert isinstance(model.helper, StageWorker) and "chart" in model.helper.names
         units = torch.randint(20, (1, 100), generator=torch.Generator().manual_seed(0))
         part = Part("bass", {"chord": torch.arange(50)[None, None] % 109, "others": units[None] // 2})
-        found = cascade_beside(model.system, units, model.sampling, 3, model.helper, part=part)
+        found = cascade_by_two(model.system, units, model.sampling, 3, model.helper, part=part)
         torch.set_num_threads(1)
         assert same(found, cascade(model.system, units, model.sampling, 3, part=part))
     finally:

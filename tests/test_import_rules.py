@@ -46,7 +46,7 @@ MAY_IMPORT = {
     "generation.vocal": ("audio", "checkpoint", "files", "seeding", "tokens"),  # a recording made ready
     "generation.mixdown": ("audio",),  # sound made a song's
     "generation.report": ("checkpoint",),
-    "generation.beside": ("checkpoint", "worker", "threads"),  # a process of its own
+    "generation.two_process": ("checkpoint", "worker", "threads"),  # a process of its own
     "generation.solo": ("audio",),  # listens to the vocal
     "generation.song": ("audio", "files", "chart", "export", "stages"),  # the finished song and its files
     "generation.many": ("audio", "chart_input"),  # songs into a folder, as song.py

@@ -1,7 +1,8 @@
 """Songs from end to end: seconds to make a second of sound, where they go, peak memory, and how both grow with the length.
 
 Every length is made by a process of its own, so that its peak memory is its own: this file run with the arguments as JSON.
-Long songs have two (generation/beside.py); the seconds of a step are then those in which the first one did it or waited for it.
+Long songs have two (generation/two_process.py); the seconds of a step are then those in which the first one
+did it or waited for it.
 """
 
 import json

@@ -27,7 +27,6 @@ from accompgen.checkpoint import (
     read_info,
 )
 from accompgen.device import choose_device
-from accompgen.generation.beside import Helper, cascade_beside
 from accompgen.generation.cascade import cascade, whole_song
 from accompgen.generation.charting import chart_streams, find_chart
 from accompgen.generation.load import load_beat_tracker, load_stages
@@ -36,6 +35,7 @@ from accompgen.generation.report import Clock, song_report
 from accompgen.generation.sampling import PUBLISHED, Sampling
 from accompgen.generation.schedule import Part, System
 from accompgen.generation.song import Song
+from accompgen.generation.two_process import StageWorker, cascade_by_two
 from accompgen.generation.vocal import (
     VOCAL_NOISE,
     Vocal,
@@ -66,7 +66,7 @@ class Accompanist:
 
     def __init__(
         self, semantic_tokenizer, decoder, system: System, about: dict, device: str,
-        sampling: dict[str, Sampling] | None = None, helper: Helper | None = None, beat_tracker=None,
+        sampling: dict[str, Sampling] | None = None, helper: StageWorker | None = None, beat_tracker=None,
         text_tokenizer=None, directory=None,
     ):  # fmt: skip
         self.semantic_tokenizer, self.decoder = semantic_tokenizer, decoder
@@ -217,7 +217,7 @@ class Accompanist:
     def play(self, vocal, units, sampling, seed, part, report):
         """The tokens of a stem; long ones by two processes, where there is a second."""
         if self.helper and vocal.seconds >= LONG_SECONDS:
-            return cascade_beside(self.system, units, sampling, seed, self.helper, report, part)
+            return cascade_by_two(self.system, units, sampling, seed, self.helper, report, part)
         return cascade(self.system, units, sampling, seed, report, part)
 
     def given_streams(self, chart, others, sounds, frames):
@@ -276,8 +276,8 @@ def load(checkpoint="pocket", device: str = "auto", helper: bool = False) -> Acc
 
     Args:
         device: auto (a GPU if there is one), cpu, cuda or cuda:N.
-        helper: long vocals get a second process (generation/beside.py), where the device is a CPU of which torch may use two
-            threads or more. A script that asks for it must begin its work under `if __name__ == "__main__":`.
+        helper: long vocals get a second process (generation/two_process.py), where the device is a CPU of which torch may use
+            two threads or more. A script that asks for it must begin its work under `if __name__ == "__main__":`.
 
     Raises:
         CheckpointError: no such checkpoint, or one that is incomplete, altered, of another format, or whose stages were trained
@@ -289,7 +289,7 @@ def load(checkpoint="pocket", device: str = "auto", helper: bool = False) -> Acc
     verified = read_checkpoint(path)
     hashes = {name: component_hash(verified.component(name)) for name in verified.components}
     system = load_stages(verified, device)
-    second = Helper(verified, system) if helper and device == "cpu" and torch.get_num_threads() > 1 else None
+    second = StageWorker(verified, system) if helper and device == "cpu" and torch.get_num_threads() > 1 else None
     about = {"name": path.resolve().name, "config_sha256": file_hash(path / "config.json"), "sha256": hashes}
     return Accompanist(
         SemanticTokenizer.load(verified.component(SEMANTIC_TOKENIZER), device),

@@ -20,7 +20,7 @@ from accompgen.config import StageConfig
 from accompgen.layout import BOS, Layout, Places, quickest, sounding
 from accompgen.model.attention import Cache, Linear
 from accompgen.model.conditions import context_rows, frame_sums, told_rows
-from accompgen.model.listener import EMBEDDING_STD, Listener
+from accompgen.model.context_encoder import EMBEDDING_STD, ContextEncoder
 from accompgen.model.transformer import Transformer
 
 
@@ -52,13 +52,13 @@ class StageLM(nn.Module):
         size |= dict(buckets=config.relative_buckets, max_distance=config.relative_max_distance)
         shared = aligned and not config.context_width
         self.encoder = Transformer(layers=config.context_layers, causal=False, signed=True, **size) if shared else None
-        self.listener = Listener(config, layout) if config.context_width else None
+        self.listener = ContextEncoder(config, layout) if config.context_width else None
         self.heard = Linear(config.context_width, config.width, bias=False) if config.context_width else None
-        self.apart = False  # in training: the listener learns nothing from what the decoder makes of it
+        self.detached = False  # in training: the listener learns nothing from what the decoder makes of it
         self.decoder = Transformer(layers=config.layers, kv_heads=config.kv_heads, causal=True, **size)
         # Embeddings enter the residual stream sqrt(D) times as large as they are stored. At 0.02 the biases of the first blocks
         # outgrow them within a hundred steps of Adam, and all positions look alike; the encoder said the same in every frame.
-        self.loudness = config.width**0.5
+        self.embedding_scale = config.width**0.5
         self.token_embedding = nn.Embedding(layout.rows, config.width)
         self.stream_embedding = nn.Embedding(len(layout.streams), config.width)
         side_by_side = [stream.codebooks for stream in layout.context]
@@ -74,7 +74,7 @@ class StageLM(nn.Module):
         if self.heard is not None:
             nn.init.normal_(self.heard.weight, std=EMBEDDING_STD)
         if shared:  # the encoded frame starts as loud as the embeddings it is added to
-            nn.init.constant_(self.encoder.norm.gain, EMBEDDING_STD * self.loudness)
+            nn.init.constant_(self.encoder.norm.gain, EMBEDDING_STD * self.embedding_scale)
 
     def forward(self, context: dict, target, *, told=None, drop=None, hide=None, listen=False):
         """Teacher forcing: the logits of every token of the target, each from the context and the tokens before it.
@@ -106,7 +106,7 @@ class StageLM(nn.Module):
         logits = torch.einsum("bfqd,qvd->bfqv", x.to(self.heads.dtype), self.heads).float()
         if not listen:
             return logits
-        return logits, self._named(heard, frames)
+        return logits, self._context_logits(heard, frames)
 
     def _load_from_state_dict(self, state_dict, prefix, *args):
         """Weights come with or without what the units sound like."""
@@ -116,14 +116,14 @@ class StageLM(nn.Module):
 
     def listened(self, context: dict, frames: int, drop=None):
         """The logits [B, F, Q, V] of the target as the context encoder alone names it; `drop` as in `forward`."""
-        return self._named(self._listen(context_rows(self.layout, context, drop)), frames)
+        return self._context_logits(self._listen(context_rows(self.layout, context, drop)), frames)
 
-    def _named(self, encoded, frames):
+    def _context_logits(self, encoded, frames):
         """Logits [B, F, Q, V] of the target as the encoded context [B, T, D], or D' of a listener, alone tells."""
         frame = sounding(self.layout.target, frames, quickest(self.layout.context), encoded.device)  # [F]
         heads = self.heads if self.listener is None else self.listener.heads
-        loudness = EMBEDDING_STD * self.loudness if self.listener is None else 1.0  # over that of a decoder's output
-        return torch.einsum("bfd,qvd->bfqv", (encoded[:, frame] / loudness).to(heads.dtype), heads).float()
+        scale = EMBEDDING_STD * self.embedding_scale if self.listener is None else 1.0  # over that of a decoder's output
+        return torch.einsum("bfd,qvd->bfqv", (encoded[:, frame] / scale).to(heads.dtype), heads).float()
 
     def _inputs(self, context, told, history, frames, drop):
         """Input embeddings of the decoder's sequence up to the end of `history`, what each step hears, the encoded context.
@@ -139,13 +139,13 @@ class StageLM(nn.Module):
         if self.config.context == "prefix":
             before = [self._embed(rows, at) for rows, at in parts]
         if layout.told:
-            before.append(self.token_embedding(told_rows(layout, told, len(history), drop, device)) * self.loudness)
+            before.append(self.token_embedding(told_rows(layout, told, len(history), drop, device)) * self.embedding_scale)
         if self.config.context == "prefix":
             return torch.cat([*before, x], dim=1), None, None
         frame = (place.tick // layout.target.ticks).clamp(max=frames - 1)  # of the step's first slot [N]
         frame = sounding(layout.target, frames, quickest(layout.context), device)[frame]  # of the context
         encoded = self._listen(parts)
-        heard = encoded if self.listener is None else self._handed_on(encoded, parts)
+        heard = encoded if self.listener is None else self._to_decoder(encoded, parts)
         heard = heard[:, frame]  # [B, N, D]
         return torch.cat([*before, x + heard[:, : history.shape[1]]], dim=1), heard, encoded
 
@@ -154,7 +154,7 @@ class StageLM(nn.Module):
         n = rows.shape[1]
         place = self.stream_embedding(places.stream[:n]) + self.codebook_embedding(places.codebook[:n])
         tokens = self.token_embedding(rows)
-        return ((tokens if rows.ndim == 2 else tokens.sum(2)) + place) * self.loudness
+        return ((tokens if rows.ndim == 2 else tokens.sum(2)) + place) * self.embedding_scale
 
     def _listen(self, parts):
         """The encoded context at its frame rate, T of the shortest stream: a listener's [B, T, D'], or each frame's embedding
@@ -164,9 +164,9 @@ class StageLM(nn.Module):
         x = self._frames(parts)
         return x + self.encoder(x, self.encoder.bias(self._positions(x.shape[1])))
 
-    def _handed_on(self, encoded, parts):
+    def _to_decoder(self, encoded, parts):
         """What the decoder receives from a listener's frames [B, T, D']: the frames' own embeddings and that [B, T, D]."""
-        return self._frames(parts) + self.heard(encoded.detach() if self.apart else encoded)
+        return self._frames(parts) + self.heard(encoded.detach() if self.detached else encoded)
 
     def _frames(self, parts):
         """Embeddings of the context's frames [B, T, D], summed over streams and codebooks, T as far as all reach."""
@@ -216,7 +216,7 @@ class StageLM(nn.Module):
         """What a step adds to its tokens' embeddings [N, B, D]: where it stands and what it hears; of a prefix [N, 1, D]."""
         place = self.layout.target_places(frames, self.heads.device)
         place = self.stream_embedding(place.stream) + self.codebook_embedding(place.codebook)
-        place = (place * self.loudness)[:, None]
+        place = (place * self.embedding_scale)[:, None]
         return place if heard is None else place + heard.transpose(0, 1)
 
     def step(self, state: DecodeState, ids):
@@ -235,7 +235,7 @@ class StageLM(nn.Module):
     def enter(self, rows, given):
         """Rows of the embedding table [B, W] and what a step adds to them [B', D], B' a multiple of B -> its input [B', D]."""
         tokens = self.token_embedding(rows).sum(1)  # [B, D]
-        return torch.add(given.unflatten(0, (-1, len(tokens))), tokens, alpha=self.loudness).flatten(0, 1)
+        return torch.add(given.unflatten(0, (-1, len(tokens))), tokens, alpha=self.embedding_scale).flatten(0, 1)
 
     def head(self, x, n):
         """Logits [B, W, V] of the slots of step n from x [B, D]."""

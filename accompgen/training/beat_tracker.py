@@ -26,9 +26,9 @@ from accompgen.model.beat_tracker import PHASES, BeatTracker, BeatTrackerConfig
 from accompgen.stages import SEMANTIC
 from accompgen.time import SEMANTIC_HZ, frames_of
 from accompgen.training.beat_tracker_songs import draw_batch, find_songs, phases_of
-from accompgen.training.kept import lasting, load_state, save_state
 from accompgen.training.optimizer import learning_rate
 from accompgen.training.run_log import RunLog
+from accompgen.training.run_state import lasting, load_state, save_state
 
 SEEN_BEFORE = 50.0  # frames that each unit counts as seen, spread over the phases, before any are counted
 NOT_TOLD = {"model", "shards", "manifest", "start_from", "device"}  # of the configuration, in the component

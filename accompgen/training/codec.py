@@ -50,9 +50,9 @@ from accompgen.training.codec_songs import (
     training_sounds,
     validation_sounds,
 )
-from accompgen.training.kept import lasting, load_state, save_state
 from accompgen.training.optimizer import warmed_up
 from accompgen.training.run_log import RunLog
+from accompgen.training.run_state import lasting, load_state, save_state
 from accompgen.training.state import write_text
 
 __all__ = ["CodecTraining", "evaluate_codec", "train_codec"]

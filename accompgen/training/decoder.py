@@ -32,9 +32,9 @@ from accompgen.training.decoder_adversary import Adversary, complex_normal
 from accompgen.training.decoder_losses import energy_distance, log_magnitude, tone_loss
 from accompgen.training.decoder_songs import Sound, middle_and_side, read_sounds
 from accompgen.training.discriminator import DiscriminatorConfig
-from accompgen.training.kept import lasting, load_state, save_state
 from accompgen.training.optimizer import learning_rate
 from accompgen.training.run_log import RunLog
+from accompgen.training.run_state import lasting, load_state, save_state
 
 LOOKS = ((1.0, 0.0), (1.0, 1.0), (1.0, -1.0), (0.0, 1.0))  # of (middle, side): the middle, left, right and the side
 DISTANCE_WINDOWS = (64, 128, 256, 512, 1024, 2048)  # at 24 kHz, of the figure `spectra`

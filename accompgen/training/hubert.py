@@ -28,9 +28,9 @@ from accompgen.tokens import kmeans
 from accompgen.tokens.hubert import SAMPLE_RATE, Hubert, HubertConfig
 from accompgen.training import hubert_targets as targets
 from accompgen.training.hubert_units import PARTS, choose_tokenizer, read_sound, spaced
-from accompgen.training.kept import lasting, load_state, save_state
 from accompgen.training.optimizer import learning_rate
 from accompgen.training.run_log import RunLog
+from accompgen.training.run_state import lasting, load_state, save_state
 
 
 @dataclass(frozen=True)

@@ -118,7 +118,7 @@ def _begin(config, run_dir) -> "_Run":
     shards = open_shards(config.shards)
     torch.manual_seed(config.seed)
     model = _fresh_model(config, shards)
-    _share_out(model, config.encoder_learns)
+    _choose_learners(model, config.encoder_learns)
     engine = deepspeed_engine.start(model, config)
     if rank:
         torch.manual_seed(state.random_seed(config.seed, rank))
@@ -280,9 +280,9 @@ def _start_from_tokenizers(model, config, shards):
     start_embeddings(model, needed)
 
 
-def _share_out(model, encoder_learns):
+def _choose_learners(model, encoder_learns):
     """Who learns from what: see TrainConfig.encoder_learns."""
-    model.apart = encoder_learns == "apart"
+    model.detached = encoder_learns == "apart"
     if encoder_learns == "alone":
         model.requires_grad_(False)
         model.listener.requires_grad_(True)

@@ -11,7 +11,7 @@ from accompgen.checkpoint import CheckpointError, load_component
 from accompgen.config import StageConfig, from_dict, to_dict
 from accompgen.layout import SPECIALS, Layout
 from accompgen.model.attention import RelativeBias, relative_buckets
-from accompgen.model.listener import EMBEDDING_STD
+from accompgen.model.context_encoder import EMBEDDING_STD
 from accompgen.model.stage_lm import StageLM
 from accompgen.stages import ACOUSTIC, SEMANTIC
 

@@ -18,7 +18,7 @@ from accompgen.data.batches import training_songs
 from accompgen.files import replacing
 from accompgen.time import seconds_of
 from accompgen.training import engine as deepspeed_engine
-from accompgen.training.kept import differing
+from accompgen.training.run_state import differing
 from accompgen.training.stops import TrainingError
 
 # What a run may change between two of its calls; everything else must stay, or the run would not be what its config says.

@@ -26,11 +26,11 @@ from accompgen.threads import all_but_one_thread
 from accompgen.worker import start_worker
 
 
-class HelperError(RuntimeError):
+class StageWorkerError(RuntimeError):
     """The second process died; the message says what to do."""
 
 
-class Helper:
+class StageWorker:
     """A process of one thread that holds all stages of a checkpoint but the one of the most steps; it ends with this one.
 
     Args:
@@ -87,12 +87,12 @@ def _generator(state):
     return generator
 
 
-def cascade_beside(
+def cascade_by_two(
     system: System,
     vocal: torch.Tensor,
     sampling: dict[str, Sampling],
     seed: int,
-    helper: Helper,
+    helper: StageWorker,
     progress: Progress | None = None,
     part: Part = WHOLE,
 ) -> Tokens:
@@ -106,14 +106,14 @@ def cascade_beside(
 
     Raises:
         ValueError: as `cascade`.
-        HelperError: the helper's process died.
+        StageWorkerError: the helper's process died.
     """
     schedule = whole_song(system, vocal, sampling, seed, part)
     try:
         with all_but_one_thread():  # the helper has that one
             seconds = _Beside(schedule, helper, progress).run()
     except BrokenProcessPool as error:
-        raise HelperError(
+        raise StageWorkerError(
             "the process that decodes beside this one died, perhaps for want of memory; OMP_NUM_THREADS=1 does without it"
         ) from error
     return Tokens(*schedule.tokens(0, schedule.song), seconds)

@@ -17,7 +17,7 @@ from accompgen.model.transformer import RMSNorm, Transformer
 EMBEDDING_STD = 0.02  # of embeddings and heads at the start
 
 
-class Listener(nn.Module):
+class ContextEncoder(nn.Module):
     """Context ids -> a vector and the target's logits for every frame of the context.
 
     Args:
@@ -29,7 +29,7 @@ class Listener(nn.Module):
         super().__init__()
         width, self.frames_a_pool = config.context_width, config.context_pool
         self.streams = layout.context
-        self.loudness = width**0.5  # of embeddings, as in the decoder
+        self.embedding_scale = width**0.5  # of embeddings, as in the decoder
         self.embedding = nn.Embedding(layout.offsets[-1], width)  # the special tokens and the ids of the context
         self.pool = Linear(config.context_pool * width, width, bias=False)
         size = dict(buckets=config.relative_buckets, max_distance=config.relative_max_distance, dropout=config.dropout)
@@ -46,7 +46,7 @@ class Listener(nn.Module):
     def forward(self, rows: list):
         """Rows of the embedding table of each context stream [B, T * Q], interleaved -> [B, T, D'] at the rate of the
         quickest, T as far as all reach."""
-        x = frame_sums([self.embedding(ids) for ids in rows], self.streams) * self.loudness
+        x = frame_sums([self.embedding(ids) for ids in rows], self.streams) * self.embedding_scale
         frames = x.shape[1]
         filled = nn.functional.pad(x, (0, 0, 0, -frames % self.frames_a_pool))  # the last pool ends in silence
         pooled = self.pool(filled.unflatten(1, (-1, self.frames_a_pool)).flatten(2)).to(x.dtype)  # [B, ceil(T / P), D']

@@ -9,9 +9,9 @@ from tiny import VOCAB, sing
 
 from accompgen import audio
 from accompgen.generation import pipeline
-from accompgen.generation.beside import HelperError, cascade_beside
 from accompgen.generation.cascade import cascade
 from accompgen.generation.sampling import Sampling
+from accompgen.generation.two_process import StageWorkerError, cascade_by_two
 from accompgen.stages import accompgen
 
 STAGES = accompgen().stage_names
@@ -29,12 +29,12 @@ def test_the_codes_are_those_of_one_process(model):
     assert model.helper.names == ("semantic", "fine")  # the coarse stage has the most steps
     units = torch.randint(VOCAB, (1, 5 * 50), generator=torch.Generator().manual_seed(0))  # 21 fine windows: three batches
     told, plainly = [], []
-    found = cascade_beside(model.system, units, SAMPLING, 3, model.helper, lambda *step: told.append(step))
+    found = cascade_by_two(model.system, units, SAMPLING, 3, model.helper, lambda *step: told.append(step))
     assert torch.get_num_threads() == 2
     torch.set_num_threads(1)
     plain = cascade(model.system, units, SAMPLING, 3, lambda *step: plainly.append(step))
     assert torch.equal(found.semantic, plain.semantic) and torch.equal(found.codes, plain.codes)
-    other = cascade_beside(model.system, units, SAMPLING, 4, model.helper)
+    other = cascade_by_two(model.system, units, SAMPLING, 4, model.helper)
     assert not torch.equal(other.semantic, plain.semantic) and not torch.equal(other.codes, plain.codes)
     assert {name for name, _, _ in told} == set(STAGES) and told[-1][1] == told[-1][2], "progress ends at its end"
     assert [done for _, done, _ in told] == sorted(done for _, done, _ in told)
@@ -43,7 +43,7 @@ def test_the_codes_are_those_of_one_process(model):
 
 def test_long_vocals_alone_are_made_so(model, monkeypatch):
     vocal, used = (sing(2.0), 44_100), []
-    monkeypatch.setattr(pipeline, "cascade_beside", lambda *args: used.append("two") or cascade_beside(*args))
+    monkeypatch.setattr(pipeline, "cascade_by_two", lambda *args: used.append("two") or cascade_by_two(*args))
     short = model.accompany(vocal)
     monkeypatch.setattr(pipeline, "LONG_SECONDS", 2.0)
     song = model.accompany(vocal)
@@ -57,8 +57,8 @@ def test_a_helper_that_dies_is_told_of(model):
     model.helper.pool.submit(int).result()
     (process,) = model.helper.pool._processes.values()
     os.kill(process.pid, signal.SIGKILL)
-    with pytest.raises(HelperError, match="the process that decodes beside this one died"):
-        cascade_beside(model.system, torch.zeros(1, 100, dtype=torch.long), SAMPLING, 0, model.helper)
+    with pytest.raises(StageWorkerError, match="the process that decodes beside this one died"):
+        cascade_by_two(model.system, torch.zeros(1, 100, dtype=torch.long), SAMPLING, 0, model.helper)
     assert torch.get_num_threads() == 2
 
 
