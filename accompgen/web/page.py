@@ -88,7 +88,7 @@ class Page:
         """Make the first take of a recording; yields what work.js, desk.js and the button show."""
         session = self.sessions.get(request.session_hash)
         if voice is None:
-            return (yield self._said(session, "Sing something first: press Record, or choose a file."))
+            return (yield self._said(session, "Sing something first, or choose a file."))
         yield self._begun()
         path = session.begin(Path(voice))
         try:
@@ -106,11 +106,17 @@ class Page:
         yield self._begun()
         try:
             asked = event._data
-            part = asked.get("part")
+            part, bars = asked.get("part"), asked.get("bars")
             wish = Wish(
-                check_seed(asked.get("seed")), asked.get("prompt") or "", asked.get("bpm"), asked.get("key"), "",
-                int(asked["number"]), asked.get("bars"), asked.get("stem"), part and (float(part[0]), float(part[1])),
-            )  # fmt: skip
+                check_seed(asked.get("seed")),
+                asked.get("prompt") or "",
+                asked.get("bpm"),
+                asked.get("key"),
+                number=int(asked["number"]),
+                bars=bars and [str(text) for text in bars],
+                stem=asked.get("stem"),
+                part=part and (float(part[0]), float(part[1])),
+            )
             seconds = session.take(wish.number).song.seconds
             job = self._put(session, again(self.model, session, wish), seconds, wish)
         except (ValueError, OSError, Busy) as error:
