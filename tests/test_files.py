@@ -13,7 +13,7 @@ from accompgen import audio, checkpoint, files
 from accompgen.analysis import librosa_import
 from accompgen.data import prepare_song, songs
 from accompgen.data.synthetic import bank
-from accompgen.training import kept, state, stops
+from accompgen.training import run_state, state, stops
 
 
 @pytest.mark.parametrize("fault", [ValueError, OSError, KeyboardInterrupt])
@@ -51,7 +51,7 @@ def _song(path, number):
 
 
 def _state(path, number):
-    kept.save_state(path.parents[1], {"step": number})
+    run_state.save_state(path.parents[1], {"step": number})
 
 
 WRITERS = {
