@@ -242,7 +242,7 @@ def test_a_listener_is_trained_by_itself_and_then_apart_from_the_decoder(shards,
     assert not torch.equal(tensors["heard.weight"], start["heard.weight"])
     # the decoder's loss does not reach the listener: without the other one it would stay as it is
     lm = StageLM(model)
-    loop._share_out(lm, "apart")
+    loop._choose_learners(lm, "apart")
     batch = Batches(open_shards(shards), settings).next()
     stage_loss(lm(batch.context, batch.target), batch.target).loss.backward()
     assert lm.heard.weight.grad.abs().sum() > 0
