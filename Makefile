@@ -36,7 +36,7 @@ $(VENV)/.installed: setup.cfg constraints.txt | $(VENV)/bin/python
 # musicnn is installed without its dependencies: it asks for TensorFlow and NumPy 1.16, and its weights alone are read
 # (`--embedding musicnn`).
 $(VENV)/.installed-dev: $(VENV)/.installed
-	$(PIP) -e '.[train,eval,reference,dev]'
+	$(PIP) -e '.[train,eval,reference,web,dev]'
 	$(PIP) --no-deps musicnn
 	@touch $@
 
