@@ -219,6 +219,11 @@ def pace(times) -> float:
     return float(near.mean()) if len(near) else usual
 
 
+def chord_at(chords, time: float) -> int | None:
+    """Which of the chords (start, end, label) sounds at a time: its index; None where none does."""
+    return next((index for index, (start, end, _) in enumerate(chords) if start <= time < end), None)
+
+
 @lru_cache(maxsize=4096)
 def chord_id(label: str) -> int:
     """The id of a chord label: that of the quality whose tones are most alike, the simpler one of two. N and X are 0."""

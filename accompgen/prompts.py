@@ -132,14 +132,24 @@ def _read(said):
     return Prompt(start, end, text, said)
 
 
-def _seconds(text, said):
+def read_time(text: str) -> float:
+    """Seconds of a time such as `30.5`, `0:30` or `1:02:03.5`. Raises ValueError for anything else."""
+    if not re.fullmatch(_TIME, text):
+        raise ValueError(f"{text!r} is no time; expected such as 0:30 or 30.5")
     *larger, seconds = text.split(":")
     if larger and float(seconds) >= 60 or len(larger) == 2 and int(larger[1]) >= 60:
-        raise PromptError(f"prompt {said!r}: there is no time {text}; write m:ss or h:mm:ss")
+        raise ValueError(f"there is no time {text}; write m:ss or h:mm:ss")
     whole = 0
     for number in larger:
         whole = 60 * whole + int(number)
     return 60.0 * whole + float(seconds)
+
+
+def _seconds(text, said):
+    try:
+        return read_time(text)
+    except ValueError as error:
+        raise PromptError(f"prompt {said!r}: {error}") from error
 
 
 def _filled(timed, general):

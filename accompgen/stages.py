@@ -152,6 +152,16 @@ class Graph:
         """The codes of the stem that is made, the lowest codebooks first."""
         return tuple(sorted((s for s in self.streams_of(STEM) if s.tokenizer == ACOUSTIC), key=lambda stream: stream.first))
 
+    @property
+    def others(self) -> Stream | None:
+        """What else is played already; None where stages hear the voice alone."""
+        return next(self.streams_of(OTHERS), None)
+
+    @property
+    def has_chart(self) -> bool:
+        """Whether stages hear beats or chords of the song."""
+        return any(stream.tokenizer in (BEAT, CHORD) for stream in self.streams)
+
     def made_for_song(self, stage: Stage) -> bool:
         """Whether a stage is played once for a song (a chart), and not for each stem."""
         return self.stream(stage.target).track == ""

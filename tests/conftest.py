@@ -1,7 +1,9 @@
 """What every test may use: the shared folder with golden files and real recordings, where it is at hand."""
 
+import importlib.util
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -24,6 +26,20 @@ def shared():
     if not (folder / "golden").is_dir():
         pytest.skip("the folder `shared` with golden files is not beside the repository")
     return folder
+
+
+@pytest.fixture(scope="session")
+def load_tools(root):
+    """Call it with names of tools/: each becomes a module of that name, so that they find each other; the last is given."""
+
+    def load(*names):
+        for name in names:
+            spec = importlib.util.spec_from_file_location(name, root / "tools" / f"{name}.py")
+            module = sys.modules[name] = importlib.util.module_from_spec(spec)
+            spec.loader.exec_module(module)
+        return module
+
+    return load
 
 
 @pytest.fixture

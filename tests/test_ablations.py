@@ -1,8 +1,6 @@
 """The ablation table: what its measures say of units and sounds that are known, and that finished variants are kept."""
 
-import importlib.util
 import json
-import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -35,12 +33,8 @@ fine_codebooks = 2
 
 
 @pytest.fixture(scope="module")
-def tool(root):
-    for name in ("bench_report", "ablation_measures", "ablations"):
-        spec = importlib.util.spec_from_file_location(name, root / "tools" / f"{name}.py")
-        module = sys.modules[name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-    return module
+def tool(load_tools):
+    return load_tools("bench_report", "ablation_measures", "ablations")
 
 
 @pytest.fixture(scope="module")

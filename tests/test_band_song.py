@@ -1,15 +1,24 @@
 """A song of a band with random weights: its stems, what they hear of each other, its chart, and what is told meanwhile."""
 
+import json
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from tiny import sing
 
 import accompgen
+from accompgen import audio
 from accompgen.chart import Chart
+from accompgen.chart_input import ChartRequest
+from accompgen.export.chart_files import score_files
 from accompgen.generation import pipeline, stream
 from accompgen.generation.cascade import cascade
+from accompgen.generation.many import GenerateJob
+from accompgen.generation.redo import redo
 from accompgen.generation.schedule import Part
+from accompgen.generation.song import read_song
 from accompgen.generation.two_process import StageWorker, cascade_by_two
 from accompgen.stages import ALL, STEMS
 
@@ -145,3 +154,43 @@ def test_two_processes_make_the_codes_of_one(band_checkpoint, two_threads):
         assert same(found, cascade(model.system, units, model.sampling, 3, part=part))
     finally:
         model.helper.close()
+
+
+def test_a_part_of_a_stem_is_made_again_and_nothing_else(model, tmp_path):
+    audio.write(tmp_path / "voice.wav", *VOCAL)
+    made = model.accompany(tmp_path / "voice.wav", seed=1, chart=PLAYED)
+    made.save(tmp_path)
+    song = read_song(tmp_path / "voice.json")
+    assert song.chart == made.chart and list(song.tracks) == list(STEMS)
+    take = redo(model, song, tmp_path / "voice.wav", 0.3, 0.7, stems=("bass",), seed=9)
+    changed = np.flatnonzero((take.tracks["bass"] != song.tracks["bass"]).any(axis=0)) / 44_100
+    assert 0.3 <= changed.min() < 0.31 and 0.69 < changed.max() < 0.7
+    assert all(np.array_equal(take.tracks[stem], song.tracks[stem]) for stem in ("drums", "harmony"))
+    mixed = np.flatnonzero((take.mix != song.mix).any(axis=0)) / 44_100
+    assert 0.3 <= mixed.min() and mixed.max() < 0.7
+    assert take.report["takes"] == [{"stems": ["bass"], "from": 0.3, "to": 0.7, "seed": 9}]
+
+
+def test_a_take_that_cannot_be_is_refused(model, song):
+    with pytest.raises(ValueError, match="from 0.5 to 3 s is no part of a song of 1.00 s"):
+        redo(model, song, VOCAL, 0.5, 3.0)
+    with pytest.raises(ValueError, match="no stem 'flute' in this song; it has drums, bass, harmony"):
+        redo(model, song, VOCAL, stems=("flute",))
+    with pytest.raises(ValueError, match="samples at 44100 Hz, the song 44100 at 44100 Hz; give the recording"):
+        redo(model, song, (VOCAL[0][:, :30_000], 44_100))
+    about = {**song.report["checkpoint"], "sha256": {**model.about["sha256"], "chart": "0" * 64}}
+    with pytest.raises(ValueError, match="made by other weights .* its chart has the sha256 000000000000"):
+        redo(model, replace(song, report={**song.report, "checkpoint": about}), VOCAL)
+
+
+def test_what_was_asked_for_is_in_the_report_and_tells_songs_apart(model, tmp_path):
+    audio.write(tmp_path / "voice.wav", *VOCAL)
+    job = GenerateJob(str(tmp_path / "out"), chart=ChartRequest(bpm=120.0, count_in=1))
+    first, again = (job.work(model, "voice", tmp_path / "voice.wav") for _ in range(2))
+    assert first["made"] and not again["made"] and again["paths"] == first["paths"] and not again["error"]
+    settings = json.loads((tmp_path / "out" / "voice.json").read_text())["settings"]
+    assert settings["bpm"] == 120.0 and settings["count_in"] == 1
+    played = read_song(tmp_path / "out" / "voice.json").chart
+    assert (tmp_path / "out" / "voice.mid").read_bytes() == score_files(played, "voice", count_in=1)[".mid"]
+    other = replace(job, chart=ChartRequest(bpm=100.0)).work(model, "voice", tmp_path / "voice.wav")
+    assert "made with another settings" in other["error"]

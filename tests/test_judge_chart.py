@@ -1,6 +1,5 @@
 """The table of charts, stems and prompts: folders of outputs in, rows out; what is not there is not measured."""
 
-import importlib.util
 import json
 import shutil
 import sys
@@ -21,12 +20,8 @@ RATE, SECONDS = 24000, 4.0
 
 
 @pytest.fixture(scope="module")
-def judge(root):
-    for name in ("judge_figures", "judge_probes", "judge_chart", "judge"):
-        spec = importlib.util.spec_from_file_location(name, root / "tools" / f"{name}.py")
-        module = sys.modules[name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-    return module
+def judge(load_tools):
+    return load_tools("judge_figures", "judge_probes", "judge_chart", "judge")
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +47,7 @@ def place(tmp_path_factory):
             audio.write(alone / f"{name}.vocal.{part}.wav", clicking if part == "harmony" else wav, RATE)
         lines = [f"{start}\t{end}\t{label}\n" for start, end, label in meta["chords"]]
         (alone / f"{name}.vocal.lab").write_text("".join(lines) if i else "0.0 4.0 F#:maj\n")  # the first plays another one
-        settings = {"bpm": meta["bpm"] * (1.5 if i == 2 else 1.0), "prompt": "a harp, slow"}
+        settings = {"bpm": meta["bpm"] * (1.5 if i == 2 else 1.0), "prompts": ["a harp, slow"]}
         (alone / f"{name}.vocal.json").write_text(json.dumps({"settings": settings}))
     (folder / "notes.csv").write_text("0.1,261.63,0.4\n0.6,329.63,0.4\n1.1,392.0,0.4\n")
     return folder

@@ -80,7 +80,7 @@ def _add_chart(commands):
     chart.add_argument("--given", type=Path, help="what was played with the annotated charts")
     chart.add_argument("--tempo", type=Path, help="outputs whose NAME.json has settings.bpm")
     chart.add_argument("--asked", type=Path, help="outputs of chords that were asked for, with their chart beside them")
-    chart.add_argument("--prompts", type=Path, help="outputs whose NAME.json has settings.prompt")
+    chart.add_argument("--prompts", type=Path, help="outputs whose NAME.json has settings.prompts")
     chart.add_argument("--probes", type=Path, help="where `probes` wrote them")
     chart.add_argument("--notes", type=Path, help="of a person's voice: onset, Hz, duration in each line")
     chart.add_argument("--played", type=Path, nargs="+", default=[], help="folders with what was played to that voice")

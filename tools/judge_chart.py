@@ -1,7 +1,7 @@
 """The table `chart` of tools/judge.py: does a band play its chart, its stems and its prompt? Folders of outputs in, rows out.
 
 An output is NAME.accompaniment.wav (or NAME.wav) with what lies beside it: NAME.lab or NAME.json (the chart that was
-played, `settings.bpm`, `settings.prompt`), NAME.drums.wav and other stems, NAME.mix.wav.
+played, `settings.bpm`, `settings.prompts`), NAME.drums.wav and other stems, NAME.mix.wav.
 """
 
 import json
@@ -207,7 +207,7 @@ def prompt_rows(folder, probe, cache, report) -> list[tuple]:
     """Is the kind of band that a prompt asks for the one that is recognised?"""
     right = {}
     for name, track in (_outputs(folder, cache, report) if folder and probe else {}).items():
-        asked = prompts.asked_class(_setting(folder, name, "prompt") or "")
+        asked = prompts.asked_class("; ".join(_setting(folder, name, "prompts") or ()))
         if asked in probe.names:
             found = probe.recognise(prompts.statistics(tracks.mels_of(track, cache)))[0]
             right[name] = float(found == asked)

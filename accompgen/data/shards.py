@@ -18,14 +18,13 @@ A shard that was altered is found by its sha256 before any of its tokens are use
 
 import hashlib
 import json
-import os
-import uuid
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
+from accompgen.files import replacing
 from accompgen.stages import RATES, SEMANTIC, TOKENIZERS, VOICE
 from accompgen.time import frames_of
 
@@ -100,13 +99,9 @@ def write_shard(path, songs: list[dict], tokens: dict[str, dict], plan: str, siz
     songs = [{**song, "arrays": list(tokens[song["id"]])} for song in songs]
     path = Path(path)
     about = {"plan": plan, "songs": songs, "sizes": sizes}  # under one key: safetensors stores several in any order
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.part")  # two machines may make the same shard
-    try:
+    with replacing(path) as file:
         # not safetensors' save_file: killed, it leaves a temporary file of a name of its own choice
-        temporary.write_bytes(save(tensors, metadata={HEADER_KEY: json.dumps(about)}))
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        file.write(save(tensors, metadata={HEADER_KEY: json.dumps(about)}))
 
 
 def read_header(path) -> tuple[str, list[dict], dict]:
@@ -120,11 +115,9 @@ def read_header(path) -> tuple[str, list[dict], dict]:
 
 def write_index(directory, shards: list[dict], about: dict) -> None:
     """Write index.json: `about` (vocabularies, tokenizers, ...) and per shard {"file", "bytes", "sha256", "plan", "songs"}."""
-    path = Path(directory) / INDEX_FILE
-    temporary = path.with_name(f".{INDEX_FILE}.part")
     values = {"format_version": FORMAT_VERSION, **about, "shards": shards}
-    temporary.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
+    with replacing(Path(directory) / INDEX_FILE) as file:
+        file.write((json.dumps(values, indent=1) + "\n").encode())
 
 
 class Shards:

@@ -1,4 +1,4 @@
-"""A chart as all of its files at once."""
+"""A chart as files at once, by their endings."""
 
 from accompgen.audio import encode
 from accompgen.export.beats import write_beats
@@ -7,20 +7,27 @@ from accompgen.export.lab import write_lab
 from accompgen.export.midi import midi_bytes
 from accompgen.export.sheet import write_sheet
 
+SCORE_ENDINGS = (".mid", ".chords.txt", ".lab")
+BEAT_ENDINGS = (".beats.txt", ".click.wav")
 
-def chart_files(chart, name: str, rate: int, samples: int, count_in: int = 0) -> dict[str, bytes]:
-    """A chart as files, by their endings.
+
+def score_files(chart, name: str, count_in: int = 0) -> dict[str, bytes]:
+    """What goes with every song: MIDI, chord sheet, .lab. Raises ChartError with fewer than two beats."""
+    contents = (
+        midi_bytes(chart, name, count_in),
+        write_sheet(chart, name).encode("utf-8", "replace"),
+        write_lab(chart).encode(),
+    )
+    return dict(zip(SCORE_ENDINGS, contents, strict=True))
+
+
+def beat_files(chart, name: str, rate: int, samples: int, count_in: int = 0) -> dict[str, bytes]:
+    """The beats as text, and as clicks.
 
     Args:
         rate, samples: of the recording, which the click is as long as, the count-in left out.
 
     Raises ChartError with fewer than two beats.
     """
-    click = click_track(chart, rate, samples, count_in)
-    return {
-        ".mid": midi_bytes(chart, name, count_in),
-        ".chords.txt": write_sheet(chart, name).encode("utf-8", "replace"),
-        ".lab": write_lab(chart).encode(),
-        ".beats.txt": write_beats(chart.continued()).encode(),
-        ".click.wav": encode(click, rate, ".wav", "PCM_16", f"{name}.click.wav"),
-    }
+    click = encode(click_track(chart, rate, samples, count_in), rate, ".wav", "PCM_16", f"{name}.click.wav")
+    return dict(zip(BEAT_ENDINGS, (write_beats(chart.continued()).encode(), click), strict=True))

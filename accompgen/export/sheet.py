@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from accompgen.analysis.labels import chord_symbol
-from accompgen.chart import FASTEST_BPM, SLOWEST_BPM, Chart, ChartError
+from accompgen.chart import FASTEST_BPM, SLOWEST_BPM, Chart, ChartError, chord_at
 
 HELD, UNKNOWN = ".", "?"
 LINE_BARS = 4
@@ -114,7 +114,7 @@ def write_sheet(chart: Chart, name: str = "the song") -> str:
         edges = _slots(chart, times)
         signs = []
         for start, end in zip(edges, edges[1:]):
-            index = _chord_at(chart.chords, (start + end) / 2)
+            index = chord_at(chart.chords, (start + end) / 2)
             if index == last and (shown or signs):
                 signs.append(HELD)
             else:
@@ -130,7 +130,7 @@ def _with_lead(chart, bars):
     number, times = bars[0]
     if times[0] <= 0:
         return bars
-    if _chord_at(chart.chords, times[0] / 2) == _chord_at(chart.chords, (times[0] + times[1]) / 2):
+    if chord_at(chart.chords, times[0] / 2) == chord_at(chart.chords, (times[0] + times[1]) / 2):
         return bars
     if number:
         return [(0, (0.0, times[0])), *bars]
@@ -147,12 +147,6 @@ def _slots(chart, times):
     if not ((places >= 0.25) & (places < 0.75)).any():
         return times
     return np.interp(np.arange(2 * len(times) - 1) / 2, np.arange(len(times)), times)
-
-
-def _chord_at(chords, time):
-    return next(
-        (index for index, (start, end, _) in enumerate(chords) if start <= time < end), None
-    )
 
 
 def _head(chart, bars, name):

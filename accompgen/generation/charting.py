@@ -51,7 +51,7 @@ def find_chart(
             be found.
     """
     graph = model.system.graph
-    if not any(stream.tokenizer in (BEAT, CHORD) for stream in graph.streams):
+    if not graph.has_chart:
         if asked is not None:
             raise ChartError(f"the checkpoint {model.about['name']!r} plays without a chart, so none can be given")
         return None

@@ -13,6 +13,7 @@ from accompgen import audio
 from accompgen.chart_input import ChartRequest
 from accompgen.generation import pipeline, song
 from accompgen.generation.mixdown import BALANCE_LU
+from accompgen.generation.report import asked_for
 from accompgen.generation.sampling import PUBLISHED, Sampling
 from accompgen.generation.vocal import VOCAL_NOISE, read_vocal
 
@@ -68,9 +69,7 @@ class GenerateJob:
         return paths
 
     def _parts(self, model):
-        """The stems and the endings of the chart's files that a song has."""
-        stems = model.check_stems(self.stems)
-        return (stems if len(stems) > 1 else ()), (song.CHART_ENDINGS if model.has_chart else ())
+        return song.parts_of(model.check_stems(self.stems), model.has_chart)
 
     def _paths(self, model, name, force):
         return song.output_paths(self.directory, name, self.format, force, *self._parts(model))
@@ -85,10 +84,8 @@ class GenerateJob:
             raise ValueError(
                 f"{report} is no report of a song: {error}; choose another folder, or force to replace it"
             ) from error
-        settings = {stage: asdict(sampling) for stage, sampling in model.settings(self.sampling).items()}
-        settings |= {"balance_lu": self.balance, "noise": self.noise}
-        if self.loudness is not None:
-            settings["loudness_lufs"] = self.loudness
+        sampling = model.settings(self.sampling)
+        settings = asked_for(sampling, self.balance, self.noise, self.loudness, self.prompts, self.chart)
         asked = {"vocal": vocal.sha256, "seed": self.seed, "settings": settings, "checkpoint": model.about["sha256"]}
         was = {"seed": found.get("seed"), "settings": dict(found.get("settings") or {})}
         for stage in set(was["settings"]) & set(model.sampling):  # an older report lacks what was no setting yet

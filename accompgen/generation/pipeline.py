@@ -8,7 +8,6 @@ stems -> the vocal's rate and length -> balanced against the vocal -> mix
 import sys
 from collections.abc import Callable
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict
 
 import torch
 
@@ -31,7 +30,7 @@ from accompgen.generation.cascade import cascade, whole_song
 from accompgen.generation.charting import chart_streams, find_chart
 from accompgen.generation.load import load_beat_tracker, load_stages
 from accompgen.generation.mixdown import BALANCE_LU, mix_down
-from accompgen.generation.report import Clock, song_report
+from accompgen.generation.report import Clock, asked_for, song_report
 from accompgen.generation.sampling import PUBLISHED, Sampling
 from accompgen.generation.schedule import Part, System
 from accompgen.generation.song import Song
@@ -46,7 +45,7 @@ from accompgen.generation.vocal import (
     read_vocal,
 )
 from accompgen.prompts import Prompt, PromptError, fitted, read_prompts, text_at
-from accompgen.stages import ALL, BEAT, CHORD, OTHERS, SEMANTIC
+from accompgen.stages import ALL, SEMANTIC
 from accompgen.time import frames_of, seconds_of, whole_blocks
 from accompgen.tokens.acoustic import AcousticTokenizer
 from accompgen.tokens.decoder import load_decoder
@@ -135,9 +134,9 @@ class Accompanist:
             with clock("chart") if self.has_chart else nullcontext():
                 ids = whole_song(self.system, units, sampling, seed, Part(stems[0])).all_ids()  # of each stem
                 told = _Progress(len(stems) * ids, bar, on_progress)
-                chart = find_chart(self, units, vocal.seconds, chart, sampling, seed, text, told.part())
+                asked, chart = chart, find_chart(self, units, vocal.seconds, chart, sampling, seed, text, told.part())
             for stem in stems:
-                with clock("others_units") if any(self.system.graph.streams_of(OTHERS)) else nullcontext():
+                with clock("others_units") if self.system.graph.others else nullcontext():
                     part = Part(stem, self.given_streams(chart, others, sounds, units.shape[1]), text)
                 report = told.part(stem if len(stems) > 1 else "", ids)
                 tokens[stem] = self.play(vocal, units, sampling, seed, part, report)
@@ -145,10 +144,8 @@ class Accompanist:
                     clock.seconds[stage] = clock.seconds.get(stage, 0.0) + seconds
                 with clock("decoder"):  # [C, T] at the decoder's rate
                     sounds[stem] = self.decoder.decode(tokens[stem].codes[None], seed)[0].cpu().numpy()
-        made = self.finish(vocal, seed, sampling, balance, noise, tokens, sounds, clock, loudness, chart, others)
-        if prompts:
-            made.report["settings"]["prompts"] = [one.said for one in prompts if one.said]
-        return made
+        settings = asked_for(sampling, balance, noise, loudness, prompt, asked)
+        return self.finish(vocal, seed, settings, tokens, sounds, clock, chart, others)
 
     def chart(self, vocal, seed: int = 0, *, chart: Chart | ChartRequest | None = None, prompt=None, sampling=None,
               noise: float = VOCAL_NOISE) -> Chart:  # fmt: skip
@@ -173,7 +170,7 @@ class Accompanist:
     @property
     def has_chart(self) -> bool:
         """Whether it plays by a chart."""
-        return any(stream.tokenizer in (BEAT, CHORD) for stream in self.system.graph.streams)
+        return self.system.graph.has_chart
 
     def check_stems(self, stems) -> tuple[str, ...]:
         """The stems to make. Raises ValueError for one that is unknown, or twice there, or for none."""
@@ -201,14 +198,14 @@ class Accompanist:
         """The units of a whole vocal [1, S]; S is even."""
         return self.semantic_tokenizer.encode(conditioning(vocal, noise, seed).to(self.device))
 
-    def finish(self, vocal, seed, sampling, balance, noise, tokens, sounds, clock, loudness=None, chart=None,
-               others=None) -> Song:  # fmt: skip
-        """The song of its stems' tokens and sounds [C, T] at the decoder's rate: resampled, mixed, reported."""
+    def finish(self, vocal, seed, settings, tokens, sounds, clock, chart=None, others=None) -> Song:
+        """The song of its stems' tokens and sounds [C, T] at the decoder's rate: resampled, mixed, reported.
+
+        `settings` are those of `report.asked_for`.
+        """
+        balance, loudness = settings["balance_lu"], settings.get("loudness_lufs")
         with clock("mix"):
             tracks, mixed, levels = mix_down(vocal, sounds, self.decoder.sample_rate, balance, loudness, others)
-        settings = {name: asdict(values) for name, values in sampling.items()} | {"balance_lu": balance, "noise": noise}
-        if loudness is not None:
-            settings["loudness_lufs"] = loudness
         report = song_report(self, vocal, seed, settings, levels, clock.seconds, chart)
         if others is not None:
             report["others"] = {"file": others.source, "sha256": others.sha256}
@@ -230,9 +227,9 @@ class Accompanist:
         if others is not None:
             length = max((wav.shape[1] for wav in played), default=frames_of(blocks, rate))
             played.append(audio.fit(others_sound(others, rate), length))
-        if played and (streams := list(graph.streams_of(OTHERS))):
+        if played and graph.others:
             heard = others_conditioning(sum(played), rate, blocks)
-            given[streams[0].name] = self.semantic_tokenizer.encode(heard.to(self.device))[None].cpu()
+            given[graph.others.name] = self.semantic_tokenizer.encode(heard.to(self.device))[None].cpu()
         return given
 
     def _prompts(self, prompt) -> list[Prompt]:
@@ -266,7 +263,7 @@ class Accompanist:
 
         Raises ValueError where the checkpoint hears nothing but the voice, audio.AudioError for another length.
         """
-        if not any(self.system.graph.streams_of(OTHERS)):
+        if self.system.graph.others is None:
             raise ValueError(f"the checkpoint {self.about['name']!r} hears the voice alone; leave out what else is played")
         return read_others(vocal, others)
 

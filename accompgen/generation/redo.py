@@ -13,7 +13,7 @@ from accompgen import audio
 from accompgen.generation.pipeline import Accompanist, check_seed
 from accompgen.generation.schedule import Part
 from accompgen.generation.song import Song
-from accompgen.generation.vocal import VOCAL_NOISE, Vocal, read_vocal
+from accompgen.generation.vocal import Vocal, read_vocal
 from accompgen.time import blocks_covering, blocks_within, frames_of, seconds_of, whole_blocks
 
 CROSSFADE_SECONDS = 0.03
@@ -52,23 +52,22 @@ def redo(
     stop = song.seconds if stop is None else stop
     if not 0 <= start < stop <= song.seconds + 0.001:
         raise ValueError(f"from {start:g} to {stop:g} s is no part of a song of {song.seconds:.2f} s")
-    units = model.units(vocal, VOCAL_NOISE, song.report["seed"])
+    units = model.units(vocal, song.report["settings"]["noise"], song.report["seed"])
     text, sampling = model.text_of(prompt, vocal.seconds), model.settings(sampling)
     chart, tracks, tokens = chart or song.chart, dict(song.tracks), dict(song.tokens)
+    blocks, gain = whole_blocks(units.shape[1], model.hz), song.report["levels"].get("tracks_gain", 1.0)
+    span = (blocks_within(start), min(blocks_covering(round(stop * 1000), 1000), blocks))
+    sounds = {name: _at_decoder(model, track / gain, song) for name, track in tracks.items()}
     for number, stem in enumerate(stems):
-        others = {
-            name: audio.resample(track / _gain(song), song.rate, model.decoder.sample_rate)
-            for name, track in tracks.items()
-            if name != stem
-        }
+        others = {name: sound for name, sound in sounds.items() if name != stem}
         given = model.given_streams(chart, None, others, units.shape[1])
-        kept, codes = _tokens_of(model, tracks[stem] / _gain(song), song.rate, units.shape[1])
-        span = (blocks_within(start), min(blocks_covering(round(stop * 1000), 1000), whole_blocks(units.shape[1], model.hz)))
+        kept = _tokens_of(model, tracks[stem] / gain, song.rate, blocks)
         report = None if on_progress is None else _counted(number, stems, on_progress)
         made = model.play(vocal, units, sampling, seed, Part(stem, given, text, kept, span), report)
         tokens[stem] = made
-        new = _decoded(model, made.codes, span, seed, song) * _gain(song)
+        new = _decoded(model, made.codes, span, seed, song) * gain
         tracks[stem] = _spliced(tracks[stem], new, span, song, start, stop)
+        sounds[stem] = _at_decoder(model, tracks[stem] / gain, song)
     mix = song.mix + (sum(tracks.values()) - sum(song.tracks.values()))  # where nothing changed, 0 is added
     if (loudest := audio.peak(mix)) > audio.PEAK_LIMIT:
         raise ValueError(f"with this take the mix would reach {audio.decibel(loudest):.1f} dBFS; try another seed")
@@ -98,24 +97,23 @@ def _check_vocal(song, vocal: Vocal):
         )
 
 
-def _gain(song):
-    """What the tracks were multiplied with when they were mixed."""
-    return song.report["levels"].get("tracks_gain", 1.0)
+def _at_decoder(model, track, song):
+    """A track [C, T] at the decoder's rate, as stems are when they are made."""
+    return audio.resample(track, song.rate, model.decoder.sample_rate)
 
 
-def _tokens_of(model, track, rate, frames):
-    """What stages give of a stem, of its sound [C, T]: stream -> ids [1, Q, T] of so many frames of units; and its codes."""
-    graph = model.system.graph
-    blocks = whole_blocks(frames, graph.vocal.hz)
-    mono = audio.heard(track)
-    kept = {}
+def _tokens_of(model, track, rate, blocks):
+    """What stages give of a stem, of its sound [C, T] at `rate`: stream -> ids [1, Q, T] of so many blocks."""
+    graph, mono, heard, kept = model.system.graph, audio.heard(track), {}, {}
     for stream in (graph.units, *graph.codes):
-        tokenizer = model.tokenizer_of(stream.tokenizer)
-        wav = audio.fit(audio.resample(mono, rate, tokenizer.sample_rate), frames_of(blocks, tokenizer.sample_rate))
-        ids = tokenizer.encode(torch.from_numpy(wav)[None].to(model.device)).cpu()
-        ids = ids[:, None] if ids.ndim == 2 else ids[:, stream.first : stream.first + stream.codebooks]
-        kept[stream.name] = ids[..., : frames_of(blocks, stream.hz)]
-    return kept, torch.cat([kept[stream.name] for stream in graph.codes], dim=1)
+        kind = stream.tokenizer
+        if kind not in heard:  # all codes of a stem come from one hearing
+            tokenizer = model.tokenizer_of(kind)
+            wav = audio.fit(audio.resample(mono, rate, tokenizer.sample_rate), frames_of(blocks, tokenizer.sample_rate))
+            ids = tokenizer.encode(torch.from_numpy(wav)[None].to(model.device)).cpu()
+            heard[kind] = ids[:, None] if ids.ndim == 2 else ids
+        kept[stream.name] = heard[kind][:, stream.first : stream.first + stream.codebooks, : frames_of(blocks, stream.hz)]
+    return kept
 
 
 def _decoded(model, codes, span, seed, song):

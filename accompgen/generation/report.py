@@ -1,9 +1,11 @@
 """What a song, and `accompgen info`, tell of how they came about: settings, versions, hashes, seconds, devices."""
 
+import hashlib
 import importlib.metadata
 import platform
 import time
 from contextlib import contextmanager
+from dataclasses import asdict
 
 import torch
 
@@ -24,6 +26,27 @@ class Clock:
         start = time.perf_counter()
         yield
         self.seconds[step] = self.seconds.get(step, 0.0) + time.perf_counter() - start
+
+
+def asked_for(sampling: dict, balance: float, noise: float, loudness: float | None, prompt=None, chart=None) -> dict:
+    """The settings of a report: what a song was made with, apart from seed, stems and recordings.
+
+    Args:
+        sampling: stage -> sampling.Sampling.
+        prompt: a text, several, or None.
+        chart: what was asked for: a chart_input.ChartRequest, a chart.Chart, or None. Beside what it says as numbers and names
+            it leaves a hash, by which two requests are told apart.
+    """
+    settings = {name: asdict(values) for name, values in sampling.items()} | {"balance_lu": balance, "noise": noise}
+    if loudness is not None:
+        settings["loudness_lufs"] = loudness
+    if prompt:
+        settings["prompts"] = [prompt] if isinstance(prompt, str) else list(prompt)
+    if chart is not None:
+        said = {name: getattr(chart, name, None) for name in ("bpm", "metre", "key", "count_in")}
+        settings |= {name: value for name, value in said.items() if value}
+        settings["chart_sha256"] = hashlib.sha256(repr(chart).encode()).hexdigest()
+    return settings
 
 
 def song_report(model, vocal, seed, settings, levels, seconds, chart=None) -> dict:

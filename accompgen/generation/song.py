@@ -14,12 +14,11 @@ import torch
 
 from accompgen import audio
 from accompgen.chart import Chart
-from accompgen.export.chart_files import chart_files
+from accompgen.export.chart_files import SCORE_ENDINGS, score_files
 from accompgen.files import short_name
 from accompgen.generation.cascade import Tokens
 from accompgen.stages import ALL
 
-CHART_ENDINGS = (".mid", ".chords.txt", ".lab")  # of a song; `accompgen chart` writes beats and click, too
 SUBTYPES = {"16": "PCM_16", "24": "PCM_24", "32f": "FLOAT"}
 
 
@@ -98,8 +97,8 @@ class Song:
         Raises:
             audio.AudioError: a file exists, the format cannot hold the sound, or the place cannot be written.
         """
-        stems, chart_files = self._stems(), self._chart_files()
-        paths = output_paths(directory, self.name, format, force, tuple(stems), tuple(chart_files))
+        stems, score = self._stems(), self._score_files()
+        paths = output_paths(directory, self.name, format, force, *self.parts)
         suffix, subtype = format_of(self.rate, len(self.mix), format, bit_depth)
         wavs = {"accompaniment": self.accompaniment, "mix": self.mix, **stems}
         if stems:
@@ -110,7 +109,7 @@ class Song:
         text = json.dumps(report, indent=2, allow_nan=False) + "\n"
         audio.make_folder(directory)
         written = dict(zip((paths[key] for key in wavs), encoded))
-        written |= {paths[ending]: data for ending, data in chart_files.items()}
+        written |= {paths[ending]: data for ending, data in score.items()}
         audio.write_files({**written, paths["report"]: text.encode()})
         return paths
 
@@ -140,16 +139,19 @@ class Song:
         audio.write_bytes(path, data)
         return path
 
-    def _stems(self):
-        """The tracks that have files of their own: of a song of one track none."""
-        return self.tracks if len(self.tracks) > 1 else {}
+    @property
+    def parts(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """See `parts_of`."""
+        return parts_of(tuple(self.tracks), self.chart is not None)
 
-    def _chart_files(self):
+    def _stems(self):
+        return {stem: self.tracks[stem] for stem in self.parts[0]}
+
+    def _score_files(self):
         """The files of the chart: ending -> bytes."""
         if self.chart is None:
             return {}
-        files = chart_files(self.chart, self.name, self.rate, self.mix.shape[1], self.report["settings"].get("count_in", 0))
-        return {ending: files[ending] for ending in CHART_ENDINGS}
+        return score_files(self.chart, self.name, self.report["settings"].get("count_in", 0))
 
     def _encode(self, wavs: dict, suffix, subtype):
         """Sound by path -> (the bytes of each, the gain that they share)."""
@@ -194,6 +196,12 @@ class GrowingWav:
             with suppress(OSError):  # what could not be written was reported by `add`, and is thrown away here
                 part.close()
         self.path.unlink(missing_ok=True)
+
+
+def parts_of(stems: tuple[str, ...], has_chart: bool) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """What a song has besides accompaniment, mix and report: the stems with files of their own (of one track none), and the
+    endings of the files of its chart."""
+    return (stems if len(stems) > 1 else ()), (SCORE_ENDINGS if has_chart else ())
 
 
 def output_paths(directory, name: str, format: str, force: bool = False, stems=(), endings=()) -> dict[str, Path]:

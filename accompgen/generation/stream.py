@@ -23,7 +23,7 @@ from accompgen import audio
 from accompgen.generation.cascade import Tokens, cascade_in_pieces
 from accompgen.generation.mixdown import BALANCE_LU, FADE_SECONDS
 from accompgen.generation.pipeline import check_seed, check_settings
-from accompgen.generation.report import Clock
+from accompgen.generation.report import Clock, asked_for
 from accompgen.generation.sampling import Sampling
 from accompgen.generation.song import Song
 from accompgen.generation.vocal import VOCAL_LUFS, VOCAL_NOISE, Vocal, read_vocal
@@ -156,7 +156,8 @@ class Stream:
         self.clock.seconds = {name: self.clock.seconds[name] for name in order}
         (stem,) = self.model.stems
         made = {stem: tokens}, {stem: sound}
-        return self.model.finish(self.vocal, self.seed, self.sampling, self.balance, self.noise, *made, self.clock)
+        settings = asked_for(self.sampling, self.balance, self.noise, None)
+        return self.model.finish(self.vocal, self.seed, settings, *made, self.clock)
 
     def _units(self):
         """Ids [1, s] of the vocal, as far as it is known."""

@@ -86,7 +86,7 @@ def run_chart(args) -> int:
     refuse_same_names(args.parser, args.vocals)
     asked = request_of(args)
     from accompgen import audio
-    from accompgen.export.chart_files import chart_files
+    from accompgen.export.chart_files import beat_files, score_files
     from accompgen.generation.pipeline import load
     from accompgen.generation.vocal import read_vocal
 
@@ -96,7 +96,8 @@ def run_chart(args) -> int:
         paths = _paths(args.out, path.stem, args.force)
         vocal = read_vocal(path)
         chart = model.chart(vocal, args.seed, chart=asked)
-        contents = chart_files(chart, path.stem, vocal.rate, vocal.wav.shape[1], asked.count_in)
+        contents = score_files(chart, path.stem, asked.count_in)
+        contents |= beat_files(chart, path.stem, vocal.rate, vocal.wav.shape[1], asked.count_in)
         audio.make_folder(args.out)
         audio.write_files({paths[ending]: contents[ending] for ending in ENDINGS})
         _say_what_was_found(args, path, chart, asked.count_in)

@@ -137,7 +137,7 @@ def run_generate(args) -> int:
     given = {"sampling": sampling, "balance": balance, "noise": noise}
 
     def work(path):
-        parts = _parts(model, asked)
+        parts = song.parts_of(model.check_stems(asked.get("stems")), model.has_chart)
         if args.skip_existing and (args.out.exists() if file else song.has_outputs(args.out, path.stem, args.format, *parts)):
             remark(args, f"{args.out} exists, skipped" if file else f"{path}: its files exist, skipped")
             return [args.out] if file else []
@@ -177,14 +177,6 @@ def _many_band(args):
     """`_band` as GenerateJob takes it."""
     asked = _band(args)
     return {"stems": asked.get("stems"), "prompts": tuple(asked.get("prompt", ())), "chart": asked.get("chart")}
-
-
-def _parts(model, asked):
-    """The stems, and the endings of the chart's files, that a song will have."""
-    from accompgen.generation.song import CHART_ENDINGS
-
-    stems = model.check_stems(asked.get("stems"))
-    return (stems if len(stems) > 1 else ()), (CHART_ENDINGS if model.has_chart else ())
 
 
 def _say_what_it_is(args, path, vocal):

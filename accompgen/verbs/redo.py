@@ -26,14 +26,12 @@ def add_redo(verbs):
 
 
 def _seconds(text):
-    """Seconds of "0:30", "1:02:03.5" or "30"."""
+    from accompgen.prompts import read_time
+
     try:
-        seconds = 0.0
-        for part in text.split(":"):
-            seconds = 60 * seconds + float(part)
+        return read_time(text)
     except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is no time; expected such as 0:30 or 30.5") from error
-    return seconds
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def run_redo(args) -> int:
@@ -49,7 +47,7 @@ def run_redo(args) -> int:
             raise AudioError(f"{recording}: no such file; say where the recording of {path} is (--vocal FILE)")
         bits = song.report["files"].get("bit_depth") or "24"
         kind = Path(song.report["files"]["mix"]).suffix[1:]
-        output_paths(args.out, song.name, kind, args.force, tuple(song.tracks) if len(song.tracks) > 1 else ())
+        output_paths(args.out, song.name, kind, args.force, *song.parts)
         model = load(args.checkpoint, args.device)
         check_weights(model, song)
         take = redo(

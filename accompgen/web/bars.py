@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from accompgen.analysis.labels import LabelError, chord_symbol, read_key
-from accompgen.chart import FASTEST_BPM, SLOWEST_BPM, Chart, ChartError
+from accompgen.chart import FASTEST_BPM, SLOWEST_BPM, Chart, ChartError, chord_at
 from accompgen.chart_input import ChartRequest
 from accompgen.export.sheet_reader import parse_sheet
 
@@ -29,18 +29,14 @@ def _text(chart, times):
     """The chords of a bar, one sign for each of its equal parts: `Am`, `Am F` or `Am . . G`."""
     signs = []
     for start, end in zip(times, times[1:]):
-        label = _label_at(chart.chords, (start + end) / 2)
-        signs.append(UNKNOWN if label is None else chord_symbol(label))
+        index = chord_at(chart.chords, (start + end) / 2)
+        signs.append(UNKNOWN if index is None else chord_symbol(chart.chords[index][2]))
     half = len(signs) // 2
     if len(set(signs)) == 1:
         return signs[0]
     if len(signs) % 2 == 0 and len(set(signs[:half])) == len(set(signs[half:])) == 1:
         return f"{signs[0]} {signs[-1]}"
     return " ".join(HELD if index and sign == signs[index - 1] else sign for index, sign in enumerate(signs))
-
-
-def _label_at(chords, time):
-    return next((label for start, end, label in chords if start <= time < end), None)
 
 
 def edited(chart: Chart, texts: list[str] | None, bpm: float | None, key: str | None) -> Chart | ChartRequest:

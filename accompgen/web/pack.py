@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from accompgen import audio
-from accompgen.export.chart_files import chart_files
+from accompgen.export.chart_files import beat_files
 from accompgen.files import short_name
 from accompgen.generation.song import Song
 from accompgen.generation.vocal import Vocal
@@ -72,7 +72,7 @@ def pack(take: Take, vocal: Vocal) -> Path:
         subtype = "FLOAT" if audio.peak(voice) > 1 else "PCM_24"
         audio.write(Path(folder, f"{name}.{VOICE}.wav"), voice, song.rate, subtype)
         if song.chart is not None:
-            for ending, data in chart_files(song.chart, name, song.rate, song.mix.shape[1]).items():
+            for ending, data in beat_files(song.chart, name, song.rate, song.mix.shape[1]).items():
                 Path(folder, f"{name}{ending}").write_bytes(data)
         part = Path(folder, "zip")
         with zipfile.ZipFile(part, "w") as file:
