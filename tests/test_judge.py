@@ -20,7 +20,7 @@ def figures(root):
 
 @pytest.fixture(scope="module")
 def judge(root, figures):
-    for part in ("judge_probes", "judge_chart"):  # which it imports
+    for part in ("judge_probes", "judge_chart", "judge_play"):  # which it imports
         _load(root, part)
     return _load(root, "judge")
 
