@@ -13,6 +13,7 @@ from accompgen import audio, checkpoint, files
 from accompgen.analysis import librosa_import
 from accompgen.data import prepare_song, songs
 from accompgen.data.synthetic import bank
+from accompgen.data.tracks import Tracks
 from accompgen.training import run_state, state, stops
 
 
@@ -47,7 +48,7 @@ def _bank(path, number):
 
 
 def _song(path, number):
-    songs.write_manifest(path, [songs.Song(f"song {number}", "train", "x", 1.0, "v", "a")])
+    songs.write_manifest(path, [songs.Song(f"song {number}", "train", "x", 1.0, Tracks(vocal="v", accompaniment="a"))])
 
 
 def _state(path, number):

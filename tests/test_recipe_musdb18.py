@@ -47,8 +47,8 @@ def test_the_songs_to_train_on_are_listed(root, musdb, tmp_path, capsys):
         "Somebody_-_Else_s": "train",
         "Third_Last": "train",
     }
-    assert songs[0].vocal == musdb / "train" / "A Band - Second Song" / "vocals.wav"
-    assert [stem.name for stem in songs[0].stems] == ["drums.wav", "bass.wav", "other.wav"]
+    assert songs[0].tracks.vocal == musdb / "train" / "A Band - Second Song" / "vocals.wav"
+    assert [*songs[0].tracks.stems] == ["drums", "bass", "other"]
     assert all(file.is_file() for song in songs for file in song.files) and "MUSDB18" in songs[0].licence
     said = capsys.readouterr()
     assert "4 tracks in train/, stems complete, 2 tracks in test/" in said.out
@@ -75,7 +75,7 @@ def test_more_songs_join_the_training_split(root, musdb, tmp_path, capsys):
     load(root, "songs").main([str(musdb), "-o", str(out), "--more", str(more), "--more", str(tmp_path / "pairs.jsonl")])
     songs = {song.id: song for song in read_sources(out)}
     assert len(songs) == 7 and songs["a"].split == "train" and songs["valid-c"].split == "validation"
-    assert songs["a"].mixture == more / "a.wav" and songs["pair"].vocal == tmp_path / "v.wav"
+    assert songs["a"].tracks.mixture == more / "a.wav" and songs["pair"].tracks.vocal == tmp_path / "v.wav"
     assert (songs["pair"].bpm, songs["pair"].tags, songs["pair"].split) == (90, ("x",), "train")
     assert f"{more}: 2 more songs; 1 of the split test are left out" in capsys.readouterr().out
 

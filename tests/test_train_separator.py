@@ -9,6 +9,7 @@ import pytest
 
 from accompgen import audio
 from accompgen.data.songs import Song, write_manifest
+from accompgen.data.tracks import Tracks
 
 pytest.importorskip("demucs", reason="demucs is not installed (extra `separate`)")
 RATE = 24000
@@ -31,9 +32,10 @@ def manifest(tmp_path):
     songs, rng = [], np.random.default_rng(0)
     for number, split in enumerate(["train"] * 3 + ["validation"] * 2):
         tone = np.sin(2 * np.pi * (300 + 20 * number) * np.arange(RATE) / RATE)
-        for part, wave in (("vocal", 0.2 * tone), ("band", 0.1 * rng.standard_normal(RATE))):
+        for part, wave in (("vocal", 0.2 * tone), ("accompaniment", 0.1 * rng.standard_normal(RATE))):
             audio.write(tmp_path / f"{number}.{part}.wav", wave[None].clip(-1, 1).astype(np.float32), RATE)
-        songs.append(Song(f"s{number}", split, "none", 1.0, *(tmp_path / f"{number}.{part}.wav" for part in ("vocal", "band"))))
+        tracks = Tracks({part: tmp_path / f"{number}.{part}.wav" for part in ("vocal", "accompaniment")})
+        songs.append(Song(f"s{number}", split, "none", 1.0, tracks))
     write_manifest(tmp_path / "manifest.jsonl", songs)
     return tmp_path / "manifest.jsonl"
 

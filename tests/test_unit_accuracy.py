@@ -10,6 +10,7 @@ import torch
 
 from accompgen import audio
 from accompgen.data.songs import Song, write_manifest
+from accompgen.data.tracks import Tracks
 
 RATE = 16000
 
@@ -52,7 +53,7 @@ def manifest(tmp_path):
         audio.write(tmp_path / f"{name}.flac", wave, RATE, subtype="PCM_16")
         (tmp_path / f"{name}.json").write_text(json.dumps({"notes": notes, "singer": {"voice": voice}}))
         path = tmp_path / f"{name}.flac"
-        songs.append(Song(name, split, "none", 4.0, path, path, meta=tmp_path / f"{name}.json"))
+        songs.append(Song(name, split, "none", 4.0, Tracks(vocal=path, accompaniment=path), tmp_path / f"{name}.json"))
     write_manifest(tmp_path / "manifest.jsonl", songs)
     return tmp_path / "manifest.jsonl"
 

@@ -192,9 +192,10 @@ def tokenize_song(
     """
     import torch
 
-    stems = tuple(stem for stem in config.stems if stem == ALL or stem in song.stems)
+    stems = tuple(stem for stem in config.stems if song.tracks.files_of(stem))
     if not stems:
-        raise PairError(f"{song.id} has none of the stems {', '.join(config.stems)}; it has {', '.join(song.stems) or 'none'}")
+        there = ", ".join(song.tracks.stems) or "none"
+        raise PairError(f"{song.id} has none of the stems {', '.join(config.stems)}; it has {there}")
     blocks, low, high = _waves(song, stems, (semantic.sample_rate, acoustic.sample_rate), change)
     generator = torch.Generator().manual_seed(seeded(config.seed, song.id, copy))
     sigma = config.vocal_noise if change.noise_sigma is None else change.noise_sigma
