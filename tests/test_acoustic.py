@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from accompgen.checkpoint import CheckpointError, component_hash, tokens_hash
+from accompgen.component import CheckpointError, component_hash, tokens_hash
 from accompgen.config import ConfigError, to_dict
 from accompgen.tokens import acoustic
 from accompgen.tokens.acoustic import AcousticTokenizer

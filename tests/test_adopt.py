@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from accompgen import audio
-from accompgen.checkpoint import component_hash
 from accompgen.cli import main
+from accompgen.component import component_hash
 from accompgen.data import units
 from accompgen.data.tracks import Tracks
 from accompgen.tokens import kmeans

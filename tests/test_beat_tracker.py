@@ -8,7 +8,7 @@ import pytest
 import torch
 from fake_shards import VOCAB
 
-from accompgen.checkpoint import CheckpointError, file_hash, load_component, save_component
+from accompgen.component import CheckpointError, file_hash, load_component, save_component
 from accompgen.config import ConfigError, to_dict
 from accompgen.data import shards as token_shards
 from accompgen.data.songs import Song, write_manifest

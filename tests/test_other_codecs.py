@@ -10,8 +10,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from accompgen.checkpoint import CheckpointError
 from accompgen.cli import main
+from accompgen.component import CheckpointError
 from accompgen.config import ConfigError
 from accompgen.tokens import acoustic
 from accompgen.tokens.acoustic import AcousticTokenizer

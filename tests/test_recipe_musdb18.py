@@ -147,9 +147,9 @@ def test_stem_mp4_is_read_stream_by_stream(root, musdb, tmp_path):
         assert abs(wav.shape[1] - length) < 4096
         assert np.corrcoef(wav[0, :length], read[part][0, :length])[0, 1] > 0.9, part
     lines = songs.own_songs({"A song": target, "B": folder}, tmp_path / "decoded")  # for training: two files, one gain
-    band, rate = audio.read(lines[0]["accompaniment"])
+    band, rate = audio.read(lines[0]["tracks"]["accompaniment"])
     assert rate == RATE and lines[0]["id"] == "A_song" and [line["split"] for line in lines] == ["validation", "train"]
-    gain = np.abs(audio.read(lines[0]["vocal"])[0]).max() / np.abs(read["vocals"]).max()
+    gain = np.abs(audio.read(lines[0]["tracks"]["vocal"])[0]).max() / np.abs(read["vocals"]).max()
     np.testing.assert_allclose(band, gain * read["reference"], atol=2e-4)
 
 

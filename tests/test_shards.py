@@ -12,8 +12,8 @@ from accompgen.config import ConfigError
 from accompgen.data import shards, tokenize
 from accompgen.data.pairs import PairError, read_pair
 from accompgen.data.songs import Song, write_manifest
-from accompgen.data.tracks import Tracks
 from accompgen.data.tokenize import Tokenizing
+from accompgen.data.tracks import Tracks
 
 
 def test_any_span_of_a_song_is_the_same_as_cut_from_the_whole(tmp_path):
@@ -226,9 +226,9 @@ def test_a_song_that_cannot_be_read_is_left_out_and_named(manifest, tokenizers, 
     tokenize.tokenize_manifest(manifest, *tokenizers, tmp_path / "whole", **settings)
     sound = (tmp_path / "3.vocal.wav").read_bytes()
     (tmp_path / "3.vocal.wav").write_bytes(b"no sound")
-    (tmp_path / "4.band.wav").unlink()
+    (tmp_path / "4.accompaniment.wav").unlink()
     done = tokenize.tokenize_manifest(manifest, *tokenizers, tmp_path / "out", **settings)
-    assert "3.vocal.wav: not sound" in done["left_out"]["s3"] and "4.band.wav: no such file" in done["left_out"]["s4"]
+    assert "3.vocal.wav: not sound" in done["left_out"]["s3"] and "4.accompaniment.wav: no such file" in done["left_out"]["s4"]
     assert [song.id for song in shards.open_shards(tmp_path / "out").songs] == ["s0", "s1", "s2"]
     (tmp_path / "3.vocal.wav").write_bytes(sound)  # mended, it comes in, and what was whole is not made again
     done = tokenize.tokenize_manifest(manifest, *tokenizers, tmp_path / "out", **settings)

@@ -8,8 +8,8 @@ import pytest
 
 from accompgen.data.folder_songs import PassedOver
 from accompgen.data.songs import ManifestError, Song, write_manifest
-from accompgen.data.tracks import Tracks
 from accompgen.data.sources import Source, choose_split, choose_validation, read_sources, read_vocals
+from accompgen.data.tracks import Tracks
 
 
 def touch(root, *paths):
@@ -220,7 +220,7 @@ def test_vocals_to_sing_with_come_from_pairs_and_from_bare_recordings(tmp_path):
 
 def test_songs_held_out_by_number_are_the_sources_own_first():
     told = [None, "validation", None, "test", None, "train"]
-    songs = [Source(f"s{n}", split, vocal=Path("v.wav")) for n, split in enumerate(told)]
+    songs = [Source(f"s{n}", split, tracks=Tracks(vocal=Path("v.wav"))) for n, split in enumerate(told)]
     for count, expected in ((0, 1), (1, 1), (2, 2), (9, 3)):  # and one of the three that say none stays to train on
         splits = choose_validation(songs, count)
         assert [splits[name] for name in ("s1", "s3", "s5")] == ["validation", "test", "train"]

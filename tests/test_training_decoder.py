@@ -9,7 +9,7 @@ import torch
 from tiny import BINS, COARSE, FINE, make_acoustic_tokenizer
 
 from accompgen import audio
-from accompgen.checkpoint import tokens_hash
+from accompgen.component import tokens_hash
 from accompgen.config import ConfigError
 from accompgen.data.songs import Song, write_manifest
 from accompgen.data.tracks import Tracks

@@ -8,7 +8,7 @@ import torch
 from fake_shards import VOCAB, make_shards
 
 from accompgen import audio
-from accompgen.checkpoint import load_component
+from accompgen.component import load_component
 from accompgen.config import ConfigError
 from accompgen.data.shards import open_shards
 from accompgen.data.songs import Song, write_manifest

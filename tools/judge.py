@@ -26,7 +26,7 @@ from judge_chart import composition, write_chart
 from judge_probes import train_probes
 
 from accompgen import audio
-from accompgen.checkpoint import CheckpointError
+from accompgen.component import CheckpointError
 from accompgen.evaluation import sets
 from accompgen.evaluation.folders import EvaluationError, find_songs
 from accompgen.evaluation.report import markdown_head

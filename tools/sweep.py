@@ -19,7 +19,8 @@ from pathlib import Path
 import numpy as np
 
 from accompgen import audio
-from accompgen.checkpoint import CheckpointError, find_checkpoint
+from accompgen.checkpoint import find_checkpoint
+from accompgen.component import CheckpointError
 from accompgen.data.executors import run_tasks
 from accompgen.data.pairs import read_mix
 from accompgen.data.songs import read_manifest

@@ -17,11 +17,11 @@ from accompgen.config import to_dict
 from accompgen.data import grading
 from accompgen.data.executors import check_executor, run_tasks
 from accompgen.data.folder_songs import PassedOver
-from accompgen.data.prepare_song import Job, finished, song_folder, write_json
+from accompgen.data.prepare_song import PIECE_TRACKS, Job, finished, song_folder, write_json
 from accompgen.data.segments import PrepareConfig
 from accompgen.data.songs import SPLITS, Song, write_manifest
-from accompgen.data.tracks import Tracks
 from accompgen.data.sources import choose_split, choose_validation, read_sources
+from accompgen.data.tracks import Tracks
 
 EXAMPLES = 5  # ids that the report names for each reason
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from accompgen import audio
 from accompgen.chart import Chart
-from accompgen.checkpoint import tokens_hash
+from accompgen.component import tokens_hash
 from accompgen.config import ConfigError, to_dict
 from accompgen.data import shards
 from accompgen.data.augment import Augment, Change, apply, draw, seeded, stretch

@@ -10,7 +10,7 @@ import importlib.metadata
 import platform
 from dataclasses import asdict, dataclass
 
-from accompgen import checkpoint
+from accompgen import checkpoint, component
 from accompgen.analysis import artefacts
 from accompgen.device import choose_device
 from accompgen.evaluation import beats, chords, coherence, distances, folders, measures, minutes, sanity, sets, stems, tracks
@@ -85,7 +85,7 @@ def evaluate(
         more, minute by minute; problems and notes, a line each.
 
     Raises:
-        EvaluationError: nothing to score. checkpoint.CheckpointError: no such embedding. ValueError: a setting out of
+        EvaluationError: nothing to score. component.CheckpointError: no such embedding. ValueError: a setting out of
         range.
     """
     metrics = _allowed(metrics, reference, background)
@@ -96,7 +96,7 @@ def evaluate(
     embedder = find_embedding(embedding, device, batch_size) if {"fad", "kad", "apa"} & set(metrics) else None
 
     judge = coherence.load(cocola, device) if cocola else None
-    judge_identity = checkpoint.file_hash(cocola) if cocola else None
+    judge_identity = component.file_hash(cocola) if cocola else None
     entries = _entries(vocals, reference, annotations, settings, cache, report)
     files = {name: _row_files(name, folder, entries, cache, report) for name, folder in systems.items()}
     work = [(row, entry) for row in files for entry in entries if entry.name in files[row]]
@@ -121,7 +121,7 @@ def evaluate(
         "settings": asdict(settings) | {"metrics": list(settings.metrics)},
         "embedding": embedder and {"name": embedder.name, "sample_rate": embedder.rate, "sha256": embedder.identity,
                                    "note": embedder.note},
-        "tracker": {"name": tracker, "sha256": checkpoint.file_hash(tracker_weights) if tracker_weights else None},
+        "tracker": {"name": tracker, "sha256": component.file_hash(tracker_weights) if tracker_weights else None},
         "cocola": judge_identity,
         "data": _data(entries, files, reference, background),
         "versions": _versions(),

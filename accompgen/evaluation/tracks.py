@@ -8,7 +8,7 @@ import numpy as np
 from accompgen import audio
 from accompgen.analysis import artefacts, chords
 from accompgen.analysis.clicks import border_times, seams
-from accompgen.checkpoint import file_hash
+from accompgen.component import file_hash
 from accompgen.evaluation import band, beats, coherence, folders, listen, measures, mels, minutes, sanity, visqol
 from accompgen.evaluation import cache as caches
 

@@ -8,7 +8,7 @@ that sequence is short.
 
 import torch
 
-from accompgen.checkpoint import CheckpointError
+from accompgen.component import CheckpointError
 from accompgen.tokens.encodec import CodecConfig, OtherCodecConfig, lstm_index
 from accompgen.tokens.encodec_weights import load_network, save_network
 

@@ -15,14 +15,8 @@ from pathlib import Path
 import torch
 
 from accompgen import audio
-from accompgen.checkpoint import (
-    CheckpointError,
-    find_checkpoint,
-    load_component,
-    read_checkpoint,
-    read_info,
-    save_component,
-)
+from accompgen.checkpoint import find_checkpoint, read_checkpoint, read_info
+from accompgen.component import CheckpointError, load_component, save_component
 from accompgen.config import ConfigError, from_dict, to_dict
 from accompgen.seeding import make_generator
 from accompgen.tokens.acoustic import AcousticTokenizer

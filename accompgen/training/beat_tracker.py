@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from accompgen.checkpoint import CheckpointError, component_hash, load_component, save_component
+from accompgen.component import CheckpointError, component_hash, load_component, save_component
 from accompgen.config import ConfigError, from_dict, read_toml, to_dict, window_blocks
 from accompgen.data.shards import open_shards
 from accompgen.device import choose_device

@@ -8,13 +8,13 @@ import numpy as np
 import torch
 
 from accompgen import audio
+from accompgen.data.pairs import read_mix
+from accompgen.data.tracks import ACCOMPANIMENT
+from accompgen.stages import VOICE
 from accompgen.tokens import kmeans
 from accompgen.tokens.hubert import SAMPLE_RATE, Hubert
 from accompgen.tokens.semantic import SemanticTokenizer
 from accompgen.training import hubert_probe as probe
-from accompgen.data.pairs import read_mix
-from accompgen.data.tracks import ACCOMPANIMENT
-from accompgen.stages import VOICE
 from accompgen.training import hubert_targets as targets
 
 PARTS = (VOICE, ACCOMPANIMENT)

@@ -17,7 +17,6 @@ import numpy as np
 
 from accompgen import audio
 from accompgen.data.songs import Song, write_manifest
-from accompgen.data.tracks import Tracks
 from accompgen.data.synthetic import bank as banks
 from accompgen.data.synthetic import voices as speakers
 from accompgen.data.synthetic import world
@@ -31,6 +30,7 @@ from accompgen.data.synthetic.render import find_soundfonts, font_licence, play,
 from accompgen.data.synthetic.score import ScoreError
 from accompgen.data.synthetic.singer import choose
 from accompgen.data.synthetic.singing import sing
+from accompgen.data.tracks import Tracks
 from accompgen.time import blocks_of
 
 SAMPLE_RATE = 48_000
