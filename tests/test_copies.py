@@ -13,7 +13,7 @@ from accompgen.data import shards, tokenize
 from accompgen.data.augment import Augment
 from accompgen.data.batches import training_songs
 from accompgen.data.songs import read_manifest, write_manifest
-from accompgen.data.tokenize import Tokenizing
+from accompgen.data.tokenize_song import Tokenizing
 
 real = Counter.encode
 AUGMENT = Augment(copies=2, pitch_probability=0.0, speed_probability=0.0, gain_probability=1.0)

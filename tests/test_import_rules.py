@@ -60,7 +60,8 @@ MAY_IMPORT = {
     ),  # fmt: skip
     "data": ("analysis", "audio", "files", "tokens", "layout", "stages", "config", "device", "worker"),
     # hashes of the tokenizers, charts of the songs
-    "data.tokenize": ("audio", "tokens", "files", "layout", "stages", "config", "device", "component", "chart"),
+    "data.tokenize_song": ("audio", "files", "stages", "config", "chart"),
+    "data.tokenize": ("audio", "tokens", "files", "layout", "stages", "config", "device", "component"),
     "data.synthetic": ("audio", "config", "files", "analysis.labels"),
     "data.synthetic.make": ("audio", "config", "analysis.labels", "data.songs", "data.tracks"),  # writes a manifest
     # batches.py deals in opened shards, so whoever asks it for batches opens them

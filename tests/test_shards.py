@@ -12,7 +12,7 @@ from accompgen.config import ConfigError
 from accompgen.data import shards, tokenize
 from accompgen.data.pairs import PairError, read_pair
 from accompgen.data.songs import Song, write_manifest
-from accompgen.data.tokenize import Tokenizing
+from accompgen.data.tokenize_song import Tokenizing
 from accompgen.data.tracks import Tracks
 
 
