@@ -75,7 +75,7 @@ MAY_IMPORT = {
     "training.unit_chroma": ("config", "stages", "data.shards", "data.songs"),  # listens to the songs of the shards
     # reads the beats of songs, and scores those it finds
     "training.beat_tracker": (
-        "model", "stages", "files", "config", "component", "device", "data.shards", "data.songs", "evaluation.beats",
+        "model", "stages", "files", "config", "component", "device", "data.shards", "data.songs", "analysis.beats",
     ),
     "training.text_tokenizer": ("config", "component", "files", "tokens", "data.songs", "data.captions", "data.facts"),
     # codec, its decoder and units are trained on songs, before there are shards: these read the manifest
@@ -124,7 +124,7 @@ LIVES_IN = {
     # beats and onsets; pitch and speed; filters, beats and recurrences
     "librosa": {"analysis.librosa_import"},
     # beats and onsets; chord labels, which manifests, corpora and evaluation read by one grammar
-    "mir_eval": {"evaluation.beats", "evaluation.chords", "analysis.labels"},
+    "mir_eval": {"analysis.beats", "evaluation.chords", "analysis.labels"},
     "deepspeed": {"training.engine"},
     # filters and spectra: degraded voices; the singer's pitch, its sound, its rooms and microphones;
     # the band's rooms and bus; analysis: spectra, smoothing of recurrences, clustering of sections
@@ -410,11 +410,11 @@ def f():
         ("training.codec", "model.stage_lm"),
         ("training.discriminator", "tokens.acoustic"),
         ("training.codec_figures", "data.shards"),
-        ("analysis.artefacts", "evaluation.beats"),
+        ("analysis.artefacts", "evaluation.trackers"),
         ("analysis.artefacts", "audio"),
-        ("evaluation.beats", "generation.pipeline"),
-        ("evaluation.beats", "model.stage_lm"),
-        ("evaluation.beats", "data.songs"),
+        ("evaluation.trackers", "generation.pipeline"),
+        ("evaluation.trackers", "model.stage_lm"),
+        ("evaluation.trackers", "data.songs"),
         ("cli", "audio"),
         ("__main__", "audio"),
     ],
@@ -440,7 +440,7 @@ def test_a_forbidden_import_is_found(module, target):
         ("training.codec_figures", "tokens.acoustic"),
         ("training.codec", "training.codec_init"),
         ("training.hubert", "data.songs"),
-        ("evaluation.report", "evaluation.beats"),
+        ("evaluation.report", "evaluation.trackers"),
         ("evaluation.tracks", "analysis.artefacts"),
         ("cli", "verbs.training"),
         ("verbs.training", "training.loop"),

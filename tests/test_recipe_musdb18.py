@@ -18,9 +18,8 @@ from accompgen.data.sources import read_sources
 
 
 def load(root, name):
-    """A script of the recipe, or of tools/, as a module; scripts import their neighbours by name."""
-    folder = root / "tools" if name == "separate" else root / "recipes" / "musdb18" / "local"
-    path = folder / f"{name}.py"
+    """A script of the recipe as a module; scripts import their neighbours by name."""
+    path = root / "recipes" / "musdb18" / "local" / f"{name}.py"
     if str(path.parent) not in sys.path:
         sys.path.append(str(path.parent))
     spec = importlib.util.spec_from_file_location(name, path)
@@ -158,15 +157,15 @@ def test_other_folders_are_refused(root, tmp_path):
         load(root, "clips").main([str(tmp_path), "-o", str(tmp_path / "out")])
 
 
-def test_separation_without_demucs_says_what_to_install(root, tmp_path, monkeypatch):
+def test_separation_without_demucs_says_what_to_install(load_tools, tmp_path, monkeypatch):
     audio.write(tmp_path / "a.wav", np.zeros((1, 8000), np.float32), 16000)
     monkeypatch.setitem(sys.modules, "demucs", None)
     with pytest.raises(SystemExit, match="accompgen\\[separate\\]"):
-        load(root, "separate").main([str(tmp_path), "-o", str(tmp_path / "out")])
+        load_tools("separate").main([str(tmp_path), "-o", str(tmp_path / "out")])
 
 
-def test_every_mixture_is_separated_once(root, tmp_path, monkeypatch):
-    module = load(root, "separate")
+def test_every_mixture_is_separated_once(load_tools, tmp_path, monkeypatch):
+    module = load_tools("separate")
 
     class Separator:
         rate = 8000

@@ -1,8 +1,6 @@
 """The small separator: it learns, and what it writes is what the package separates with."""
 
-import importlib.util
 import itertools
-import sys
 
 import numpy as np
 import pytest
@@ -16,10 +14,8 @@ RATE = 24000
 
 
 @pytest.fixture
-def tool(root, monkeypatch):
-    spec = importlib.util.spec_from_file_location("train_separator", root / "tools" / "train_separator.py")
-    module = sys.modules["train_separator"] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+def tool(load_tools, monkeypatch):
+    module = load_tools("train_separator")
     monkeypatch.setattr(module, "SIZES", module.SIZES | dict(depth=2, nfft=256, segment=1))
     monkeypatch.setattr(module, "CROP_SECONDS", 0.25)
     monkeypatch.setattr(module, "LEARNING_RATE", 0.02)

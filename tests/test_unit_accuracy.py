@@ -1,8 +1,6 @@
 """The table of unit accuracy, on made songs whose units are told by their pitch or by nothing."""
 
-import importlib.util
 import json
-import sys
 
 import numpy as np
 import pytest
@@ -16,11 +14,8 @@ RATE = 16000
 
 
 @pytest.fixture(scope="module")
-def tool(root):
-    spec = importlib.util.spec_from_file_location("unit_accuracy", root / "tools" / "unit_accuracy.py")
-    module = sys.modules["unit_accuracy"] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def tool(load_tools):
+    return load_tools("unit_accuracy")
 
 
 class PitchTokenizer:

@@ -13,12 +13,13 @@ from dataclasses import asdict, dataclass
 from accompgen import checkpoint, component
 from accompgen.analysis import artefacts
 from accompgen.device import choose_device
-from accompgen.evaluation import beats, chords, coherence, distances, folders, measures, minutes, sanity, sets, stems, tracks
+from accompgen.evaluation import chords, coherence, distances, folders, measures, minutes, sanity, sets, stems, tracks
 from accompgen.evaluation.cache import Cache
 from accompgen.evaluation.embeddings import find_embedding
 from accompgen.evaluation.entries import find_entries, row_files
 from accompgen.evaluation.folders import Report
 from accompgen.evaluation.report import FORMAT
+from accompgen.evaluation.trackers import find_tracker
 
 METRICS = ("fad", "kad", "apa", "rhythm", "harmony", "band", "sanity", "artefacts")
 # each wants a package more; chart costs 3 s a song, visqol means something for round trips alone
@@ -57,7 +58,7 @@ def evaluate(
         metrics: some of METRICS and ON_REQUEST; the default are those of METRICS that the folders allow.
         embedding: vggish | clap | musicnn | pocket, or a path (`embeddings.find_embedding`).
         window_seconds, windows: a song is scored in windows of this length, at most so many (None: all that fit).
-        tracker, tracker_weights: `beats.find_tracker`.
+        tracker, tracker_weights: `find_tracker`.
         cocola: COCOLA's checkpoint file; with it, each song's accompaniment is scored against its vocal.
         seams: pairs (first, step) in seconds: where windows of the generator meet; needs "artefacts".
         device: auto | cpu | cuda | cuda:N.
@@ -78,7 +79,7 @@ def evaluate(
     settings = _settings(metrics, str(embedding), window_seconds, windows, tracker, seed, seams)
     report, cache = Report(), Cache(cache or checkpoint.cache_directory() / "evaluation")
     device = choose_device(device)
-    listener = beats.find_tracker(tracker, tracker_weights, device) if "rhythm" in metrics or "harmony" in metrics else None
+    listener = find_tracker(tracker, tracker_weights, device) if "rhythm" in metrics or "harmony" in metrics else None
     embedder = find_embedding(embedding, device, batch_size) if {"fad", "kad", "apa"} & set(metrics) else None
 
     judge = coherence.load(cocola, device) if cocola else None
