@@ -70,7 +70,7 @@ MAY_IMPORT = {
     ),  # fmt: skip
     # what a stage generates, as sound for TensorBoard
     "training.samples": ("model", "config", "generation", "stages", "tokens"),
-    "training.texts": ("config", "files", "stages", "tokens", "data.songs", "data.captions", "data.batches"),
+    "training.texts": ("config", "files", "stages", "tokens", "data.songs", "data.captions", "data.facts", "data.batches"),
     "training.export": ("config", "stages", "checkpoint", "component", "data.shards"),
     "training.unit_chroma": ("config", "stages", "data.shards", "data.songs"),  # listens to the songs of the shards
     # reads the beats of songs, and scores those it finds
