@@ -74,6 +74,14 @@ def test_steady_noise_is_measured_and_music_is_none():
     assert noise_floor(frames_of(np.zeros(RATE, np.float32), RATE)) == -100
 
 
+def test_noise_does_not_hide_that_a_recording_is_narrow():
+    narrow = technical(low_passed(VOICE, 4_000))
+    for decibel in (30, 40):
+        hissing = technical(noisy(low_passed(VOICE, 4_000), decibel))
+        assert hissing["bandwidth_hz"][0] == pytest.approx(4_000, rel=0.1)
+        assert hissing["technical"] < narrow["technical"]
+
+
 def test_a_track_that_is_heard_in_the_other_is_found_either_way():
     shares = [technical(VOICE + leak * BAND)["bleed"] for leak in (0.01, 0.0316, 0.1, 0.316)]
     assert shares == sorted(shares) and shares[0] > 0.003 and shares[-1] > 0.05

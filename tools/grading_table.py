@@ -58,8 +58,8 @@ def faults(voice, band) -> dict:
         "band clipped at -6 dB": (voice, clipped),
         "noise 40 dB below the voice": (voice + 0.01 * noise, band),
         "noise 30 dB below the voice": (voice + 10**-1.5 * noise, band),
-        "voice without what is above 8 kHz": (low_passed(voice, 8_000), band),
-        "both without what is above 8 kHz": (low_passed(voice, 8_000), low_passed(band, 8_000)),
+        "voice without what is above 4 kHz": (low_passed(voice, 4_000), band),
+        "band without what is above 4 kHz": (voice, low_passed(band, 4_000)),
         "band 30 dB lower in the voice": (voice + 10**-1.5 * band, band),
         "separated by a coarse mask": separated(voice, band),
     }

@@ -71,7 +71,29 @@ def noise_floor(frames: np.ndarray) -> float:
     loud = float(np.percentile(level, 95))
     if not loud > 0:
         return NO_NOISE_DB
-    power = power[level > loud * 10 ** (GATED_DB / 10)]
+    _, low, steady, groups = _groups(power[level > loud * 10 ** (GATED_DB / 10)])
+    floor = np.quantile(np.where(steady, low, 0), 1 - NOISY_SHARE) * groups * GROUP_BINS / loud
+    return float(max(10 * np.log10(max(floor, 1e-12)), NO_NOISE_DB))
+
+
+def sounding_bandwidth(frames: np.ndarray, rate: int) -> float:
+    """The highest frequency in Hz at which more than steady noise is heard, within 70 dB of the loudest group; 0: nowhere.
+
+    Steady noise, in the sense of `noise_floor`, would make the bandwidth of a telephone that of the whole file.
+    """
+    power = np.square(np.abs(frames))
+    level = power.sum(axis=1)
+    if not level.max(initial=0.0) > 0:
+        return 0.0
+    mean, low, steady, _ = _groups(power[level > np.percentile(level, 95) * 10 ** (GATED_DB / 10)])
+    sounding = np.flatnonzero(~(steady & (mean < low * 10 ** (STEADY_DB / 10))))
+    top = 1 + GROUP_BINS * (sounding[-1] + 1) if len(sounding) else 0
+    return float(top * rate / (2 * (power.shape[1] - 1)))
+
+
+def _groups(power):
+    """Of each group of 8 bins within the bandwidth of power [frames, bins]: its mean, the level of steady noise by its 5 %
+    quantile, and whether the 25 % quantile agrees; and how many groups there are beyond it, too."""
     groups = (power.shape[1] - 1) // GROUP_BINS
     power = power[:, 1 : 1 + groups * GROUP_BINS].reshape(len(power), groups, GROUP_BINS)
     mean = power.mean(axis=(0, 2))
@@ -80,9 +102,7 @@ def noise_floor(frames: np.ndarray) -> float:
     places = [int(quantile * pooled.shape[1]) for quantile in (LOW, HIGH)]
     low, high = np.partition(pooled, places, axis=1)[:, places].T + 1e-20
     low, high = low / -np.log(1 - LOW), high / -np.log(1 - HIGH)
-    steady = np.abs(10 * np.log10(high / low)) < STEADY_DB
-    floor = np.quantile(np.where(steady, low, 0), 1 - NOISY_SHARE) * groups * GROUP_BINS / loud
-    return float(max(10 * np.log10(max(floor, 1e-12)), NO_NOISE_DB))
+    return mean[:heard], low, np.abs(10 * np.log10(high / low)) < STEADY_DB, groups
 
 
 def bleed(first: np.ndarray, second: np.ndarray) -> float:
