@@ -173,3 +173,18 @@ def test_both_distributions_are_printed():
     assert text[1].startswith(".9 to 1.0") and text[1].count("#") > 20 and text[10].startswith(".0 to .1")
     assert text[13].split() == ["median", "0.50", "0.95"]
     assert grading.table(grading.summarise([])) == []
+
+
+# The command that measures the grades
+
+
+def test_the_table_says_how_well_each_fault_is_told(load_tools, monkeypatch):
+    tool = load_tools("grading_table")
+    assert tool.auc([2, 3], [1, 2]) == 0.875
+    monkeypatch.setattr(tool, "faults", lambda voice, band: {"clipped": (voice, clipped(band, 6)), "none": (voice, band)})
+    lines = tool.grades_table(PAIRS[:2]).splitlines()
+    rows = [line.split(" | ") for line in lines if line.startswith(("| technical", "| musical"))]
+    assert [row[1:4] for row in rows] == [
+        ["clipped", "1.000", "1.00"], ["none", "0.500", "0.00"], ["the band of another song", "1.000", "1.00"],
+    ]  # fmt: skip
+    assert tool.sections_table([]) == "no song's meta file knows two sections or more"
