@@ -10,7 +10,7 @@ from fake_shards import make_shards
 from accompgen import audio
 from accompgen.config import ConfigError
 from accompgen.data import shards, tokenize
-from accompgen.data.pairs import PairError, read_pair
+from accompgen.data.pairs import PairError, mix_length, read_mix, read_pair
 from accompgen.data.songs import Song, write_manifest
 from accompgen.data.tokenize_song import Tokenizing
 from accompgen.data.tracks import Tracks
@@ -171,6 +171,20 @@ def test_a_pair_of_two_lengths_is_refused_by_name(tmp_path):
     with pytest.raises(PairError, match="lost: the vocal lasts 1.00 s and the accompaniment 1.25 s"):
         tracks = Tracks(vocal=tmp_path / "v.wav", accompaniment=tmp_path / "a.wav")
         read_pair(Song("lost", "train", "none", 1.0, tracks), (16000,))
+
+
+def test_stems_of_one_rate_and_length_are_summed_and_others_refused(tmp_path):
+    mono, stereo = np.full((1, 16000), 0.1, np.float32), np.stack([np.full(16100, x, np.float32) for x in (0.2, 0.4)])
+    for name, wav, rate in (("a", mono, 16000), ("b", stereo, 16000), ("c", mono, 8000), ("d", mono[:, :8000], 16000)):
+        audio.write(tmp_path / f"{name}.wav", wav, rate)
+    a, b, c, d = (tmp_path / f"{name}.wav" for name in "abcd")
+    wav, rate = read_mix((a, b))
+    assert (wav.shape, rate) == ((2, 16000), 16000) == ((2, mix_length((a, b))[0]), mix_length((a, b))[1])
+    np.testing.assert_allclose(wav[:, 0], [0.3, 0.5], atol=1e-4)
+    for other in (c, d):
+        for read in (read_mix, mix_length):
+            with pytest.raises(audio.AudioError, match=rf"{other.name}.*stems that are summed need one rate and length"):
+                read((a, other))
 
 
 def test_tokens_stand_where_their_sound_was(manifest, tokenizers, tmp_path):

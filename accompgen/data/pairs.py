@@ -24,15 +24,26 @@ def read_mix(paths: Sequence[Path], start: int = 0, frames: int = -1) -> tuple[n
     Raises audio.AudioError as it does, and for files of several rates, or whose lengths differ by more than 0.1 s.
     """
     sounds = [audio.read(path, start, frames) for path in paths]
-    (first, rate), channels = sounds[0], max(len(wav) for wav, _ in sounds)
-    for path, (wav, own) in zip(paths, sounds):
-        if own != rate or abs(wav.shape[1] - first.shape[1]) > LENGTH_TOLERANCE_SECONDS * rate:
-            raise audio.AudioError(
-                f"{path}: {wav.shape[1] / own:.2f} s at {own} Hz beside {first.shape[1] / rate:.2f} s at {rate} Hz of "
-                f"{paths[0]}; stems that are summed need one rate and length (accompgen prepare sums any rates)"
-            )
-    length = min(wav.shape[1] for wav, _ in sounds)
+    length, rate = _common(paths, [(wav.shape[1], rate) for wav, rate in sounds])
+    channels = max(len(wav) for wav, _ in sounds)
     return sum(audio.spread(wav[:, :length], channels) for wav, _ in sounds), rate
+
+
+def mix_length(paths: Sequence[Path]) -> tuple[int, int]:
+    """Frames and rate of what `read_mix` gives, without reading the sound. Raises as it does."""
+    return _common(paths, [audio.length(path) for path in paths])
+
+
+def _common(paths, lengths):
+    """(fewest frames, rate) of files of (frames, rate) each."""
+    frames, rate = lengths[0]
+    for path, (own_frames, own) in zip(paths, lengths):
+        if own != rate or abs(own_frames - frames) > LENGTH_TOLERANCE_SECONDS * rate:
+            raise audio.AudioError(
+                f"{path}: {own_frames / own:.2f} s at {own} Hz beside {frames / rate:.2f} s at {rate} Hz of {paths[0]}; "
+                "stems that are summed need one rate and length (accompgen prepare sums any)"
+            )
+    return min(own_frames for own_frames, _ in lengths), rate
 
 
 def read_pair(song: Song, rates: tuple[int, ...]) -> tuple[int, dict[int, tuple[np.ndarray, np.ndarray]]]:

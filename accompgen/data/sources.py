@@ -257,7 +257,7 @@ def _source(folder, values):
     known = [field.name for field in fields(Source) if field.name != "fault"]
     unknown = sorted(set(values) - {*known, *FIELDS})
     if unknown:
-        raise ManifestError(f"unknown field {unknown[0]!r}; known are {', '.join(known)}")
+        raise ManifestError(f"unknown field {unknown[0]!r}; known are {', '.join([*known, *FIELDS[1:]])}")
     sounds = values | values.get("tracks", {})
     given = next((sounds[name] for name in (VOICE, MIXTURE) if sounds.get(name)), None)
     if "id" in values:

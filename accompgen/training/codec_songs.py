@@ -7,7 +7,7 @@ import torch
 
 from accompgen import audio
 from accompgen.config import ConfigError
-from accompgen.data.pairs import read_mix
+from accompgen.data.pairs import mix_length, read_mix
 from accompgen.data.songs import read_manifest
 from accompgen.training.codec_figures import RATE
 
@@ -24,7 +24,7 @@ class SongFile:
     """
 
     def __init__(self, *paths):
-        frames, rate = map(min, zip(*map(audio.length, paths)))
+        frames, rate = mix_length(paths)
         self.paths, self.samples = paths, round(frames * RATE / rate)
         common = math.gcd(RATE, rate)
         # so many samples of ours last as long as these of the file
