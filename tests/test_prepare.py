@@ -93,7 +93,7 @@ def test_pair_stems_and_mixture_become_aligned_pairs(tmp_path, separator):
         pieces = [song for song in songs.values() if song.id.startswith(name)]
         assert sum(song.seconds for song in pieces) == 3.0
         for part, expected in (("vocal", vocal), ("accompaniment", band)):
-            found = [audio.read(getattr(song, part)) for song in pieces]
+            found = [audio.read(song.tracks[part]) for song in pieces]
             assert {rate for _, rate in found} == {RATE}
             assert correlation(np.concatenate([wav for wav, _ in found], axis=1), expected) > 0.999
     about = json.loads(songs["mixed-001"].meta.read_text())
