@@ -74,6 +74,14 @@ def test_steady_noise_is_measured_and_music_is_none():
     assert noise_floor(frames_of(np.zeros(RATE, np.float32), RATE)) == -100
 
 
+def test_noise_of_a_narrow_voice_is_measured_whatever_is_added_above():
+    hissing = low_passed(noisy(VOICE, 30), 8_000)  # as a voice synthesised at 16 kHz
+    level = technical(hissing)["noise_db"][0]
+    assert level == pytest.approx(technical(noisy(VOICE, 30))["noise_db"][0], abs=3)
+    for more in (noisy(hissing, 40), hissing + 0.0316 * BAND):
+        assert level - 1 < technical(more)["noise_db"][0] < level + 3
+
+
 def test_noise_does_not_hide_that_a_recording_is_narrow():
     narrow = technical(low_passed(VOICE, 4_000))
     for decibel in (30, 40):

@@ -16,7 +16,7 @@ STEEPNESS = 3.0  # times the fall beside a parabola's crest of the same length
 GROUP_BINS = 8
 LOW, HIGH = 0.05, 0.25  # quantiles over time
 STEADY_DB = 2.5
-NOISY_SHARE = 0.75  # of the spectrum in which steady noise is heard, for it to count
+NOISY_SHARE = 0.5  # of the spectrum in which steady noise is heard, for it to count
 GATED_DB = -70.0  # below the loud frames: digital silence, where noise was cut away with the sound
 BAND_DB = -70.0  # below the loudest group: beyond the bandwidth
 NO_NOISE_DB = -100.0
@@ -63,16 +63,16 @@ def noise_floor(frames: np.ndarray) -> float:
 
     Gaussian noise of constant level has powers with an exponential distribution, so that its level follows from any
     quantile over time. In each group of 8 bins it is taken from the 5 % and from the 25 % quantile; where music or a
-    voice decides either, the two differ. Noise counts if both agree within 2.5 dB in three quarters of the groups within the
-    track's bandwidth, and the level is that of the quieter quarter of the groups, as if it held for all of them.
+    voice decides either, the two differ. Noise counts if both agree within 2.5 dB in half of the groups within the track's
+    bandwidth, and the level is the sum over the groups in which they do.
     """
     power = np.square(np.abs(frames))
     level = power.sum(axis=1)
     loud = float(np.percentile(level, 95))
     if not loud > 0:
         return NO_NOISE_DB
-    _, low, steady, groups = _groups(power[level > loud * 10 ** (GATED_DB / 10)])
-    floor = np.quantile(np.where(steady, low, 0), 1 - NOISY_SHARE) * groups * GROUP_BINS / loud
+    _, low, steady = _groups(power[level > loud * 10 ** (GATED_DB / 10)])
+    floor = low[steady].sum() * GROUP_BINS / loud if steady.mean() >= NOISY_SHARE else 0.0
     return float(max(10 * np.log10(max(floor, 1e-12)), NO_NOISE_DB))
 
 
@@ -85,7 +85,7 @@ def sounding_bandwidth(frames: np.ndarray, rate: int) -> float:
     level = power.sum(axis=1)
     if not level.max(initial=0.0) > 0:
         return 0.0
-    mean, low, steady, _ = _groups(power[level > np.percentile(level, 95) * 10 ** (GATED_DB / 10)])
+    mean, low, steady = _groups(power[level > np.percentile(level, 95) * 10 ** (GATED_DB / 10)])
     sounding = np.flatnonzero(~(steady & (mean < low * 10 ** (STEADY_DB / 10))))
     top = 1 + GROUP_BINS * (sounding[-1] + 1) if len(sounding) else 0
     return float(top * rate / (2 * (power.shape[1] - 1)))
@@ -93,7 +93,7 @@ def sounding_bandwidth(frames: np.ndarray, rate: int) -> float:
 
 def _groups(power):
     """Of each group of 8 bins within the bandwidth of power [frames, bins]: its mean, the level of steady noise by its 5 %
-    quantile, and whether the 25 % quantile agrees; and how many groups there are beyond it, too."""
+    quantile, and whether the 25 % quantile agrees."""
     groups = (power.shape[1] - 1) // GROUP_BINS
     power = power[:, 1 : 1 + groups * GROUP_BINS].reshape(len(power), groups, GROUP_BINS)
     mean = power.mean(axis=(0, 2))
@@ -102,7 +102,7 @@ def _groups(power):
     places = [int(quantile * pooled.shape[1]) for quantile in (LOW, HIGH)]
     low, high = np.partition(pooled, places, axis=1)[:, places].T + 1e-20
     low, high = low / -np.log(1 - LOW), high / -np.log(1 - HIGH)
-    return mean[:heard], low, np.abs(10 * np.log10(high / low)) < STEADY_DB, groups
+    return mean[:heard], low, np.abs(10 * np.log10(high / low)) < STEADY_DB
 
 
 def bleed(first: np.ndarray, second: np.ndarray) -> float:
