@@ -16,7 +16,8 @@ STEEPNESS = 3.0  # times the fall beside a parabola's crest of the same length
 GROUP_BINS = 8
 LOW, HIGH = 0.05, 0.25  # quantiles over time
 STEADY_DB = 2.5
-NOISY_SHARE = 0.5  # of the spectrum in which steady noise is heard, for it to count
+NOISY_SHARE = 0.75  # of the spectrum up to some frequency in which steady noise is heard, for it to count
+LEAST_WIDTH = 0.5  # of the bandwidth, up to that frequency
 GATED_DB = -70.0  # below the loud frames: digital silence, where noise was cut away with the sound
 BAND_DB = -70.0  # below the loudest group: beyond the bandwidth
 NO_NOISE_DB = -100.0
@@ -63,8 +64,9 @@ def noise_floor(frames: np.ndarray) -> float:
 
     Gaussian noise of constant level has powers with an exponential distribution, so that its level follows from any
     quantile over time. In each group of 8 bins it is taken from the 5 % and from the 25 % quantile; where music or a
-    voice decides either, the two differ. Noise counts if both agree within 2.5 dB in half of the groups within the track's
-    bandwidth, and the level is the sum over the groups in which they do.
+    voice decides either, the two differ. Noise counts if both agree within 2.5 dB in three quarters of the groups from the
+    lowest to somewhere in the upper half of the track's bandwidth (the noise of a narrow voice ends where it ends, and
+    cymbals are steady above a band that is not). The level is the sum over the groups in which they agree.
     """
     power = np.square(np.abs(frames))
     level = power.sum(axis=1)
@@ -72,7 +74,10 @@ def noise_floor(frames: np.ndarray) -> float:
     if not loud > 0:
         return NO_NOISE_DB
     _, low, steady = _groups(power[level > loud * 10 ** (GATED_DB / 10)])
-    floor = low[steady].sum() * GROUP_BINS / loud if steady.mean() >= NOISY_SHARE else 0.0
+    share = np.cumsum(steady) / np.arange(1, len(steady) + 1)  # of the groups up to each
+    noisy = np.flatnonzero(share >= NOISY_SHARE)
+    wide = len(noisy) and noisy[-1] + 1 >= LEAST_WIDTH * len(steady)
+    floor = low[steady].sum() * GROUP_BINS / loud if wide else 0.0
     return float(max(10 * np.log10(max(floor, 1e-12)), NO_NOISE_DB))
 
 
