@@ -1,7 +1,6 @@
 """The page of examples: complete, small, honest about how it was made, and never over somebody's files."""
 
 import hashlib
-import importlib.util
 import json
 from html.parser import HTMLParser
 
@@ -15,11 +14,8 @@ SAMPLING = {"temperature": 0.9, "top_k": 250, "top_p": 1.0, "guidance": 3.0}
 
 
 @pytest.fixture(scope="module")
-def tool(root):
-    spec = importlib.util.spec_from_file_location("examples", root / "tools" / "examples.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def tool(load_tools):
+    return load_tools("examples")
 
 
 @pytest.fixture

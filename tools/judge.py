@@ -30,7 +30,7 @@ from judge_play import add_play
 from judge_probes import train_probes
 
 from accompgen import audio
-from accompgen.checkpoint import CheckpointError
+from accompgen.component import CheckpointError
 from accompgen.evaluation import sets
 from accompgen.evaluation.folders import EvaluationError, find_songs
 from accompgen.evaluation.report import markdown_head

@@ -17,14 +17,12 @@ from accompgen.chart_input import ChartRequest
 from accompgen.checkpoint import (
     SEMANTIC_TOKENIZER,
     TEXT_TOKENIZER,
-    CheckpointError,
-    component_hash,
-    file_hash,
     find_checkpoint,
     read_checkpoint,
     read_graph,
     read_info,
 )
+from accompgen.component import CheckpointError, component_hash, file_hash
 from accompgen.device import choose_device
 from accompgen.generation.cascade import cascade, whole_song
 from accompgen.generation.charting import chart_streams, find_chart

@@ -9,7 +9,13 @@ from dataclasses import asdict
 
 import torch
 
-from accompgen.checkpoint import CheckpointError, available_checkpoints, cache_directory, read_checkpoint, search_path
+from accompgen.checkpoint import (
+    available_checkpoints,
+    cache_directory,
+    read_checkpoint,
+    search_path,
+)
+from accompgen.component import CheckpointError
 from accompgen.generation.decode import decoding_dtype
 
 VERSIONS_OF = ("accompgen", "torch", "transformers", "numpy", "soundfile", "soxr", "pyloudnorm")

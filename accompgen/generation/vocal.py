@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from accompgen import audio
-from accompgen.checkpoint import file_hash
+from accompgen.component import file_hash
 from accompgen.files import SoundWarning
 from accompgen.seeding import make_generator
 from accompgen.time import blocks_covering, frames_of
