@@ -2,14 +2,17 @@
 
 libsndfile (soundfile) reads what stores samples one after the other or counts them: wav, aiff, flac and the like. Of mp3 and
 ogg files, of flac from a pipe and of wav files with a broken head it guesses the length, or stops too early; FFmpeg (PyAV)
-decodes those to their end, and what libsndfile does not know: m4a, webm, the sound of a video.
+decodes those to their end, and what libsndfile does not know: m4a, webm, the sound of a video. What encoders put before
+the sound and behind it is left out where the file says how much it is (edit lists of mp4, pre-skip of Opus, LAME's frame).
 """
 
 import io
 import os
 import struct
+import sys
 import warnings
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,8 +23,13 @@ from accompgen.files import SoundWarning
 MIN_RATE, MAX_RATE = 8_000, 192_000
 COUNTED = (b"RIFF", b"RF64", b"riff", b"FORM", b"fLaC", b"caff", b".snd")  # how files begin of which libsndfile counts samples
 # Demuxers that read the file they are given and nothing else: a playlist must not make this program open other files.
-DEMUXERS = "mp3,ogg,flac,wav,w64,aiff,au,caf,aac,mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,asf,ac3,amr"
+DEMUXERS = (
+    "mp3,ogg,flac,wav,w64,aiff,au,caf,aac,mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,asf,ac3,amr,wv,tta,ape,avi,flv,mpegts,mpeg"
+)
 STREAMED = 0x7FFFF000  # bytes; as many or more say that the writer of a wav file, to a pipe, did not know them
+MOVIE_SCALES = (600, 1000)  # ticks of a second in which mp4 files state their length, if not in samples
+END_SECONDS = 0.01  # an end that is stated may be that far from the real one
+MATROSKA_SECONDS = 0.1  # its duration counts what encoders put before the sound and behind it
 CUT_SECONDS = 0.02  # less than that missing is the padding of some writer, not a copy that broke off
 
 
@@ -66,8 +74,8 @@ def length(path) -> tuple[int, int]:
         with _exact(path, path, _read_head(path)) as sound:
             if sound is not None:
                 return sound.frames, sound.samplerate
-        wav, rate, _ = _ffmpeg(path, path)
-    return wav.shape[1], rate
+        _, rate, samples, _ = _ffmpeg(path, path, first=sys.maxsize)  # decoded, and none of it kept
+    return samples, rate
 
 
 def seconds(path) -> float:
@@ -142,9 +150,8 @@ def _decode(file, where, first=0, frames=None):
             wav = sound.read(-1 if frames is None else frames, dtype="float32", always_2d=True)  # [T, C]
             rate, wav = sound.samplerate, np.ascontiguousarray(wav.T)
         else:
-            wav, rate, announced = _ffmpeg(file, where)
-            announced = announced or head.announced(wav.shape[1])
-            wav = wav[:, first:] if frames is None else wav[:, first : first + frames]
+            wav, rate, samples, announced = _ffmpeg(file, where, first, frames)
+            announced = announced or head.announced(samples)
     left = max(0, announced - first)
     return wav, rate, left if frames is None else min(frames, left)
 
@@ -247,8 +254,27 @@ def _opened(file):
 # ---- FFmpeg: what has to be decoded to be counted ------------------------------------------------
 
 
-def _ffmpeg(file, where):
-    """wav [C, T], rate, and the frames that the file announces (0: it does not)."""
+def _kinds(container):
+    return " and ".join(sorted({"pictures" if stream.type == "video" else stream.type for stream in container.streams})) or "a head"
+
+
+@dataclass
+class _Heard:
+    """What is known of a stream as it is decoded: samples until now, packets that could not be decoded, and
+    where its last packet says that it ends, in samples."""
+
+    rate: int
+    count: int = 0
+    damaged: int = 0
+    end: int = 0
+
+
+def _ffmpeg(file, where, first=0, frames=None):
+    """`frames` samples from `first` on [C, t] (None: all), the rate, the samples there are in all, and those that
+    the file announces (0: it does not).
+
+    Memory holds the part that is asked for. All before it is decoded: only so its place is known to the sample.
+    """
     import av
 
     with _opened(file) as data:
@@ -256,28 +282,48 @@ def _ffmpeg(file, where):
             # tags need not be UTF-8, and are not used
             with av.open(data, options={"format_whitelist": DEMUXERS}, metadata_errors="replace") as container:
                 stream = _stream(container, where)
-                pieces, damaged, rate = _pieces(container, stream, where)
-                announced = _stated(container, stream, rate, data)
+                heard = _Heard(stream.rate)
+                stated, stop = _stated(container, stream, data), None if frames is None else first + frames
+                pieces = []
+                for piece in _pieces(container, stream, where, heard):
+                    begin = heard.count - piece.shape[1]
+                    wanted = piece[:, max(0, first - begin) : None if stop is None else max(0, stop - begin)]
+                    if wanted.size or not pieces:
+                        pieces.append(wanted.copy())  # a view would keep all of the piece
+                    if stop is not None and heard.count >= stop and not 0 < stated < stop + END_SECONDS * heard.rate:
+                        break  # what follows need not be decoded
+                is_mov = container.format.name.startswith("mov")
         # MemoryError: a damaged head asks for more than there is
         except (av.FFmpegError, MemoryError) as error:
             reason = getattr(error, "strerror", None) or error
             raise AudioError(
-                f"{where}: not sound, or damaged (FFmpeg: {reason}); give a wav, flac, ogg or mp3 file, or convert it to one"
+                f"{where}: not sound, or damaged or cut off (FFmpeg: {reason}); give a wav, flac, mp3, ogg, m4a or webm "
+                "file, or convert it to one"
             ) from error
     if not pieces:
         raise AudioError(f"{where}: no samples can be decoded from it; record or export it again")
-    if damaged:
-        warnings.warn(f"{where}: {damaged} damaged pieces of it were passed over", SoundWarning, stacklevel=4)
+    if heard.damaged:
+        warnings.warn(f"{where}: {heard.damaged} damaged pieces of it were passed over", SoundWarning, stacklevel=4)
+    if is_mov and stated:  # what follows is padding of the last frame
+        stated = _to_the_sample(stated, heard)
+        heard.count = min(heard.count, stated)
     wav = np.concatenate(pieces, axis=1)
-    if container.format.name.startswith("mov") and announced:  # what follows is padding of the last frame
-        wav = wav[:, :announced]
-    return wav, rate, announced
+    return wav[:, : max(0, heard.count - first)], heard.rate, heard.count, stated
+
+
+def _to_the_sample(stated, heard):
+    """The length of an mp4 file whose edit list counts in thousandths or six-hundredths of a second, by its last packet."""
+    for scale in MOVIE_SCALES:
+        rounded = round(stated * scale / heard.rate)
+        if round(rounded * heard.rate / scale) == stated and abs(heard.end - stated) * scale < heard.rate:
+            return heard.end
+    return stated
 
 
 def _stream(container, where):
     """The first stream of sound that can be decoded."""
     if not container.streams.audio:
-        raise AudioError(f"{where}: there is no sound in it; give an audio file")
+        raise AudioError(f"{where}: there is no sound in it, only {_kinds(container)}; give a file with sound")
     for stream in container.streams.audio:
         if stream.codec_context is not None:
             return stream
@@ -287,27 +333,33 @@ def _stream(container, where):
     )
 
 
-def _pieces(container, stream, where):
-    """The decoded pieces [C, t], how many packets could not be decoded, and the rate."""
+def _pieces(container, stream, where, heard):
+    """The decoded pieces [C, t]; `heard` is brought up to date before each."""
     import av
 
-    pieces, damaged, rate = [], 0, stream.rate
+    channels = None
+    # the Info frame of a second file in the same file cannot be decoded
+    heads = 1 if container.format.name == "mp3" else 0
     for packet in container.demux(stream):
+        if packet.pts is not None and packet.duration:
+            heard.end = round((packet.pts + packet.duration) * packet.time_base * heard.rate)
         try:
             frames = packet.decode()
         except av.InvalidDataError:  # such as the head of the second of two files in one
-            damaged += packet.size > 0
+            if packet.size > 0 and not heads:
+                heard.damaged += 1
+            heads -= heads and packet.size > 0
             continue
         for frame in frames:
             piece = _samples(frame)
-            if frame.sample_rate != rate or pieces and len(piece) != len(pieces[0]):
+            channels = channels or len(piece)
+            if frame.sample_rate != heard.rate or len(piece) != channels:
                 raise AudioError(
-                    f"{where}: its rate or channels change on the way ({rate} Hz, then {frame.sample_rate} Hz); "
+                    f"{where}: its rate or channels change on the way ({heard.rate} Hz, then {frame.sample_rate} Hz); "
                     "give the parts as files of their own"
                 )
-            pieces.append(piece)
-    heads = 1 if container.format.name == "mp3" else 0  # the Info frame of a second file in the same file
-    return pieces, max(0, damaged - heads), rate
+            heard.count += piece.shape[1]
+            yield piece
 
 
 def _samples(frame):
@@ -321,14 +373,21 @@ def _samples(frame):
     return (found / scale).astype(np.float32)
 
 
-def _stated(container, stream, rate, data):
-    """Frames that the file states: an mp3 with an Info or Xing frame, an mp4; 0 where the length is a guess."""
-    if container.format.name.startswith("mov") and stream.duration is not None:
+def _stated(container, stream, data):
+    """Samples that the file states: an mp3 with an Info or Xing frame, an mp4, a finished webm; 0 where the length is a guess."""
+    kind, rate = container.format.name, stream.rate
+    if kind.startswith("mov") and stream.duration is not None:
         return round(float(stream.duration * stream.time_base) * rate)
-    if container.format.name != "mp3":
+    # of a film the length is that of its pictures
+    if kind.startswith("matroska") and container.duration and len(container.streams) == 1:
+        return max(0, round((container.duration / 1e6 - MATROSKA_SECONDS) * rate))
+    if kind != "mp3":
         return 0
+    place = data.tell()  # FFmpeg goes on reading there
     data.seek(0)
-    return _xing_frames(data, rate)
+    frames = _xing_frames(data, rate)
+    data.seek(place)
+    return frames
 
 
 def _xing_frames(data, rate):
