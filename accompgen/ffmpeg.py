@@ -87,6 +87,22 @@ def decode(data, where, first: int = 0, frames: int | None = None) -> tuple[np.n
     return wav[:, : max(0, heard.count - first)], heard.rate, heard.count, stated
 
 
+def time_reference(data) -> int | None:
+    """The time stamp of a broadcast wave (EBU Tech 3285): samples since midnight; None for another file, or one without.
+
+    Args:
+        data: a wav file open for reading bytes, at its beginning.
+    """
+    import av
+
+    try:
+        with av.open(data, options={"format_whitelist": "wav"}, metadata_errors="replace") as container:
+            found = container.metadata.get("time_reference")
+    except av.FFmpegError:
+        return None
+    return int(found) if found is not None and found.isdigit() else None
+
+
 def _to_the_sample(stated, heard):
     """The length of an mp4 file whose edit list counts in thousandths or six-hundredths of a second, by its last packet."""
     for scale in MOVIE_SCALES:

@@ -73,6 +73,15 @@ def seconds(path) -> float:
     return samples / rate
 
 
+def time_reference(path) -> int | None:
+    """The time stamp of a broadcast wave in samples since midnight, by which a DAW places it; None where it has none."""
+    with open(path, "rb") as file:
+        if file.read(4) not in (b"RIFF", b"RF64", b"BW64"):
+            return None
+        file.seek(0)
+        return ffmpeg.time_reference(file)
+
+
 def decode(data: bytes) -> np.ndarray:
     """The samples [C, T] of a whole audio file in memory, the reverse of `audio.encode`."""
     return _decode(io.BytesIO(data), "sound")[0]

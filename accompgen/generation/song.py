@@ -15,6 +15,7 @@ import torch
 from accompgen import audio
 from accompgen.chart import Chart
 from accompgen.export.chart_files import SCORE_ENDINGS, score_files
+from accompgen.export.grid import grid_of
 from accompgen.files import short_name
 from accompgen.generation.cascade import Tokens
 from accompgen.stages import ALL
@@ -60,6 +61,17 @@ class Song:
         """How long the song lasts."""
         return self.mix.shape[1] / self.rate
 
+    @property
+    def stamp(self) -> int | None:
+        """The time stamp of its wav files, by which a DAW places them: samples since midnight at the song's rate.
+
+        It is the vocal's. Where that has none, it is where the vocal begins beside a MIDI file with a count-in; None without.
+        """
+        found, count_in = self.report.get("vocal", {}), self.report.get("settings", {}).get("count_in", 0)
+        if "time_reference" in found:
+            return round(found["time_reference"] * self.rate / found["rate"])
+        return round(grid_of(self.chart, count_in).offset * self.rate) if count_in and self.chart else None
+
     def __repr__(self):
         channels = {1: "mono", 2: "stereo"}.get(len(self.mix), f"{len(self.mix)} channels")
         return f"Song({self.name!r}, {self.seconds:.1f} s, {channels}, {self.rate} Hz, seed {self.report.get('seed')})"
@@ -82,6 +94,8 @@ class Song:
 
     def save(self, directory, format: str = "wav", bit_depth: str | int = "24", force: bool = False) -> dict[str, Path]:
         """Write <name>.accompaniment, <name>.mix (wav, flac or mp3) and <name>.json; all files or none.
+
+        With a `stamp` wav files are broadcast waves.
 
         Of a song of several stems each has a file <name>.<stem>, too; in wav and flac they sum to the accompaniment exactly.
         Of one with a chart come the files of export/chart_files.py.
@@ -157,7 +171,9 @@ class Song:
         """Sound by path -> (the bytes of each, the gain that they share)."""
         gain = 1.0
         for _ in range(4):  # a lossy format does not keep peaks exactly: measure what a player will decode
-            encoded = [audio.encode(wav * gain, self.rate, suffix, subtype, path) for path, wav in wavs.items()]
+            encoded = [
+                audio.encode(wav * gain, self.rate, suffix, subtype, path, self.stamp) for path, wav in wavs.items()
+            ]
             loudest = max(audio.peak(audio.decode(data)) for data in encoded) if suffix == ".mp3" else 0.0
             if loudest <= audio.PEAK_LIMIT:
                 break
@@ -264,7 +280,7 @@ def read_song(path) -> Song:
     path = Path(path)
     try:
         report = json.loads(path.read_text(encoding="utf-8"))
-        files, rate = report["files"], report["vocal"]["rate"]
+        files, seconds = report["files"], report["vocal"]["seconds"]
         names = {key: path.with_name(name) for key, name in files.items() if isinstance(name, str)}
         mix, accompaniment = names["mix"], names["accompaniment"]
     except OSError as error:
@@ -273,5 +289,6 @@ def read_song(path) -> Song:
         raise audio.AudioError(f"{path} is no report of a song; give the <name>.json that `generate` wrote") from error
     stems = {key: file for key, file in names.items() if file.suffix == mix.suffix and key not in ("mix", "accompaniment")}
     tracks = {stem: audio.read(file)[0] for stem, file in (stems or {ALL: accompaniment}).items()}
-    chart = Chart.of_song(report["chart"], report["vocal"]["seconds"]) if report.get("chart") else None
-    return Song(path.stem, rate, tracks, audio.read(mix)[0], {}, report, chart)
+    chart = Chart.of_song(report["chart"], seconds) if report.get("chart") else None
+    mixed, rate = audio.read(mix)
+    return Song(path.stem, rate, tracks, mixed, {}, report, chart)
