@@ -114,7 +114,7 @@ LIVES_IN = {
     },
     "sklearn": {"tokens.kmeans", "evaluation.prompts"},  # k-means; a logistic regression
     "soundfile": {"audio", "sound_file"},  # writes; reads
-    "av": {"sound_file"},
+    "av": {"ffmpeg"},
     "soxr": {"audio"},
     "pyloudnorm": {"audio"},
     "demucs": {"data.separate"},

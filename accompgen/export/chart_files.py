@@ -12,10 +12,13 @@ SCORE_ENDINGS = (".mid", ".chords.txt", ".lab")
 BEAT_ENDINGS = (".beats.txt", ".click.wav")
 
 
-def score_files(chart, name: str, count_in: int = 0) -> dict[str, bytes]:
-    """What goes with every song: MIDI, chord sheet, .lab. Raises ChartError with fewer than two beats."""
+def score_files(chart, name: str, count_in: int = 0, sections=()) -> dict[str, bytes]:
+    """What goes with every song: MIDI, chord sheet, .lab; `sections` are markers, (seconds, name).
+
+    Raises ChartError with fewer than two beats.
+    """
     contents = (
-        midi_bytes(chart, name, count_in),
+        midi_bytes(chart, name, count_in, sections),
         write_sheet(chart, name).encode("utf-8", "replace"),
         write_lab(chart).encode(),
     )

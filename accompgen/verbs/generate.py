@@ -244,7 +244,8 @@ def _generate_many(args):
     passed = PassedOver()
     vocals, faults = read_vocals(args.manifest.absolute(), args.split, passed)  # absolute: workers may run in another folder
     checkpoint = str(Path(args.checkpoint).absolute()) if Path(args.checkpoint).is_dir() else str(args.checkpoint)
-    given = {name: getattr(args, name) for name in ("balance", "noise", "loudness", "rate", "channels") if getattr(args, name) is not None}
+    numbers = ("balance", "noise", "loudness", "rate", "channels")
+    given = {name: getattr(args, name) for name in numbers if getattr(args, name) is not None}
     job = GenerateJob(
         str(args.out.absolute()), checkpoint, args.device, args.seed, _sampling(args), **_many_band(args),
         **given, format=args.format, bit_depth=args.bit_depth, force=args.force,
