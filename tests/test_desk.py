@@ -1,7 +1,10 @@
-"""What a DAW gets: another rate, mono or stereo, time stamps."""
+"""What a DAW gets: another rate, mono or stereo, time stamps, projects."""
 
+import io
 import wave
+import zipfile
 from dataclasses import replace
+from xml.etree import ElementTree
 
 import av
 import numpy as np
@@ -13,6 +16,8 @@ from accompgen import audio
 from accompgen.broadcast import stamped
 from accompgen.chart import Chart
 from accompgen.cli import main
+from accompgen.export.dawproject import SoundTrack, dawproject_bytes
+from accompgen.export.grid import grid_of
 from accompgen.generation.redo import redo
 from accompgen.generation.song import read_song
 from accompgen.stages import STEMS
@@ -125,3 +130,108 @@ def test_the_click_of_a_count_in_begins_before_the_vocal(band_checkpoint, memo, 
     assert run("chart", memo, "-o", tmp_path / "c", "--checkpoint", band_checkpoint, "--bpm", 240, "--count-in", 1) == 0
     click, (wav, _) = tmp_path / "c/memo.click.wav", audio.read(tmp_path / "c/memo.click.wav")
     assert ffmpeg_stamp(click) == STAMP - (wav.shape[1] - round(SECONDS * RATE)) < STAMP
+
+
+# A project that a DAW opens
+
+# What may stand in which element, in this order: the published schema of DAWproject 1.0, as far as it is used here.
+ORDER = {
+    "Project": ("Application", "Transport", "Structure", "Arrangement"),
+    "Transport": ("Tempo", "TimeSignature"),
+    "Structure": ("Track",),
+    "Track": ("Channel",),
+    "Channel": ("Mute", "Pan", "Volume"),
+    "Arrangement": ("Lanes", "Markers", "TempoAutomation", "TimeSignatureAutomation"),
+    "Lanes": ("Lanes", "Clips"),
+    "Clips": ("Clip",),
+    "Clip": ("Audio", "Notes"),
+    "Audio": ("File",),
+    "Notes": ("Note",),
+    "Markers": ("Marker",),
+    "TempoAutomation": ("Target", "RealPoint"),
+    "TimeSignatureAutomation": ("Target", "TimeSignaturePoint"),
+}
+
+
+def check_schema(root):
+    """The order of elements, and that every reference leads somewhere."""
+    for element in root.iter():
+        allowed = ORDER.get(element.tag, ())
+        places = [allowed.index(child.tag) for child in element]
+        assert places == sorted(places), element.tag
+    ids = [element.attrib["id"] for element in root.iter() if "id" in element.attrib]
+    assert len(set(ids)) == len(ids)
+    for element in root.iter():
+        for name in ("track", "destination", "parameter"):
+            assert element.get(name, ids[0]) in ids
+
+
+def seconds_at(root, beat):
+    """Seconds from the beginning of the arrangement to a beat, by the tempo map alone, as a DAW plays it."""
+    points = [(float(one.get("time")), float(one.get("value"))) for one in root.iter("RealPoint")]
+    spans = zip(points, [*(time for time, _ in points[1:]), np.inf])
+    return sum((min(beat, end) - start) * 60 / bpm for (start, bpm), end in spans if beat > start)
+
+
+def test_a_dawproject_has_sounds_chords_and_bars_where_they_sound():
+    random = np.random.default_rng(0)
+    times = np.cumsum([0.3, *random.uniform(0.45, 0.55, 39)])  # nobody sings like a clock
+    beats = tuple((float(time), index % 3 + 1) for index, time in enumerate(times))
+    chart = Chart(21.0, beats, ((times[0], times[3], "A:min"), (times[3], times[9], "N"), (times[9], 20.0, "F:maj")), "A:min")
+    tracks = [SoundTrack("voice", "audio/a.wav", 1, 44_100), SoundTrack("drums", "audio/b.wav", 2, 44_100)]
+    for count_in in (0, 2):
+        sounds = {"audio/a.wav": b"RIFF", "audio/b.wav": b"RIFF"}
+        data = dawproject_bytes("a <song>", 21.0, tracks, chart, count_in, [(float(times[6]), "Chorus")], sounds)
+        with zipfile.ZipFile(io.BytesIO(data)) as file:
+            assert {*file.namelist()} == {"project.xml", "metadata.xml", *sounds}
+            assert ElementTree.fromstring(file.read("metadata.xml")).findtext("Title") == "a <song>"
+            root = ElementTree.fromstring(file.read("project.xml"))
+        check_schema(root)
+        offset = grid_of(chart, count_in).offset
+        clips = {clip.get("name"): clip for clip in root.iter("Clip")}
+        assert list(clips) == ["voice", "drums", "chords"]
+        for clip in clips.values():
+            start, length = float(clip.get("time")), float(clip.get("duration"))
+            assert seconds_at(root, start) == pytest.approx(offset, abs=1e-3)
+            assert seconds_at(root, start + length) == pytest.approx(offset + 21, abs=2e-3)
+        sound = clips["drums"].find("Audio")
+        assert (sound.get("duration"), sound.get("channels"), sound.find("File").get("path")) == ("21", "2", "audio/b.wav")
+        assert clips["drums"].get("contentTimeUnit") == sound.get("timeUnit") == "seconds"
+        begin = float(clips["chords"].get("time"))
+        notes = [(seconds_at(root, begin + float(one.get("time"))) - offset, int(one.get("key"))) for one in root.iter("Note")]
+        assert sorted({round(time, 2) for time, _ in notes}) == [round(times[0], 2), round(times[9], 2)]
+        assert {key % 12 for time, key in notes if time < 1} == {9, 0, 4}  # A, C, E
+        marks = {mark.get("name"): seconds_at(root, float(mark.get("time"))) - offset for mark in root.iter("Marker")}
+        assert marks["Chorus"] == pytest.approx(times[6], abs=2e-3) and marks["bar 5"] == pytest.approx(times[12], abs=2e-3)
+        assert ("recording" in marks) == bool(count_in)
+        signature = root.find("Transport/TimeSignature")
+        assert (signature.get("numerator"), signature.get("denominator")) == (("3", "4") if count_in else ("1", "4"))
+
+
+def test_a_song_without_a_chart_is_a_project_too():
+    with zipfile.ZipFile(io.BytesIO(dawproject_bytes("x", 3.0, [SoundTrack("voice", "v.wav", 1, 44_100)]))) as file:
+        root = ElementTree.fromstring(file.read("project.xml"))
+    check_schema(root)
+    assert root.find(".//Clip").get("duration") == "6" and root.find(".//File").get("external") == "true"
+    assert root.find("Arrangement/Markers") is None
+
+
+def test_project_writes_a_folder_that_a_daw_opens(song, memo, tmp_path, capsys):
+    song.save(tmp_path, bit_depth="16")
+    assert run("project", tmp_path / "memo.json") == 0
+    folder = tmp_path / "memo.project"
+    printed = capsys.readouterr().out.split()
+    assert sorted(printed) == sorted(str(path) for path in folder.rglob("*") if path.is_file())
+    with zipfile.ZipFile(folder / "memo.dawproject") as file:
+        root = ElementTree.fromstring(file.read("project.xml"))
+        check_schema(root)
+        paths = [element.get("path") for element in root.iter("File")]
+        assert paths == [f"audio/memo.{track}.wav" for track in ("voice", *STEMS)]
+        sounds = [audio.decode(file.read(path)) for path in paths]
+        assert all(file.read(path) == (folder / path).read_bytes() for path in paths)
+    assert np.abs(sum(audio.spread(sound, 2) for sound in sounds) - song.mix).max() < 4 / 2**15  # together they are the mix
+    assert ffmpeg_stamp(folder / paths[0]) == STAMP * 3 and (folder / "memo.mid").exists()
+    assert run("project", tmp_path / "memo.json") == 1 and "exists; choose another folder" in capsys.readouterr().err
+    audio.write(tmp_path / "other.wav", sing(1.0), 44_100)
+    assert run("project", tmp_path / "memo.json", "--force", "--vocal", tmp_path / "other.wav") == 1
+    assert "other.wav lasts 1.000 s, the song 0.480 s" in capsys.readouterr().err

@@ -34,6 +34,7 @@ MAY_IMPORT = {
     "beat_fit": ("chart",),
     "export": ("chart", "analysis.labels", "files"),  # charts as files: no sound, no model
     "export.chart_files": ("chart", "audio"),  # the click is sound
+    "export.project": ("audio", "files", "analysis.features", "analysis.sections"),  # sounds, and where sections begin
     "chart_input": ("chart", "beat_fit", "export", "analysis.labels"),
     "seeding": (),
     "prompts": (),  # texts and times alone

@@ -18,6 +18,7 @@ from accompgen.export.chart_files import SCORE_ENDINGS, score_files
 from accompgen.export.grid import grid_of
 from accompgen.files import short_name
 from accompgen.generation.cascade import Tokens
+from accompgen.generation.vocal import Vocal, read_vocal
 from accompgen.stages import ALL
 
 SUBTYPES = {"16": "PCM_16", "24": "PCM_24", "32f": "FLOAT"}
@@ -292,3 +293,19 @@ def read_song(path) -> Song:
     chart = Chart.of_song(report["chart"], seconds) if report.get("chart") else None
     mixed, rate = audio.read(mix)
     return Song(path.stem, rate, tracks, mixed, {}, report, chart)
+
+
+def recording_of(song: Song, given=None) -> Vocal:
+    """The recording that a song was made for: at the path `given`, or where it was.
+
+    Raises audio.AudioError where there is none, or one of another length.
+    """
+    path = Path(given or song.report["vocal"]["file"])
+    if not path.exists():
+        raise audio.AudioError(f"{path}: no such file; say where the recording of {song.name} is (--vocal FILE)")
+    vocal = read_vocal(path)
+    if round(vocal.wav.shape[1] * song.rate / vocal.rate) != song.mix.shape[1]:
+        raise audio.AudioError(
+            f"{path} lasts {vocal.seconds:.3f} s, the song {song.seconds:.3f} s; give the recording that it was made for"
+        )
+    return vocal
