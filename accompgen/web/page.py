@@ -72,7 +72,7 @@ class Page:
                                     visible=model.has_chart, elem_id="chords")  # fmt: skip
             go = gr.Button("Play along with me", variant="primary", size="lg", elem_id="go")
             own = {"html_template": "", "apply_default_css": False}
-            work = gr.HTML(IDLE, js_on_load=_text("work.js"), elem_id="work", **own)
+            work = gr.HTML(IDLE, js_on_load=_text("upload.js") + _text("work.js"), elem_id="work", **own)
 
             def download(asked: list) -> dict:  # Gradio marks what it may call, and methods cannot be marked
                 return self.download(asked)
