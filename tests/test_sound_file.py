@@ -8,6 +8,7 @@ import tracemalloc
 import warnings
 
 import av
+import coded_sound
 import numpy as np
 import pytest
 import soundfile
@@ -26,16 +27,7 @@ def voice(samples=SAMPLES):
 
 def made(path, codec, wav=None, rate=RATE, **options):
     """A file that FFmpeg writes."""
-    wav = voice() if wav is None else wav
-    with av.open(str(path) if isinstance(path, os.PathLike) else path, "w", **options) as container:
-        stream = container.add_stream(codec, rate=rate, layout="mono")
-        frame = av.AudioFrame.from_ndarray((wav[None] * 32767).astype(np.int16), format="s16", layout="mono")
-        frame.sample_rate, frame.pts = rate, 0
-        resampler = av.AudioResampler(stream.format, "mono", rate, frame_size=stream.codec_context.frame_size or 4096)
-        for piece in (*resampler.resample(frame), *resampler.resample(None)):
-            container.mux(stream.encode(piece))
-        container.mux(stream.encode(None))
-    return path
+    return coded_sound.made(path, codec, voice() if wav is None else wav, rate, **options)
 
 
 def same_sound(found, wav, first):

@@ -7,8 +7,8 @@ import shutil
 import socket
 import zipfile
 
-import av
 import pytest
+from coded_sound import made
 from tiny import make_checkpoint, sing
 
 import accompgen
@@ -135,27 +135,14 @@ def test_what_is_no_sound_is_said_and_a_stopped_band_keeps_the_page(page, tmp_pa
     assert page.is_enabled("#go")
 
 
-def coded(path, codec, rate, seconds):
-    """A file as phones and browsers make them."""
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream(codec, rate=rate, layout="mono")
-        frame = av.AudioFrame.from_ndarray(sing(seconds, rate), format="fltp", layout="mono")
-        frame.sample_rate, frame.pts = rate, 0
-        resampler = av.AudioResampler(stream.format, "mono", rate, frame_size=stream.codec_context.frame_size or 960)
-        for piece in (*resampler.resample(frame), *resampler.resample(None)):
-            container.mux(stream.encode(piece))
-        container.mux(stream.encode(None))
-    return path
-
-
 def test_two_browsers_at_once_with_what_phones_and_browsers_record(page, browser, address, tmp_path):
     """A webm and a mov, which browsers call videos, by two visitors: each gets their own."""
     second = browser.new_page()
     second.set_default_timeout(PATIENCE_MS)
     second.goto(address)
     second.wait_for_selector("#go")
-    page.set_input_files("#voice input[type=file]", coded(tmp_path / "chat.webm", "libopus", 48_000, 0.8))
-    second.set_input_files("#voice input[type=file]", coded(tmp_path / "phone.mov", "aac", 44_100, 1.2))
+    page.set_input_files("#voice input[type=file]", made(tmp_path / "chat.webm", "libopus", sing(0.8, 48_000)[0], 48_000))
+    second.set_input_files("#voice input[type=file]", made(tmp_path / "phone.mov", "aac", sing(1.2)[0], 44_100))
     for visitor in (page, second):
         visitor.wait_for_selector("#voice audio, #voice .waveform-container, #voice [data-testid^=waveform]", state="attached")
         visitor.click("#more button")
