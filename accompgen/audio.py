@@ -118,6 +118,8 @@ def write_bytes(path, data: bytes) -> None:
 def write_files(files: dict) -> None:
     """Write files (path -> bytes) so that all of them appear, or none: temporary neighbours first, then renames.
 
+    What is large may be a function that gives the bytes: memory holds those of one file then.
+
     Raises AudioError for a place that cannot be written or a full disk.
     """
     path = None
@@ -125,7 +127,7 @@ def write_files(files: dict) -> None:
         with ExitStack() as parts:
             for path, data in files.items():
                 file = parts.enter_context(replacing(path))
-                file.write(data)
+                file.write(data() if callable(data) else data)
                 file.flush()  # a full disk is noticed before the first of them is renamed
     except OSError as error:
         place = error.filename2 or path  # a rename that fails names its target

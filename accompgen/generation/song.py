@@ -6,7 +6,7 @@ import json
 import wave
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -115,16 +115,14 @@ class Song:
         stems, score = self._stems(), self._score_files()
         paths = output_paths(directory, self.name, format, force, *self.parts)
         suffix, subtype = format_of(self.rate, len(self.mix), format, bit_depth)
-        wavs = {"accompaniment": self.accompaniment, "mix": self.mix, **stems}
-        if stems:
-            wavs |= _on_grid(stems, bit_depth)
-        encoded, gain = self._encode({paths[key]: wav for key, wav in wavs.items()}, suffix, subtype)
+        whole = _on_grid(stems, bit_depth) if stems else {"accompaniment": self.accompaniment}
+        wavs = {paths[key]: wav for key, wav in {"accompaniment": None, "mix": self.mix, **stems, **whole}.items()}
+        encoded, gain = self._encode(wavs, suffix, subtype)
         files = {key: path.name for key, path in paths.items() if key != "report"}
         report = {**self.report, "files": {**files, "bit_depth": str(bit_depth) if subtype else None, "encoding_gain": gain}}
         text = json.dumps(report, indent=2, allow_nan=False) + "\n"
         audio.make_folder(directory)
-        written = dict(zip((paths[key] for key in wavs), encoded))
-        written |= {paths[ending]: data for ending, data in score.items()}
+        written = encoded | {paths[ending]: data for ending, data in score.items()}
         audio.write_files({**written, paths["report"]: text.encode()})
         return paths
 
@@ -142,8 +140,8 @@ class Song:
         if track not in known:
             raise ValueError(f"no track {track!r}; this song has {', '.join(known)}")
         suffix, subtype = format_of(self.rate, len(known[track]), format, bit_depth)
-        (data,), _ = self._encode({Path(f"{self.name}.{track}{suffix}"): known[track]}, suffix, subtype)
-        return data
+        encoded, _ = self._encode({Path(f"{self.name}.{track}{suffix}"): known[track]}, suffix, subtype)
+        return next(iter(encoded.values()))()
 
     def save_mix(self, path, bit_depth: str | int = "24", force: bool = False) -> Path:
         """Write the mix alone, as the file `path` ending in .wav, .flac or .mp3. Arguments and errors as `save`."""
@@ -169,17 +167,20 @@ class Song:
         return score_files(self.chart, self.name, self.report["settings"].get("count_in", 0))
 
     def _encode(self, wavs: dict, suffix, subtype):
-        """Sound by path -> (the bytes of each, the gain that they share)."""
+        """Sound by path -> functions by path that give the bytes of each, and the gain that they share."""
+
+        def coded(path, gain):
+            wav = wavs[path] if gain == 1 else wavs[path] * np.float32(gain)
+            return audio.encode(wav, self.rate, suffix, subtype, path, self.stamp)
+
         gain = 1.0
-        for _ in range(4):  # a lossy format does not keep peaks exactly: measure what a player will decode
-            encoded = [
-                audio.encode(wav * gain, self.rate, suffix, subtype, path, self.stamp) for path, wav in wavs.items()
-            ]
-            loudest = max(audio.peak(audio.decode(data)) for data in encoded) if suffix == ".mp3" else 0.0
+        # a lossy format does not keep peaks exactly: measure what a player will decode
+        for _ in range(3 if suffix == ".mp3" else 0):
+            loudest = max(audio.peak(audio.decode(coded(path, gain))) for path in wavs)
             if loudest <= audio.PEAK_LIMIT:
                 break
             gain *= 0.999 * audio.PEAK_LIMIT / loudest
-        return encoded, gain
+        return {path: partial(coded, path, gain) for path in wavs}, gain
 
 
 class GrowingWav:
@@ -267,10 +268,13 @@ def _paths(directory, name, format, stems=(), endings=()):
 
 def _on_grid(stems, bit_depth):
     """The stems and their sum, "accompaniment", where the format has samples, so that they stay a sum when they are written."""
-    steps = 2.0 ** (15 if str(bit_depth) == "16" else 23)
-    rounded = {name: np.round(wav.astype(np.float64) * steps) for name, wav in stems.items()}
+    # a float32 holds such a number of steps, and the sum of those of all stems, exactly
+    steps = np.float32(2.0 ** (15 if str(bit_depth) == "16" else 23))
+    rounded = {name: np.round(wav * steps) for name, wav in stems.items()}
     rounded["accompaniment"] = sum(rounded.values())
-    return {name: (wav / steps).astype(np.float32) for name, wav in rounded.items()}
+    for wav in rounded.values():
+        wav /= steps
+    return rounded
 
 
 def read_song(path) -> Song:

@@ -3,6 +3,7 @@
 import glob
 import shutil
 import tempfile
+import threading
 import zipfile
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from accompgen.generation.song import SUBTYPES, Song
 from accompgen.generation.vocal import Vocal
 
 MIX = "mix"
+PACKING = threading.Lock()  # a long song takes much memory: visitors who download together wait for each other
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,11 @@ def pack(take: Take, vocal: Vocal, bit_depth: str = "24") -> Path:
 
     All sounds and the MIDI file begin with the recording, so that a DAW which gets them at one place has them together.
     """
+    with PACKING:
+        return _pack(take, vocal, bit_depth)
+
+
+def _pack(take, vocal, bit_depth):
     song = replace(take.song)  # another one, which may hold sums in memory as long as it is packed
     name = short_name(song.name)
     path = take.folder / f"{name} - take {take.number}.zip"
