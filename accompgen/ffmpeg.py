@@ -135,17 +135,17 @@ def _pieces(container, stream, where, heard):
     import av
 
     channels = None
-    # the Info frame of a second file in the same file cannot be decoded
-    heads = 1 if container.format.name == "mp3" else 0
+    # of an mp3 one packet may fail: the Info frame of a second file in the same file
+    forgiven = container.format.name == "mp3"
     for packet in container.demux(stream):
         if packet.pts is not None and packet.duration:
             heard.end = round((packet.pts + packet.duration) * packet.time_base * heard.rate)
         try:
             frames = packet.decode()
         except av.InvalidDataError:  # such as the head of the second of two files in one
-            if packet.size > 0 and not heads:
-                heard.damaged += 1
-            heads -= heads and packet.size > 0
+            if packet.size > 0:
+                heard.damaged += not forgiven
+                forgiven = False
             continue
         for frame in frames:
             piece = _samples(frame)

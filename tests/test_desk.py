@@ -20,6 +20,7 @@ from accompgen.export.dawproject import SoundTrack, dawproject_bytes
 from accompgen.export.grid import grid_of
 from accompgen.generation.redo import redo
 from accompgen.generation.song import read_song
+from accompgen.generation.vocal import read_vocal
 from accompgen.stages import STEMS
 
 RATE, DESK_RATE, SECONDS = 16_000, 48_000, 0.48  # a voice memo, and the session it goes into
@@ -79,6 +80,8 @@ def test_mono_and_stereo(model, memo, song):
     again = redo(model, mono, stereo, 0.16, 0.36, stems=["bass"])
     assert len(again.mix) == 1 and np.array_equal(again.tracks["drums"], mono.tracks["drums"])
     assert {len(wav) for wav in (song.mix, *song.tracks.values())} == {2}
+    many = read_vocal((np.repeat(stereo[0], 2, axis=0), RATE))
+    assert many.within(2).wav.shape == (2, many.wav.shape[1]) and np.allclose(many.within(1).wav, stereo[0].mean(axis=0))
     with pytest.raises(ValueError, match="3 channels; expected 1, 2"):
         model.accompany(memo, channels=3)
 

@@ -47,8 +47,7 @@ def as_asked(vocal, sounds: dict[str, np.ndarray], others, rate: int | None, cha
         vocal, others = vocal.at(rate), others and others.at(rate)
     if channels is not None:
         sounds = {name: audio.spread(sound, channels) for name, sound in sounds.items()}
-    if channels == 1:
-        vocal, others = vocal.mono(), others and others.mono()
+        vocal, others = vocal.within(channels), others and others.within(channels)
     return vocal, sounds, others
 
 

@@ -47,9 +47,11 @@ class Vocal:
         stamp = None if self.stamp is None else round(self.stamp * rate / self.rate)
         return replace(self, wav=audio.resample(self.wav, self.rate, rate), rate=rate, stamp=stamp)
 
-    def mono(self) -> "Vocal":
-        """The same recording in one channel, as the stages hear it."""
-        return self if len(self.wav) == 1 else replace(self, wav=audio.heard(self.wav)[None])
+    def within(self, channels: int) -> "Vocal":
+        """The same recording in no more than so many channels; in one as the stages hear it."""
+        if len(self.wav) <= channels:
+            return self
+        return replace(self, wav=audio.spread(audio.heard(self.wav)[None], channels))
 
     @cached_property
     def lufs(self) -> float:
