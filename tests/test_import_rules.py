@@ -24,8 +24,10 @@ MAY_IMPORT = {
     "files": (),
     "config": ("files", "stages"),
     "stages": (),
-    "sound_file": ("files",),
-    "audio": ("files", "sound_file"),
+    "ffmpeg": ("files",),
+    "sound_file": ("files", "ffmpeg"),
+    "broadcast": (),
+    "audio": ("files", "sound_file", "broadcast"),
     "device": ("config",),
     "layout": ("stages",),
     "threads": (),
@@ -34,6 +36,7 @@ MAY_IMPORT = {
     "beat_fit": ("chart",),
     "export": ("chart", "analysis.labels", "files"),  # charts as files: no sound, no model
     "export.chart_files": ("chart", "audio"),  # the click is sound
+    "export.project": ("audio", "files", "analysis.features", "analysis.sections"),  # sounds, and where sections begin
     "chart_input": ("chart", "beat_fit", "export", "analysis.labels"),
     "seeding": (),
     "prompts": (),  # texts and times alone
@@ -116,7 +119,7 @@ LIVES_IN = {
     },
     "sklearn": {"tokens.kmeans", "evaluation.prompts"},  # k-means; a logistic regression
     "soundfile": {"audio", "sound_file"},  # writes; reads
-    "av": {"sound_file"},
+    "av": {"ffmpeg"},
     "soxr": {"audio"},
     "pyloudnorm": {"audio"},
     "demucs": {"data.separate"},

@@ -35,10 +35,12 @@ class GenerateJob:
     chart: ChartRequest | None = None
     format: str = "wav"
     bit_depth: str = "24"
+    rate: int | None = None
+    channels: int | None = None
     force: bool = False
 
     def __post_init__(self):
-        pipeline.check_settings(self.balance, self.noise, self.loudness)
+        pipeline.check_settings(self.balance, self.noise, self.loudness, self.rate, self.channels)
 
     def load(self):
         return pipeline.load(self.checkpoint, self.device)
@@ -57,10 +59,10 @@ class GenerateJob:
         begun = Path(self.directory) / f".{vocal.name}.begun"  # there while the files of this song may be some but not all
         force = self.force or begun.exists()
         self._paths(model, vocal.name, force)
-        song.format_of(vocal.rate, len(vocal.wav), self.format, self.bit_depth)
+        song.format_of(self.rate or vocal.rate, len(vocal.wav), self.format, self.bit_depth)
         made = model.accompany(
             vocal, self.seed, sampling=self.sampling, balance=self.balance, noise=self.noise, loudness=self.loudness,
-            stems=self.stems, prompt=list(self.prompts), chart=self.chart,
+            stems=self.stems, prompt=list(self.prompts), chart=self.chart, rate=self.rate, channels=self.channels,
         )  # fmt: skip
         audio.make_folder(self.directory)
         begun.touch()
@@ -85,7 +87,9 @@ class GenerateJob:
                 f"{report} is no report of a song: {error}; choose another folder, or force to replace it"
             ) from error
         sampling = model.settings(self.sampling)
-        settings = asked_for(sampling, self.balance, self.noise, self.loudness, self.prompts, self.chart)
+        settings = asked_for(
+            sampling, self.balance, self.noise, self.loudness, self.prompts, self.chart, self.rate, self.channels
+        )
         asked = {"vocal": vocal.sha256, "seed": self.seed, "settings": settings, "checkpoint": model.about["sha256"]}
         was = {"seed": found.get("seed"), "settings": dict(found.get("settings") or {})}
         for stage in set(was["settings"]) & set(model.sampling):  # an older report lacks what was no setting yet

@@ -34,7 +34,9 @@ class Clock:
         self.seconds[step] = self.seconds.get(step, 0.0) + time.perf_counter() - start
 
 
-def asked_for(sampling: dict, balance: float, noise: float, loudness: float | None, prompt=None, chart=None) -> dict:
+def asked_for(
+    sampling: dict, balance: float, noise: float, loudness: float | None, prompt=None, chart=None, rate=None, channels=None
+) -> dict:
     """The settings of a report: what a song was made with, apart from seed, stems and recordings.
 
     Args:
@@ -42,10 +44,12 @@ def asked_for(sampling: dict, balance: float, noise: float, loudness: float | No
         prompt: a text, several, or None.
         chart: what was asked for: a chart_input.ChartRequest, a chart.Chart, or None. Beside what it says as numbers and names
             it leaves a hash, by which two requests are told apart.
+        rate, channels: of the sound; None: as the vocal's, and as the decoder has them.
     """
     settings = {name: asdict(values) for name, values in sampling.items()} | {"balance_lu": balance, "noise": noise}
     if loudness is not None:
         settings["loudness_lufs"] = loudness
+    settings |= {name: value for name, value in (("rate", rate), ("channels", channels)) if value is not None}
     if prompt:
         settings["prompts"] = [prompt] if isinstance(prompt, str) else list(prompt)
     if chart is not None:
@@ -78,6 +82,8 @@ def song_report(model, vocal, seed, settings, levels, seconds, chart=None) -> di
         "seconds": {name: round(value, 3) for name, value in seconds.items()} | {"total": round(total, 3)},
         "real_time_factor": round(total / length, 3),
     }
+    if vocal.stamp is not None:
+        report["vocal"]["time_reference"] = vocal.stamp
     if chart is not None:
         report["chart"] = {
             "key": chart.key,
