@@ -120,8 +120,10 @@ def whole_song(system, vocal, sampling, seed, part: Part = WHOLE) -> Schedule:
 
 def decode_job(system: System, job: Job, tick=None) -> torch.Tensor:
     """The ids [B, Q, frames] of a job; `tick` as the progress of `decode`."""
-    model = system.stages[job.stage].model
-    return decode(model, job.context, job.frames, job.sampling, job.generators, job.prompt, tick, job.told)
+    stage = system.stages[job.stage]
+    return decode(
+        stage.model, job.context, job.frames, job.sampling, job.generators, job.prompt, tick, job.told, stage.engine
+    )
 
 
 class Counter:

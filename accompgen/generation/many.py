@@ -36,12 +36,13 @@ class GenerateJob:
     format: str = "wav"
     bit_depth: str = "24"
     force: bool = False
+    engine: str = "auto"
 
     def __post_init__(self):
         pipeline.check_settings(self.balance, self.noise, self.loudness)
 
     def load(self):
-        return pipeline.load(self.checkpoint, self.device)
+        return pipeline.load(self.checkpoint, self.device, engine=self.engine)
 
     def work(self, model, name: str, path) -> dict:
         """Make one song -> {"paths", "made", "error"}: an error of one vocal does not stop the others."""

@@ -27,10 +27,14 @@ BATCH_WINDOWS = 8  # decoded at once: enough to be worth it, few enough that mem
 
 @dataclass(frozen=True)
 class LoadedStage:
-    """A stage's model and the length of the windows it was trained on, a multiple of 0.04 s."""
+    """A stage's model and the length of the windows it was trained on, a multiple of 0.04 s.
+
+    `engine` is what `decode` takes: the model's compiled steps, or None, where torch makes them.
+    """
 
     model: StageLM
     window_seconds: float
+    engine: object = None
 
 
 @dataclass(frozen=True)
