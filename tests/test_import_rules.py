@@ -105,7 +105,6 @@ EVERYWHERE = {"torch", "numpy", "safetensors", "tqdm"}
 LIVES_IN = {
     # the evaluation's: CLAP, and the mel filters of MusiCNN
     "transformers": {
-        "tokens.hubert",
         "tokens.hubert_weights",
         "tokens.encodec",
         "evaluation.embeddings",
