@@ -60,7 +60,7 @@ class OnnxSteps:
         graph = _Graph(int8).build(model).SerializeToString()
         self.session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
         self.slots, self.vocab = model.layout.slots, model.layout.target.vocab
-        self.name = f"onnx {'int8' if int8 else 'float32'}"  # in reports
+        self.int8, self.name = int8, f"onnx {'int8' if int8 else 'float32'}"  # in reports
 
     def bind(self, state: DecodeState) -> Callable[[torch.Tensor], torch.Tensor]:
         """What `StageLM.step` does for a state that `StageLM.start` made: ids [songs, W] -> logits [B, W, V].
