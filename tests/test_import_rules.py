@@ -44,8 +44,9 @@ MAY_IMPORT = {
     "checkpoint": ("component", "config", "files", "stages"),
     "tokens": ("config", "audio", "files", "checkpoint", "component", "seeding", "stages"),
     "model": ("config", "stages", "layout"),  # integers, never tokens
+    "engines": ("model", "layout"),  # a stage's steps, compiled
     "generation": ("model", "layout", "stages", "config", "seeding", "threads"),
-    "generation.load": ("checkpoint", "component", "model", "stages", "config"),
+    "generation.load": ("checkpoint", "component", "model", "stages", "config", "engines", "threads"),
     # the chart of a song, given or found
     "generation.charting": ("model", "layout", "stages", "config", "seeding", "threads", "chart", "chart_input"),
     "generation.redo": ("audio", "stages", "seeding", "model"),  # another take of a part
@@ -104,14 +105,13 @@ MAY_IMPORT = {
 DIVIDED = ("training.codec", "training.decoder", "training.hubert", "training.beat_tracker")
 LAZY = ("", "cli", "verbs")  # imported before a verb is known
 # What they may import at once: no library comes along, and threads.py must come before torch.
-LIGHT = ("verbs", "threads", "stages")
+LIGHT = ("verbs", "threads", "stages", "engines")
 
 # Libraries that may be imported anywhere; every other one lives in one file, those named here in the files named here.
 EVERYWHERE = {"torch", "numpy", "safetensors", "tqdm"}
 LIVES_IN = {
     # the evaluation's: CLAP, and the mel filters of MusiCNN
     "transformers": {
-        "tokens.hubert",
         "tokens.hubert_weights",
         "tokens.encodec",
         "evaluation.embeddings",

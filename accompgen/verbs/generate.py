@@ -7,7 +7,7 @@ from pathlib import Path
 
 from accompgen.stages import ACOUSTIC, SEMANTIC
 from accompgen.verbs.chart import add_chart_options, request_of
-from accompgen.verbs.shared import add_executor, add_model, complain, for_each, print_path, refuse_same_names, remark, song_bar
+from accompgen.verbs.shared import add_engine, add_executor, add_model, complain, for_each, print_path, refuse_same_names, remark, song_bar
 
 SAMPLING = ("guidance", "temperature", "top_k", "top_p", "listening", "consonance", "pulse")
 FORMATS = ("wav", "flac", "mp3")
@@ -103,6 +103,7 @@ def add_generate(verbs):
     many.add_argument("--split", choices=("train", "validation", "test"), help="of the manifest, only these (default: all)")
     add_executor(many)
     add_model(parser)
+    add_engine(parser)
     parser.set_defaults(run=run_generate, parser=parser)
 
 
@@ -142,7 +143,8 @@ def run_generate(args) -> int:
     noise = VOCAL_NOISE if args.noise is None else args.noise
     pipeline.check_settings(balance, noise, args.loudness, args.rate, args.channels)
     sampling = _sampling(args)
-    model = pipeline.load(args.checkpoint, args.device, helper=not args.stream and any(map(_is_long, args.vocals)))
+    helper = not args.stream and any(map(_is_long, args.vocals))
+    model = pipeline.load(args.checkpoint, args.device, helper, args.engine)
 
     given = {"sampling": sampling, "balance": balance, "noise": noise}
 
@@ -248,7 +250,7 @@ def _generate_many(args):
     given = {name: getattr(args, name) for name in numbers if getattr(args, name) is not None}
     job = GenerateJob(
         str(args.out.absolute()), checkpoint, args.device, args.seed, _sampling(args), **_many_band(args),
-        **given, format=args.format, bit_depth=args.bit_depth, force=args.force,
+        **given, format=args.format, bit_depth=args.bit_depth, force=args.force, engine=args.engine,
     )  # fmt: skip
     for line in passed.lines():
         remark(args, line)
