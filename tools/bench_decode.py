@@ -2,7 +2,8 @@
 
 A step makes the next position of all songs, for the two rows of guidance each, and samples. Timed are the steps behind a cache
 that holds as many positions in every system; reading the prompt and the first step are not. Beside torch's float16 weights the
-stages are decoded by ONNX Runtime, too (engines/onnx_steps.py). The systems and the bandwidth take turns, and a ratio is the median of the ratios of the rounds.
+stages are decoded by ONNX Runtime, too (engines/onnx_steps.py). The systems and the bandwidth take turns, and a ratio is the
+median of the ratios of the rounds.
 """
 
 import sys

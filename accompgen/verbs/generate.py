@@ -7,7 +7,17 @@ from pathlib import Path
 
 from accompgen.stages import ACOUSTIC, SEMANTIC
 from accompgen.verbs.chart import add_chart_options, request_of
-from accompgen.verbs.shared import add_engine, add_executor, add_model, complain, for_each, print_path, refuse_same_names, remark, song_bar
+from accompgen.verbs.shared import (
+    add_engine,
+    add_executor,
+    add_model,
+    complain,
+    for_each,
+    print_path,
+    refuse_same_names,
+    remark,
+    song_bar,
+)
 
 SAMPLING = ("guidance", "temperature", "top_k", "top_p", "listening", "consonance", "pulse")
 FORMATS = ("wav", "flac", "mp3")
