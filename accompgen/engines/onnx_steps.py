@@ -91,7 +91,7 @@ class _Bound:
         there = [np.ones_like(self.rows[0]) if empty is None else ~empty.numpy() for empty in state.empty]
         self.there = np.stack(there).astype(np.int64)
         self.rows = np.where(self.there, self.rows, BOS)  # an empty slot is received as BOS, whatever its id
-        self.length, self.batch = length, batch
+        self.length = length
         self.own = {
             "given": np.empty((batch, 1, self.given.shape[-1]), np.float32),
             "past": np.empty(batch, np.int32),
