@@ -66,7 +66,8 @@ def test_decoding_has_every_row_and_its_numbers_fit(tools, quick):
         speed, limit, share = (row[name].runs for name in ("steps_per_second", "bandwidth", "share_of_bandwidth"))
         assert share == pytest.approx([a * row["bytes_per_step"] / b for a, b in zip(speed, limit)])
         assert min(speed) > 0 and min(limit) > 1e8
-    rows = dict(zip([(*cell, system) for cell in cells for system in systems], measured["rows"]))  # by our weights
+    plain = [row for row in measured["rows"] if "onnx" not in row["system"]]
+    rows = dict(zip([(*cell, system) for cell in cells for system in systems], plain))  # by our weights
     for cell in cells:
         assert len({rows[*cell, system]["positions"] for system in ("accompgen, coarse", *PEERS)}) == 1, "as long a cache"
     coarse, llama = (rows["least", "float32", 1, system] for system in ("accompgen, coarse", "Llama"))

@@ -18,7 +18,7 @@ NAMES = ["voice.beats.txt", "voice.chords.txt", "voice.click.wav", "voice.lab", 
 def stand_in(monkeypatch, find_chart):
     """Let `find_chart(vocal, asked, **more)` be what a loaded checkpoint does."""
 
-    def load(checkpoint, device):
+    def load(checkpoint, device, engine):
         return SimpleNamespace(
             chart=lambda vocal, seed, chart: find_chart(
                 vocal, chart, checkpoint=checkpoint, device=device, seed=seed

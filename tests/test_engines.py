@@ -10,7 +10,7 @@ from accompgen.checkpoint import read_checkpoint
 from accompgen.config import StageConfig
 from accompgen.engines import EngineError, choose_engine
 from accompgen.generation.cascade import cascade, cascade_in_pieces
-from accompgen.generation.decode import decode
+from accompgen.generation.decode import decode, prepare_for_decoding
 from accompgen.generation.load import load_stages
 from accompgen.generation.sampling import PUBLISHED, Sampling
 from accompgen.layout import frames_covering
@@ -158,3 +158,16 @@ def test_sizes_that_the_operators_do_not_take_are_refused():
         OnnxSteps(build(width=16))
     with pytest.raises(EngineError, match="coarse stage has a width of 48, .* a multiple of 32"):
         OnnxSteps(build(width=48, heads=2), int8=True)
+
+
+@compiled
+def test_layers_without_a_graph_are_refused():
+    """Whatever is added to the model later is refused until the graph has nodes for it."""
+    from accompgen.engines.onnx_steps import OnnxSteps
+
+    with pytest.raises(EngineError, match="coarse stage has a layer DecodingNorm, for which the engine 'onnx' builds no"):
+        OnnxSteps(prepare_for_decoding(build()))
+    other = build()
+    other.decoder.norm = torch.nn.LayerNorm(32)
+    with pytest.raises(EngineError, match="a layer LayerNorm"):
+        OnnxSteps(other)

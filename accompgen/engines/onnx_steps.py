@@ -16,20 +16,30 @@ import onnx
 import onnxruntime
 import torch
 from onnx import TensorProto, helper, numpy_helper
+from torch import nn
 
 from accompgen.engines import EngineError
 from accompgen.layout import BOS
-from accompgen.model.attention import TINY
+from accompgen.model.attention import TINY, Attention, Linear, RelativeBias
 from accompgen.model.stage_lm import DecodeState, StageLM
+from accompgen.model.transformer import GEGLU, Block, RMSNorm, Transformer
 
 OPSET, IR_VERSION, CONTRIB = 17, 10, "com.microsoft"
 BLOCK = 32  # inputs that share a scale
+LAYERS = {Attention, Block, GEGLU, Linear, nn.Dropout, nn.ModuleList, RelativeBias, RMSNorm, Transformer}  # of a decoder
 HEAD_WIDTHS = 8  # of which a head's width must be a multiple
 
 
 def why_not(model: StageLM, int8: bool = False) -> str | None:
-    """Why a stage's sizes are none that the runtime's operators take; None where they are."""
+    """Why a stage cannot be decoded: layers that the graph below has no nodes for, such as those of a model that was prepared
+    for decoding, or sizes that the runtime's operators do not take. None where it can."""
     stage, head_width, width = model.config.stage, model.decoder.head_width, model.config.width
+    strange = [type(layer).__name__ for layer in model.decoder.modules() if type(layer) not in LAYERS]
+    if type(model) is not StageLM or strange:
+        what = strange[0] if strange else type(model).__name__
+        return f"the {stage} stage has a layer {what}, for which the engine 'onnx' builds no graph"
+    if any(layer.bias is not None for block in model.decoder.blocks for layer in (block.attention.qkv, block.attention.out)):
+        return f"the {stage} stage has biases in its attention, for which the engine 'onnx' builds no graph"
     if head_width % HEAD_WIDTHS:
         return f"the {stage} stage has heads of {head_width} values, and the engine 'onnx' needs a multiple of {HEAD_WIDTHS}"
     if int8 and width % BLOCK:
@@ -81,7 +91,7 @@ class _Bound:
         there = [np.ones_like(self.rows[0]) if empty is None else ~empty.numpy() for empty in state.empty]
         self.there = np.stack(there).astype(np.int64)
         self.rows = np.where(self.there, self.rows, BOS)  # an empty slot is received as BOS, whatever its id
-        self.length, self.batch = length, batch
+        self.length = length
         self.own = {
             "given": np.empty((batch, 1, self.given.shape[-1]), np.float32),
             "past": np.empty(batch, np.int32),
