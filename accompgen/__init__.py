@@ -27,16 +27,17 @@ wait_passively()  # before anything imports torch
 
 
 def load(checkpoint="pocket", device: str = "auto", helper: bool = False):
-    """Load a checkpoint by name or directory -> `generation.pipeline.Accompanist`, whose `accompany` makes songs.
+    """Load a checkpoint by name or directory -> `generation.pipeline.Accompanist`, whose `accompany` makes songs; of an adopted
+    MusicGen or STAGE a `generation.single_stage.SingleStagePlayer`, likewise.
 
     With `helper`, on a CPU, songs of a minute or more are made by two processes; a script that asks for it must begin its work
     under `if __name__ == "__main__":`.
 
     Raises CheckpointError for weights that cannot be used, DeviceError for a device that is not there.
     """
-    from accompgen.generation import pipeline  # here, so that `import accompgen` and `accompgen --help` are instant
+    from accompgen.generation import single_stage  # here, so that `import accompgen` and `accompgen --help` are instant
 
-    return pipeline.load(checkpoint, device, helper)
+    return single_stage.load_any(checkpoint, device, helper)
 
 
 def accompany(vocal, seed: int = 0, checkpoint="pocket", device: str = "auto", **options):
@@ -59,9 +60,10 @@ def stream(
     their `rate`, such as a microphone's. `options` are those of `Stream`, such as
     sampling={"semantic": Sampling(temperature=0.8)}, balance or noise.
     """
+    from accompgen.generation import pipeline
     from accompgen.generation.stream import Stream
 
-    return Stream(load(checkpoint, device), vocal, seed, rate, **options)
+    return Stream(pipeline.load(checkpoint, device), vocal, seed, rate, **options)
 
 
 def _refuse_a_rate(vocal):

@@ -48,6 +48,7 @@ ALLOWED = {
     ("generation/many.py", "vocal"): REPORT,
     ("generation/pipeline.py", "chart"): REPORT,
     ("generation/pipeline.py", "others"): REPORT,
+    ("generation/single_stage.py", "others"): "what a report says of what was given with --with",
     ("generation/report.py", "vocal"): REPORT,
     ("generation/report.py", "chart"): REPORT,
     ("training/hubert_units.py", "vocal"): KEY,

@@ -1,11 +1,13 @@
 """The stages of a checkpoint, ready to decode."""
 
 from accompgen.checkpoint import BEAT_TRACKER, Checkpoint, CheckpointError, load_component
-from accompgen.config import StageConfig, from_dict
+from accompgen.config import SingleStageConfig, StageConfig, from_dict
 from accompgen.generation.decode import prepare_for_decoding
 from accompgen.generation.schedule import LoadedStage, System
 from accompgen.model.beat_tracker import BeatTracker, BeatTrackerConfig
+from accompgen.model.single_stage import SingleStageLM
 from accompgen.model.stage_lm import StageLM
+from accompgen.stages import Graph
 
 
 def load_stages(checkpoint: Checkpoint, device: str, names=None) -> System:
@@ -19,6 +21,16 @@ def load_stages(checkpoint: Checkpoint, device: str, names=None) -> System:
         if graph.stage(name).target == graph.units.name:
             stage.model.beat_tracker = load_beat_tracker(checkpoint, device)
     return System(graph, stages)
+
+
+def load_single_stage(directory, name: str, graph: Graph, device: str) -> LoadedStage:
+    """A stage of a single-stage graph. Raises CheckpointError for weights that do not fit."""
+    config, tensors = load_component(directory)
+    row = graph.stage(name)
+    sizes = from_dict(SingleStageConfig, config.get("single_stage", {}), f"{directory}/config.json: single_stage")
+    model = SingleStageLM(sizes, graph.stream(row.target), tuple(graph.stream(stream) for stream in row.context))
+    _fill(model, tensors, directory)
+    return LoadedStage(prepare_for_decoding(model.to(device)), config["window_seconds"])
 
 
 def load_beat_tracker(checkpoint: Checkpoint, device: str) -> BeatTracker | None:

@@ -28,7 +28,9 @@ class Clock:
         self.seconds[step] = self.seconds.get(step, 0.0) + time.perf_counter() - start
 
 
-def asked_for(sampling: dict, balance: float, noise: float, loudness: float | None, prompt=None, chart=None) -> dict:
+def asked_for(
+    sampling: dict, balance: float, noise: float, loudness: float | None, prompt=None, chart=None, click: bool = False
+) -> dict:
     """The settings of a report: what a song was made with, apart from seed, stems and recordings.
 
     Args:
@@ -42,6 +44,8 @@ def asked_for(sampling: dict, balance: float, noise: float, loudness: float | No
         settings["loudness_lufs"] = loudness
     if prompt:
         settings["prompts"] = [prompt] if isinstance(prompt, str) else list(prompt)
+    if click:
+        settings["click"] = True
     if chart is not None:
         said = {name: getattr(chart, name, None) for name in ("bpm", "metre", "key", "count_in")}
         settings |= {name: value for name, value in said.items() if value}

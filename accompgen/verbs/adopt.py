@@ -5,6 +5,7 @@ from pathlib import Path
 
 from accompgen.verbs.shared import add_executor, complain, print_values, remark, song_bar
 
+MUSICGEN = "musicgen"
 LICENCES = {  # of published weights; what a user trained is the user's
     "encodec": "Meta's weights of EnCodec are CC BY-NC 4.0: not for commercial use",
     "vocos": "the weights of Vocos are MIT; the codes that it plays are of Meta's EnCodec, CC BY-NC 4.0",
@@ -14,16 +15,20 @@ LICENCES = {  # of published weights; what a user trained is the user's
 def add_adopt(verbs):
     parser = verbs.add_parser(
         "adopt",
-        help="published HuBERT, EnCodec or Vocos -> a tokenizer or decoder of ours",
-        description="Writes a component directory, which tokenize, train and export take. A stopped call goes on.",
+        help="published HuBERT, EnCodec or Vocos -> a tokenizer or decoder of ours; MusicGen or STAGE -> a checkpoint",
+        description="Writes a component directory, which tokenize, train and export take; of musicgen a checkpoint directory, "
+        "which generate plays. A stopped call goes on.",
     )
-    parser.add_argument("kind", choices=("hubert", "encodec"), help="hubert: the semantic tokenizer; encodec: the acoustic one")
     parser.add_argument(
-        "source",
-        metavar="SOURCE",
-        help="a weight file, a directory of transformers, a tokenizer of ours, or a name that fetch knows, such as hubert-base",
-    )
-    parser.add_argument("-o", "--out", metavar="DIR", type=Path, required=True, help="the component directory to write")
+        "kind", choices=("hubert", "encodec", MUSICGEN),
+        help="hubert: the semantic tokenizer; encodec: the acoustic one; musicgen: MusicGen, or STAGE stem by stem",
+    )  # fmt: skip
+    parser.add_argument(
+        "source", metavar="SOURCE", nargs="+",
+        help="a weight file, a directory of transformers, a tokenizer of ours, or a name that fetch knows, such as "
+        "hubert-base; of musicgen several, such as stage-drums.safetensors bass=other.safetensors",
+    )  # fmt: skip
+    parser.add_argument("-o", "--out", metavar="DIR", type=Path, required=True, help="the directory to write")
     of_hubert = parser.add_argument_group("hubert", "The units: those of --kmeans, else SOURCE's own, else fitted to --songs")
     of_hubert.add_argument("--layer", metavar="N", type=int, default=9, help="whose features (default: 9)")
     of_hubert.add_argument("--kmeans", metavar="FILE", type=Path, help="published centres: safetensors, or joblib's")
@@ -36,6 +41,11 @@ def add_adopt(verbs):
         "--decoder", metavar=("vocos", "DIR"), nargs=2,
         help="write no tokenizer but a decoder of SOURCE's codes: the Vocos in DIR, config.yaml and weights, or "
         "vocos-encodec-24khz, which fetch knows",
+    )  # fmt: skip
+    of_musicgen = parser.add_argument_group(MUSICGEN)
+    of_musicgen.add_argument(
+        "--t5", metavar="PATH", type=Path,
+        help="what reads texts, where SOURCE has it not: a directory with t5-base, or its spiece.model",
     )  # fmt: skip
     add_executor(parser)
     parser.add_argument("--device", metavar="DEVICE", default="cpu", help="of HuBERT, when fitting (default: cpu)")
@@ -50,7 +60,11 @@ def run_adopt(args) -> int:
             f"--decoder {args.decoder[0]} of {args.kind} is not known; "
             "write adopt encodec SOURCE --decoder vocos DIR"
         )
-    source = _found(args.source, args)
+    if args.kind == MUSICGEN:
+        return _adopt_musicgen(args)
+    if len(args.source) > 1 or args.t5:
+        args.parser.error(f"{args.kind} is made of one SOURCE, without --t5")
+    source = _found(args.source[0], args)
     args.out.parent.mkdir(parents=True, exist_ok=True)
     if args.decoder:
         figures = _adopt_vocos(args, source)
@@ -67,6 +81,25 @@ def run_adopt(args) -> int:
         songs = figures["songs"] + len(left_out)
         complain(f"{len(left_out)} of {songs} songs were left out; the units are those of the others")
     return 1 if left_out else 0
+
+
+def _adopt_musicgen(args) -> int:
+    """Write MusicGen or STAGE as a checkpoint; the exit status."""
+    from accompgen.tokens.single_stage_checkpoint import STEMS_OF_STAGE, write_single_stage
+
+    sources = []
+    for text in args.source:
+        stem, equals, path = text.partition("=")
+        named = bool(equals) and stem in STEMS_OF_STAGE
+        sources.append((stem, _found(path, args)) if named else _found(text, args))
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    figures = write_single_stage(sources, args.out, args.t5, args.force)
+    remarks = figures.pop("remarks")
+    print_values(figures)
+    print(args.out)
+    for text in remarks:
+        remark(args, text)
+    return 0
 
 
 def _found(name, args) -> Path:
