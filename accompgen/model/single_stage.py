@@ -148,7 +148,7 @@ class SingleStageLM(nn.Module):
         before = self._before(context, prompt, drop)  # [B, Q, T + 1], or without a context [B, Q, 0]
         given, first = prompt.shape[-1], before.shape[-1]
         total = first + self.layout.steps(frames)
-        fixed = self._delayed(torch.cat([before, torch.full_like(prompt[..., :1], -1).expand(-1, -1, frames)], -1), total)
+        fixed = self._delayed(nn.functional.pad(before, (0, frames), value=-1), total)
         known = self._delayed(nn.functional.pad(torch.cat([before, prompt], -1), (0, frames - given)), total)
         seen = self._seen(fixed)
         begins = torch.zeros_like(drop, dtype=torch.long) if seen is None else seen.int().argmax(-1)
