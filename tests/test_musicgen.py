@@ -29,6 +29,7 @@ from accompgen.generation.decode import decode, prepare_for_decoding
 from accompgen.generation.sampling import Sampling
 from accompgen.generation.single_stage import load, load_any
 from accompgen.model.single_stage import TEXT
+from accompgen.prompts import PromptError
 from accompgen.tokens.acoustic import AcousticTokenizer
 from accompgen.tokens.single_stage_weights import read_single_stage, shapes_of
 from accompgen.tokens.t5 import T5Encoder
@@ -240,6 +241,26 @@ def test_texts_have_the_states_of_transformers(musicgen, tmp_path):
     torch.testing.assert_close(T5Encoder.load(tmp_path / "t5").encode("drums and bass"), expected, atol=1e-5, rtol=0)
     with pytest.raises(ValueError, match="no sentencepiece model"):
         T5Encoder(read_single_stage(folder).t5, b"<html>")
+
+
+def test_audiocrafts_files_read_texts_by_a_t5_beside_them(musicgen, tmp_path, capsys):
+    theirs, folder = musicgen
+    write_audiocraft(folder, tmp_path / "audiocraft")
+    theirs.text_encoder.save_pretrained(tmp_path / "t5")
+    ask = ["adopt", "musicgen", str(tmp_path / "audiocraft"), "-o"]
+    assert main([*ask, str(tmp_path / "none"), "--t5", str(tmp_path / "t5")]) == 1
+    assert "spiece.model: No such file" in capsys.readouterr().err
+    (tmp_path / "t5" / "spiece.model").write_bytes((folder / "spiece.model").read_bytes())
+    assert main([*ask, str(tmp_path / "none"), "--t5", str(tmp_path / "t5" / "spiece.model")]) == 1
+    assert "no directory of a t5-base" in capsys.readouterr().err
+    assert main([*ask, str(tmp_path / "with"), "--t5", str(tmp_path / "t5" / "model.safetensors")]) == 0
+    assert main([*ask, str(tmp_path / "without")]) == 0
+    assert "no text is read: give --t5" in capsys.readouterr().err
+    assert main(["adopt", "musicgen", str(folder), "-o", str(tmp_path / "theirs"), "--quiet"]) == 0
+    ours, same = (T5Encoder.load(tmp_path / name / "text_encoder") for name in ("with", "theirs"))
+    assert torch.equal(ours.encode("a soft ballad"), same.encode("a soft ballad"))
+    with pytest.raises(PromptError, match="reads no texts; adopt it with --t5"):
+        load_any(tmp_path / "without", "cpu").accompany((sing(0.4), 44100), prompt="a soft ballad")
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])

@@ -45,7 +45,7 @@ def add_adopt(verbs):
     of_musicgen = parser.add_argument_group(MUSICGEN)
     of_musicgen.add_argument(
         "--t5", metavar="PATH", type=Path,
-        help="what reads texts, where SOURCE has it not: a directory with t5-base, or its spiece.model",
+        help="what reads texts, where SOURCE has it not: a directory with t5-base, its spiece.model, or t5-base to fetch it",
     )  # fmt: skip
     add_executor(parser)
     parser.add_argument("--device", metavar="DEVICE", default="cpu", help="of HuBERT, when fitting (default: cpu)")
@@ -86,6 +86,7 @@ def run_adopt(args) -> int:
 def _adopt_musicgen(args) -> int:
     """Write MusicGen or STAGE as a checkpoint; the exit status."""
     from accompgen.tokens.single_stage_checkpoint import STEMS_OF_STAGE, write_single_stage
+    from accompgen.tokens.weight_files import WEIGHTS
 
     sources = []
     for text in args.source:
@@ -93,7 +94,10 @@ def _adopt_musicgen(args) -> int:
         named = bool(equals) and stem in STEMS_OF_STAGE
         sources.append((stem, _found(path, args)) if named else _found(text, args))
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    figures = write_single_stage(sources, args.out, args.t5, args.force)
+    t5 = None if args.t5 is None else _found(args.t5, args)
+    if t5 is not None and t5.name in WEIGHTS:  # as fetch gives it: of a directory
+        t5 = t5.parent
+    figures = write_single_stage(sources, args.out, t5, args.force)
     remarks = figures.pop("remarks")
     print_values(figures)
     print(args.out)
@@ -104,12 +108,12 @@ def _adopt_musicgen(args) -> int:
 
 def _found(name, args) -> Path:
     """The path that was given, or that of published weights, fetched."""
-    from accompgen.tokens.fetch import PUBLISHED, fetch
+    from accompgen.tokens.fetch import BY_HAND, PUBLISHED, fetch
 
     path = Path(name)
     if path.exists():
         return path
-    if str(name) not in PUBLISHED:
+    if str(name) not in (*PUBLISHED, *BY_HAND):
         raise FileNotFoundError(f"{path} is no file or directory, nor one of {', '.join(PUBLISHED)}")
     return fetch(str(name), progress=not args.quiet)
 
