@@ -1,8 +1,14 @@
-"""Minute MusicGens with random weights as their publishers' programs write them: transformers', audiocraft's, STAGE's."""
+"""Minute MusicGens with random weights as their publishers' programs write them: transformers', audiocraft's, STAGE's.
+
+    python tests/musicgen_like.py DIR
+
+writes DIR/musicgen-small, DIR/audiocraft, DIR/t5-base, DIR/stage-drums.safetensors and DIR/stage-bass.safetensors.
+"""
 
 import io
-import json
 import re
+import sys
+from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -179,7 +185,18 @@ def network_of(weights) -> SingleStageLM:
     return model
 
 
-def changed(folder, **values):
-    """The config.json of a directory with other values."""
-    path = folder / "config.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+def write_all(folder: Path) -> Path:
+    """All of them under the names of docs/published.md."""
+    folder.mkdir(parents=True, exist_ok=True)
+    theirs = folder / "musicgen-small"
+    model = make_musicgen(theirs)
+    write_audiocraft(theirs, folder / "audiocraft")
+    model.text_encoder.save_pretrained(folder / "t5-base")
+    (folder / "t5-base" / "spiece.model").write_bytes(spiece())
+    for seed, stem in enumerate(("drums", "bass")):
+        write_stage(theirs, folder / f"stage-{stem}.safetensors", seed)
+    return folder
+
+
+if __name__ == "__main__":
+    print(write_all(Path(sys.argv[1])))

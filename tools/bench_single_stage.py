@@ -1,7 +1,9 @@
-"""Time and memory of MusicGen's and STAGE's published sizes with random weights: python tools/bench_single_stage.py [--seconds 10]
+"""Time and memory of MusicGen's and STAGE's published sizes, with random weights.
 
-Prints a line for each part: the T5 (t5-base's size), the codec both ways, the model's first columns, a step of it under guidance,
-and the peak of the process's memory.
+    python tools/bench_single_stage.py [--seconds 10] [--no-context]
+
+Prints a line for each part: the T5 (t5-base's size), the codec both ways, the model's first columns, a step of it under
+guidance, and the peak of the process's memory.
 """
 
 import argparse
@@ -50,7 +52,7 @@ def main():
     graph = single_stage(("drums",), sizes.bins, sizes.codebooks, codec_size.frame_hz, context=sizes.context, prompt_share=0.4)
     row = graph.stage("drums")
     model = SingleStageLM(sizes, graph.stream("drums"), tuple(map(graph.stream, row.context))).to(device)
-    model, _ = timed("model, made ready", lambda: prepare_for_decoding(model))
+    model, _ = timed("model, made ready", lambda: prepare_for_decoding(model, in_place=True))
     heard = {name: codes for name in row.context}
     told, frames, marks = {TEXT: states}, codes.shape[-1], []
     _, seconds = timed(

@@ -1,5 +1,7 @@
 """The stages of a checkpoint, ready to decode."""
 
+import torch
+
 from accompgen.checkpoint import BEAT_TRACKER, Checkpoint, CheckpointError, load_component
 from accompgen.config import SingleStageConfig, StageConfig, from_dict
 from accompgen.generation.decode import prepare_for_decoding
@@ -28,9 +30,12 @@ def load_single_stage(directory, name: str, graph: Graph, device: str) -> Loaded
     config, tensors = load_component(directory)
     row = graph.stage(name)
     sizes = from_dict(SingleStageConfig, config.get("single_stage", {}), f"{directory}/config.json: single_stage")
-    model = SingleStageLM(sizes, graph.stream(row.target), tuple(graph.stream(stream) for stream in row.context))
-    _fill(model, tensors, directory)
-    return LoadedStage(prepare_for_decoding(model.to(device)), config["window_seconds"])
+    # the weights are those of the file: a published stage has 1.7 GB, which need not be there twice
+    with torch.device("meta"):
+        model = SingleStageLM(sizes, graph.stream(row.target), tuple(graph.stream(stream) for stream in row.context))
+    _fill(model, tensors, directory, assign=True)
+    del tensors
+    return LoadedStage(prepare_for_decoding(model.to(device), in_place=True), config["window_seconds"])
 
 
 def load_beat_tracker(checkpoint: Checkpoint, device: str) -> BeatTracker | None:
@@ -51,9 +56,9 @@ def _load_stage(directory, device):
     return LoadedStage(prepare_for_decoding(model.to(device)), config["window_seconds"])
 
 
-def _fill(model, tensors, directory):
+def _fill(model, tensors, directory, assign=False):
     try:
-        model.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
+        model.load_state_dict({name: tensor.float() for name, tensor in tensors.items()}, assign=assign)
     except RuntimeError as error:
         first = " ".join(str(error).split())[:300]
         raise CheckpointError(f"{directory}: the weights do not fit its config.json or this version ({first})") from error

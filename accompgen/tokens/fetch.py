@@ -153,8 +153,8 @@ PUBLISHED = {
 
 # what lies where no program can fetch it: name -> what a person does
 _DRIVE = (
-    "download {file} from STAGE's shared drive, drive.google.com/drive/folders/1tNZsN3OYC8PGVklCRPkebPvS5QGX1w1q, as the README of "
-    "github.com/giorgioskij/stage says, keep its name, and give its path (size and sha256 are not published)"
+    "download {file} from STAGE's shared drive, drive.google.com/drive/folders/1tNZsN3OYC8PGVklCRPkebPvS5QGX1w1q, as the "
+    "README of github.com/giorgioskij/stage says, keep its name, and give its path (size and sha256 are not published)"
 )
 BY_HAND = {name: _DRIVE.format(file=f"{name}.safetensors") for name in ("stage-drums", "stage-bass")} | {
     "hafm": "HAFM's released stages (ckpt_best.pt) cannot be played: the code and the configuration that say what they are, "
@@ -173,8 +173,8 @@ def fetch(name: str, cache=None, url: str | None = None, progress: bool = True, 
         force: download again even if the file is there; it is replaced only when the new one is complete and right.
 
     Raises:
-        FetchError: an unknown name; one of BY_HAND; no network, an error of the server or a full disk (what to download by hand, and
-            where to put it); a file, downloaded or cached, with another hash than it should have.
+        FetchError: an unknown name; one of BY_HAND; no network, an error of the server or a full disk (what to download by
+            hand, and where to put it); a file, downloaded or cached, with another hash than it should have.
     """
     if name in BY_HAND:
         raise FetchError(f"{name} cannot be fetched: {BY_HAND[name]}")
