@@ -3,6 +3,7 @@ and songs through the command line."""
 
 import json
 import re
+import shlex
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from musicgen_like import (
     make_musicgen,
     network_of,
     stage_state,
+    write_all,
     write_audiocraft,
     write_stage,
 )
@@ -510,6 +512,29 @@ def test_many_vocals_and_one_that_was_made_before(stage_checkpoint, tmp_path, ca
     assert "made with another settings" in capsys.readouterr().err
 
 
-def test_the_codec_of_a_checkpoint_encodes_and_decodes(stage_checkpoint):
+def test_the_codec_of_a_checkpoint_encodes_and_decodes(stage_checkpoint, tmp_path):
     codec = AcousticTokenizer.load(stage_checkpoint / "acoustic_tokenizer", any_rate=True)
     assert (codec.sample_rate, codec.codebooks, codec.bins) == (32000, CODEBOOKS, BINS)
+    audio.write(tmp_path / "song.wav", sing(0.4), 44100)
+    common = ["--checkpoint", str(stage_checkpoint), "-o", str(tmp_path / "out"), "--device", "cpu"]
+    assert main(["encode", str(tmp_path / "song.wav"), *common]) == 0
+    assert load_file(tmp_path / "out" / "song.safetensors")["codes"].shape == (CODEBOOKS, 20)
+    assert main(["decode", str(tmp_path / "out" / "song.safetensors"), *common]) == 0
+    wav, rate = audio.read(tmp_path / "out" / "song.wav")
+    assert rate == 32000 and wav.shape == (1, round(0.4 * 32000))
+
+
+def test_the_commands_of_the_docs_run_as_printed(root, tmp_path, monkeypatch):
+    """Those of docs/published.md, on files of these names."""
+    page = (root / "docs" / "published.md").read_text(encoding="utf-8").split("## MusicGen and STAGE\n")[1]
+    lines = page.split("```")[1].strip().splitlines()
+    write_all(tmp_path)
+    audio.write(tmp_path / "song.wav", sing(0.4), 44100)
+    audio.write(tmp_path / "guitar.wav", sing(0.4)[:, ::-1].copy(), 44100)
+    monkeypatch.chdir(tmp_path)
+    assert len(lines) == 7 and all(line.startswith("accompgen ") for line in lines)
+    for line in lines:
+        assert main(shlex.split(line, comments=True)[1:]) == 0, line
+    for folder in ("out", "clicked", "more"):
+        assert (tmp_path / folder / "song.bass.wav").is_file() and (tmp_path / folder / "song.drums.wav").is_file()
+    assert (tmp_path / "text" / "song.accompaniment.wav").is_file()

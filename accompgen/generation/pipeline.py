@@ -342,8 +342,11 @@ def sampling_of(checkpoint) -> dict[str, Sampling]:
 def load_tokenizer(checkpoint, kind: str, device: str = "auto") -> SemanticTokenizer | AcousticTokenizer:
     """The "semantic" or the "acoustic" tokenizer of a checkpoint alone; arguments and errors as `load`."""
     device = choose_device(device)
-    directory = read_checkpoint(find_checkpoint(checkpoint)).component(f"{kind}_tokenizer")
-    return (SemanticTokenizer if kind == SEMANTIC else AcousticTokenizer).load(directory, device)
+    verified = read_checkpoint(find_checkpoint(checkpoint))
+    directory = verified.component(f"{kind}_tokenizer")
+    if kind == SEMANTIC:
+        return SemanticTokenizer.load(directory, device)
+    return AcousticTokenizer.load(directory, device, any_rate=not verified.graph.has_units)
 
 
 def check_settings(balance: float, noise: float, loudness: float | None = None) -> None:
