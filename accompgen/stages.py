@@ -162,7 +162,7 @@ class Graph:
     @property
     def has_units(self) -> bool:
         """Whether anything but codes is read or made; a graph without is single-stage (`single_stage`)."""
-        return any(stream.tokenizer != ACOUSTIC for stream in self.streams)
+        return not self.streams or any(stream.tokenizer != ACOUSTIC for stream in self.streams)
 
     @property
     def tokenizers(self) -> tuple[str, ...]:
