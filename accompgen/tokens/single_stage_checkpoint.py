@@ -50,6 +50,8 @@ def write_single_stage(sources: list, out, t5=None, force: bool = False) -> dict
     Raises:
         CheckpointError: a file that is not read, files of different codecs or text encoders, one stem twice.
     """
+    if Path(out).exists() and not force:  # said before gigabytes are read
+        raise CheckpointError(f"{out} exists; choose another directory or force its replacement")
     found = {}
     for source in sources:
         given, path = source if isinstance(source, tuple) else (None, source)

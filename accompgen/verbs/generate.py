@@ -152,7 +152,8 @@ def run_generate(args) -> int:
         else:
             song.output_paths(args.out, path.stem, args.format, args.force, *parts)
         vocal = read_vocal(path)
-        _say_what_it_is(args, path, vocal)
+        if model.system.graph.has_units:  # others hear any sound as it is
+            _say_what_it_is(args, path, vocal)
         song.format_of(vocal.rate, max(len(vocal.wav), model.decoder.channels), args.format, args.bit_depth)
         if args.stream:
             return _stream(args, path, stream.Stream(model, vocal, args.seed, **given))
@@ -198,11 +199,12 @@ def _checked_click(args):
 
 
 def _say_licence(args):
-    """What the weights allow, where a checkpoint says it."""
-    from accompgen.checkpoint import find_checkpoint, read_info
+    """What published weights allow, where a checkpoint is made of such."""
+    from accompgen.checkpoint import find_checkpoint, read_graph, read_info
 
-    if licence := read_info(find_checkpoint(args.checkpoint)).get("licence"):
-        remark(args, f"{args.checkpoint}: {licence}")
+    path = find_checkpoint(args.checkpoint)
+    if not read_graph(path).has_units:
+        remark(args, f"{args.checkpoint}: {read_info(path).get('licence', 'its licence is not known')}")
 
 
 def _say_what_it_is(args, path, vocal):
