@@ -1,6 +1,7 @@
 """The recipe of stems: clips of folders shaped like MoisesDB and MUSDB18-HQ, and the table of results."""
 
 import json
+import subprocess
 import sys
 
 import musdb18_like
@@ -71,6 +72,22 @@ def test_clips_of_musdb18(local, tmp_path):
         stem_clips.main([str(tmp_path / "out"), "-o", str(tmp_path / "no")])
     with pytest.raises(SystemExit, match="no clip of 1 s has harp and the others sounding"):
         stem_clips.main([*ask[:-1], "harp"])
+
+
+def test_one_make_does_it_all(root):
+    """What `make` would run, and its list of dials where no data is given."""
+
+    def make(*words):
+        ask = ["make", "-C", str(root / "recipes" / "stems"), f"PYTHON={sys.executable}", *words]
+        return subprocess.run(ask, capture_output=True, text=True, check=True).stdout
+
+    run = make("-n", "DATA=/data", "SCORED=/weights/stage", "STEMS=drums bass", "WORK=/nowhere", "COCOLA=/cocola.ckpt")
+    for stem in ("drums", "bass"):
+        assert f"generate /nowhere/clips/{stem}/context/*.wav --stems {stem} -o /nowhere/made/{stem}" in run
+        assert f"--system scored=/nowhere/made/{stem}" in run
+    assert run.index("stem_clips.py '/data'") < run.index("accompgen generate") < run.index("accompgen evaluate")
+    assert run.count("--cocola '/cocola.ckpt'") == 2 and "local/table.py drums=/nowhere/scores/drums/results.json bass=" in run
+    assert "make DATA=path/to/moisesdb" in make() and "WITH_VOCALS" in make("help")
 
 
 def test_the_table_has_all_stems_and_the_published_figures(local, root, tmp_path):
