@@ -245,6 +245,26 @@ def test_texts_have_the_states_of_transformers(musicgen, tmp_path):
         T5Encoder(read_single_stage(folder).t5, b"<html>")
 
 
+def test_a_codec_that_is_only_named_is_given(musicgen, tmp_path, capsys):
+    """Fine-tunes of MusicGen are exported with the name of the codec instead of its weights."""
+    _, folder = musicgen
+    state = write_audiocraft(folder, tmp_path / "tune")
+    file = tmp_path / "tune" / "compression_state_dict.bin"
+    file.rename(tmp_path / "codec.bin")
+    torch.save({"pretrained": "facebook/encodec_32khz", "exported": True, "version": "1.3.0"}, file)
+    ask = ["adopt", "musicgen", str(tmp_path / "tune"), "-o", str(tmp_path / "out")]
+    assert main(ask) == 1 and "the codec is 'facebook/encodec_32khz'" in capsys.readouterr().err
+    assert main([*ask, "--codec", str(tmp_path / "codec.bin"), "--quiet"]) == 0
+    stage = load_file(tmp_path / "out" / "all" / "model.safetensors")
+    assert torch.equal(stage["embedding"][0], state["emb.0.weight"])
+
+
+def test_a_stage_may_be_a_pickle_of_tensors(musicgen, stage_file, tmp_path):
+    torch.save(stage_state(musicgen[1]), tmp_path / "stage-drums.pt")
+    ours, same = read_single_stage(tmp_path / "stage-drums.pt"), read_single_stage(stage_file)
+    assert ours.config == same.config and all(torch.equal(ours.state[name], value) for name, value in same.state.items())
+
+
 def test_audiocrafts_files_read_texts_by_a_t5_beside_them(musicgen, tmp_path, capsys):
     theirs, folder = musicgen
     write_audiocraft(folder, tmp_path / "audiocraft")

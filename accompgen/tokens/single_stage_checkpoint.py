@@ -34,7 +34,7 @@ UNSUNG = "STAGE's published weights were trained on band stems and clicks: a bar
 WITHOUT_TEXT = "no text is read: give --t5 with a t5-base, or its spiece.model where the weights have the network"
 
 
-def write_single_stage(sources: list, out, t5=None, force: bool = False) -> dict:
+def write_single_stage(sources: list, out, t5=None, codec=None, force: bool = False) -> dict:
     """Write published MusicGen or STAGE weights as a checkpoint directory.
 
     Args:
@@ -42,6 +42,7 @@ def write_single_stage(sources: list, out, t5=None, force: bool = False) -> dict
             of a MusicGen all that is played.
         out: the directory.
         t5: a T5's directory of transformers, or its spiece.model where the weights hold the network; None: as in the sources.
+        codec: the EnCodec of audiocraft files that have none beside them.
         force: replace a checkpoint that is there.
 
     Returns:
@@ -55,7 +56,7 @@ def write_single_stage(sources: list, out, t5=None, force: bool = False) -> dict
     found = {}
     for source in sources:
         given, path = source if isinstance(source, tuple) else (None, source)
-        weights = read_single_stage(path)
+        weights = read_single_stage(path, codec)
         stem = given or _stem_of(path, weights)
         if stem in found:
             raise CheckpointError(f"{found[stem][0]} and {path} are both of {stem}; write STEM={path} to say what it makes")

@@ -16,7 +16,6 @@ from accompgen.config import ConfigError, SingleStageConfig
 from accompgen.tokens.acoustic import AcousticTokenizer
 from accompgen.tokens.encodec_weights import (
     AUDIOCRAFT_FILE,
-    load_network,
     network_of,
     of_package,
     resolved,
@@ -99,8 +98,12 @@ class SingleStageWeights:
     pieces: Path | None = None
 
 
-def read_single_stage(path) -> SingleStageWeights:
+def read_single_stage(path, codec=None) -> SingleStageWeights:
     """What a MusicGen's or a STAGE's file or directory holds.
+
+    Args:
+        path: of it.
+        codec: an EnCodec, as `load_network` reads it, for an audiocraft file that has none beside it.
 
     Raises CheckpointError naming the file for anything missing, altered, cut, or neither of them.
     """
@@ -121,7 +124,7 @@ def read_single_stage(path) -> SingleStageWeights:
         content = read_content(path)
         found = kind_of(content)
         if isinstance(content.get("best_state"), dict):
-            return _read_audiocraft(content, path)
+            return _read_audiocraft(content, path, codec)
     if content is None or not _is_stage(content):
         raise CheckpointError(f"{path} holds {found}; {EXPECTED}")
     return _read_stage(content, path)
@@ -159,12 +162,12 @@ def _read_transformers(path):
     t5 = encoder_weights(tensors_of(parts["text_encoder."], file)) or None
     pieces = path / PIECES_FILE
     return SingleStageWeights(
-        *_sized(state, decoder.get("num_attention_heads", 16), file), dtype, AcousticTokenizer(*load_network(path)), t5,
+        *_sized(state, decoder.get("num_attention_heads", 16), file), dtype, _loaded(path), t5,
         pieces if pieces.is_file() else None,
     )  # fmt: skip
 
 
-def _read_audiocraft(content, path):
+def _read_audiocraft(content, path, codec):
     if not isinstance(content.get("xp.cfg"), str):
         raise CheckpointError(f"{path} is a file of audiocraft without xp.cfg; {EXPECTED}")
     cfg = read_yaml(content["xp.cfg"], f"{path}: xp.cfg")
@@ -175,13 +178,14 @@ def _read_audiocraft(content, path):
     delays = (cfg.get("codebooks_pattern") or {}).get("delay") or {}
     if delays.get("delays", [0, 1, 2, 3]) != list(range(sizes.get("n_q", 4))):
         raise CheckpointError(f"{path}: its codebooks are delayed by {delays['delays']}; only mono MusicGens are read")
-    codec = path.with_name(AUDIOCRAFT_FILE)
-    if not codec.is_file():
-        raise CheckpointError(f"{codec} is missing: the codec of {path.name}; put the two files into one directory")
+    if codec is None and not path.with_name(AUDIOCRAFT_FILE).is_file():
+        missing = path.with_name(AUDIOCRAFT_FILE)
+        raise CheckpointError(f"{missing} is missing: the codec of {path.name}; put the two files into one directory")
     tensors = tensors_of(content["best_state"], path)
     state = _renamed(_divided(tensors), _AUDIOCRAFT)
     config, state = _sized(state, sizes["num_heads"], path)
-    return SingleStageWeights(config, state, _dtype_of(content["best_state"]), AcousticTokenizer(*load_network(codec)))
+    codec = _loaded(codec or path.with_name(AUDIOCRAFT_FILE))
+    return SingleStageWeights(config, state, _dtype_of(content["best_state"]), codec)
 
 
 def _read_stage(content, path):
@@ -198,6 +202,11 @@ def _read_stage(content, path):
     config, state = _sized(state, max(1, width // HEAD_WIDTH), path)
     t5 = encoder_weights(tensors_of(parts[T5_OF_STAGE], path)) or None
     return SingleStageWeights(config, state, dtype, AcousticTokenizer(*network_of(*sizes, path)), t5)
+
+
+def _loaded(codec):
+    """The codec of these files. Raises CheckpointError, too, for one that codes sound in chunks."""
+    return AcousticTokenizer.load(codec, any_rate=True)
 
 
 def _of_branch(name):

@@ -47,6 +47,10 @@ def add_adopt(verbs):
         "--t5", metavar="PATH", type=Path,
         help="what reads texts, where SOURCE has it not: a directory with t5-base, its spiece.model, or t5-base to fetch it",
     )  # fmt: skip
+    of_musicgen.add_argument(
+        "--codec", metavar="PATH", type=Path,
+        help="the EnCodec of audiocraft's state_dict.bin, where the file beside it only names one: a path, or encodec-32khz",
+    )  # fmt: skip
     add_executor(parser)
     parser.add_argument("--device", metavar="DEVICE", default="cpu", help="of HuBERT, when fitting (default: cpu)")
     parser.add_argument("--force", action="store_true", help="replace a tokenizer that stands in DIR")
@@ -62,8 +66,8 @@ def run_adopt(args) -> int:
         )
     if args.kind == MUSICGEN:
         return _adopt_musicgen(args)
-    if len(args.source) > 1 or args.t5:
-        args.parser.error(f"{args.kind} is made of one SOURCE, without --t5")
+    if len(args.source) > 1 or args.t5 or args.codec:
+        args.parser.error(f"{args.kind} is made of one SOURCE, without --t5 and --codec")
     source = _found(args.source[0], args)
     args.out.parent.mkdir(parents=True, exist_ok=True)
     if args.decoder:
@@ -94,10 +98,10 @@ def _adopt_musicgen(args) -> int:
         named = bool(equals) and stem in STEMS_OF_STAGE
         sources.append((stem, _found(path, args)) if named else _found(text, args))
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    t5 = None if args.t5 is None else _found(args.t5, args)
+    t5, codec = (None if path is None else _found(path, args) for path in (args.t5, args.codec))
     if t5 is not None and t5.name in WEIGHTS:  # as fetch gives it: of a directory
         t5 = t5.parent
-    figures = write_single_stage(sources, args.out, t5, args.force)
+    figures = write_single_stage(sources, args.out, t5, codec, args.force)
     remarks = figures.pop("remarks")
     print_values(figures)
     print(args.out)
