@@ -1,5 +1,6 @@
-"""MusicGen and STAGE: the logits and ids of transformers' and x-transformers' classes, the key names of every file, bad files,
-and songs through the command line."""
+"""MusicGen and STAGE: the logits and ids of transformers' and x-transformers' classes, the key names
+of every file, bad files, and songs through the command line.
+"""
 
 import json
 import re
@@ -33,7 +34,8 @@ from accompgen.generation.single_stage import load, load_any
 from accompgen.model.single_stage import TEXT
 from accompgen.prompts import PromptError
 from accompgen.tokens.acoustic import AcousticTokenizer
-from accompgen.tokens.single_stage_weights import read_single_stage, shapes_of
+from accompgen.tokens.single_stage_names import shapes_of
+from accompgen.tokens.single_stage_weights import read_single_stage
 from accompgen.tokens.t5 import T5Encoder
 
 pytest.importorskip("transformers", reason="the reference networks come from transformers")
@@ -53,16 +55,35 @@ def stage_file(musicgen, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def stage_checkpoint(musicgen, stage_file, tmp_path_factory):
-    """A checkpoint of two stems through the command line, with windows of a second, so that a short song has several."""
+    """A checkpoint of two stems through the command line, with windows of a second, so that a short
+    song has several.
+    """
     folder = tmp_path_factory.mktemp("adopted")
     bass = write_stage(musicgen[1], folder / "stage-bass.safetensors", seed=1)
     out = folder / "stage"
-    assert main(["adopt", "musicgen", str(stage_file), str(bass), "--t5", str(musicgen[1]), "-o", str(out), "--quiet"]) == 0
+    assert (
+        main(
+            [
+                "adopt",
+                "musicgen",
+                str(stage_file),
+                str(bass),
+                "--t5",
+                str(musicgen[1]),
+                "-o",
+                str(out),
+                "--quiet",
+            ]
+        )
+        == 0
+    )
     return out
 
 
 def codes(frames, rows=1, seed=0):
-    return torch.randint(BINS, (rows, CODEBOOKS, frames), generator=torch.Generator().manual_seed(seed))
+    return torch.randint(
+        BINS, (rows, CODEBOOKS, frames), generator=torch.Generator().manual_seed(seed)
+    )
 
 
 def delayed(grid, total):
@@ -76,11 +97,15 @@ def delayed(grid, total):
 
 
 def stepped(model, context, grid, given, drop, told):
-    """Logits [B, Q, N, V] of the steps from the first behind `given` frames on, each from cached ones before it."""
+    """Logits [B, Q, N, V] of the steps from the first behind `given` frames on, each from cached
+    ones before it.
+    """
     frames, layout = grid.shape[-1], model.layout
     state, logits = model.start(context, grid[..., :given], frames, drop, told)
     found, slots = [logits], layout.slots_of(frames)
-    flat = torch.cat([grid.transpose(1, 2).flatten(1), torch.zeros(len(grid), 1, dtype=torch.long)], dim=1)
+    flat = torch.cat(
+        [grid.transpose(1, 2).flatten(1), torch.zeros(len(grid), 1, dtype=torch.long)], dim=1
+    )
     for n in range(layout.steps_before(given), layout.steps(frames) - 1):
         found.append(model.step(state, flat[:, slots[n]]))
     return torch.stack(found, dim=2)
@@ -101,7 +126,9 @@ def test_cached_logits_are_those_of_transformers(musicgen, given):
     seen = theirs.enc_to_dec_proj(states.repeat(2, 1, 1)) * ~drop[:, None, None]
     columns = ours.layout.steps(frames)
     ids = delayed(grid, columns)
-    expected = theirs.decoder(ids.flatten(0, 1), encoder_hidden_states=seen).logits.unflatten(0, (2, CODEBOOKS))
+    expected = theirs.decoder(ids.flatten(0, 1), encoder_hidden_states=seen).logits.unflatten(
+        0, (2, CODEBOOKS)
+    )
     torch.testing.assert_close(got, expected[:, :, given:], atol=1e-4, rtol=1e-4)
     assert expected.std() > 0.5, "logits that say something"
     without = stepped(ours, {}, grid, given, None, None)
@@ -117,7 +144,9 @@ def test_greedy_ids_are_those_of_transformers(musicgen, monkeypatch):
 
     def catch(audio_codes, audio_scales=None, **_):
         caught["codes"] = audio_codes[0]
-        return theirs.audio_encoder.__class__.decode(theirs.audio_encoder, audio_codes, audio_scales, return_dict=True)
+        return theirs.audio_encoder.__class__.decode(
+            theirs.audio_encoder, audio_codes, audio_scales, return_dict=True
+        )
 
     monkeypatch.setattr(theirs.audio_encoder, "decode", catch)
     theirs.generate(
@@ -135,10 +164,15 @@ def reference_of_stage(state, ids, mask, text):
     """Logits [B, Q, N, V] of STAGE's network, built of x-transformers as its authors do."""
     xt = pytest.importorskip("x_transformers", reason="STAGE's network is built of x-transformers")
     width = state["lm.decoder.token_emb.emb.0.weight"].shape[1]
-    layers = xt.Decoder(dim=width, depth=2, heads=width // 64, attn_dim_head=64, ff_no_bias=True, cross_attend=True)
+    layers = xt.Decoder(
+        dim=width, depth=2, heads=width // 64, attn_dim_head=64, ff_no_bias=True, cross_attend=True
+    )
     own, prefix = layers.state_dict(), "lm.decoder.attn_layers."
-    theirs = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
-    # this version's LayerNorm calls its weight gamma, less one in some; and it has no bias of its own
+    theirs = {
+        name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)
+    }
+    # this version's LayerNorm calls its weight gamma, less one in some; and it has no bias of its
+    # own
     for module in list(layers.modules()):
         for name, child in module.named_children():
             if type(child).__name__ == "LayerNorm":
@@ -151,8 +185,12 @@ def reference_of_stage(state, ids, mask, text):
     rates = 10_000 ** (torch.arange(width // 2) / (width // 2 - 1))
     x = sum(state[f"lm.decoder.token_emb.emb.{q}.weight"][ids[:, q]] for q in range(CODEBOOKS))
     x = x + torch.cat([torch.cos(places / rates), torch.sin(places / rates)], dim=-1)
-    y = layers.eval()(x, mask=mask, context=text, context_mask=torch.ones(text.shape[:2], dtype=torch.bool))
-    return torch.stack([y @ state[f"lm.decoder.to_logits.linears.{q}.weight"].T for q in range(CODEBOOKS)], dim=1)
+    y = layers.eval()(
+        x, mask=mask, context=text, context_mask=torch.ones(text.shape[:2], dtype=torch.bool)
+    )
+    return torch.stack(
+        [y @ state[f"lm.decoder.to_logits.linears.{q}.weight"].T for q in range(CODEBOOKS)], dim=1
+    )
 
 
 @torch.no_grad()
@@ -161,8 +199,11 @@ def test_cached_logits_are_those_of_stages_network(musicgen, stage_file, heard, 
     state, ours, frames = stage_state(musicgen[1]), network_of(read_single_stage(stage_file)), 8
     context, grid, drop = codes(heard, 2, seed=3), codes(frames, 2), torch.tensor([False, True])
     states = torch.randn(1, 5, 24, generator=torch.Generator().manual_seed(2))
-    got = stepped(ours, {"mixture": context}, grid, given, drop, {TEXT: states.flatten(1).repeat(2, 1)})
-    # by the rules of STAGE's authors: the whole is delayed; what is dropped, and the first column, is masked
+    got = stepped(
+        ours, {"mixture": context}, grid, given, drop, {TEXT: states.flatten(1).repeat(2, 1)}
+    )
+    # by the rules of STAGE's authors: the whole is delayed; what is dropped, and the first column,
+    # is masked
     before = torch.cat([context, torch.full((2, CODEBOOKS, 1), BINS + 1)], dim=-1)
     before[1, :, :heard] = BINS
     total = heard + 1 + ours.layout.steps(frames)
@@ -189,7 +230,9 @@ def test_what_decodes_quickly_gives_the_same(stage_file):
     ]
     assert torch.equal(*made) and made[0].unique().numel() > 4
     prompt = made[0][..., :5]
-    again = decode(ours, heard, frames, GREEDY, [torch.Generator().manual_seed(0)], prompt, told=told)
+    again = decode(
+        ours, heard, frames, GREEDY, [torch.Generator().manual_seed(0)], prompt, told=told
+    )
     assert torch.equal(again, made[0]), "what is carried over is gone on with"
     with pytest.raises(ValueError, match="this stage reads \\['mixture'\\]"):
         decode(ours, {}, frames, GREEDY, [torch.Generator().manual_seed(0)])
@@ -202,7 +245,9 @@ def test_every_weight_of_every_layout_has_its_place(musicgen, stage_file, tmp_pa
     theirs, folder = musicgen
     write_audiocraft(folder, tmp_path / "audiocraft")
     ours = read_single_stage(folder)
-    assert {name: tuple(value.shape) for name, value in ours.state.items()} == shapes_of(ours.config)
+    assert {name: tuple(value.shape) for name, value in ours.state.items()} == shapes_of(
+        ours.config
+    )
     assert set(network_of(ours).state_dict()) == set(shapes_of(ours.config))
     layer = theirs.decoder.model.decoder.layers[1]
     for name, weight in {
@@ -215,12 +260,16 @@ def test_every_weight_of_every_layout_has_its_place(musicgen, stage_file, tmp_pa
         assert torch.equal(ours.state[f"decoder.blocks.1.{name}.weight"], weight.weight), name
     for path in (tmp_path / "audiocraft", tmp_path / "audiocraft" / "state_dict.bin"):
         other = read_single_stage(path)
-        assert other.config == ours.config and set(other.state) == set(ours.state) and other.t5 is None
+        assert (
+            other.config == ours.config and set(other.state) == set(ours.state) and other.t5 is None
+        )
         assert all(torch.equal(other.state[name], value) for name, value in ours.state.items())
         wav = 0.1 * torch.randn(1, 5000, generator=torch.Generator().manual_seed(0))
         assert torch.equal(other.codec.encode(wav), ours.codec.encode(wav))
     stage, own = read_single_stage(stage_file), stage_state(folder)
-    assert stage.config.context and {name: tuple(value.shape) for name, value in stage.state.items()} == shapes_of(stage.config)
+    assert stage.config.context and {
+        name: tuple(value.shape) for name, value in stage.state.items()
+    } == shapes_of(stage.config)
     rows = "lm.decoder.attn_layers.layers"
     for name, theirs in {
         "attention.q.weight": "3.1.to_q.weight", "text_attention.out.weight": "4.1.to_out.weight",
@@ -240,7 +289,9 @@ def test_texts_have_the_states_of_transformers(musicgen, tmp_path):
     expected = theirs.text_encoder(input_ids=ids).last_hidden_state[0]
     torch.testing.assert_close(encoder.encode("drums and bass"), expected, atol=1e-5, rtol=0)
     encoder.save(tmp_path / "t5")
-    torch.testing.assert_close(T5Encoder.load(tmp_path / "t5").encode("drums and bass"), expected, atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        T5Encoder.load(tmp_path / "t5").encode("drums and bass"), expected, atol=1e-5, rtol=0
+    )
     with pytest.raises(ValueError, match="no sentencepiece model"):
         T5Encoder(read_single_stage(folder).t5, b"<html>")
 
@@ -262,7 +313,9 @@ def test_a_codec_that_is_only_named_is_given(musicgen, tmp_path, capsys):
 def test_a_stage_may_be_a_pickle_of_tensors(musicgen, stage_file, tmp_path):
     torch.save(stage_state(musicgen[1]), tmp_path / "stage-drums.pt")
     ours, same = read_single_stage(tmp_path / "stage-drums.pt"), read_single_stage(stage_file)
-    assert ours.config == same.config and all(torch.equal(ours.state[name], value) for name, value in same.state.items())
+    assert ours.config == same.config and all(
+        torch.equal(ours.state[name], value) for name, value in same.state.items()
+    )
 
 
 def test_audiocrafts_files_read_texts_by_a_t5_beside_them(musicgen, tmp_path, capsys):
@@ -275,7 +328,10 @@ def test_audiocrafts_files_read_texts_by_a_t5_beside_them(musicgen, tmp_path, ca
     (tmp_path / "t5" / "spiece.model").write_bytes((folder / "spiece.model").read_bytes())
     assert main([*ask, str(tmp_path / "none"), "--t5", str(tmp_path / "t5" / "spiece.model")]) == 1
     assert "no directory of a t5-base" in capsys.readouterr().err
-    assert main([*ask, str(tmp_path / "with"), "--t5", str(tmp_path / "t5" / "model.safetensors")]) == 0
+    assert (
+        main([*ask, str(tmp_path / "with"), "--t5", str(tmp_path / "t5" / "model.safetensors")])
+        == 0
+    )
     assert main([*ask, str(tmp_path / "without")]) == 0
     assert "no text is read: give --t5" in capsys.readouterr().err
     assert main(["adopt", "musicgen", str(folder), "-o", str(tmp_path / "theirs"), "--quiet"]) == 0
@@ -289,11 +345,25 @@ def test_audiocrafts_files_read_texts_by_a_t5_beside_them(musicgen, tmp_path, ca
 def test_half_precision_is_read_and_kept(musicgen, tmp_path, dtype):
     write_audiocraft(musicgen[1], tmp_path / "half", dtype=dtype)
     found, whole = read_single_stage(tmp_path / "half"), read_single_stage(musicgen[1])
-    assert found.dtype == dtype and all(value.dtype == torch.float32 for value in found.state.values())
+    assert found.dtype == dtype and all(
+        value.dtype == torch.float32 for value in found.state.values()
+    )
     torch.testing.assert_close(found.state["heads"], whole.state["heads"], atol=0.01, rtol=0.01)
     write_stage(musicgen[1], tmp_path / "stage-drums.safetensors", dtype=dtype)
     out = tmp_path / "out"
-    assert main(["adopt", "musicgen", str(tmp_path / "stage-drums.safetensors"), "-o", str(out), "--quiet"]) == 0
+    assert (
+        main(
+            [
+                "adopt",
+                "musicgen",
+                str(tmp_path / "stage-drums.safetensors"),
+                "-o",
+                str(out),
+                "--quiet",
+            ]
+        )
+        == 0
+    )
     assert load_file(out / "drums" / "model.safetensors")["heads"].dtype == dtype
     song = load(out, "cpu").accompany((sing(0.4), 44100))
     assert song.tokens["drums"].codes.shape == (CODEBOOKS, 20)
@@ -347,7 +417,9 @@ def half_downloaded(theirs, folder, stage):
 def melody(theirs, folder, stage):
     config = json.loads((theirs / "config.json").read_text())
     (folder / "melody").mkdir()
-    (folder / "melody" / "config.json").write_text(json.dumps(config | {"model_type": "musicgen_melody"}))
+    (folder / "melody" / "config.json").write_text(
+        json.dumps(config | {"model_type": "musicgen_melody"})
+    )
     return folder / "melody"
 
 
@@ -393,7 +465,10 @@ def test_a_bad_file_gets_one_line(musicgen, stage_file, tmp_path, kind, capsys):
 
 def test_files_that_do_not_belong_together_are_refused(musicgen, stage_file, tmp_path, capsys):
     def refused(*sources):
-        assert main(["adopt", "musicgen", *map(str, sources), "-o", str(tmp_path / "out"), "--quiet"]) == 1
+        assert (
+            main(["adopt", "musicgen", *map(str, sources), "-o", str(tmp_path / "out"), "--quiet"])
+            == 1
+        )
         return capsys.readouterr().err
 
     assert "are both of drums" in refused(stage_file, stage_file)
@@ -416,11 +491,22 @@ def test_files_that_do_not_belong_together_are_refused(musicgen, stage_file, tmp
 
 def test_a_stage_plays_through_the_command_line(stage_checkpoint, tmp_path, capsys):
     graph = read_checkpoint(stage_checkpoint).graph
-    assert graph.stems == ("drums", "bass") and not graph.has_units and graph.stream("bass").hz == 50
+    assert (
+        graph.stems == ("drums", "bass") and not graph.has_units and graph.stream("bass").hz == 50
+    )
     vocal = tmp_path / "song.wav"
     audio.write(vocal, sing(1.3), 44100)
     audio.write(tmp_path / "guitar.wav", sing(1.3)[:, ::-1].copy(), 44100)
-    common = ["generate", str(vocal), "--checkpoint", str(stage_checkpoint), "--device", "cpu", "--stems", "drums,bass"]
+    common = [
+        "generate",
+        str(vocal),
+        "--checkpoint",
+        str(stage_checkpoint),
+        "--device",
+        "cpu",
+        "--stems",
+        "drums,bass",
+    ]
     assert main([*common, "-o", str(tmp_path / "a")]) == 0
     assert "without a licence" in capsys.readouterr().err
     rate_and_length = set()
@@ -430,12 +516,26 @@ def test_a_stage_plays_through_the_command_line(stage_checkpoint, tmp_path, caps
         assert np.abs(wav).max() > 0.01
     assert rate_and_length == {(44100, round(1.3 * 44100))}
     report = json.loads((tmp_path / "a" / "song.json").read_text())
-    assert report["settings"]["drums"] == vars(Sampling(1.0, 250, 1.0, 3.0, 0.0, 0.0, 0.0)) and report["settings"]["noise"] == 0
+    assert (
+        report["settings"]["drums"] == vars(Sampling(1.0, 250, 1.0, 3.0, 0.0, 0.0, 0.0))
+        and report["settings"]["noise"] == 0
+    )
     assert "click" not in report["settings"]
-    more = ["--prompt", "Genres: rock. ", "--click", "--bpm", "120", "--with", str(tmp_path / "guitar.wav"), "--quiet"]
+    more = [
+        "--prompt",
+        "Genres: rock. ",
+        "--click",
+        "--bpm",
+        "120",
+        "--with",
+        str(tmp_path / "guitar.wav"),
+        "--quiet",
+    ]
     assert main([*common, *more, "-o", str(tmp_path / "b")]) == 0
     report = json.loads((tmp_path / "b" / "song.json").read_text())
-    assert report["settings"]["click"] is True and report["settings"]["prompts"] == ["Genres: rock. "]
+    assert report["settings"]["click"] is True and report["settings"]["prompts"] == [
+        "Genres: rock. "
+    ]
     assert report["others"]["file"].endswith("guitar.wav") and not capsys.readouterr().err
 
 
@@ -455,11 +555,15 @@ def test_all_that_is_given_is_heard(stage_checkpoint):
         assert not torch.equal(made(**given), first), given
     click = model._click(request, 2.0, 64000)
     peaks = [np.abs(click[0, start : start + 400]).max() for start in range(0, 64000, 16000)]
-    assert min(peaks) > 0.4 and np.abs(click).max() <= 0.5 and np.abs(click[0, 3200:16000]).max() == 0
+    assert (
+        min(peaks) > 0.4 and np.abs(click).max() <= 0.5 and np.abs(click[0, 3200:16000]).max() == 0
+    )
 
 
 def test_windows_carry_on_and_hear_their_own_time(stage_checkpoint, monkeypatch):
-    """A song of several windows: what was made is the prompt of the next, and the mixture that of its span."""
+    """A song of several windows: what was made is the prompt of the next, and the mixture that of
+    its span.
+    """
     from accompgen.generation import single_stage
 
     model, calls, vocal = load_any(stage_checkpoint, "cpu"), [], sing(2.5, 32000)
@@ -473,15 +577,25 @@ def test_windows_carry_on_and_hear_their_own_time(stage_checkpoint, monkeypatch)
 
     monkeypatch.setattr(single_stage, "decode", watched)
     done = []
-    song = model.accompany((vocal, 32000), stems=("drums",), on_progress=lambda *row: done.append(row))
+    song = model.accompany(
+        (vocal, 32000), stems=("drums",), on_progress=lambda *row: done.append(row)
+    )
     kept = song.tokens["drums"].codes
-    whole = model._context(model._heard(single_stage.read_vocal((vocal, 32000)), None), 0.0, {}, blocks := 63)
+    whole = model._context(
+        model._heard(single_stage.read_vocal((vocal, 32000)), None), 0.0, {}, blocks := 63
+    )
     assert kept.shape == (CODEBOOKS, 2 * blocks) and len(calls) == 4
     at = 0
     for context, prompt, made in calls:
         start = at - prompt.shape[-1]
-        assert made.shape[-1] == 50 and context.shape[-1] == 50 and prompt.shape[-1] >= (20 if at else 0)
-        assert torch.equal(context, whole[..., start : start + 50]) and torch.equal(prompt[0], kept[:, start:at])
+        assert (
+            made.shape[-1] == 50
+            and context.shape[-1] == 50
+            and prompt.shape[-1] >= (20 if at else 0)
+        )
+        assert torch.equal(context, whole[..., start : start + 50]) and torch.equal(
+            prompt[0], kept[:, start:at]
+        )
         at = start + 50
     assert done[-1] == ("drums", 126 * CODEBOOKS, 126 * CODEBOOKS)
 
@@ -494,7 +608,10 @@ def test_a_musicgen_plays_what_the_text_says(musicgen, tmp_path, capsys):
     model = load_any(out, "cpu")
     assert model.stems == ("all",) and model.encoder is not None
     vocal = (sing(0.5), 22050)
-    plain, told = (model.accompany(vocal, prompt=prompt).tokens["all"].codes for prompt in (None, "a soft ballad"))
+    plain, told = (
+        model.accompany(vocal, prompt=prompt).tokens["all"].codes
+        for prompt in (None, "a soft ballad")
+    )
     assert not torch.equal(plain, told)
     for wrong, message in (
         (dict(others=vocal), "hears nothing"), (dict(click=True), "hears nothing"), (dict(noise=0.01), "leave it out"),
@@ -515,17 +632,40 @@ def test_what_needs_units_refuses_such_a_checkpoint(stage_checkpoint, tmp_path, 
         (["--bpm", "100"], "plays without a chart"), (["--click"], "a click needs beats"),
         (["--key", "C:maj"], "plays without a chart"),
     ):  # fmt: skip
-        assert main(["generate", str(vocal), *checkpoint, *more, "-o", str(tmp_path / "out"), "--quiet"]) == 1
+        assert (
+            main(
+                ["generate", str(vocal), *checkpoint, *more, "-o", str(tmp_path / "out"), "--quiet"]
+            )
+            == 1
+        )
         assert message in capsys.readouterr().err
     band = make_checkpoint(tmp_path / "band", graph="band")
-    ask = ["generate", str(vocal), "--checkpoint", str(band), "--click", "--bpm", "100", "-o", str(tmp_path / "out")]
+    ask = [
+        "generate",
+        str(vocal),
+        "--checkpoint",
+        str(band),
+        "--click",
+        "--bpm",
+        "100",
+        "-o",
+        str(tmp_path / "out"),
+    ]
     assert main(ask) == 1 and "plays by beats, not by a click" in capsys.readouterr().err
 
 
 def test_many_vocals_and_one_that_was_made_before(stage_checkpoint, tmp_path, capsys):
     (tmp_path / "in").mkdir()
     audio.write(tmp_path / "in" / "song.wav", sing(0.4), 44100)
-    ask = ["generate", "--manifest", str(tmp_path / "in"), "--checkpoint", str(stage_checkpoint), "--device", "cpu"]
+    ask = [
+        "generate",
+        "--manifest",
+        str(tmp_path / "in"),
+        "--checkpoint",
+        str(stage_checkpoint),
+        "--device",
+        "cpu",
+    ]
     ask += ["--stems", "drums", "--workers", "0", "--quiet", "-o", str(tmp_path / "out")]
     assert main(ask) == 0 and main(ask) == 0
     assert main([*ask, "--click", "--bpm", "90"]) == 1
@@ -546,7 +686,11 @@ def test_the_codec_of_a_checkpoint_encodes_and_decodes(stage_checkpoint, tmp_pat
 
 def test_the_commands_of_the_docs_run_as_printed(root, tmp_path, monkeypatch):
     """Those of docs/published.md, on files of these names."""
-    page = (root / "docs" / "published.md").read_text(encoding="utf-8").split("## MusicGen and STAGE\n")[1]
+    page = (
+        (root / "docs" / "published.md")
+        .read_text(encoding="utf-8")
+        .split("## MusicGen and STAGE\n")[1]
+    )
     lines = page.split("```")[1].strip().splitlines()
     write_all(tmp_path)
     audio.write(tmp_path / "song.wav", sing(0.4), 44100)
@@ -556,5 +700,7 @@ def test_the_commands_of_the_docs_run_as_printed(root, tmp_path, monkeypatch):
     for line in lines:
         assert main(shlex.split(line, comments=True)[1:]) == 0, line
     for folder in ("out", "clicked", "more"):
-        assert (tmp_path / folder / "song.bass.wav").is_file() and (tmp_path / folder / "song.drums.wav").is_file()
+        assert (tmp_path / folder / "song.bass.wav").is_file() and (
+            tmp_path / folder / "song.drums.wav"
+        ).is_file()
     assert (tmp_path / "text" / "song.accompaniment.wav").is_file()

@@ -1,7 +1,10 @@
-"""MusicGen and STAGE: sound to codes to sound, without units and charts. `accompany` reads from top to bottom.
+"""MusicGen and STAGE: sound to codes to sound, without units and charts.
 
-the voice, what else is played and the stems made so far, maybe with a click -> mono -> codes of the mixture
-for each stem: mixture, text -> codes, in windows that begin with what those before them gave -> its codec's decoder
+`accompany` reads from top to bottom:
+
+the voice, what else is played, the stems made so far, maybe a click -> mono -> codes of the mixture
+for each stem: mixture, text -> codes, in windows that begin with what those before them gave
+codes -> the codec's own decoder -> mixed as every song is
 """
 
 from contextlib import nullcontext
@@ -40,19 +43,41 @@ from accompgen.tokens.acoustic import AcousticTokenizer
 from accompgen.tokens.decoder import EncodecDecoder
 from accompgen.tokens.t5 import T5Encoder
 
-# The click is librosa's, as STAGE's is: a sine that halves its level ten times in a tenth of a second
+# The click is librosa's, as STAGE's is: a sine that halves its level ten times in a tenth of a
+# second
 CLICK_HZ, CLICK_SECONDS, HALVINGS = 1000.0, 0.1, 10.0
-CLICK_GAIN = 0.5  # beside a mixture, as one of the two places of STAGE's code where clicks are summed; the paper says none
+# beside a mixture, as in one of the two places of STAGE's code where clicks are summed; the paper
+# says none
+CLICK_GAIN = 0.5
+
+WITHOUT_BEATS = (
+    "a click needs beats: give --bpm or --beats, such as those that `accompgen chart` finds"
+)
 
 
 class SingleStagePlayer:
-    """A loaded checkpoint of a single-stage graph, with the methods of `pipeline.Accompanist` that make songs."""
+    """A loaded checkpoint of a single-stage graph, with the methods of `pipeline.Accompanist` that
+    make songs.
+    """
 
     has_chart = False
     noise = 0.0  # none is added before the voice is encoded
 
-    def __init__(self, system: System, codec: AcousticTokenizer, encoder: T5Encoder | None, about: dict, device, sampling):
-        self.system, self.codec, self.decoder, self.encoder = system, codec, EncodecDecoder(codec), encoder
+    def __init__(
+        self,
+        system: System,
+        codec: AcousticTokenizer,
+        encoder: T5Encoder | None,
+        about: dict,
+        device,
+        sampling,
+    ):
+        self.system, self.codec, self.decoder, self.encoder = (
+            system,
+            codec,
+            EncodecDecoder(codec),
+            encoder,
+        )
         self.about, self.device, self.sampling = about, device, sampling
 
     @property
@@ -72,16 +97,30 @@ class SingleStagePlayer:
         found = pipeline.chosen_settings(given, self.sampling)
         for stage, sampling in found.items():
             if any(vars(sampling.weights).values()):
-                raise ValueError(f"the {stage} stage hears no units; leave listening, consonance and pulse out")
+                raise ValueError(
+                    f"the {stage} stage hears no units; leave listening, consonance and pulse out"
+                )
         return found
 
     def accompany(
-        self, vocal, seed: int = 0, *, stems: tuple[str, ...] | None = None, chart: Chart | ChartRequest | None = None,
-        prompt=None, others=None, click: bool = False, sampling: dict[str, Sampling] | None = None,
-        balance: float = BALANCE_LU, noise: float = 0.0, loudness: float | None = None, progress: bool = False,
+        self,
+        vocal,
+        seed: int = 0,
+        *,
+        stems: tuple[str, ...] | None = None,
+        chart: Chart | ChartRequest | None = None,
+        prompt=None,
+        others=None,
+        click: bool = False,
+        sampling: dict[str, Sampling] | None = None,
+        balance: float = BALANCE_LU,
+        noise: float = 0.0,
+        loudness: float | None = None,
+        progress: bool = False,
         on_progress: pipeline.Progress | None = None,
-    ) -> Song:  # fmt: skip
-        """Make an accompaniment to a vocal of 0.2 s or more. Arguments and errors are those of `Accompanist.accompany`, but for
+    ) -> Song:
+        """Make an accompaniment to a vocal of 0.2 s or more. Arguments and errors are those of
+        `Accompanist.accompany`, but for
 
         Args:
             chart: its beats, for the click alone.
@@ -96,7 +135,13 @@ class SingleStagePlayer:
         pipeline.check_settings(balance, noise, loudness)
         pipeline.check_seed(seed)
         self._check_asked(noise, others, click, chart)
-        stems, sampling, clock, tokens, sounds = self.check_stems(stems), self.settings(sampling), Clock(), {}, {}
+        stems, sampling, clock, tokens, sounds = (
+            self.check_stems(stems),
+            self.settings(sampling),
+            Clock(),
+            {},
+            {},
+        )
         with clock("read"):
             vocal = read_vocal(vocal)
             others = None if others is None else read_others(vocal, others)
@@ -113,12 +158,16 @@ class SingleStagePlayer:
                 with clock(stem):
                     report = told.part("", self._ids(blocks))
                     codes = self._play(stem, context, blocks, text, sampling[stem], seed, report)
-                tokens[stem] = Tokens(torch.zeros(1, 0, dtype=torch.long), codes, {stem: clock.seconds[stem]})
+                tokens[stem] = Tokens(
+                    torch.zeros(1, 0, dtype=torch.long), codes, {stem: clock.seconds[stem]}
+                )
                 with clock("decoder"):
                     sounds[stem] = self.decoder.decode(codes[None])[0].cpu().numpy()
         asked = asked_for(sampling, balance, noise, loudness, prompt, chart, click)
         with clock("mix"):
-            tracks, mixed, levels = mix_down(vocal, sounds, self.decoder.sample_rate, balance, loudness, others)
+            tracks, mixed, levels = mix_down(
+                vocal, sounds, self.decoder.sample_rate, balance, loudness, others
+            )
         report = song_report(self, vocal, seed, asked, levels, clock.seconds)
         if others is not None:
             report["others"] = {"file": others.source, "sha256": others.sha256}
@@ -127,16 +176,26 @@ class SingleStagePlayer:
     def _check_asked(self, noise, others, click, chart):
         name = self.about["name"]
         if noise:
-            raise ValueError(f"noise is {noise}; the checkpoint {name!r} encodes the voice as it is, so leave it out")
+            raise ValueError(
+                f"noise is {noise}; the checkpoint {name!r} encodes the voice as it is; leave it out"
+            )
         if (others is not None or click) and self.system.graph.others is None:
-            raise ValueError(f"the checkpoint {name!r} hears nothing; leave out what else is played, and the click")
+            raise ValueError(
+                f"the checkpoint {name!r} hears nothing; "
+                "leave out what else is played, and the click"
+            )
         if chart is not None and not click:
-            raise ChartError(f"the checkpoint {name!r} plays without a chart; with a click (--click) it hears the beats of one")
+            raise ChartError(
+                f"the checkpoint {name!r} plays without a chart; "
+                "with a click (--click) it hears the beats of one"
+            )
         if click and chart is None:
-            raise ChartError("a click needs beats: give --bpm or --beats, such as those that `accompgen chart` finds")
+            raise ChartError(WITHOUT_BEATS)
 
     def _heard(self, vocal: Vocal, others) -> np.ndarray:
-        """The voice and what else is played, as they are to each other, mono [1, T] at the codec's rate and one loudness."""
+        """The voice and what else is played, as they are to each other, mono [1, T] at the codec's
+        rate and one loudness.
+        """
         mono = audio.heard(vocal.wav)
         if others is not None:
             mono = mono + audio.heard(others.wav)
@@ -148,7 +207,7 @@ class SingleStagePlayer:
         if isinstance(chart, ChartRequest):
             chart = chart.with_beats(Chart(seconds))
         if not chart.beats:
-            raise ChartError("a click needs beats: give --bpm or --beats, such as those that `accompgen chart` finds")
+            raise ChartError(WITHOUT_BEATS)
         rate = self.codec.sample_rate
         times = np.arange(round(CLICK_SECONDS * rate)) / rate
         sound = np.sin(2 * np.pi * CLICK_HZ * times) * 2 ** (-HALVINGS * times / CLICK_SECONDS)
@@ -160,23 +219,32 @@ class SingleStagePlayer:
         return CLICK_GAIN * np.clip(track[None, :samples], -1, 1).astype(np.float32)
 
     def _context(self, heard, click, sounds, blocks) -> torch.Tensor | None:
-        """Codes [1, Q, F] of all that is played so far, so many blocks of it; None for a checkpoint that hears nothing."""
+        """Codes [1, Q, F] of all that is played so far, so many blocks of it; None for a checkpoint
+        that hears nothing.
+        """
         if self.system.graph.others is None:
             return None
         mixture = heard + click
         for sound in sounds.values():
             mixture = mixture + audio.fit(sound, heard.shape[1])
-        mixture = audio.fit(np.clip(mixture, -1, 1).astype(np.float32), frames_of(blocks, self.codec.sample_rate))
+        mixture = audio.fit(
+            np.clip(mixture, -1, 1).astype(np.float32), frames_of(blocks, self.codec.sample_rate)
+        )
         return self.codec.encode(torch.from_numpy(mixture)).cpu()
 
     def _text(self, prompt, seconds):
-        """What a window of blocks is told: its states [1, L * D'], as `decode` takes them; None without a prompt."""
+        """What a window of blocks is told: its states [1, L * D'], as `decode` takes them; None
+        without a prompt.
+        """
         prompts = read_prompts([prompt] if isinstance(prompt, str) else prompt or [])
         if not prompts:
             return None
         if self.encoder is None:
             name = self.about["name"]
-            raise PromptError(f"the checkpoint {name!r} reads no texts; adopt it with --t5, or leave the prompt out")
+            raise PromptError(
+                f"the checkpoint {name!r} reads no texts; "
+                "adopt it with --t5, or leave the prompt out"
+            )
         prompts, states = fitted(prompts, seconds), {}
 
         def told(span):
@@ -222,7 +290,10 @@ def load(checkpoint, device: str = "auto") -> SingleStagePlayer:
     device, path = choose_device(device), find_checkpoint(checkpoint)
     verified = read_checkpoint(path)
     graph, has_text = verified.graph, TEXT_ENCODER in verified.components
-    stages = {name: load_single_stage(verified.component(name), name, graph, device) for name in graph.stage_names}
+    stages = {
+        name: load_single_stage(verified.component(name), name, graph, device)
+        for name in graph.stage_names
+    }
     return SingleStagePlayer(
         System(graph, stages),
         AcousticTokenizer.load(verified.component(ACOUSTIC_TOKENIZER), device, any_rate=True),
@@ -234,7 +305,9 @@ def load(checkpoint, device: str = "auto") -> SingleStagePlayer:
 
 
 def load_any(checkpoint="pocket", device: str = "auto", helper: bool = False):
-    """A checkpoint of whatever graph, by its name or directory; arguments and errors as `pipeline.load`."""
+    """A checkpoint of whatever graph, by its name or directory; arguments and errors as
+    `pipeline.load`.
+    """
     if read_graph(find_checkpoint(checkpoint)).has_units:
         return pipeline.load(checkpoint, device, helper)
     return load(checkpoint, device)

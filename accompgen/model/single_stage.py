@@ -1,16 +1,17 @@
-"""MusicGen's transformer, and STAGE's: a text and maybe a context in, the codes of one stem out. Ids and states only.
+"""MusicGen's transformer, and STAGE's: a text and maybe a context in, the codes of one stem out.
 
 One causal sequence of columns, one code of every codebook in each, in the delay pattern (layout.py):
 
     MusicGen   [target]                                 Copet et al. 2023, arXiv 2306.05284
     STAGE      [context, a column of id V + 1, target]  Strano et al. 2025, arXiv 2504.05690
 
-The delay runs over the whole of it. A slot without a code holds id V. The embeddings of a column are summed, and a sine of its
-place is added. Pre-norm blocks: causal attention, attention to the text's states, GELU feed-forward; LayerNorm, no biases in
-products. Where there is no text the states are zeros, which add nothing, so that attention is left out.
+The delay runs over the whole of it. A slot without a code holds id V. The embeddings of a column
+are summed, and a sine of its place is added. Pre-norm blocks: causal attention, attention to the
+text's states, GELU feed-forward; LayerNorm, no biases in products. Where there is no text the
+states are zeros, which add nothing, so that attention is left out.
 
-STAGE masks columns in which no slot holds a code: the first one, and under guidance all of the context that is dropped. Places
-count from the first column that is left. MusicGen masks nothing.
+STAGE masks columns in which no slot holds a code: the first one, and under guidance all of the
+context that is dropped. Places count from the first column that is left. MusicGen masks nothing.
 """
 
 from dataclasses import dataclass
@@ -29,7 +30,8 @@ TEXT = "text"  # what `told` calls the states of the text
 
 
 class Attention(nn.Module):
-    """Multi-head attention without biases: of columns to earlier ones, or to the states of a text."""
+    """Multi-head attention without biases: of columns to earlier ones, or to the states of a text.
+    """
 
     def __init__(self, width: int, heads: int):
         super().__init__()
@@ -41,7 +43,9 @@ class Attention(nn.Module):
         return self._split(self.k(x)), self._split(self.v(x))
 
     def forward(self, x, keys, values, mask=None):
-        """Queries of x [B, N, D] over keys and values [B, H, M, d] -> [B, N, D]; `mask` is True where a key is seen."""
+        """Queries of x [B, N, D] over keys and values [B, H, M, d] -> [B, N, D]; `mask` is True
+        where a key is seen.
+        """
         y = F.scaled_dot_product_attention(self._split(self.q(x)), keys, values, attn_mask=mask)
         return self.out(y.transpose(1, 2).flatten(2))
 
@@ -54,13 +58,19 @@ class Block(nn.Module):
 
     def __init__(self, config: SingleStageConfig):
         super().__init__()
-        self.attention_norm, self.text_norm, self.feed_forward_norm = (nn.LayerNorm(config.width) for _ in range(3))
-        self.attention, self.text_attention = (Attention(config.width, config.heads) for _ in range(2))
+        self.attention_norm, self.text_norm, self.feed_forward_norm = (
+            nn.LayerNorm(config.width) for _ in range(3)
+        )
+        self.attention, self.text_attention = (
+            Attention(config.width, config.heads) for _ in range(2)
+        )
         self.expand = Linear(config.width, config.hidden, bias=False)
         self.contract = Linear(config.hidden, config.width, bias=False)
 
     def forward(self, x, mask, cache: Cache, layer: int, text):
-        """x [B, n, D] behind the filled columns of the cache; `text` are keys and values, or None without a text."""
+        """x [B, n, D] behind the filled columns of the cache; `text` are keys and values, or None
+        without a text.
+        """
         normed = self.attention_norm(x)
         keys, values = cache.extend(layer, *self.attention.keys_and_values(normed))
         x = x + self.attention(normed, keys, values, mask)
@@ -120,7 +130,9 @@ class SingleStageLM(nn.Module):
         self.embedding = nn.Parameter(torch.empty(config.codebooks, ids, config.width))
         self.text_projection = Linear(config.text_width, config.width)
         self.decoder = Decoder(config)
-        self.heads = nn.Parameter(torch.empty(config.codebooks, config.bins, config.width))  # [Q, V, D]
+        self.heads = nn.Parameter(
+            torch.empty(config.codebooks, config.bins, config.width)
+        )  # [Q, V, D]
         self.step_heads = None  # as of a StageLM
         for weight in (self.embedding, self.heads):
             nn.init.normal_(weight, std=config.width**-0.5)
@@ -129,11 +141,13 @@ class SingleStageLM(nn.Module):
         """Read the context and the first frames of the target at once, and make room for the rest.
 
         Args:
-            context: stream name -> LongTensor [B, Q, T] of any T, also 0, for a model that hears one; {} for others.
+            context: stream name -> LongTensor [B, Q, T] of any T, also 0, for a model that hears
+                one; {} for others.
             prompt: LongTensor [B, Q, Fp], the target's first frames; Fp may be 0, not `frames`.
             frames: F of the whole target.
             drop: bool [B], rows that hear neither context nor text.
-            told: TEXT -> states of the text encoder [B, L * text_width], a token after the other; without, no text.
+            told: TEXT -> states of the text encoder [B, L * text_width], a token after the other;
+                without, no text.
 
         Returns:
             (state, logits [B, Q, V] of the step that predicts the first code behind the prompt).
@@ -144,18 +158,28 @@ class SingleStageLM(nn.Module):
         names = [stream.name for stream in self.layout.context]
         if sorted(context) != names:
             raise ValueError(f"the context holds {sorted(context)}; this stage reads {names}")
-        drop = torch.zeros(len(prompt), dtype=torch.bool, device=prompt.device) if drop is None else drop
-        before = self._before(context, prompt, drop)  # [B, Q, T + 1], or without a context [B, Q, 0]
+        drop = (
+            torch.zeros(len(prompt), dtype=torch.bool, device=prompt.device)
+            if drop is None
+            else drop
+        )
+        before = self._before(
+            context, prompt, drop
+        )  # [B, Q, T + 1], or without a context [B, Q, 0]
         given, first = prompt.shape[-1], before.shape[-1]
         total = first + self.layout.steps(frames)
         fixed = self._delayed(nn.functional.pad(before, (0, frames), value=-1), total)
-        known = self._delayed(nn.functional.pad(torch.cat([before, prompt], -1), (0, frames - given)), total)
+        known = self._delayed(
+            nn.functional.pad(torch.cat([before, prompt], -1), (0, frames - given)), total
+        )
         seen = self._seen(fixed)
         begins = torch.zeros_like(drop, dtype=torch.long) if seen is None else seen.int().argmax(-1)
         columns = torch.arange(total, device=prompt.device)
         places = sines((columns - begins[:, None]).clamp(min=0), self.config.width)
         head_width = self.config.width // self.config.heads
-        cache = Cache(self.config.layers, len(prompt), self.config.heads, total, head_width, prompt.device)
+        cache = Cache(
+            self.config.layers, len(prompt), self.config.heads, total, head_width, prompt.device
+        )
         state = DecodeState(cache, first, fixed, places, seen, self._texts(told, drop))
         length = first + given + 1
         x = self._embed(known[..., :length]) + places[:, :length]
@@ -163,9 +187,11 @@ class SingleStageLM(nn.Module):
         return state, self.head(x[:, -1])
 
     def step(self, state: DecodeState, ids):
-        """The ids of the slots chosen last [B, Q], anything where a slot is empty -> logits [B, Q, V] of the next step's.
+        """The ids of the slots chosen last [B, Q], anything where a slot is empty -> logits [B, Q,
+        V] of the next step's.
 
-        Where a state has several times as many rows as `ids`, each of those copies receives the same ids.
+        Where a state has several times as many rows as `ids`, each of those copies receives the
+        same ids.
         """
         at = state.cache.filled
         fixed = state.fixed[..., at]
@@ -184,11 +210,14 @@ class SingleStageLM(nn.Module):
         """The columns of the context and the one behind it, before they are delayed."""
         if not self.layout.context:
             return prompt[..., :0]
-        codes = context[self.layout.context[0].name].masked_fill(drop[:, None, None], self.config.bins)
+        codes = context[self.layout.context[0].name].masked_fill(
+            drop[:, None, None], self.config.bins
+        )
         return nn.functional.pad(codes, (0, 1), value=self.config.bins + 1)
 
     def _delayed(self, grid, total):
-        """What the first `total` columns receive [B, Q, total] of a grid [B, Q, T]: of codebook q the frame q + 1 columns ago,
+        """What the first `total` columns receive [B, Q, total] of a grid [B, Q, T]: of codebook q
+        the frame q + 1 columns ago,
         id `bins` where there is none."""
         received = grid.new_full((*grid.shape[:2], total), self.config.bins)
         for codebook in range(grid.shape[1]):
@@ -200,12 +229,16 @@ class SingleStageLM(nn.Module):
         return (fixed != self.config.bins).any(1) if self.config.context else None
 
     def _mask(self, seen, length):
-        """Who sees whom among the first columns [B or 1, 1, length, length]. A masked one sees itself, lest it see nothing."""
+        """Who sees whom among the first columns [B or 1, 1, length, length]. A masked one sees
+        itself, lest it see nothing.
+        """
         device = self.heads.device
         causal = torch.ones(length, length, dtype=torch.bool, device=device).tril()[None, None]
         if seen is None:
             return causal
-        return causal & seen[:, None, None, :length] | torch.eye(length, dtype=torch.bool, device=device)
+        return causal & seen[:, None, None, :length] | torch.eye(
+            length, dtype=torch.bool, device=device
+        )
 
     def _texts(self, told, drop):
         states = (told or {}).get(TEXT)
@@ -217,11 +250,15 @@ class SingleStageLM(nn.Module):
 
     def _embed(self, ids):
         """Ids [B, Q, n] -> the sum of their embeddings [B, n, D]."""
-        return sum(F.embedding(ids[:, codebook], table) for codebook, table in enumerate(self.embedding))
+        return sum(
+            F.embedding(ids[:, codebook], table) for codebook, table in enumerate(self.embedding)
+        )
 
 
 def sines(places, width: int):
-    """Cosines, then sines, of places [B, N] -> [B, N, width]: periods grow geometrically from 2 pi to 2 pi LONGEST_PERIOD."""
+    """Cosines, then sines, of places [B, N] -> [B, N, width]: periods grow geometrically from 2 pi
+    to 2 pi LONGEST_PERIOD.
+    """
     half = width // 2
     rates = LONGEST_PERIOD ** -(torch.arange(half, device=places.device) / max(1, half - 1))
     angles = places[..., None] * rates

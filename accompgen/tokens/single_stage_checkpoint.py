@@ -1,4 +1,6 @@
-"""MusicGen and STAGE as a checkpoint directory: one stage a stem, their codec, and the text encoder."""
+"""MusicGen and STAGE as a checkpoint directory: one stage a stem, their codec, and the text
+encoder.
+"""
 
 import re
 import tempfile
@@ -20,28 +22,39 @@ from accompgen.tokens.t5 import T5Encoder, read_pieces, read_t5
 
 KIND = "single_stage"
 STEMS_OF_STAGE = ("drums", "bass", "guitar", "keyboard", "piano", "strings", "other", "vocals")
-WINDOW_SECONDS = {True: 10.0, False: 30.0}  # by whether a context is heard: targets of STAGE's and MusicGen's training
-# of a window what the one before it gave: 12 of 30 s, as audiocraft goes on beyond 30 s. STAGE's code never does
+WINDOW_SECONDS = {
+    True: 10.0,
+    False: 30.0,
+}  # by whether a context is heard: targets of STAGE's and MusicGen's training
+# of a window what the one before it gave: 12 of 30 s, as audiocraft goes on beyond 30 s. STAGE's
+# code never does
 PROMPT_SHARE = 0.4
 # both programs' own; temperature 1 is MusicGen's, and STAGE's code has none
 SAMPLING = {"temperature": 1.0, "top_k": 250, "top_p": 1.0, "guidance": 3.0}
 LICENCES = {
-    True: "STAGE's weights come without a licence and descend from MusicGen's, which are CC BY-NC 4.0: not for commercial use",
+    True: "STAGE's weights come without a licence and descend from MusicGen's, which are CC BY-NC 4.0: "
+    "not for commercial use",
     False: "Meta's weights of MusicGen are CC BY-NC 4.0: not for commercial use",
 }
 DEAF = "a MusicGen hears nothing: what it plays follows the text alone, not the voice"
-UNSUNG = "STAGE's published weights were trained on band stems and clicks: a bare voice as context is new to them"
-WITHOUT_TEXT = "no text is read: give --t5 with a t5-base, or its spiece.model where the weights have the network"
+UNSUNG = (
+    "STAGE's published weights were trained on band stems and clicks: "
+    "a bare voice as context is new to them"
+)
+WITHOUT_TEXT = (
+    "no text is read: give --t5 with a t5-base, or its spiece.model where the weights have the network"
+)
 
 
 def write_single_stage(sources: list, out, t5=None, codec=None, force: bool = False) -> dict:
     """Write published MusicGen or STAGE weights as a checkpoint directory.
 
     Args:
-        sources: paths as `read_single_stage` takes them, or (stem, path); without a stem it is a word of the file's name, and
-            of a MusicGen all that is played.
+        sources: paths as `read_single_stage` takes them, or (stem, path); without a stem it is a
+            word of the file's name, and of a MusicGen all that is played.
         out: the directory.
-        t5: a T5's directory of transformers, or its spiece.model where the weights hold the network; None: as in the sources.
+        t5: a T5's directory of transformers, or its spiece.model where the weights hold the
+            network; None: as in the sources.
         codec: the EnCodec of audiocraft files that have none beside them.
         force: replace a checkpoint that is there.
 
@@ -49,7 +62,8 @@ def write_single_stage(sources: list, out, t5=None, codec=None, force: bool = Fa
         figures to print, and `remarks`, a list of sentences.
 
     Raises:
-        CheckpointError: a file that is not read, files of different codecs or text encoders, one stem twice.
+        CheckpointError: a file that is not read, files of different codecs or text encoders, one
+            stem twice.
     """
     if Path(out).exists() and not force:  # said before gigabytes are read
         raise CheckpointError(f"{out} exists; choose another directory or force its replacement")
@@ -59,12 +73,17 @@ def write_single_stage(sources: list, out, t5=None, codec=None, force: bool = Fa
         weights = read_single_stage(path, codec)
         stem = given or _stem_of(path, weights)
         if stem in found:
-            raise CheckpointError(f"{found[stem][0]} and {path} are both of {stem}; write STEM={path} to say what it makes")
+            raise CheckpointError(
+                f"{found[stem][0]} and {path} are both of {stem}; "
+                f"write STEM={path} to say what it makes"
+            )
         found[stem] = (Path(path), weights)
     (first, model), *others = found.values()
     for path, other in others:
         if other.config.context != model.config.context:
-            raise CheckpointError(f"{first} and {path} are not of one kind: only one of them hears a context")
+            raise CheckpointError(
+                f"{first} and {path} are not of one kind: only one of them hears a context"
+            )
     with tempfile.TemporaryDirectory(prefix=".adopt.", dir=Path(out).absolute().parent) as folder:
         folder = Path(folder)
         components = {ACOUSTIC_TOKENIZER: _save_codec(found, folder)}
@@ -81,8 +100,15 @@ def write_single_stage(sources: list, out, t5=None, codec=None, force: bool = Fa
             "sources": {stem: _about(path) for stem, (path, _) in found.items()},
         }
         write_checkpoint(out, components, info, force, graph_of(found))
-    remarks = [info["licence"], UNSUNG if model.config.context else DEAF, *([] if encoder else [WITHOUT_TEXT])]
-    figures = {"stems": ", ".join(found), "hears": "a context" if model.config.context else "nothing"}
+    remarks = [
+        info["licence"],
+        UNSUNG if model.config.context else DEAF,
+        *([] if encoder else [WITHOUT_TEXT]),
+    ]
+    figures = {
+        "stems": ", ".join(found),
+        "hears": "a context" if model.config.context else "nothing",
+    }
     return figures | {"reads texts": "yes" if encoder else "no", "remarks": remarks}
 
 
@@ -102,7 +128,9 @@ def _stem_of(path, weights):
     words = re.split(r"[^a-z]+", Path(path).stem.lower())
     named = [stem for stem in STEMS_OF_STAGE if stem in words]
     if len(named) != 1:
-        raise CheckpointError(f"{path}: its name does not say which stem it makes; write it before: drums={path}")
+        raise CheckpointError(
+            f"{path}: its name does not say which stem it makes; write it before: drums={path}"
+        )
     return named[0]
 
 
@@ -112,23 +140,32 @@ def _save_codec(found, folder):
     for stem, (path, weights) in found.items():
         weights.codec.save(folder / f"codec-{stem}")
         saved[tokens_hash(folder / f"codec-{stem}")] = path
-        if weights.codec.bins != weights.config.bins or weights.codec.codebooks != weights.config.codebooks:
+        if (
+            weights.codec.bins != weights.config.bins
+            or weights.codec.codebooks != weights.config.codebooks
+        ):
             raise CheckpointError(
-                f"{path}: its codec has {weights.codec.codebooks} codebooks of {weights.codec.bins}, its model "
+                f"{path}: its codec has {weights.codec.codebooks} codebooks of {weights.codec.bins}, "
+                "its model "
                 f"{weights.config.codebooks} of {weights.config.bins}; they do not belong together"
             )
     if len(saved) > 1:
-        raise CheckpointError(f"{' and '.join(map(str, saved.values()))} have different codecs; adopt them one by one")
+        raise CheckpointError(
+            f"{' and '.join(map(str, saved.values()))} have different codecs; adopt them one by one"
+        )
     return folder / f"codec-{next(iter(found))}"
 
 
 def _save_stage(weights, directory, codec):
     directory.parent.mkdir(exist_ok=True)
     about = {
-        "kind": KIND, KIND: to_dict(weights.config), "window_seconds": WINDOW_SECONDS[weights.config.context],
+        "kind": KIND, KIND: to_dict(weights.config),
+        "window_seconds": WINDOW_SECONDS[weights.config.context],
         "tokenizers": {ACOUSTIC: codec},
     }  # fmt: skip
-    save_component(directory, about, {name: value.to(weights.dtype) for name, value in weights.state.items()})
+    save_component(
+        directory, about, {name: value.to(weights.dtype) for name, value in weights.state.items()}
+    )
     return directory
 
 
@@ -138,13 +175,18 @@ def _text_encoder(found, given):
     path, state = (inside[0][0], inside[0][1].t5) if inside else (given, None)
     for other, weights in inside[1:]:
         if any(not value.equal(state.get(name, value[:0])) for name, value in weights.t5.items()):
-            raise CheckpointError(f"{path} and {other} have different text encoders; adopt them one by one")
+            raise CheckpointError(
+                f"{path} and {other} have different text encoders; adopt them one by one"
+            )
     pieces = given or next((weights.pieces for _, weights in inside if weights.pieces), None)
     if pieces is None:
         return None
     if state is None:
         if not Path(given).is_dir():
-            raise CheckpointError(f"{given} is no directory of a t5-base, and these weights have no text encoder of their own")
+            raise CheckpointError(
+                f"{given} is no directory of a t5-base, "
+                "and these weights have no text encoder of their own"
+            )
         state = read_t5(given)
     pieces = read_pieces(pieces)
     try:
@@ -153,9 +195,15 @@ def _text_encoder(found, given):
         raise CheckpointError(f"{path}: {error}") from error
     wanted = next(weights for _, weights in found.values()).config.text_width
     if encoder.width != wanted:
-        raise CheckpointError(f"{path} is a T5 of width {encoder.width}; the model was trained with one of {wanted}")
+        raise CheckpointError(
+            f"{path} is a T5 of width {encoder.width}; the model was trained with one of {wanted}"
+        )
     return encoder
 
 
 def _about(path):
-    return {"file": path.name, "sha256": file_hash(path)} if path.is_file() else {"directory": path.name}
+    return (
+        {"file": path.name, "sha256": file_hash(path)}
+        if path.is_file()
+        else {"directory": path.name}
+    )

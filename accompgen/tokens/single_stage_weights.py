@@ -21,6 +21,12 @@ from accompgen.tokens.encodec_weights import (
     resolved,
 )
 from accompgen.tokens.foreign import is_safetensors, kind_of, safetensors_kind
+from accompgen.tokens.single_stage_names import (
+    of_audiocraft,
+    of_stage,
+    of_transformers,
+    shapes_of,
+)
 from accompgen.tokens.t5 import PIECES_FILE, encoder_weights
 from accompgen.tokens.weight_files import find_weights, read_content, read_yaml, tensors_of
 
@@ -31,51 +37,22 @@ EXPECTED = (
 )
 HEAD_WIDTH = 64  # of STAGE, which no tensor says
 # of STAGE's codec, as its code builds it
-CODEC_OF_STAGE = {"sample_rate": 32000, "ratios": (8, 5, 4, 4), "causal": False, "pad_mode": "reflect"}
+CODEC_OF_STAGE = {
+    "sample_rate": 32000,
+    "ratios": (8, 5, 4, 4),
+    "causal": False,
+    "pad_mode": "reflect",
+}
 T5_OF_STAGE = "condition_provider.embedders.description.t5."
-READABLE_XP = {  # what an audiocraft file's table `transformer_lm` must say, where it says anything
-    "norm_first": True, "bias_proj": False, "bias_ff": False, "bias_attn": False, "positional_embedding": "sin",
-    "activation": "gelu", "norm": "layer_norm", "qk_layer_norm": False, "cross_attention": True,
-    "attention_as_float32": False, "layer_scale": None,
-}  # fmt: skip
+# What an audiocraft file's table `transformer_lm` must say, where it says anything: what no tensor
+# shows. Its `cross_attention` is false even where there is one: audiocraft switches it on later.
+READABLE_XP = {
+    "norm_first": True,
+    "positional_embedding": "sin",
+    "activation": "gelu",
+    "past_context": None,
+}
 READABLE = {"activation_function": "gelu", "scale_embedding": False}  # of a transformers decoder
-# (a pattern of a file's names, the name here), applied one after the other
-_AUDIOCRAFT = (
-    (r"transformer\.layers\.(\d+)\.self_attn\.", r"decoder.blocks.\1.attention."),
-    (r"transformer\.layers\.(\d+)\.cross_attention\.", r"decoder.blocks.\1.text_attention."),
-    (r"transformer\.layers\.(\d+)\.norm1\.", r"decoder.blocks.\1.attention_norm."),
-    (r"transformer\.layers\.(\d+)\.norm_cross\.", r"decoder.blocks.\1.text_norm."),
-    (r"transformer\.layers\.(\d+)\.norm2\.", r"decoder.blocks.\1.feed_forward_norm."),
-    (r"transformer\.layers\.(\d+)\.linear1\.", r"decoder.blocks.\1.expand."),
-    (r"transformer\.layers\.(\d+)\.linear2\.", r"decoder.blocks.\1.contract."),
-    (r"\.out_proj\.", ".out."),
-    (r"out_norm\.", "decoder.norm."),
-    (r"condition_provider\.conditioners\.description\.output_proj\.", "text_projection."),
-    (r"emb\.(\d+)\.weight", r"embedding.\1"),
-    (r"linears\.(\d+)\.weight", r"heads.\1"),
-)
-_TRANSFORMERS = (
-    (r"decoder\.model\.decoder\.layers\.(\d+)\.self_attn\.", r"decoder.blocks.\1.attention."),
-    (r"decoder\.model\.decoder\.layers\.(\d+)\.encoder_attn\.", r"decoder.blocks.\1.text_attention."),
-    (r"decoder\.model\.decoder\.layers\.(\d+)\.self_attn_layer_norm\.", r"decoder.blocks.\1.attention_norm."),
-    (r"decoder\.model\.decoder\.layers\.(\d+)\.encoder_attn_layer_norm\.", r"decoder.blocks.\1.text_norm."),
-    (r"decoder\.model\.decoder\.layers\.(\d+)\.final_layer_norm\.", r"decoder.blocks.\1.feed_forward_norm."),
-    (r"decoder\.model\.decoder\.layers\.(\d+)\.fc1\.", r"decoder.blocks.\1.expand."),
-    (r"decoder\.model\.decoder\.layers\.(\d+)\.fc2\.", r"decoder.blocks.\1.contract."),
-    (r"\.(q|k|v|out)_proj\.", r".\1."),
-    (r"decoder\.model\.decoder\.layer_norm\.", "decoder.norm."),
-    (r"enc_to_dec_proj\.", "text_projection."),
-    (r"decoder\.model\.decoder\.embed_tokens\.(\d+)\.weight", r"embedding.\1"),
-    (r"decoder\.lm_heads\.(\d+)\.weight", r"heads.\1"),
-)
-# of a block of STAGE, whose x-transformers numbers its three branches through
-_BRANCHES = (("attention", "attention_norm"), ("text_attention", "text_norm"), ("", "feed_forward_norm"))
-_STAGE = (
-    (r"lm\.decoder\.attn_layers\.final_norm\.", "decoder.norm."),
-    (r"condition_provider\.embedders\.description\.output_proj\.", "text_projection."),
-    (r"lm\.decoder\.token_emb\.emb\.(\d+)\.weight", r"embedding.\1"),
-    (r"lm\.decoder\.to_logits\.linears\.(\d+)\.weight", r"heads.\1"),
-)
 
 
 @dataclass(frozen=True)
@@ -103,7 +80,8 @@ def read_single_stage(path, codec=None) -> SingleStageWeights:
 
     Args:
         path: of it.
-        codec: an EnCodec, as `load_network` reads it, for an audiocraft file that has none beside it.
+        codec: an EnCodec, as `load_network` reads it, for an audiocraft file that has none beside
+            it.
 
     Raises CheckpointError naming the file for anything missing, altered, cut, or neither of them.
     """
@@ -113,7 +91,9 @@ def read_single_stage(path, codec=None) -> SingleStageWeights:
             return _read_transformers(path)
         if not (path / LM_FILE).is_file():
             there = ", ".join(sorted(file.name for file in path.iterdir())[:5]) or "nothing"
-            raise CheckpointError(f"{path} holds neither {CONFIG_FILE} nor {LM_FILE} (it holds {there}); {EXPECTED}")
+            raise CheckpointError(
+                f"{path} holds neither {CONFIG_FILE} nor {LM_FILE} (it holds {there}); {EXPECTED}"
+            )
         path = path / LM_FILE
     if not path.is_file():
         raise CheckpointError(f"{path} does not exist; {EXPECTED}")
@@ -145,10 +125,14 @@ def _read_transformers(path):
     values = read_info(path)
     decoder = values.get("decoder")
     if values.get("model_type") != "musicgen" or not isinstance(decoder, dict):
-        raise CheckpointError(f"{path}/{CONFIG_FILE} says model_type = {values.get('model_type')!r}; {EXPECTED}")
+        raise CheckpointError(
+            f"{path}/{CONFIG_FILE} says model_type = {values.get('model_type')!r}; {EXPECTED}"
+        )
     _check(decoder, READABLE, path)
     if decoder.get("audio_channels", 1) != 1:
-        raise CheckpointError(f"{path} is a MusicGen of {decoder['audio_channels']} channels; only mono ones are read")
+        raise CheckpointError(
+            f"{path} is a MusicGen of {decoder['audio_channels']} channels; only mono ones are read"
+        )
     file = find_weights(path)
     content = read_content(file)
     parts = {"text_encoder.": {}, "audio_encoder.": {}, "": {}}
@@ -156,9 +140,11 @@ def _read_transformers(path):
         prefix = next(prefix for prefix in parts if name.startswith(prefix))
         parts[prefix][name.removeprefix(prefix)] = value
     # the sines, which older files hold
-    parts[""] = {name: value for name, value in parts[""].items() if ".embed_positions." not in name}
+    parts[""] = {
+        name: value for name, value in parts[""].items() if ".embed_positions." not in name
+    }
     dtype = _dtype_of(parts[""])
-    state = _renamed(tensors_of(parts[""], file), _TRANSFORMERS)
+    state = of_transformers(tensors_of(parts[""], file))
     t5 = encoder_weights(tensors_of(parts["text_encoder."], file)) or None
     pieces = path / PIECES_FILE
     return SingleStageWeights(
@@ -173,16 +159,23 @@ def _read_audiocraft(content, path, codec):
     cfg = read_yaml(content["xp.cfg"], f"{path}: xp.cfg")
     sizes = resolved(cfg, cfg.get("transformer_lm", {}))
     if "num_heads" not in sizes:
-        raise CheckpointError(f"{path}: its xp.cfg describes no language model ({kind_of(content['best_state'])}); {EXPECTED}")
+        raise CheckpointError(
+            f"{path}: its xp.cfg describes no language model ({kind_of(content['best_state'])}); "
+            f"{EXPECTED}"
+        )
     _check(sizes, READABLE_XP, path)
     delays = (cfg.get("codebooks_pattern") or {}).get("delay") or {}
     if delays.get("delays", [0, 1, 2, 3]) != list(range(sizes.get("n_q", 4))):
-        raise CheckpointError(f"{path}: its codebooks are delayed by {delays['delays']}; only mono MusicGens are read")
+        raise CheckpointError(
+            f"{path}: its codebooks are delayed by {delays['delays']}; only mono MusicGens are read"
+        )
     if codec is None and not path.with_name(AUDIOCRAFT_FILE).is_file():
         missing = path.with_name(AUDIOCRAFT_FILE)
-        raise CheckpointError(f"{missing} is missing: the codec of {path.name}; put the two files into one directory")
+        raise CheckpointError(
+            f"{missing} is missing: the codec of {path.name}; put the two files into one directory"
+        )
     tensors = tensors_of(content["best_state"], path)
-    state = _renamed(_divided(tensors), _AUDIOCRAFT)
+    state = of_audiocraft(tensors)
     config, state = _sized(state, sizes["num_heads"], path)
     codec = _loaded(codec or path.with_name(AUDIOCRAFT_FILE))
     return SingleStageWeights(config, state, _dtype_of(content["best_state"]), codec)
@@ -194,56 +187,23 @@ def _read_stage(content, path):
         prefix = next(prefix for prefix in parts if name.startswith(prefix))
         parts[prefix][name.removeprefix(prefix)] = value
     dtype = _dtype_of(parts[""])
-    state = _renamed({_of_branch(name): value for name, value in tensors_of(parts[""], path).items()}, _STAGE)
+    state = of_stage(tensors_of(parts[""], path))
     if not parts["encodec_model."]:
-        raise CheckpointError(f"{path} holds no codec (encodec_model.*), so it is not whole; get it again")
+        raise CheckpointError(
+            f"{path} holds no codec (encodec_model.*), so it is not whole; get it again"
+        )
     sizes = of_package(tensors_of(parts["encodec_model."], path), CODEC_OF_STAGE, path)
     width = state["embedding.0"].shape[1]
     config, state = _sized(state, max(1, width // HEAD_WIDTH), path)
     t5 = encoder_weights(tensors_of(parts[T5_OF_STAGE], path)) or None
-    return SingleStageWeights(config, state, dtype, AcousticTokenizer(*network_of(*sizes, path)), t5)
+    return SingleStageWeights(
+        config, state, dtype, AcousticTokenizer(*network_of(*sizes, path)), t5
+    )
 
 
 def _loaded(codec):
     """The codec of these files. Raises CheckpointError, too, for one that codes sound in chunks."""
     return AcousticTokenizer.load(codec, any_rate=True)
-
-
-def _of_branch(name):
-    """The name here of a weight in a block of STAGE; any other name as it is."""
-    found = re.fullmatch(r"lm\.decoder\.attn_layers\.layers\.(\d+)\.(.+)", name)
-    if not found:
-        return name
-    block, branch = divmod(int(found[1]), len(_BRANCHES))
-    attention, norm = _BRANCHES[branch]
-    rest = re.sub(r"^0\.0\.", f"{norm}.", found[2])
-    if attention:
-        rest = re.sub(r"^1\.to_(q|k|v|out)\.", rf"{attention}.\1.", rest)
-    else:
-        rest = re.sub(r"^1\.ff\.0\.0\.", "expand.", rest)
-        rest = re.sub(r"^1\.ff\.2\.", "contract.", rest)
-    return f"decoder.blocks.{block}.{rest}"
-
-
-def _divided(state):
-    """audiocraft's weights, of which those of queries, keys and values lie in one tensor."""
-    plain = {}
-    for name, value in state.items():
-        if name.endswith(".in_proj_weight"):
-            for part, weight in zip("qkv", value.chunk(3)):
-                plain[name.replace("in_proj_weight", f"{part}.weight")] = weight
-        else:
-            plain[name] = value
-    return plain
-
-
-def _renamed(state, names):
-    renamed = {}
-    for name, value in state.items():
-        for pattern, here in names:
-            name = re.sub(f"^{pattern}" if not pattern.startswith(r"\.") else pattern, here, name)
-        renamed[name] = value
-    return renamed
 
 
 def _sized(state, heads, path):
@@ -252,7 +212,10 @@ def _sized(state, heads, path):
         tables, outputs = (_stacked(state, kind) for kind in ("embedding", "heads"))
         config = SingleStageConfig(
             width=tables.shape[2],
-            layers=sum(re.fullmatch(r"decoder\.blocks\.\d+\.attention\.q\.weight", name) is not None for name in state),
+            layers=sum(
+                re.fullmatch(r"decoder\.blocks\.\d+\.attention\.q\.weight", name) is not None
+                for name in state
+            ),
             heads=heads,
             hidden=state["decoder.blocks.0.expand.weight"].shape[0],
             codebooks=tables.shape[0],
@@ -261,33 +224,17 @@ def _sized(state, heads, path):
             context=tables.shape[1] == outputs.shape[1] + 2,
         )
     except (KeyError, RuntimeError, ConfigError, IndexError) as error:
-        raise CheckpointError(f"{path} holds no whole MusicGen or STAGE: {error} is missing or does not fit") from error
+        raise CheckpointError(
+            f"{path} holds no whole MusicGen or STAGE: {error} is missing or does not fit"
+        ) from error
     if tables.shape[1] - config.context != config.bins + 1:
         raise CheckpointError(
-            f"{path} has embeddings of {tables.shape[1]} ids for {config.bins} codes; expected one more, or two in a STAGE"
+            f"{path} has embeddings of {tables.shape[1]} ids for {config.bins} codes; "
+            "expected one more, or two in a STAGE"
         )
     state = {**state, "embedding": tables, "heads": outputs}
     _check_shapes(state, shapes_of(config), path)
     return config, state
-
-
-def shapes_of(config: SingleStageConfig) -> dict[str, tuple[int, ...]]:
-    """Name -> shape of every weight of model/single_stage.py."""
-    width, square = config.width, (config.width, config.width)
-    shapes = {
-        "embedding": (config.codebooks, config.bins + 1 + config.context, width),
-        "heads": (config.codebooks, config.bins, width),
-        "text_projection.weight": (width, config.text_width),
-        "text_projection.bias": (width,),
-    }
-    norms = ["decoder.norm"]
-    for block in (f"decoder.blocks.{number}" for number in range(config.layers)):
-        norms += [f"{block}.{norm}" for _, norm in _BRANCHES]
-        for attention in ("attention", "text_attention"):
-            shapes |= {f"{block}.{attention}.{part}.weight": square for part in ("q", "k", "v", "out")}
-        shapes[f"{block}.expand.weight"] = (config.hidden, width)
-        shapes[f"{block}.contract.weight"] = (width, config.hidden)
-    return shapes | {f"{norm}.{part}": (width,) for norm in norms for part in ("weight", "bias")}
 
 
 def _check_shapes(state, expected, path):
@@ -296,7 +243,8 @@ def _check_shapes(state, expected, path):
         found, wanted = tuple(state[name].shape) if name in state else None, expected.get(name)
         if found != wanted:
             raise CheckpointError(
-                f"{path}: the weight {name} has the shape {found}, expected {wanted} (None: there is none); "
+                f"{path}: the weight {name} has the shape {found}, expected {wanted} "
+                "(None: there is none); "
                 f"this is no whole MusicGen or STAGE"
             )
 
@@ -310,10 +258,16 @@ def _stacked(state, kind):
 def _dtype_of(state):
     """In which type a file holds its weights, of those that components are written in."""
     found = {value.dtype for value in state.values() if isinstance(value, torch.Tensor)}
-    return found.pop() if len(found) == 1 and found <= {torch.float16, torch.bfloat16} else torch.float32
+    return (
+        found.pop()
+        if len(found) == 1 and found <= {torch.float16, torch.bfloat16}
+        else torch.float32
+    )
 
 
 def _check(values, expected, path):
     for key, value in expected.items():
         if values.get(key, value) != value:
-            raise CheckpointError(f"{path}: {key} is {values[key]!r}; such a model is read where it is {value!r}")
+            raise CheckpointError(
+                f"{path}: {key} is {values[key]!r}; such a model is read where it is {value!r}"
+            )

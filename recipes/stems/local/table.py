@@ -1,4 +1,6 @@
-"""Results of `accompgen evaluate`, one file a stem -> one table by stem, with the published figures below it."""
+"""Results of `accompgen evaluate`, one file a stem -> one table by stem, with the published figures
+below it.
+"""
 
 import argparse
 import json
@@ -7,7 +9,12 @@ from pathlib import Path
 from accompgen import audio
 
 # column -> (measure of results.json, factor, digits)
-COLUMNS = {"COCOLA": ("cocola", 1, 2), "FAD": ("fad", 1, 2), "KAD": ("kad", 1, 2), "beat F1": ("beat_f1", 100, 1)}
+COLUMNS = {
+    "COCOLA": ("cocola", 1, 2),
+    "FAD": ("fad", 1, 2),
+    "KAD": ("kad", 1, 2),
+    "beat F1": ("beat_f1", 100, 1),
+}
 
 
 def main(argv=None):
@@ -38,9 +45,14 @@ def table(found: dict[str, dict], name: str) -> str:
     ]
     for stem, results in found.items():
         for row, measures in results["rows"].items():
-            cells = [_cell(measures.get(measure), factor, digits) for measure, factor, digits in COLUMNS.values()]
+            cells = [
+                _cell(measures.get(measure), factor, digits)
+                for measure, factor, digits in COLUMNS.values()
+            ]
             clips = len(results["songs"].get(row, {}))
-            lines.append(f"| {stem} | {name if row == 'scored' else row} | {' | '.join(cells)} | {clips} |")
+            lines.append(
+                f"| {stem} | {name if row == 'scored' else row} | {' | '.join(cells)} | {clips} |"
+            )
     for stem, results in found.items():
         lines += [f"\n{stem}: {text}" for text in (*results["problems"], *results["notes"])]
     return "\n".join(lines) + "\n"
