@@ -217,7 +217,7 @@ def test_they_are_adopted_as_components(kind, request, tmp_path, capsys):
     assert main(["adopt", "encodec", str(folder), "-o", str(tmp_path / "ours")]) == 0
     out, err = capsys.readouterr()
     assert "frames a second: 50" in out if kind == "mono" else "frames a second: 150" in out
-    assert "no stage here can use its codes" in err and "CC BY-NC" in err
+    assert "no stage that is trained here can use its codes" in err and "CC BY-NC" in err
     ours, expected = load_encodec(tmp_path / "ours"), load_encodec(folder)
     assert ours.config == expected.config
     for name, value in expected.network.state_dict().items():

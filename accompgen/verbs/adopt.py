@@ -133,7 +133,7 @@ def _adopt_encodec(args, source) -> dict:
     if not _is_codec_of_ours(source):
         remark(args, LICENCES["encodec"])
     if isinstance(config, OtherCodecConfig):
-        remark(args, f"{args.out} is {config.description}: no stage here can use its codes")
+        remark(args, f"{args.out} is {config.description}: no stage that is trained here can use its codes")
     return {
         "codebooks": config.codebooks, "bins": config.bins, "sample rate": config.sample_rate,
         "frames a second": config.frame_hz,
