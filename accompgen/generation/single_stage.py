@@ -309,5 +309,5 @@ def load_any(checkpoint="pocket", device: str = "auto", helper: bool = False):
     `pipeline.load`.
     """
     if read_graph(find_checkpoint(checkpoint)).has_units:
-        return pipeline.load(checkpoint, device, helper)
+        return pipeline.load(checkpoint, device, helper=helper)
     return load(checkpoint, device)
