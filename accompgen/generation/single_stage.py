@@ -135,13 +135,8 @@ class SingleStagePlayer:
         pipeline.check_settings(balance, noise, loudness)
         pipeline.check_seed(seed)
         self._check_asked(noise, others, click, chart)
-        stems, sampling, clock, tokens, sounds = (
-            self.check_stems(stems),
-            self.settings(sampling),
-            Clock(),
-            {},
-            {},
-        )
+        stems, sampling = self.check_stems(stems), self.settings(sampling)
+        clock, tokens, sounds = Clock(), {}, {}
         with clock("read"):
             vocal = read_vocal(vocal)
             others = None if others is None else read_others(vocal, others)

@@ -61,10 +61,13 @@ def table(found: dict[str, dict], name: str) -> str:
 def _cell(measure, factor, digits):
     if not measure or measure.get("value") is None:
         return ""
-    unit = " %" if factor == 100 else ""
-    text = f"{factor * measure['value']:.{digits}f}{unit}"
+
+    def shown(value):
+        return f"{round(factor * value, digits) + 0.0:.{digits}f}"  # no -0.00
+
+    text = shown(measure["value"]) + (" %" if factor == 100 else "")
     if measure.get("low") is not None:
-        text += f" ({factor * measure['low']:.{digits}f} to {factor * measure['high']:.{digits}f})"
+        text += f" ({shown(measure['low'])} to {shown(measure['high'])})"
     return text
 
 
