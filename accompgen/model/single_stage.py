@@ -1,6 +1,6 @@
 """MusicGen's transformer, and STAGE's: a text and maybe a context in, the codes of one stem out.
 
-One causal sequence of columns, one code of every codebook in each, in the delay pattern (layout.py):
+One causal sequence of columns, one code of every codebook in each, delayed as layout.py says:
 
     MusicGen   [target]                                 Copet et al. 2023, arXiv 2306.05284
     STAGE      [context, a column of id V + 1, target]  Strano et al. 2025, arXiv 2504.05690
@@ -158,14 +158,10 @@ class SingleStageLM(nn.Module):
         names = [stream.name for stream in self.layout.context]
         if sorted(context) != names:
             raise ValueError(f"the context holds {sorted(context)}; this stage reads {names}")
-        drop = (
-            torch.zeros(len(prompt), dtype=torch.bool, device=prompt.device)
-            if drop is None
-            else drop
-        )
-        before = self._before(
-            context, prompt, drop
-        )  # [B, Q, T + 1], or without a context [B, Q, 0]
+        if drop is None:
+            drop = torch.zeros(len(prompt), dtype=torch.bool, device=prompt.device)
+        # [B, Q, T + 1], or without a context [B, Q, 0]
+        before = self._before(context, prompt, drop)
         given, first = prompt.shape[-1], before.shape[-1]
         total = first + self.layout.steps(frames)
         fixed = self._delayed(nn.functional.pad(before, (0, frames), value=-1), total)
@@ -183,8 +179,7 @@ class SingleStageLM(nn.Module):
         state = DecodeState(cache, first, fixed, places, seen, self._texts(told, drop))
         length = first + given + 1
         x = self._embed(known[..., :length]) + places[:, :length]
-        x = self.decoder(x, self._mask(seen, length), cache, state.texts)
-        return state, self.head(x[:, -1])
+        return state, self.head(self._read(x, begins, state))
 
     def step(self, state: DecodeState, ids):
         """The ids of the slots chosen last [B, Q], anything where a slot is empty -> logits [B, Q,
@@ -228,17 +223,29 @@ class SingleStageLM(nn.Module):
     def _seen(self, fixed):
         return (fixed != self.config.bins).any(1) if self.config.context else None
 
-    def _mask(self, seen, length):
-        """Who sees whom among the first columns [B or 1, 1, length, length]. A masked one sees
-        itself, lest it see nothing.
+    def _read(self, x, begins, state):
+        """Fill the cache with the first columns x [B, n, D], each row from the column on in which
+        it begins; what the last one gives [B, D].
+
+        Rows that begin together are read together. What is masked stands before that, and is left
+        out.
         """
-        device = self.heads.device
-        causal = torch.ones(length, length, dtype=torch.bool, device=device).tril()[None, None]
-        if seen is None:
-            return causal
-        return causal & seen[:, None, None, :length] | torch.eye(
-            length, dtype=torch.bool, device=device
-        )
+        last, length, cache = x.new_empty(len(x), x.shape[2]), x.shape[1], state.cache
+        for begin in sorted(set(begins.tolist())):
+            rows = (begins == begin).nonzero()[:, 0]
+            part, texts = cache, state.texts
+            if begin or len(rows) < len(x):
+                shape = (len(cache.keys), len(rows), cache.keys.shape[2], length - begin)
+                part = Cache(*shape, cache.keys.shape[4], x.device)
+                texts = texts and [(keys[rows], values[rows]) for keys, values in texts]
+            n = length - begin
+            causal = torch.ones(n, n, dtype=torch.bool, device=x.device).tril()
+            last[rows] = self.decoder(x[rows, begin:], causal, part, texts)[:, -1]
+            if part is not cache:
+                cache.keys[:, rows, :, begin:length] = part.keys
+                cache.values[:, rows, :, begin:length] = part.values
+        cache.filled = length
+        return last
 
     def _texts(self, told, drop):
         states = (told or {}).get(TEXT)
