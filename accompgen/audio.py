@@ -11,12 +11,25 @@ from pathlib import Path
 
 import numpy as np
 
+from accompgen.broadcast import stamped
 from accompgen.files import replacing
-from accompgen.sound_file import MAX_RATE, MIN_RATE, AudioError, check_samples, decode, is_float, length, read, seconds
+from accompgen.sound_file import (
+    MAX_RATE,
+    MIN_RATE,
+    AudioError,
+    check_samples,
+    decode,
+    is_float,
+    length,
+    read,
+    seconds,
+    time_reference,
+)
 
 # fmt: off
 __all__ = [
     "MAX_RATE", "MIN_RATE", "AudioError", "check_samples", "decode", "is_float", "length", "read", "seconds",
+    "time_reference",
 ]
 # fmt: on
 
@@ -57,8 +70,13 @@ def write(path, wav: np.ndarray, rate: int, subtype: str | None = None) -> None:
     write_bytes(path, encode(wav, rate, Path(path).suffix, subtype, path))
 
 
-def encode(wav: np.ndarray, rate: int, suffix: str, subtype: str | None = None, where="sound") -> bytes:
-    """The bytes of an audio file of the format `suffix` (".wav", ".flac", ".mp3"); arguments and errors as `write`."""
+def encode(
+    wav: np.ndarray, rate: int, suffix: str, subtype: str | None = None, where="sound", stamp: int | None = None
+) -> bytes:
+    """The bytes of an audio file of the format `suffix` (".wav", ".flac", ".mp3"); arguments and errors as `write`.
+
+    With a `stamp`, in samples since midnight at `rate`, a wav file is a broadcast wave; the other formats have none.
+    """
     import soundfile
 
     suffix = suffix.lower()
@@ -74,6 +92,8 @@ def encode(wav: np.ndarray, rate: int, suffix: str, subtype: str | None = None, 
     with soundfile.SoundFile(buffer, "w", rate, wav.shape[0], subtype, format=suffix[1:].upper()) as file:
         for start in range(0, wav.shape[1], BLOCK_FRAMES):
             file.write(wav[:, start : start + BLOCK_FRAMES].T)
+    if stamp is not None and suffix == ".wav":
+        return stamped(buffer.getvalue(), stamp, Path(where).name)
     return buffer.getvalue()
 
 
@@ -98,6 +118,8 @@ def write_bytes(path, data: bytes) -> None:
 def write_files(files: dict) -> None:
     """Write files (path -> bytes) so that all of them appear, or none: temporary neighbours first, then renames.
 
+    What is large may be a function that gives the bytes: memory holds those of one file then.
+
     Raises AudioError for a place that cannot be written or a full disk.
     """
     path = None
@@ -105,7 +127,7 @@ def write_files(files: dict) -> None:
         with ExitStack() as parts:
             for path, data in files.items():
                 file = parts.enter_context(replacing(path))
-                file.write(data)
+                file.write(data() if callable(data) else data)
                 file.flush()  # a full disk is noticed before the first of them is renamed
     except OSError as error:
         place = error.filename2 or path  # a rename that fails names its target

@@ -1,28 +1,34 @@
-"""Weights on disk: component directories and the checkpoint directories made of them. Nothing is pickled.
+"""A whole system on disk: a directory of components (component.py), and where checkpoints are found by name.
 
-A *component* is one network: `config.json` + `model.safetensors`. A *checkpoint* is a directory with a tokenizer of units, one
-of codes, and the stages of a graph (stages.py),
+A checkpoint is a directory with a tokenizer of units, one of codes, and the stages of a graph (stages.py),
 
     semantic_tokenizer/  acoustic_tokenizer/  semantic/  coarse/  fine/
 
 and it may have a decoder/ of its own for the acoustic codes, a beat_tracker/, a text_tokenizer/ and a text_encoder/. One whose
 graph is written in codes alone has no semantic_tokenizer/. Its own `config.json` holds
 format_version, the graph, sha256 of every file, and whatever the export knows (seed, step, data, ...).
-Writes are atomic (a neighbouring temporary directory, then a rename); reads are strict (every file present, every hash equal).
+Writes are atomic; reads are strict (every file present, every hash equal).
 """
 
-import hashlib
-import json
 import os
 import shutil
 import sys
-import tempfile
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from accompgen.component import (
+    CONFIG_FILE,
+    WEIGHTS_FILE,
+    CheckpointError,
+    file_hash,
+    filled,
+    new_directory,
+    read_json,
+    tokens_hash,
+    write_json,
+)
 from accompgen.config import ConfigError, StageConfig, from_dict, to_dict
-from accompgen.files import set_mode
 from accompgen.stages import ACOUSTIC, GRAPHS, PUBLISHED, SEMANTIC, TEXT, TOKENIZERS, Graph
 
 FORMAT_VERSION = 2  # version 1 had no graph: it was always the published one
@@ -30,11 +36,6 @@ SEMANTIC_TOKENIZER, ACOUSTIC_TOKENIZER, TEXT_TOKENIZER = (f"{kind}_tokenizer" fo
 DECODER, BEAT_TRACKER, TEXT_ENCODER = "decoder", "beat_tracker", "text_encoder"
 REQUIRED_COMPONENTS = (SEMANTIC_TOKENIZER, ACOUSTIC_TOKENIZER)  # where the graph needs them; and the stages of the graph
 OPTIONAL_COMPONENTS = (DECODER, BEAT_TRACKER, TEXT_TOKENIZER, TEXT_ENCODER)
-CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
-
-
-class CheckpointError(ValueError):
-    """Weights that cannot be used or written; the message names the path, what was found and what to do."""
 
 
 @dataclass(frozen=True)
@@ -57,79 +58,6 @@ class Checkpoint:
     def decoder(self) -> Path:
         """What makes sound of acoustic codes: the component `decoder`, or the acoustic tokenizer where there is none."""
         return self.component(DECODER if DECODER in self.components else ACOUSTIC_TOKENIZER)
-
-
-def save_component(directory, config: dict, tensors: dict, force: bool = False) -> None:
-    """Write `config` and `tensors` (name -> torch tensor) as a component directory, atomically.
-
-    Raises CheckpointError if `directory` exists and `force` is not set, if it is something else than a component, or if it
-    cannot be written.
-    """
-    from safetensors import SafetensorError
-    from safetensors.torch import save_file
-
-    directory = Path(directory)
-    check_component_place(directory, force)
-    with _new_directory(directory, force) as folder:
-        _write_json(folder / CONFIG_FILE, config)
-        try:
-            save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, folder / WEIGHTS_FILE)
-            set_mode(folder / WEIGHTS_FILE, 0o644)  # safetensors leaves it to the owner alone
-        except SafetensorError as error:  # a full disk, for one
-            raise CheckpointError(f"cannot write {directory / WEIGHTS_FILE}: {error}") from error
-
-
-def check_component_place(directory, force: bool = False) -> None:
-    """Raise CheckpointError where `save_component` would refuse `directory`: to know it before the work."""
-    directory = Path(directory)
-    _check_absent(directory, force)
-    if _filled(directory) and not all((directory / name).is_file() for name in (CONFIG_FILE, WEIGHTS_FILE)):
-        raise CheckpointError(f"{directory} exists and is no component, so it is not replaced; choose another directory")
-
-
-def load_component(directory) -> tuple[dict, dict]:
-    """The config and the tensors (on the CPU, in their stored dtype) of a component directory.
-
-    Raises CheckpointError for a missing or unreadable file.
-    """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    directory = Path(directory)
-    config = _read_json(directory / CONFIG_FILE)
-    weights = directory / WEIGHTS_FILE
-    if not weights.is_file():
-        raise CheckpointError(f"{weights} is missing; a component is a directory with {CONFIG_FILE} and {WEIGHTS_FILE}")
-    try:
-        return config, load_file(weights)
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{weights} is not a readable safetensors file: {error}") from error
-
-
-def tokens_hash(directory) -> str:
-    """What shards and stages remember of a tokenizer: its component_hash, or that of the one whose tokens it gives.
-
-    A codec whose decoder alone was trained further gives the codes of the one that it started from, and names it in its
-    config.json: `codes_of`.
-    """
-    return _read_json(Path(directory) / CONFIG_FILE).get("codes_of") or component_hash(directory)
-
-
-def component_hash(directory) -> str:
-    """sha256 over a component's two files: the identity of its weights."""
-    digest = hashlib.sha256()
-    for name in (CONFIG_FILE, WEIGHTS_FILE):
-        digest.update(file_hash(Path(directory) / name).encode())
-    return digest.hexdigest()
-
-
-def file_hash(path) -> str:
-    """sha256 of a file as hexadecimal digits. Raises CheckpointError if it cannot be read."""
-    try:
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise CheckpointError(f"cannot read {path}: {error.strerror}") from error
 
 
 def write_checkpoint(directory, components: dict, info: dict, force: bool = False, graph: Graph | None = None) -> None:
@@ -155,9 +83,9 @@ def write_checkpoint(directory, components: dict, info: dict, force: bool = Fals
             f"a checkpoint of the graph {graph.name!r} needs the components {', '.join(needed)}, and may have "
             f"{', '.join(OPTIONAL_COMPONENTS)}; got {', '.join(sorted(components))}"
         )
-    if force and _filled(directory) and "format_version" not in _read_json(directory / CONFIG_FILE, missing={}):
+    if force and filled(directory) and "format_version" not in read_json(directory / CONFIG_FILE, missing={}):
         raise CheckpointError(f"{directory} exists and is no checkpoint, so it is not replaced; choose another directory")
-    with _new_directory(directory, force) as folder:
+    with new_directory(directory, force) as folder:
         for name, source in components.items():
             (folder / name).mkdir()
             for file in (CONFIG_FILE, WEIGHTS_FILE):
@@ -169,7 +97,7 @@ def write_checkpoint(directory, components: dict, info: dict, force: bool = Fals
         files = [f"{name}/{file}" for name in names for file in (CONFIG_FILE, WEIGHTS_FILE)]
         hashes = {file: file_hash(folder / file) for file in files}
         version = {"format_version": FORMAT_VERSION}
-        _write_json(folder / CONFIG_FILE, version | info | version | {"graph": to_dict(graph), "sha256": hashes})
+        write_json(folder / CONFIG_FILE, version | info | version | {"graph": to_dict(graph), "sha256": hashes})
 
 
 def read_checkpoint(directory) -> Checkpoint:
@@ -179,7 +107,7 @@ def read_checkpoint(directory) -> Checkpoint:
     tokenizers than those beside them.
     """
     directory = Path(directory)
-    config = _read_json(directory / CONFIG_FILE)
+    config = read_json(directory / CONFIG_FILE)
     graph, hashes = _read_graph(directory, config), config.get("sha256", {})
     names = _listed(hashes, graph)
     if unknown := sorted({file.partition("/")[0] for file in hashes} - set(names)):
@@ -213,7 +141,7 @@ def read_graph(directory) -> Graph:
 
 def read_info(directory) -> dict:
     """The config.json of a checkpoint directory, nothing verified. Raises CheckpointError if it cannot be read."""
-    return _read_json(Path(directory) / CONFIG_FILE)
+    return read_json(Path(directory) / CONFIG_FILE)
 
 
 def required_components(graph: Graph) -> tuple[str, ...]:
@@ -240,7 +168,7 @@ def graph_of(components: dict) -> Graph:
     stages = {name: Path(path) for name, path in components.items() if name not in others}
     graphs = {}
     for name, path in stages.items():
-        config = _read_json(path / CONFIG_FILE, missing={})
+        config = read_json(path / CONFIG_FILE, missing={})
         if isinstance(config.get("stage"), dict):
             graphs[name] = _parsed(StageConfig, config["stage"], f"{path / CONFIG_FILE}: stage").rows
     first = next(iter(graphs), None)
@@ -280,7 +208,7 @@ def _check_tokenizers(folder, shown, graph):
     for name in (*graph.stage_names, *OPTIONAL_COMPONENTS):
         if not (folder / name).exists():
             continue
-        trained_on = _read_json(folder / name / CONFIG_FILE).get("tokenizers", {})
+        trained_on = read_json(folder / name / CONFIG_FILE).get("tokenizers", {})
         called = f"{name} stage" if name in graph.stage_names else name.replace("_", " ")
         for kind in tokenizers_of(name, graph):
             if trained_on.get(kind) != found[kind]:
@@ -346,65 +274,3 @@ def find_checkpoint(name_or_directory) -> Path:
     raise CheckpointError(
         f"no checkpoint {str(name_or_directory)!r}: neither a checkpoint directory nor one of those found ({names})"
     )
-
-
-@contextmanager
-def _new_directory(directory, force):
-    """A temporary neighbour of `directory` that takes its place when the block ends well, and is removed when it does not."""
-    directory = Path(directory)
-    _check_absent(directory, force)
-    try:
-        directory.parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
-    except OSError as error:
-        raise CheckpointError(f"cannot write beside {directory}: {error.strerror}") from error
-    try:
-        set_mode(folder, 0o755)
-        yield folder
-        if directory.exists():
-            old = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
-            try:
-                os.rename(directory, old / "old")
-                os.rename(folder, directory)
-            except BaseException:  # Ctrl-C among them: what was there comes back
-                if not directory.exists():
-                    os.rename(old / "old", directory)
-                old.rmdir()
-                raise
-            shutil.rmtree(old)
-        else:
-            os.rename(folder, directory)
-    except OSError as error:
-        raise CheckpointError(f"cannot write {directory}: {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _check_absent(directory, force):
-    if directory.exists() and not force:
-        raise CheckpointError(f"{directory} exists; choose another directory or force its replacement")
-
-
-def _filled(directory):
-    """Whether there is something at `directory` that a replacement would remove: a file, or a folder with content."""
-    return directory.exists() and not (directory.is_dir() and not any(directory.iterdir()))
-
-
-def _write_json(path, values):
-    path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
-
-
-def _read_json(path, missing=None):
-    """The object in a JSON file; `missing`, if given, where there is no such file. Raises CheckpointError."""
-    path = Path(path)
-    if missing is not None and not path.is_file():
-        return missing
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise CheckpointError(f"cannot read {path}: {error.strerror}") from error
-    except ValueError as error:
-        raise CheckpointError(f"{path} is not valid JSON: {error}") from error
-    if not isinstance(values, dict):
-        raise CheckpointError(f"{path} holds a {type(values).__name__}; expected an object with named values")
-    return values

@@ -10,7 +10,7 @@ import io
 import sys
 import warnings
 
-from accompgen.verbs import adopt, chart, data, evaluation, generate, redo, training, web
+from accompgen.verbs import adopt, chart, data, evaluation, generate, project, redo, training, web
 from accompgen.verbs.shared import close_stdout, complain, explains_itself
 
 
@@ -39,7 +39,7 @@ def _run(argv):
     parser = argparse.ArgumentParser(prog="accompgen", description="A singing voice goes in, a band comes out.")
     parser.add_argument("--local_rank", help=argparse.SUPPRESS)  # put here by deepspeed's launcher; the environment has it
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", dest="verb", required=True)
-    for add in (generate.add_generate, redo.add_redo, chart.add_chart, web.add_web):
+    for add in (generate.add_generate, redo.add_redo, chart.add_chart, project.add_project, web.add_web):
         add(verbs)
     for add in (generate.add_encode, generate.add_decode):
         add(verbs)

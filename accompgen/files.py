@@ -15,7 +15,7 @@ from pathlib import Path
 SOUND_ENDINGS = (
     ".wav", ".flac", ".ogg", ".mp3", ".opus", ".oga", ".aiff", ".aif", ".aifc", ".m4a", ".m4b",
     ".mp4", ".aac", ".mp2", ".wma", ".caf", ".au", ".snd", ".w64", ".rf64", ".bwf", ".ape", ".wv",
-    ".mka", ".webm", ".ac3", ".amr", ".3gp", ".tta",
+    ".mka", ".webm", ".ac3", ".amr", ".3gp", ".tta", ".mov", ".mkv", ".m4v",
 )  # fmt: skip
 
 

@@ -2,12 +2,13 @@
 
 libsndfile (soundfile) reads what stores samples one after the other or counts them: wav, aiff, flac and the like. Of mp3 and
 ogg files, of flac from a pipe and of wav files with a broken head it guesses the length, or stops too early; FFmpeg (PyAV)
-decodes those to their end, and what libsndfile does not know: m4a, webm, the sound of a video.
+decodes those to their end, and what libsndfile does not know: m4a, webm, the sound of a video (ffmpeg.py).
 """
 
 import io
 import os
 import struct
+import sys
 import warnings
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,18 +16,14 @@ from typing import NamedTuple
 
 import numpy as np
 
+from accompgen import ffmpeg
+from accompgen.ffmpeg import AudioError
 from accompgen.files import SoundWarning
 
 MIN_RATE, MAX_RATE = 8_000, 192_000
 COUNTED = (b"RIFF", b"RF64", b"riff", b"FORM", b"fLaC", b"caff", b".snd")  # how files begin of which libsndfile counts samples
-# Demuxers that read the file they are given and nothing else: a playlist must not make this program open other files.
-DEMUXERS = "mp3,ogg,flac,wav,w64,aiff,au,caf,aac,mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,asf,ac3,amr"
 STREAMED = 0x7FFFF000  # bytes; as many or more say that the writer of a wav file, to a pipe, did not know them
 CUT_SECONDS = 0.02  # less than that missing is the padding of some writer, not a copy that broke off
-
-
-class AudioError(ValueError):
-    """Sound that cannot be read, used or written; the message names the file, what was found and what to do."""
 
 
 def read(path, first: int = 0, frames: int | None = None) -> tuple[np.ndarray, int]:
@@ -66,14 +63,23 @@ def length(path) -> tuple[int, int]:
         with _exact(path, path, _read_head(path)) as sound:
             if sound is not None:
                 return sound.frames, sound.samplerate
-        wav, rate, _ = _ffmpeg(path, path)
-    return wav.shape[1], rate
+        _, rate, samples, _ = _ffmpeg(path, path, sys.maxsize)  # decoded, and none of it kept
+    return samples, rate
 
 
 def seconds(path) -> float:
     """How long a sound file is. Raises AudioError for one that cannot be read."""
     samples, rate = length(path)
     return samples / rate
+
+
+def time_reference(path) -> int | None:
+    """The time stamp of a broadcast wave in samples since midnight, by which a DAW places it; None where it has none."""
+    with open(path, "rb") as file:
+        if file.read(4) not in (b"RIFF", b"RF64", b"BW64"):
+            return None
+        file.seek(0)
+        return ffmpeg.time_reference(file)
 
 
 def decode(data: bytes) -> np.ndarray:
@@ -131,6 +137,11 @@ def _disk_errors(path):
         raise AudioError(f"{path}: cannot be read: {reason}; check its permissions and its disk") from error
 
 
+def _ffmpeg(file, where, first=0, frames=None):
+    with _opened(file) as data:
+        return ffmpeg.decode(data, where, first, frames)
+
+
 def _decode(file, where, first=0, frames=None):
     """wav [C, T], rate, and how many of the frames asked for the file itself announces."""
     head = _read_head(file)
@@ -142,9 +153,8 @@ def _decode(file, where, first=0, frames=None):
             wav = sound.read(-1 if frames is None else frames, dtype="float32", always_2d=True)  # [T, C]
             rate, wav = sound.samplerate, np.ascontiguousarray(wav.T)
         else:
-            wav, rate, announced = _ffmpeg(file, where)
-            announced = announced or head.announced(wav.shape[1])
-            wav = wav[:, first:] if frames is None else wav[:, first : first + frames]
+            wav, rate, samples, announced = _ffmpeg(file, where, first, frames)
+            announced = announced or head.announced(samples)
     left = max(0, announced - first)
     return wav, rate, left if frames is None else min(frames, left)
 
@@ -242,105 +252,3 @@ def _opened(file):
     else:
         with open(file, "rb") as opened:
             yield opened
-
-
-# ---- FFmpeg: what has to be decoded to be counted ------------------------------------------------
-
-
-def _ffmpeg(file, where):
-    """wav [C, T], rate, and the frames that the file announces (0: it does not)."""
-    import av
-
-    with _opened(file) as data:
-        try:
-            # tags need not be UTF-8, and are not used
-            with av.open(data, options={"format_whitelist": DEMUXERS}, metadata_errors="replace") as container:
-                stream = _stream(container, where)
-                pieces, damaged, rate = _pieces(container, stream, where)
-                announced = _stated(container, stream, rate, data)
-        # MemoryError: a damaged head asks for more than there is
-        except (av.FFmpegError, MemoryError) as error:
-            reason = getattr(error, "strerror", None) or error
-            raise AudioError(
-                f"{where}: not sound, or damaged (FFmpeg: {reason}); give a wav, flac, ogg or mp3 file, or convert it to one"
-            ) from error
-    if not pieces:
-        raise AudioError(f"{where}: no samples can be decoded from it; record or export it again")
-    if damaged:
-        warnings.warn(f"{where}: {damaged} damaged pieces of it were passed over", SoundWarning, stacklevel=4)
-    wav = np.concatenate(pieces, axis=1)
-    if container.format.name.startswith("mov") and announced:  # what follows is padding of the last frame
-        wav = wav[:, :announced]
-    return wav, rate, announced
-
-
-def _stream(container, where):
-    """The first stream of sound that can be decoded."""
-    if not container.streams.audio:
-        raise AudioError(f"{where}: there is no sound in it; give an audio file")
-    for stream in container.streams.audio:
-        if stream.codec_context is not None:
-            return stream
-    raise AudioError(
-        f"{where}: its sound is coded in a way that FFmpeg does not know here; convert it to wav or "
-        "flac where it was made"
-    )
-
-
-def _pieces(container, stream, where):
-    """The decoded pieces [C, t], how many packets could not be decoded, and the rate."""
-    import av
-
-    pieces, damaged, rate = [], 0, stream.rate
-    for packet in container.demux(stream):
-        try:
-            frames = packet.decode()
-        except av.InvalidDataError:  # such as the head of the second of two files in one
-            damaged += packet.size > 0
-            continue
-        for frame in frames:
-            piece = _samples(frame)
-            if frame.sample_rate != rate or pieces and len(piece) != len(pieces[0]):
-                raise AudioError(
-                    f"{where}: its rate or channels change on the way ({rate} Hz, then {frame.sample_rate} Hz); "
-                    "give the parts as files of their own"
-                )
-            pieces.append(piece)
-    heads = 1 if container.format.name == "mp3" else 0  # the Info frame of a second file in the same file
-    return pieces, max(0, damaged - heads), rate
-
-
-def _samples(frame):
-    """The samples of a frame as float32 [C, t], full scale 1.0."""
-    found = frame.to_ndarray()
-    if not frame.format.is_planar:
-        found = found.reshape(-1, frame.layout.nb_channels).T
-    if found.dtype == np.uint8:
-        return (found.astype(np.float32) - 128) / 128
-    scale = -float(np.iinfo(found.dtype).min) if found.dtype.kind == "i" else 1.0
-    return (found / scale).astype(np.float32)
-
-
-def _stated(container, stream, rate, data):
-    """Frames that the file states: an mp3 with an Info or Xing frame, an mp4; 0 where the length is a guess."""
-    if container.format.name.startswith("mov") and stream.duration is not None:
-        return round(float(stream.duration * stream.time_base) * rate)
-    if container.format.name != "mp3":
-        return 0
-    data.seek(0)
-    return _xing_frames(data, rate)
-
-
-def _xing_frames(data, rate):
-    """Frames that the Info or Xing frame of an mp3 file counts, less what its padding may be; 0 without one."""
-    tag = data.read(10)
-    size = sum((byte & 127) << shift for byte, shift in zip(tag[6:10], (21, 14, 7, 0))) + 10 if tag[:3] == b"ID3" else 0
-    data.seek(size)
-    head = data.read(1 << 13)
-    sync = next((at for at in range(len(head) - 1) if head[at] == 0xFF and head[at + 1] >= 0xE0), len(head))
-    for behind in (13, 15, 21, 23, 36, 38):  # the frame's side information, which is of no use in it, stands between
-        if head[sync + behind : sync + behind + 4] in (b"Info", b"Xing") and len(head) >= sync + behind + 12:
-            flags, count = struct.unpack(">II", head[sync + behind + 4 : sync + behind + 12])
-            # both ends may be padded by as much as a frame: that less is missing is no matter
-            return max(0, (count - 2) * (1152 if rate >= 32_000 else 576)) if flags & 1 else 0
-    return 0

@@ -14,6 +14,7 @@ import numpy as np
 from accompgen import audio
 from accompgen.data import tokenize
 from accompgen.data.songs import Song, write_manifest
+from accompgen.data.tracks import Tracks
 
 PAUSE_SECONDS = 0.05  # for each song, so that kills hit at every point
 ATTEMPTS = os.environ.get("COUNTING_ATTEMPTS")  # a folder where each begun task leaves a file
@@ -49,11 +50,11 @@ def make_songs(folder, count=12):
     """A manifest of `count` songs of 0.4 s, and two component directories to hash -> the arguments of `tokenise`."""
     songs = []
     for number in range(count):
-        paths = [folder / f"{number}.{part}.wav" for part in ("vocal", "band")]
-        for seed, path in enumerate(paths):
+        tracks = Tracks({part: folder / f"{number}.{part}.wav" for part in ("vocal", "accompaniment")})
+        for seed, path in enumerate(tracks.values()):
             rng = np.random.default_rng((number, seed))
             audio.write(path, (0.1 * rng.standard_normal((1, 6400))).astype(np.float32).clip(-1, 1), 16000)
-        songs.append(Song(f"s{number}", "train", "none", 0.4, *paths))
+        songs.append(Song(f"s{number}", "train", "none", 0.4, tracks))
     write_manifest(folder / "manifest.jsonl", songs)
     for name in ("semantic", "acoustic"):
         (folder / name).mkdir()

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from accompgen.checkpoint import file_hash
+from accompgen.component import file_hash
 from accompgen.data import shards
 from accompgen.data.submixes import name_of
 from accompgen.stages import STEMS

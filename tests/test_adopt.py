@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from accompgen import audio
-from accompgen.checkpoint import component_hash
 from accompgen.cli import main
+from accompgen.component import component_hash
 from accompgen.data import units
+from accompgen.data.tracks import Tracks
 from accompgen.tokens import kmeans
 from accompgen.tokens.acoustic import AcousticTokenizer
 from accompgen.tokens.hubert_weights import load_hubert
@@ -132,7 +133,7 @@ def test_a_directory_that_exists_is_refused_before_the_work(hubert, manifest, tm
 
 
 def test_songs_are_spaced_and_a_tenth_of_their_frames_is_enough():
-    songs = [units.Song(str(n), "train", "x", 10.0, "v", "a") for n in range(50)]
+    songs = [units.Song(str(n), "train", "x", 10.0, Tracks(vocal="v", accompaniment="a")) for n in range(50)]
     chosen, share = units._choose(songs, 1000)
     assert [song.id for song in chosen] == [str(5 * n) for n in range(10)] and share == pytest.approx(0.1)
     assert units._choose(songs, 10**6) == (songs, 1.0)

@@ -8,10 +8,11 @@ import pytest
 import torch
 from fake_shards import VOCAB
 
-from accompgen.checkpoint import CheckpointError, file_hash, load_component, save_component
+from accompgen.component import CheckpointError, file_hash, load_component, save_component
 from accompgen.config import ConfigError, to_dict
 from accompgen.data import shards as token_shards
 from accompgen.data.songs import Song, write_manifest
+from accompgen.data.tracks import Tracks
 from accompgen.model import beat_tracker
 from accompgen.model.beat_tracker import PHASES, BeatTracker, BeatTrackerConfig, phase_chances
 from accompgen.training.beat_tracker import BeatTrainConfig, train, unit_phases
@@ -159,7 +160,8 @@ def make_songs(folder, songs=8, copies=False):
             entries.append(entry | ({"song": name, "copy": 1, "changes": {"speed": 0.5}} if copy else {}))
         times = [[float((beat + 0.5) / 50), index % 4 + 1] for index, beat in enumerate(known[name])]
         (folder / f"{name}.json").write_text(json.dumps({"beats": times}))
-        listed.append(Song(name, split, "none", SECONDS, folder / "v.wav", folder / "a.wav", meta=folder / f"{name}.json"))
+        tracks = Tracks(vocal=folder / "v.wav", accompaniment=folder / "a.wav")
+        listed.append(Song(name, split, "none", SECONDS, tracks, folder / f"{name}.json"))
     path = folder / token_shards.shard_name(0)
     token_shards.write_shard(path, entries, made, "plan", {"vocab": VOCAB, "bins": 10})
     about = {"file": path.name, "bytes": path.stat().st_size, "sha256": file_hash(path)}

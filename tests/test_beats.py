@@ -9,7 +9,8 @@ import pytest
 pytest.importorskip("mir_eval", reason="beat scores need mir_eval: pip install 'accompgen[eval]'")
 pytest.importorskip("librosa", reason="beat tracking needs librosa: pip install 'accompgen[eval]'")
 
-from accompgen.evaluation import beats, listen
+from accompgen.analysis import beats
+from accompgen.evaluation import listen, trackers
 
 GRID = 0.25 + 0.5 * np.arange(20)  # 120 beats a minute, ten seconds
 
@@ -76,13 +77,13 @@ def test_silence_has_no_beats():
 
 def test_trackers_are_named_and_missing_ones_say_what_to_do(monkeypatch):
     with pytest.raises(ValueError, match="'madmom' is none of librosa, beat-this"):
-        beats.find_tracker("madmom")
+        trackers.find_tracker("madmom")
     with pytest.raises(ValueError, match="needs its weight file"):
-        beats.find_tracker("beat-this")
+        trackers.find_tracker("beat-this")
     monkeypatch.setitem(sys.modules, "beat_this", None)
     monkeypatch.setitem(sys.modules, "beat_this.inference", None)
     with pytest.raises(ImportError, match="wants torchaudio"):
-        beats.find_tracker("beat-this", "final0.ckpt")
+        trackers.find_tracker("beat-this", "final0.ckpt")
 
 
 def test_beat_this_gets_the_sound_its_rate_and_its_weights(monkeypatch):
@@ -98,4 +99,4 @@ def test_beat_this_gets_the_sound_its_rate_and_its_weights(monkeypatch):
     package.Audio2Beats = Audio2Beats
     monkeypatch.setitem(sys.modules, "beat_this", types.ModuleType("beat_this"))
     monkeypatch.setitem(sys.modules, "beat_this.inference", package)
-    assert list(beats.find_tracker("beat-this", "final0.ckpt")(np.zeros(48000, np.float32))) == [0.5, 1.0]
+    assert list(trackers.find_tracker("beat-this", "final0.ckpt")(np.zeros(48000, np.float32))) == [0.5, 1.0]

@@ -1,6 +1,5 @@
 """The benchmark in quick mode on minute models: every row and ratio is there, and the numbers fit each other."""
 
-import importlib
 import json
 import runpy
 import subprocess
@@ -23,21 +22,11 @@ LEAST = dict(width=32, layers=2, heads=2, context_layers=1)
 
 
 @pytest.fixture
-def tools(root, monkeypatch):
+def tools(load_tools, monkeypatch):
     """The modules of the benchmark by name, with minute sizes."""
-    monkeypatch.syspath_prepend(str(root / "tools"))
-    names = (
-        "bench",
-        "bench_report",
-        "bench_peers",
-        "bench_decode",
-        "bench_song",
-        "bench_training",
-        "bench_start",
-        "bench_busy",
-        "bench_summary",
-    )
-    modules = {name.removeprefix("bench_"): importlib.import_module(name) for name in names}
+    # each after those that it imports
+    names = ("report", "peers", "summary", "decode", "song", "training", "start", "busy")
+    modules = {name: load_tools(f"bench_{name}") for name in names} | {"bench": load_tools("bench")}
     monkeypatch.setattr(modules["decode"], "QUICK_SIZES", {"least": (LEAST, 16, 8)})
     monkeypatch.setattr(modules["decode"], "QUICK_LOAD", (16, 8))
     monkeypatch.setattr(modules["decode"], "QUICK_BUFFER_MB", 1)

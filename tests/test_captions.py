@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from accompgen.data import wordings
-from accompgen.data.captions import caption, captions_of, key_names, section_captions
+from accompgen.data.captions import captions_of
 from accompgen.data.facts import STEMS, changed, facts_of
+from accompgen.data.phrases import key_names
+from accompgen.data.piece_captions import caption, section_captions
 from accompgen.data.synthetic import band
 
 # what a word in a caption may stand for: written by hand, not read from wordings.py

@@ -15,18 +15,20 @@ from accompgen import checkpoint as module  # noqa: E402
 from accompgen.checkpoint import (  # noqa: E402
     ACOUSTIC_TOKENIZER,
     SEMANTIC_TOKENIZER,
-    CheckpointError,
     available_checkpoints,
     cache_directory,
-    component_hash,
-    file_hash,
     find_checkpoint,
-    load_component,
     read_checkpoint,
     read_graph,
     required_components,
-    save_component,
     write_checkpoint,
+)
+from accompgen.component import (  # noqa: E402
+    CheckpointError,
+    component_hash,
+    file_hash,
+    load_component,
+    save_component,
 )
 from accompgen.config import StageConfig, to_dict  # noqa: E402
 from accompgen.stages import GRAPHS, PUBLISHED  # noqa: E402

@@ -19,7 +19,7 @@ import accompgen
 from accompgen import audio
 from accompgen.cli import main
 from accompgen.config import ConfigError
-from accompgen.data.tokenize import Tokenizing
+from accompgen.data.tokenize_song import Tokenizing
 from accompgen.generation import pipeline
 from accompgen.training import decoder
 from accompgen.verbs.generate import _per_stage

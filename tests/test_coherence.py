@@ -12,7 +12,7 @@ import torch
 pytest.importorskip("librosa", reason="COCOLA's front end needs librosa: pip install 'accompgen[eval]'")
 
 from accompgen import audio
-from accompgen.checkpoint import CheckpointError
+from accompgen.component import CheckpointError
 from accompgen.evaluation import coherence, listen
 
 

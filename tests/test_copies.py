@@ -13,7 +13,7 @@ from accompgen.data import shards, tokenize
 from accompgen.data.augment import Augment
 from accompgen.data.batches import training_songs
 from accompgen.data.songs import read_manifest, write_manifest
-from accompgen.data.tokenize import Tokenizing
+from accompgen.data.tokenize_song import Tokenizing
 
 real = Counter.encode
 AUGMENT = Augment(copies=2, pitch_probability=0.0, speed_probability=0.0, gain_probability=1.0)
@@ -84,7 +84,7 @@ def test_validation_vocals_are_stored_a_semitone_higher_where_asked_for(songs, t
     pytest.importorskip("librosa")
     tone = np.sin(2 * np.pi * 440 * np.arange(32_000) / 16_000, dtype=np.float32)
     audio.write(tmp_path / "3.vocal.wav", 0.5 * tone[None], 16_000)
-    audio.write(tmp_path / "3.band.wav", 0.1 * tone[None], 16_000)
+    audio.write(tmp_path / "3.accompaniment.wav", 0.1 * tone[None], 16_000)
     monkeypatch.setattr(Counter, "encode", lambda self, wav, q=None: dominant_hz(wav) if q is None else real(self, wav, q))
     tokenize.tokenize_manifest(*songs, tmp_path / "plain", workers=0)
     with pytest.raises(shards.ShardError, match="other songs, tokenizers or settings"):

@@ -1,6 +1,5 @@
 """The damage table on a few short songs: each damage is noticed by the metric that should, and not by all of them."""
 
-import importlib.util
 
 import evaluation_songs
 import numpy as np
@@ -12,11 +11,8 @@ pytest.importorskip("mir_eval", reason="the evaluation needs mir_eval: pip insta
 
 
 @pytest.fixture(scope="module")
-def tool(root):
-    spec = importlib.util.spec_from_file_location("damage_table", root / "tools" / "damage_table.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def tool(load_tools):
+    return load_tools("damage_table")
 
 
 def test_damages_are_noticed_by_the_metrics_that_should(tool, tmp_path, capsys):

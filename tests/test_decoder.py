@@ -5,8 +5,8 @@ import pytest
 import torch
 from tiny import BINS, make_acoustic_tokenizer, make_checkpoint, make_decoder
 
-from accompgen import checkpoint
-from accompgen.checkpoint import CheckpointError
+from accompgen import checkpoint, component
+from accompgen.component import CheckpointError
 from accompgen.config import ConfigError
 from accompgen.tokens import decoder as module
 from accompgen.tokens.decoder import DecoderStream, EncodecDecoder, StereoDecoder, load_codec, load_decoder, round_trip
@@ -180,7 +180,7 @@ def test_weights_that_do_not_fit_are_named(decoder, tmp_path):
     decoder.save(tmp_path / "d", {})
     config = checkpoint.read_info(tmp_path / "d")
     config["decoder"]["width"] = 9
-    checkpoint._write_json(tmp_path / "d" / "config.json", config)
+    component.write_json(tmp_path / "d" / "config.json", config)
     with pytest.raises(CheckpointError, match="do not fit its config.json"):
         load_decoder(tmp_path / "d")
 
@@ -199,6 +199,6 @@ def test_a_decoder_of_another_codec_is_refused(tmp_path):
     make_checkpoint(tmp_path / "c")
     parts = tmp_path / "c-components"
     config = checkpoint.read_info(parts / "decoder") | {"tokenizers": {"acoustic": "0" * 64}}
-    checkpoint._write_json(parts / "decoder" / "config.json", config)
+    component.write_json(parts / "decoder" / "config.json", config)
     with pytest.raises(CheckpointError, match="the decoder was trained on another acoustic tokenizer"):
         checkpoint.write_checkpoint(tmp_path / "d", {part.name: part for part in parts.iterdir()}, {})

@@ -1,6 +1,5 @@
 """`make demo`: what it writes and prints, what it says of a bad vocal, and that make finds its way to it."""
 
-import importlib.util
 import os
 import shutil
 import subprocess
@@ -14,11 +13,9 @@ from accompgen import audio
 
 
 @pytest.fixture
-def demo(root, tiny_checkpoint, monkeypatch, tmp_path):
+def demo(load_tools, tiny_checkpoint, monkeypatch, tmp_path):
     """The demo with the tiny checkpoint, into tmp_path/out; the picture (test_picture.py) is only asked for."""
-    spec = importlib.util.spec_from_file_location("demo", root / "tools" / "demo.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = load_tools("demo")
     asked = []
     stand_in = SimpleNamespace(run=lambda command, **_: asked.append(command) or SimpleNamespace(returncode=0))
     monkeypatch.setattr(module, "subprocess", stand_in)

@@ -17,7 +17,7 @@ import pytest
 import torch
 from fake_shards import BINS, VOCAB, make_shards
 
-from accompgen.checkpoint import load_component
+from accompgen.component import load_component
 from accompgen.config import ConfigError, StageConfig, TrainConfig, to_dict
 from accompgen.training import loop
 

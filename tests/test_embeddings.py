@@ -8,7 +8,7 @@ import pytest
 import tiny
 import torch
 
-from accompgen.checkpoint import CheckpointError
+from accompgen.component import CheckpointError
 from accompgen.evaluation import embeddings, vggish
 from accompgen.evaluation.embeddings import find_embedding
 

@@ -1,8 +1,9 @@
 """The page of examples: complete, small, honest about how it was made, and never over somebody's files."""
 
+import base64
 import hashlib
-import importlib.util
 import json
+import shutil
 from html.parser import HTMLParser
 
 import evaluation_songs
@@ -15,11 +16,8 @@ SAMPLING = {"temperature": 0.9, "top_k": 250, "top_p": 1.0, "guidance": 3.0}
 
 
 @pytest.fixture(scope="module")
-def tool(root):
-    spec = importlib.util.spec_from_file_location("examples", root / "tools" / "examples.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def tool(load_tools):
+    return load_tools("examples")
 
 
 @pytest.fixture
@@ -67,6 +65,12 @@ class Elements(HTMLParser):
         return [attrs for name, attrs in self.found if name == tag]
 
 
+def tracks_of(path):
+    """The tracks [C, T] in a script of the page."""
+    urls = json.loads(path.read_text().partition(", ")[2].rpartition(")")[0])
+    return {part: audio.decode(base64.b64decode(url.partition(",")[2])) for part, url in urls.items()}
+
+
 def run(tool, place, *options):
     return tool.main([str(place / "vocals"), str(place / "played"), "-o", str(place / "out"), *options])
 
@@ -81,10 +85,13 @@ def test_a_real_voice_comes_first_and_true_bands_stand_beside(tool, place):
         run(tool, place, "--count", "2", "--voice", str(place / "singer.wav"))
     assert run(tool, place, "--count", "2", "--voice", str(place / "singer.wav"), "--credit", "A. Singer, CC BY") == 0
     text = (place / "out" / "index.html").read_text()
-    sources = [attrs["src"] for attrs in Elements(text).all("audio")]
-    assert sources[:4] == ["01-vocal.mp3", "01-accompaniment.mp3", "01-mix.mp3", "02-vocal.mp3"] and len(sources) == 3 + 2 * 4
+    page = Elements(text)
+    assert [attrs["src"] for attrs in page.all("audio")] == ["01-mix.mp3", "02-mix.mp3", "03-mix.mp3"]
+    rows = [attrs["data-track"] for attrs in page.all("div") if "data-track" in attrs]
+    assert rows == ["vocal", "accompaniment"] + 2 * ["vocal", "accompaniment", "truth"]
     assert text.index("A real voice") < text.index("Example 2") and "sung by A. Singer, CC BY" in text
-    played, true = (audio.read(place / "out" / f"02-{part}.mp3")[0] for part in ("accompaniment", "truth"))
+    tracks = tracks_of(place / "out" / "02.js")
+    played, true = tracks["accompaniment"], tracks["truth"]
     assert audio.loudness(true, 44_100) == pytest.approx(audio.loudness(played, 44_100), abs=1)
 
 
@@ -94,12 +101,13 @@ def test_page_has_players_pictures_and_how_they_were_made(tool, place):
     page = Elements(text)
     ids = {attrs["id"] for _, attrs in page.found if "id" in attrs}
     players, images = page.all("audio"), page.all("img")
-    assert len(players) == len(images) == 9 and page.all("html") == [{"lang": "en"}]
+    assert len(players) == 3 and len(images) == 9 and page.all("html") == [{"lang": "en"}]
     assert all(set(player["aria-labelledby"].split()) <= ids for player in players) and all(image["alt"] for image in images)
-    assert page.all("script") == [{}] and "http" not in text  # nothing is loaded from elsewhere
+    assert page.all("script") == [{}] and "http" not in text and "<!--" not in text  # nothing is loaded from elsewhere
     for word in ("ab" * 32, "guidance 3", "alto", "90 beats", "CC0 &lt;song&gt;", "<dt>Seed</dt><dd>5</dd>"):
         assert word in text
-    for file in (*(player["src"] for player in players), *(image["src"] for image in images)):
+    loaded = [element["src"] for element in (*players, *images)] + ["01.js", "02.js", "03.js"]
+    for file in loaded:
         assert (place / "out" / file).is_file()
     known = json.loads((place / "out" / "examples.json").read_text())
     for name, digest in known["sha256"].items():
@@ -108,16 +116,77 @@ def test_page_has_players_pictures_and_how_they_were_made(tool, place):
 
 def test_mix_is_vocal_and_band_and_pictures_are_small(tool, place):
     assert run(tool, place, "--count", "3") == 0
-    sounds = {part: audio.read(place / "out" / f"01-{part}.mp3") for part in ("vocal", "accompaniment", "mix")}
-    assert {rate for _, rate in sounds.values()} == {44_100}
-    assert [wav.shape[0] for wav, _ in sounds.values()] == [1, 2, 2]  # a voice in the middle of the band
-    vocal, band, mix = (sounds[part][0][:, :88_200] for part in ("vocal", "accompaniment", "mix"))
+    mix, rate = audio.read(place / "out" / "01-mix.mp3")
+    sounds = tracks_of(place / "out" / "01.js") | {"mix": mix}
+    assert rate == 44_100 and [len(wav) for wav in sounds.values()] == [1, 2, 2]  # a voice in the middle of the band
+    vocal, band, mix = (sounds[part][:, :88_200] for part in ("vocal", "accompaniment", "mix"))
     for channel in range(2):
         assert np.corrcoef(mix[channel], vocal[0] + band[channel])[0, 1] > 0.98
     assert max(np.abs(vocal).max(), np.abs(band).max(), np.abs(mix).max()) < 0.95
     levels = [audio.loudness(wav, 44_100) for wav in (np.repeat(vocal, 2, axis=0), band)]
     assert levels[1] - levels[0] == pytest.approx(tool.BALANCE_LU, abs=0.3)
     assert max(path.stat().st_size for path in (place / "out").glob("*.png")) < 12_000
+
+
+CHART = {
+    "key": "A:min", "bpm": 120.0, "metre": 4, "beats": [[0.5 * beat, beat % 4 + 1] for beat in range(4)],
+    "chords": [[0.0, 1.0, "A:min"], [1.0, 2.0, "F:maj"]],
+}  # fmt: skip
+
+
+@pytest.fixture
+def band(place):
+    """A band of two stems, with its chart and its prompt, as `generate` writes them."""
+    folder, time = place / "played", np.arange(48_000) / 24_000
+    low, high = (0.3 * np.sin(2 * np.pi * hertz * time).astype(np.float32) for hertz in (110, 660))
+    for name, wav in {"bass": low, "harmony": high, "accompaniment": low + high}.items():
+        audio.write(folder / f"song0.{name}.wav", np.stack([wav, wav]), 24_000)
+    report = json.loads((folder / "song0.json").read_text())
+    report["files"] = {key: f"song0.{key}.wav" for key in ("accompaniment", "mix", "bass", "harmony")} | {".mid": "song0.mid"}
+    report["settings"] |= {"prompts": ["soft <ballad>"], "bpm": 120}
+    report |= {"chart": CHART, "vocal": {"seconds": 2.0}}
+    (folder / "song0.json").write_text(json.dumps(report))
+    return place
+
+
+def test_an_example_has_its_stems_chart_and_prompt(tool, band):
+    assert run(tool, band, "--count", "2") == 0  # the other song has none of these, and that is no other setting
+    text = (band / "out" / "index.html").read_text()
+    page = Elements(text)
+    rows = [attrs["data-track"] for attrs in page.all("div") if "data-track" in attrs]
+    assert rows == ["vocal", "bass", "harmony", "vocal", "accompaniment"]
+    assert "Asked for: soft &lt;ballad&gt;" in text and ">Am F</li>" in text
+    tracks, (mix, _) = tracks_of(band / "out" / "01.js"), audio.read(band / "out" / "01-mix.mp3")
+    together = audio.spread(tracks["vocal"], 2) + tracks["bass"] + tracks["harmony"]
+    assert np.corrcoef(together[0][4000:80_000], mix[0][4000:80_000])[0, 1] > 0.99  # they are the mix, at its levels
+    assert np.abs(together - mix)[:, 4000:80_000].mean() < 0.2 * np.abs(mix).mean()  # mp3
+
+
+def test_the_tracks_play_over_one_clock_in_a_browser(tool, band):
+    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if chromium is None:
+        pytest.skip("no Chromium is installed (system package `chromium`)")
+    driver = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (extra `dev`)")
+    truth = band / "vocals" / "song0.accompaniment.wav"
+    audio.write(truth, 0.1 * evaluation_songs.band(60, 2.0, 0.5)[None], 24000, "PCM_16")
+    assert run(tool, band, "--count", "1") == 0
+    with driver.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        page, errors = browser.new_page(), []
+        page.set_default_timeout(60_000)
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.goto((band / "out" / "index.html").as_uri())  # from a folder, as whoever cloned it opens it
+        page.click("summary")
+        page.click(".play")
+        page.wait_for_function("Number(document.querySelector('article').dataset.at) > 0.2")
+        assert page.locator(".bars li.now").count() == 1
+        page.click("[aria-label='Solo Bass']")
+        pressed = page.locator("[aria-pressed=true]")
+        names = [pressed.nth(number).get_attribute("aria-label") for number in range(pressed.count())]
+        assert names == ["Solo Bass", "Mute The band it was written for"]
+        page.wait_for_function("document.querySelector('.play').textContent === '▶'")  # it ends by itself
+        browser.close()
+    assert errors == []
 
 
 def test_a_second_call_replaces_its_own_files_and_no_others(tool, place, capsys):

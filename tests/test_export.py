@@ -10,13 +10,12 @@ from tiny import BINS as CODES
 from tiny import COARSE, FINE, make_checkpoint
 from tiny import VOCAB as VOICE_UNITS
 
-from accompgen.checkpoint import (
+from accompgen.checkpoint import read_checkpoint, required_components
+from accompgen.component import (
     CheckpointError,
     component_hash,
     file_hash,
     load_component,
-    read_checkpoint,
-    required_components,
     save_component,
 )
 from accompgen.config import to_dict
@@ -164,7 +163,7 @@ def test_missing_double_and_foreign_parts_are_named(runs, tmp_path):
 
 def test_a_trained_stage_can_be_exported(runs, tmp_path):
     pytest.importorskip("deepspeed", reason="training needs the extra `train`")
-    from accompgen.checkpoint import component_hash
+    from accompgen.component import component_hash
     from accompgen.config import StageConfig, TrainConfig
     from accompgen.training.loop import train
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 from fake_shards import BINS, VOCAB, make_shards
 
-from accompgen.checkpoint import load_component
+from accompgen.component import load_component
 from accompgen.config import StageConfig, TrainConfig, to_dict
 from accompgen.data.shards import ShardError
 from accompgen.training import log, loop, state, stops

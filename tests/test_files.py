@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from accompgen import audio, checkpoint, files
+from accompgen import audio, checkpoint, component, files
 from accompgen.analysis import librosa_import
 from accompgen.data import prepare_song, songs
 from accompgen.data.synthetic import bank
+from accompgen.data.tracks import Tracks
 from accompgen.training import run_state, state, stops
 
 
@@ -47,7 +48,7 @@ def _bank(path, number):
 
 
 def _song(path, number):
-    songs.write_manifest(path, [songs.Song(f"song {number}", "train", "x", 1.0, "v", "a")])
+    songs.write_manifest(path, [songs.Song(f"song {number}", "train", "x", 1.0, Tracks(vocal="v", accompaniment="a"))])
 
 
 def _state(path, number):
@@ -88,12 +89,12 @@ def test_a_place_without_permissions_keeps_what_was_written(tmp_path, monkeypatc
 
     monkeypatch.setattr(os, "chmod", refuse)
     audio.write_bytes(tmp_path / "a.bin", b"whole")
-    checkpoint.save_component(tmp_path / "part", {"a": 1}, {})
-    assert (tmp_path / "a.bin").read_bytes() == b"whole" and checkpoint.load_component(tmp_path / "part")[0] == {"a": 1}
+    component.save_component(tmp_path / "part", {"a": 1}, {})
+    assert (tmp_path / "a.bin").read_bytes() == b"whole" and component.load_component(tmp_path / "part")[0] == {"a": 1}
 
 
 def test_an_interruption_between_two_renames_keeps_the_weights_that_were_there(tmp_path, monkeypatch):
-    checkpoint.save_component(tmp_path / "part", {"a": 1}, {})
+    component.save_component(tmp_path / "part", {"a": 1}, {})
     rename, calls = os.rename, []
 
     def interrupted(*places):
@@ -104,8 +105,8 @@ def test_an_interruption_between_two_renames_keeps_the_weights_that_were_there(t
 
     monkeypatch.setattr(os, "rename", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        checkpoint.save_component(tmp_path / "part", {"a": 2}, {}, force=True)
-    assert len(calls) == 3 and checkpoint.load_component(tmp_path / "part")[0] == {"a": 1}
+        component.save_component(tmp_path / "part", {"a": 2}, {}, force=True)
+    assert len(calls) == 3 and component.load_component(tmp_path / "part")[0] == {"a": 1}
     assert [path.name for path in tmp_path.iterdir()] == ["part"]
 
 
@@ -114,8 +115,8 @@ def test_a_full_disk_is_still_an_error(tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "chmod", full)
-    with pytest.raises(checkpoint.CheckpointError, match="No space left"):
-        checkpoint.save_component(tmp_path / "part", {"a": 1}, {})
+    with pytest.raises(component.CheckpointError, match="No space left"):
+        component.save_component(tmp_path / "part", {"a": 1}, {})
     assert not list(tmp_path.iterdir())
 
 
@@ -140,7 +141,7 @@ def homeless(monkeypatch):
 
 def test_who_has_no_home_finds_the_checkpoints_all_the_same(homeless):
     assert checkpoint.find_checkpoint("pocket").name == "pocket"
-    with pytest.raises(checkpoint.CheckpointError, match="no home folder for a cache; set ACCOMPGEN_CACHE"):
+    with pytest.raises(component.CheckpointError, match="no home folder for a cache; set ACCOMPGEN_CACHE"):
         checkpoint.cache_directory()
 
 

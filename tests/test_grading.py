@@ -74,6 +74,22 @@ def test_steady_noise_is_measured_and_music_is_none():
     assert noise_floor(frames_of(np.zeros(RATE, np.float32), RATE)) == -100
 
 
+def test_noise_of_a_narrow_voice_is_measured_whatever_is_added_above():
+    hissing = low_passed(noisy(VOICE, 30), 8_000)  # as a voice synthesised at 16 kHz
+    level = technical(hissing)["noise_db"][0]
+    assert level == pytest.approx(technical(noisy(VOICE, 30))["noise_db"][0], abs=3)
+    for more in (noisy(hissing, 40), hissing + 0.0316 * BAND):
+        assert level - 1 < technical(more)["noise_db"][0] < level + 3
+
+
+def test_noise_does_not_hide_that_a_recording_is_narrow():
+    narrow = technical(low_passed(VOICE, 4_000))
+    for decibel in (30, 40):
+        hissing = technical(noisy(low_passed(VOICE, 4_000), decibel))
+        assert hissing["bandwidth_hz"][0] == pytest.approx(4_000, rel=0.1)
+        assert hissing["technical"] < narrow["technical"]
+
+
 def test_a_track_that_is_heard_in_the_other_is_found_either_way():
     shares = [technical(VOICE + leak * BAND)["bleed"] for leak in (0.01, 0.0316, 0.1, 0.316)]
     assert shares == sorted(shares) and shares[0] > 0.003 and shares[-1] > 0.05
@@ -165,3 +181,18 @@ def test_both_distributions_are_printed():
     assert text[1].startswith(".9 to 1.0") and text[1].count("#") > 20 and text[10].startswith(".0 to .1")
     assert text[13].split() == ["median", "0.50", "0.95"]
     assert grading.table(grading.summarise([])) == []
+
+
+# The command that measures the grades
+
+
+def test_the_table_says_how_well_each_fault_is_told(load_tools, monkeypatch):
+    tool = load_tools("grading_table")
+    assert tool.auc([2, 3], [1, 2]) == 0.875
+    monkeypatch.setattr(tool, "faults", lambda voice, band: {"clipped": (voice, clipped(band, 6)), "none": (voice, band)})
+    lines = tool.grades_table(PAIRS[:2]).splitlines()
+    rows = [line.split(" | ") for line in lines if line.startswith(("| technical", "| musical"))]
+    assert [row[1:4] for row in rows] == [
+        ["clipped", "1.000", "1.00"], ["none", "0.500", "0.00"], ["the band of another song", "1.000", "1.00"],
+    ]  # fmt: skip
+    assert tool.sections_table([]) == "no song's meta file knows two sections or more"

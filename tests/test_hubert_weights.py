@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from accompgen.checkpoint import CheckpointError
+from accompgen.component import CheckpointError
 from accompgen.tokens.hubert import Hubert, HubertConfig
 from accompgen.tokens.hubert_weights import load_hubert
 from accompgen.tokens.unpickle import UnsafeFileError

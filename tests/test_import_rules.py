@@ -6,6 +6,7 @@ wrong: change one of the two on purpose.
 
 import ast
 import configparser
+import importlib
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -16,14 +17,17 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 ANYONE = ("time",)  # the clock, whose numbers no other module may have (test_time.py)
+SONGS = ("data.songs", "data.pairs", "data.tracks")  # a manifest, and the sound that it names
 # A module or folder (the longest name that fits counts) and what it may import from the package besides its own folder.
 MAY_IMPORT = {
     "time": (),
     "files": (),
     "config": ("files", "stages"),
     "stages": (),
-    "sound_file": ("files",),
-    "audio": ("files", "sound_file"),
+    "ffmpeg": ("files",),
+    "sound_file": ("files", "ffmpeg"),
+    "broadcast": (),
+    "audio": ("files", "sound_file", "broadcast"),
     "device": ("config",),
     "layout": ("stages",),
     "threads": (),
@@ -32,20 +36,22 @@ MAY_IMPORT = {
     "beat_fit": ("chart",),
     "export": ("chart", "analysis.labels", "files"),  # charts as files: no sound, no model
     "export.chart_files": ("chart", "audio"),  # the click is sound
+    "export.project": ("audio", "files", "analysis.features", "analysis.sections"),  # sounds, and where sections begin
     "chart_input": ("chart", "beat_fit", "export", "analysis.labels"),
     "seeding": (),
     "prompts": (),  # texts and times alone
-    "checkpoint": ("config", "files", "stages"),
-    "tokens": ("config", "audio", "files", "checkpoint", "seeding", "stages"),
+    "component": ("files",),
+    "checkpoint": ("component", "config", "files", "stages"),
+    "tokens": ("config", "audio", "files", "checkpoint", "component", "seeding", "stages"),
     "model": ("config", "stages", "layout"),  # integers, never tokens
     "generation": ("model", "layout", "stages", "config", "seeding", "threads"),
-    "generation.load": ("checkpoint", "model", "stages", "config"),
+    "generation.load": ("checkpoint", "component", "model", "stages", "config"),
     # the chart of a song, given or found
     "generation.charting": ("model", "layout", "stages", "config", "seeding", "threads", "chart", "chart_input"),
     "generation.redo": ("audio", "stages", "seeding", "model"),  # another take of a part
-    "generation.vocal": ("audio", "checkpoint", "files", "seeding", "tokens"),  # a recording made ready
+    "generation.vocal": ("audio", "component", "files", "seeding", "tokens"),  # a recording made ready
     "generation.mixdown": ("audio",),  # sound made a song's
-    "generation.report": ("checkpoint",),
+    "generation.report": ("checkpoint", "component",),
     "generation.two_process": ("checkpoint", "worker", "threads"),  # a process of its own
     "generation.solo": ("audio",),  # listens to the vocal
     "generation.song": ("audio", "files", "chart", "export", "stages"),  # the finished song and its files
@@ -56,39 +62,40 @@ MAY_IMPORT = {
         "model", "stages", "tokens", "audio", "checkpoint", "device", "seeding", "chart", "chart_input", "prompts",
     ),  # fmt: skip
     "generation.pipeline": (
-        "model", "layout", "stages", "config", "tokens", "audio", "files", "checkpoint", "device", "seeding", "chart",
-        "chart_input", "prompts",
+        "model", "layout", "stages", "config", "tokens", "audio", "files", "checkpoint", "component", "device", "seeding",
+        "chart", "chart_input", "prompts",
     ),  # fmt: skip
     "data": ("analysis", "audio", "files", "tokens", "layout", "stages", "config", "device", "worker"),
     # hashes of the tokenizers, charts of the songs
-    "data.tokenize": ("audio", "tokens", "files", "layout", "stages", "config", "device", "checkpoint", "chart"),
+    "data.tokenize_song": ("audio", "files", "stages", "config", "chart"),
+    "data.tokenize": ("audio", "tokens", "files", "layout", "stages", "config", "device", "component"),
     "data.synthetic": ("audio", "config", "files", "analysis.labels"),
-    "data.synthetic.make": ("audio", "config", "analysis.labels", "data.songs"),  # writes a manifest
+    "data.synthetic.make": ("audio", "config", "analysis.labels", "data.songs", "data.tracks"),  # writes a manifest
     # batches.py deals in opened shards, so whoever asks it for batches opens them
     "training": (
-        "model", "layout", "stages", "config", "checkpoint", "device", "files", "data.batches", "data.shards",
+        "model", "layout", "stages", "config", "component", "device", "files", "data.batches", "data.shards",
     ),  # fmt: skip
     # what a stage generates, as sound for TensorBoard
     "training.samples": ("model", "config", "generation", "stages", "tokens"),
-    "training.texts": ("config", "files", "stages", "tokens", "data.songs", "data.captions", "data.batches"),
-    "training.export": ("config", "stages", "checkpoint", "data.shards"),
+    "training.texts": ("config", "files", "stages", "tokens", "data.songs", "data.captions", "data.facts", "data.batches"),
+    "training.export": ("config", "stages", "checkpoint", "component", "data.shards"),
     "training.unit_chroma": ("config", "stages", "data.shards", "data.songs"),  # listens to the songs of the shards
     # reads the beats of songs, and scores those it finds
     "training.beat_tracker": (
-        "model", "stages", "files", "config", "checkpoint", "device", "data.shards", "data.songs", "evaluation.beats",
+        "model", "stages", "files", "config", "component", "device", "data.shards", "data.songs", "analysis.beats",
     ),
-    "training.text_tokenizer": ("config", "checkpoint", "files", "tokens", "data.songs", "data.captions", "data.facts"),
+    "training.text_tokenizer": ("config", "component", "files", "tokens", "data.songs", "data.captions", "data.facts"),
     # codec, its decoder and units are trained on songs, before there are shards: these read the manifest
-    "training.codec": ("config", "device", "tokens", "audio", "data.songs"),
-    "training.decoder": ("config", "checkpoint", "device", "files", "tokens", "audio", "data.songs"),
-    "training.hubert": ("config", "checkpoint", "device", "tokens", "audio", "data.songs"),
+    "training.codec": ("config", "device", "tokens", "audio", "stages", *SONGS),
+    "training.decoder": ("config", "component", "device", "files", "tokens", "audio", *SONGS),
+    "training.hubert": ("config", "component", "device", "tokens", "audio", "stages", *SONGS),
     "training.discriminator": ("config",),  # sound [B, C, T] and gradients alone: any decoder can be trained with them
     "training.balancer": (),
     "analysis": (),  # sound and numbers alone
     "analysis.features": ("audio", "files"),  # resamples
     "analysis.chords": ("audio",),  # resamples
     # any system can be scored: never model or generation
-    "evaluation": ("analysis", "audio", "files", "config", "tokens", "checkpoint", "device"),
+    "evaluation": ("analysis", "audio", "files", "config", "tokens", "checkpoint", "component", "device"),
     # a caller of the package, as the verbs are; its queue knows nothing of it
     "web": ("generation", "export", "chart", "chart_input", "analysis.labels", "audio", "files", "stages"),
     "web.jobs": (),
@@ -119,7 +126,7 @@ LIVES_IN = {
     "sentencepiece": {"tokens.text", "tokens.t5"},  # our own pieces; a T5's
     "sklearn": {"tokens.kmeans", "evaluation.prompts"},  # k-means; a logistic regression
     "soundfile": {"audio", "sound_file"},  # writes; reads
-    "av": {"sound_file"},
+    "av": {"ffmpeg"},
     "soxr": {"audio"},
     "pyloudnorm": {"audio"},
     "demucs": {"data.separate"},
@@ -127,7 +134,7 @@ LIVES_IN = {
     # beats and onsets; pitch and speed; filters, beats and recurrences
     "librosa": {"analysis.librosa_import"},
     # beats and onsets; chord labels, which manifests, corpora and evaluation read by one grammar
-    "mir_eval": {"evaluation.beats", "evaluation.chords", "analysis.labels"},
+    "mir_eval": {"analysis.beats", "evaluation.chords", "analysis.labels"},
     "deepspeed": {"training.engine"},
     # filters and spectra: degraded voices; the singer's pitch, its sound, its rooms and microphones;
     # the band's rooms and bus; analysis: spectra, smoothing of recurrences, clustering of sections
@@ -320,6 +327,16 @@ def test_setup_cfg_names_every_library(modules):
     assert missing - WITHOUT_EXTRA == set(), "add them to install_requires or to an extra of setup.cfg"
 
 
+@pytest.mark.parametrize("path", sorted([*ROOT.glob("tools/*.py"), *ROOT.glob("recipes/*/local/*.py")]), ids=lambda p: p.name)
+def test_a_tool_imports_names_that_there_are(path):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and inside(node.module or "", "accompgen"):
+            module = importlib.import_module(node.module)
+            for alias in node.names:
+                if not hasattr(module, alias.name):  # or it is a module
+                    importlib.import_module(f"{node.module}.{alias.name}")
+
+
 def test_weights_are_unpickled_safely():
     for path in sorted((ROOT / "accompgen").rglob("*.py")):
         module = ".".join(path.relative_to(ROOT / "accompgen").with_suffix("").parts)
@@ -403,11 +420,11 @@ def f():
         ("training.codec", "model.stage_lm"),
         ("training.discriminator", "tokens.acoustic"),
         ("training.codec_figures", "data.shards"),
-        ("analysis.artefacts", "evaluation.beats"),
+        ("analysis.artefacts", "evaluation.trackers"),
         ("analysis.artefacts", "audio"),
-        ("evaluation.beats", "generation.pipeline"),
-        ("evaluation.beats", "model.stage_lm"),
-        ("evaluation.beats", "data.songs"),
+        ("evaluation.trackers", "generation.pipeline"),
+        ("evaluation.trackers", "model.stage_lm"),
+        ("evaluation.trackers", "data.songs"),
         ("cli", "audio"),
         ("__main__", "audio"),
     ],
@@ -425,7 +442,7 @@ def test_a_forbidden_import_is_found(module, target):
         ("generation.pipeline", "generation.cascade"),
         ("generation.pipeline", "audio"),
         ("data.tokenize", "data.shards"),
-        ("data.tokenize", "checkpoint"),
+        ("data.tokenize", "component"),
         ("data.synthetic.make", "data.songs"),
         ("data.synthetic.make", "data.synthetic.band"),
         ("training.loop", "data.batches"),
@@ -433,7 +450,7 @@ def test_a_forbidden_import_is_found(module, target):
         ("training.codec_figures", "tokens.acoustic"),
         ("training.codec", "training.codec_init"),
         ("training.hubert", "data.songs"),
-        ("evaluation.report", "evaluation.beats"),
+        ("evaluation.report", "evaluation.trackers"),
         ("evaluation.tracks", "analysis.artefacts"),
         ("cli", "verbs.training"),
         ("verbs.training", "training.loop"),

@@ -1,9 +1,7 @@
 """The figures a checkpoint must reach: half-way goals, swapped vocals, the band, long songs, a person's notes, the codec."""
 
-import importlib.util
 import json
 import subprocess
-import sys
 
 import evaluation_songs
 import numpy as np
@@ -14,22 +12,13 @@ from accompgen.analysis.keys import find_key
 
 
 @pytest.fixture(scope="module")
-def figures(root):
-    return _load(root, "judge_figures")
+def figures(load_tools):
+    return load_tools("judge_figures")
 
 
 @pytest.fixture(scope="module")
-def judge(root, figures):
-    for part in ("judge_probes", "judge_chart"):  # which it imports
-        _load(root, part)
-    return _load(root, "judge")
-
-
-def _load(root, name):
-    spec = importlib.util.spec_from_file_location(name, root / "tools" / f"{name}.py")
-    module = sys.modules[name] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def judge(load_tools, figures):
+    return load_tools("judge_probes", "judge_chart", "judge_play", "judge")
 
 
 def value(number, half=0.02):

@@ -21,7 +21,7 @@ RATE, SECONDS = 24000, 4.0
 
 @pytest.fixture(scope="module")
 def judge(load_tools):
-    return load_tools("judge_figures", "judge_probes", "judge_chart", "judge")
+    return load_tools("judge_figures", "judge_probes", "judge_chart", "judge_play", "judge")
 
 
 @pytest.fixture(scope="module")
@@ -128,3 +128,31 @@ def test_songs_are_linked_by_composition_and_none_is_left_out(judge, place, tmp_
 def test_probes_are_trained_on_the_training_songs_of_a_folder(judge, place, tmp_path, capsys):
     assert judge.main(["probes", str(place / "songs"), "-o", str(tmp_path), "--cache", str(place / "cache")]) == 1
     assert "0 training and 0 validation songs" in capsys.readouterr().err
+
+
+def test_a_checkpoint_plays_what_the_table_measures(judge, place, band_checkpoint, tmp_path):
+    def play(part, seconds=None):
+        out = tmp_path / part
+        options = ["--seconds", seconds] if seconds else []
+        asked = ["play", part, "--songs", place / "songs", "--checkpoint", band_checkpoint, "--count", 2, "-o", out, *options]
+        assert judge.main([str(word) for word in asked]) == 0
+        return [json.loads(path.read_text()) for path in sorted(out.glob("*.json"))]
+
+    given = play("given", 2)
+    annotated = json.loads((place / "songs" / "song0.json").read_text())
+    assert given[0]["chart"]["beats"][0][0] == pytest.approx(annotated["beats"][0][0], abs=0.001)
+    assert [report["settings"]["bpm"] for report in play("tempo", 2)] == [60.0, 180.0]
+    before = (tmp_path / "tempo" / "song0.json").stat().st_mtime_ns
+    play("tempo", 2)
+    assert (tmp_path / "tempo" / "song0.json").stat().st_mtime_ns == before
+
+
+def test_what_is_asked_of_songs(judge):
+    kinds = sys.modules["judge_play"]
+    asked = kinds.asked_of("asked", [{"key": "D:maj"}, {"key": "A:min"}])
+    bars = [[bar.signs[0] for bar in each(16.0)["chart"].sheet.bars] for each in asked]
+    assert bars == [["D:maj", "A:maj", "B:min", "G:maj"], ["A:min", "D:min", "G:maj", "C:maj"]]
+    prompt = [each(16.0)["prompt"] for each in kinds.asked_of("prompts", [{}] * 9)]
+    assert [prompts.asked_class(text) for text in prompt] == [*prompts.CLASSES, next(iter(prompts.CLASSES))]
+    with pytest.raises(ValueError, match="expected given, tempo, asked or prompts"):
+        kinds.asked_of("else", [{}])

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from accompgen.checkpoint import CheckpointError
+from accompgen.component import CheckpointError
 from accompgen.tokens import kmeans
 from accompgen.tokens.unpickle import UnsafeFileError
 

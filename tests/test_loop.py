@@ -10,7 +10,7 @@ import pytest
 import torch
 from fake_shards import BINS, VOCAB, make_shards
 
-from accompgen.checkpoint import load_component
+from accompgen.component import load_component
 from accompgen.config import ConfigError, StageConfig, TrainConfig, from_dict
 from accompgen.data.batches import Batches
 from accompgen.data.shards import open_shards

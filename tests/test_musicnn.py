@@ -10,7 +10,7 @@ import torch
 from evaluation_songs import make_songs
 from scipy.signal import butter, sosfilt
 
-from accompgen.checkpoint import CheckpointError
+from accompgen.component import CheckpointError
 from accompgen.evaluation import gaussian, musicnn
 from accompgen.evaluation.embeddings import find_embedding
 from accompgen.evaluation.tensor_bundle import BundleError, read_bundle

@@ -10,8 +10,8 @@ import torch
 from musicgen_like import packages_codec
 from safetensors.torch import load_file, save_file
 
-from accompgen.checkpoint import CheckpointError
 from accompgen.cli import main
+from accompgen.component import CheckpointError
 from accompgen.config import ConfigError
 from accompgen.tokens import acoustic
 from accompgen.tokens.acoustic import AcousticTokenizer
@@ -111,7 +111,7 @@ def test_32_khz_gives_the_codes_and_the_sound_of_transformers(mono, samples):
     assert codes.shape == (2, 4, -(-samples // 640))
     assert samples < 1000 or codes[:, 0].unique().numel() > 4
     assert torch.equal(ours.encode(wav), codes)
-    assert torch.equal(ours.encode(wav, ours.codebooks_at(0.4)), codes[:, :2])
+    assert torch.equal(ours.encode(wav, 2), codes[:, :2])
     wave = theirs.decode(codes[None], [None]).audio_values[:, 0]
     torch.testing.assert_close(ours.decode(codes), wave, atol=1e-5, rtol=0)
 

@@ -14,7 +14,7 @@ from tiny import WINDOW_SECONDS, sing
 
 import accompgen
 from accompgen import audio
-from accompgen.checkpoint import CheckpointError
+from accompgen.component import CheckpointError
 from accompgen.generation import cascade, pipeline
 from accompgen.generation.sampling import Sampling
 from accompgen.generation.vocal import VOCAL_LUFS

@@ -93,7 +93,7 @@ def test_pair_stems_and_mixture_become_aligned_pairs(tmp_path, separator):
         pieces = [song for song in songs.values() if song.id.startswith(name)]
         assert sum(song.seconds for song in pieces) == 3.0
         for part, expected in (("vocal", vocal), ("accompaniment", band)):
-            found = [audio.read(getattr(song, part)) for song in pieces]
+            found = [audio.read(song.tracks[part]) for song in pieces]
             assert {rate for _, rate in found} == {RATE}
             assert correlation(np.concatenate([wav for wav, _ in found], axis=1), expected) > 0.999
     about = json.loads(songs["mixed-001"].meta.read_text())
@@ -109,7 +109,7 @@ def test_a_sum_beyond_full_scale_is_lowered_with_its_vocal(tmp_path):
     manifest = lines(tmp_path / "m.jsonl", {"id": "x", "vocal": "v.wav", "stems": ["a.wav", "b.wav"]})
     prepare.prepare(manifest, tmp_path / "out", SMALL, workers=0)
     (song,) = read_manifest(tmp_path / "out/manifest.jsonl")
-    vocal, band = (audio.peak(audio.read(path)[0]) for path in (song.vocal, song.accompaniment))
+    vocal, band = (audio.peak(audio.read(path)[0]) for path in song.tracks.values())
     assert band == pytest.approx(audio.PEAK_LIMIT, abs=1e-3) and band / vocal == pytest.approx(1.6 / 0.6, rel=1e-2)
 
 
@@ -243,7 +243,7 @@ def test_other_settings_want_another_folder_or_force(tmp_path):
         prepare.prepare(manifest, tmp_path / "out", other, workers=0)
     prepare.prepare(manifest, tmp_path / "out", other, workers=0, force=True)
     (song,) = read_manifest(tmp_path / "out/manifest.jsonl")
-    assert audio.read(song.vocal)[1] == 24_000
+    assert audio.read(song.tracks.vocal)[1] == 24_000
 
 
 def test_mistakes_are_named_before_the_work(tmp_path):
@@ -333,7 +333,7 @@ def test_a_stem_in_any_format_is_in_the_sum_or_the_song_is_dropped(tmp_path):
     prepare.prepare(tmp_path / "songs", tmp_path / "out", SMALL, workers=0, held_out=0)
     (song,) = read_manifest(tmp_path / "out/manifest.jsonl")
     expected = noise(2.0, 11) + noise(2.0, 12) + piano
-    assert song.id == "one-000" and correlation(audio.read(song.accompaniment)[0], expected) > 0.999
+    assert song.id == "one-000" and correlation(audio.read(*song.tracks.accompaniment)[0], expected) > 0.999
     assert "other.wma" in dropped(tmp_path / "out")["two"]["detail"]
 
 
@@ -391,7 +391,7 @@ def test_overs_of_float_files_are_no_clipping(tmp_path):
     prepare.prepare(lines(tmp_path / "m.jsonl", *songs), tmp_path / "out", SMALL, workers=0, held_out=0)
     (song,) = read_manifest(tmp_path / "out/manifest.jsonl")
     assert song.id == "over-000" and dropped(tmp_path / "out")["cut"]["reason"] == "clipped"
-    assert correlation(audio.read(song.accompaniment)[0], loud) > 0.999
+    assert correlation(audio.read(*song.tracks.accompaniment)[0], loud) > 0.999
 
 
 def test_one_mixture_without_a_separator_costs_itself(tmp_path, separator):

@@ -6,7 +6,8 @@ from evaluation_songs import RATE, band, tone
 
 pytest.importorskip("librosa", reason="the probes need librosa: pip install 'accompgen[eval]'")
 
-from accompgen.evaluation import beats, listen, mels, prompts, purity
+from accompgen.analysis import beats
+from accompgen.evaluation import listen, mels, prompts, purity, trackers
 from accompgen.evaluation.folders import EvaluationError
 
 SECONDS = 4.0
@@ -99,7 +100,7 @@ def test_the_tempo_is_finer_than_the_trackers_grid():
     assert beats.steady_tempo([0.0, 1.0]) is None
     assert beats.tempo_met(98.9, 97.3) == (1, 0) and beats.tempo_met(99.9, 97.3) == (0, 0)
     assert beats.tempo_met(195, 97.3) == beats.tempo_met(48.5, 97.3) == (0, 1) and beats.tempo_met(None, 97.3) == (0, 0)
-    heard = beats.find_tracker("librosa")(band(60, 8.0, 0.5))
+    heard = trackers.find_tracker("librosa")(band(60, 8.0, 0.5))
     assert beats.tempo_met(beats.steady_tempo(heard), 120) == (1, 0)
     half = listen.beats(band(60, 8.0, 0.5), near_bpm=60)
     assert beats.tempo_met(beats.steady_tempo(half), 60) == (1, 0)

@@ -18,9 +18,8 @@ from accompgen.data.sources import read_sources
 
 
 def load(root, name):
-    """A script of the recipe, or of tools/, as a module; scripts import their neighbours by name."""
-    folder = root / "tools" if name == "separate" else root / "recipes" / "musdb18" / "local"
-    path = folder / f"{name}.py"
+    """A script of the recipe as a module; scripts import their neighbours by name."""
+    path = root / "recipes" / "musdb18" / "local" / f"{name}.py"
     if str(path.parent) not in sys.path:
         sys.path.append(str(path.parent))
     spec = importlib.util.spec_from_file_location(name, path)
@@ -47,8 +46,8 @@ def test_the_songs_to_train_on_are_listed(root, musdb, tmp_path, capsys):
         "Somebody_-_Else_s": "train",
         "Third_Last": "train",
     }
-    assert songs[0].vocal == musdb / "train" / "A Band - Second Song" / "vocals.wav"
-    assert [stem.name for stem in songs[0].stems] == ["drums.wav", "bass.wav", "other.wav"]
+    assert songs[0].tracks.vocal == musdb / "train" / "A Band - Second Song" / "vocals.wav"
+    assert [*songs[0].tracks.stems] == ["drums", "bass", "other"]
     assert all(file.is_file() for song in songs for file in song.files) and "MUSDB18" in songs[0].licence
     said = capsys.readouterr()
     assert "4 tracks in train/, stems complete, 2 tracks in test/" in said.out
@@ -75,7 +74,7 @@ def test_more_songs_join_the_training_split(root, musdb, tmp_path, capsys):
     load(root, "songs").main([str(musdb), "-o", str(out), "--more", str(more), "--more", str(tmp_path / "pairs.jsonl")])
     songs = {song.id: song for song in read_sources(out)}
     assert len(songs) == 7 and songs["a"].split == "train" and songs["valid-c"].split == "validation"
-    assert songs["a"].mixture == more / "a.wav" and songs["pair"].vocal == tmp_path / "v.wav"
+    assert songs["a"].tracks.mixture == more / "a.wav" and songs["pair"].tracks.vocal == tmp_path / "v.wav"
     assert (songs["pair"].bpm, songs["pair"].tags, songs["pair"].split) == (90, ("x",), "train")
     assert f"{more}: 2 more songs; 1 of the split test are left out" in capsys.readouterr().out
 
@@ -147,9 +146,9 @@ def test_stem_mp4_is_read_stream_by_stream(root, musdb, tmp_path):
         assert abs(wav.shape[1] - length) < 4096
         assert np.corrcoef(wav[0, :length], read[part][0, :length])[0, 1] > 0.9, part
     lines = songs.own_songs({"A song": target, "B": folder}, tmp_path / "decoded")  # for training: two files, one gain
-    band, rate = audio.read(lines[0]["accompaniment"])
+    band, rate = audio.read(lines[0]["tracks"]["accompaniment"])
     assert rate == RATE and lines[0]["id"] == "A_song" and [line["split"] for line in lines] == ["validation", "train"]
-    gain = np.abs(audio.read(lines[0]["vocal"])[0]).max() / np.abs(read["vocals"]).max()
+    gain = np.abs(audio.read(lines[0]["tracks"]["vocal"])[0]).max() / np.abs(read["vocals"]).max()
     np.testing.assert_allclose(band, gain * read["reference"], atol=2e-4)
 
 
@@ -158,15 +157,15 @@ def test_other_folders_are_refused(root, tmp_path):
         load(root, "clips").main([str(tmp_path), "-o", str(tmp_path / "out")])
 
 
-def test_separation_without_demucs_says_what_to_install(root, tmp_path, monkeypatch):
+def test_separation_without_demucs_says_what_to_install(load_tools, tmp_path, monkeypatch):
     audio.write(tmp_path / "a.wav", np.zeros((1, 8000), np.float32), 16000)
     monkeypatch.setitem(sys.modules, "demucs", None)
     with pytest.raises(SystemExit, match="accompgen\\[separate\\]"):
-        load(root, "separate").main([str(tmp_path), "-o", str(tmp_path / "out")])
+        load_tools("separate").main([str(tmp_path), "-o", str(tmp_path / "out")])
 
 
-def test_every_mixture_is_separated_once(root, tmp_path, monkeypatch):
-    module = load(root, "separate")
+def test_every_mixture_is_separated_once(load_tools, tmp_path, monkeypatch):
+    module = load_tools("separate")
 
     class Separator:
         rate = 8000

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from accompgen.checkpoint import CheckpointError, save_component
+from accompgen.component import CheckpointError, save_component
 from accompgen.tokens import hubert as hubert_module
 from accompgen.tokens.hubert import Hubert, HubertConfig
 from accompgen.tokens.hubert_weights import load_hubert

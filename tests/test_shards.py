@@ -10,9 +10,10 @@ from fake_shards import make_shards
 from accompgen import audio
 from accompgen.config import ConfigError
 from accompgen.data import shards, tokenize
-from accompgen.data.pairs import PairError, read_pair
+from accompgen.data.pairs import PairError, mix_length, read_mix, read_pair
 from accompgen.data.songs import Song, write_manifest
-from accompgen.data.tokenize import Tokenizing
+from accompgen.data.tokenize_song import Tokenizing
+from accompgen.data.tracks import Tracks
 
 
 def test_any_span_of_a_song_is_the_same_as_cut_from_the_whole(tmp_path):
@@ -132,12 +133,12 @@ def manifest(tmp_path):
     """Five songs of 1.0 to 1.4 s; the vocal rises, the accompaniment falls; rates and channels differ."""
     songs = []
     for number in range(5):
-        for name, rate, slope in (("vocal", 16000, 0.4), ("band", 44100, -0.4)):
+        for name, rate, slope in (("vocal", 16000, 0.4), ("accompaniment", 44100, -0.4)):
             time = np.arange(round((1.0 + number / 10) * rate)) / rate
             wave = (slope * time + number / 20).astype(np.float32)
             audio.write(tmp_path / f"{number}.{name}.wav", np.stack([wave] * (1 + number % 2)), rate)
-        paths = tmp_path / f"{number}.vocal.wav", tmp_path / f"{number}.band.wav"
-        songs.append(Song(f"s{number}", "train", "none", 1.0 + number / 10, *paths))
+        tracks = Tracks({part: tmp_path / f"{number}.{part}.wav" for part in ("vocal", "accompaniment")})
+        songs.append(Song(f"s{number}", "train", "none", 1.0 + number / 10, tracks))
     write_manifest(tmp_path / "manifest.jsonl", songs)
     return tmp_path / "manifest.jsonl"
 
@@ -156,7 +157,7 @@ def tokenizers(tmp_path, monkeypatch):
 def test_a_pair_is_cut_to_the_blocks_that_both_waves_hold(tmp_path):
     audio.write(tmp_path / "v.wav", np.linspace(-0.5, 0.5, 44100 + 1000, dtype=np.float32)[None], 44100)
     audio.write(tmp_path / "a.wav", np.full((2, 48000), 0.25, dtype=np.float32), 48000)
-    song = Song("x", "train", "none", 1.0, tmp_path / "v.wav", tmp_path / "a.wav")
+    song = Song("x", "train", "none", 1.0, Tracks(vocal=tmp_path / "v.wav", accompaniment=tmp_path / "a.wav"))
     blocks, waves = read_pair(song, (16000, 24000))
     assert blocks == 25
     assert [wave.shape for rate in (16000, 24000) for wave in waves[rate]] == [(16000,), (16000,), (24000,), (24000,)]
@@ -168,7 +169,22 @@ def test_a_pair_of_two_lengths_is_refused_by_name(tmp_path):
     audio.write(tmp_path / "v.wav", np.zeros((1, 16000), np.float32), 16000)
     audio.write(tmp_path / "a.wav", np.zeros((1, 20000), np.float32), 16000)
     with pytest.raises(PairError, match="lost: the vocal lasts 1.00 s and the accompaniment 1.25 s"):
-        read_pair(Song("lost", "train", "none", 1.0, tmp_path / "v.wav", tmp_path / "a.wav"), (16000,))
+        tracks = Tracks(vocal=tmp_path / "v.wav", accompaniment=tmp_path / "a.wav")
+        read_pair(Song("lost", "train", "none", 1.0, tracks), (16000,))
+
+
+def test_stems_of_one_rate_and_length_are_summed_and_others_refused(tmp_path):
+    mono, stereo = np.full((1, 16000), 0.1, np.float32), np.stack([np.full(16100, x, np.float32) for x in (0.2, 0.4)])
+    for name, wav, rate in (("a", mono, 16000), ("b", stereo, 16000), ("c", mono, 8000), ("d", mono[:, :8000], 16000)):
+        audio.write(tmp_path / f"{name}.wav", wav, rate)
+    a, b, c, d = (tmp_path / f"{name}.wav" for name in "abcd")
+    wav, rate = read_mix((a, b))
+    assert (wav.shape, rate) == ((2, 16000), 16000) == ((2, mix_length((a, b))[0]), mix_length((a, b))[1])
+    np.testing.assert_allclose(wav[:, 0], [0.3, 0.5], atol=1e-4)
+    for other in (c, d):
+        for read in (read_mix, mix_length):
+            with pytest.raises(audio.AudioError, match=rf"{other.name}.*stems that are summed need one rate and length"):
+                read((a, other))
 
 
 def test_tokens_stand_where_their_sound_was(manifest, tokenizers, tmp_path):
@@ -224,9 +240,9 @@ def test_a_song_that_cannot_be_read_is_left_out_and_named(manifest, tokenizers, 
     tokenize.tokenize_manifest(manifest, *tokenizers, tmp_path / "whole", **settings)
     sound = (tmp_path / "3.vocal.wav").read_bytes()
     (tmp_path / "3.vocal.wav").write_bytes(b"no sound")
-    (tmp_path / "4.band.wav").unlink()
+    (tmp_path / "4.accompaniment.wav").unlink()
     done = tokenize.tokenize_manifest(manifest, *tokenizers, tmp_path / "out", **settings)
-    assert "3.vocal.wav: not sound" in done["left_out"]["s3"] and "4.band.wav: no such file" in done["left_out"]["s4"]
+    assert "3.vocal.wav: not sound" in done["left_out"]["s3"] and "4.accompaniment.wav: no such file" in done["left_out"]["s4"]
     assert [song.id for song in shards.open_shards(tmp_path / "out").songs] == ["s0", "s1", "s2"]
     (tmp_path / "3.vocal.wav").write_bytes(sound)  # mended, it comes in, and what was whole is not made again
     done = tokenize.tokenize_manifest(manifest, *tokenizers, tmp_path / "out", **settings)
@@ -282,20 +298,17 @@ META = {"beats": [[0.1 + 0.25 * n, n % 4 + 1] for n in range(5)], "chords": [[0.
 
 @pytest.fixture
 def band_manifest(tmp_path):
-    """Two songs of 1 s: one with three stems and a chart, one with the accompaniment alone."""
+    """Two songs of 1 s: one with three stems, which sum to its accompaniment, and a chart; one with the accompaniment alone."""
     rng, songs = np.random.default_rng(0), []
     for number in range(2):
-        files = {name: tmp_path / f"{number}.{name}.wav" for name in ("vocal", *(PARTS if not number else ()))}
+        names = ("vocal", *(("accompaniment",) if number else PARTS))
+        files = Tracks({name: tmp_path / f"{number}.{name}.wav" for name in names})
         waves = {name: rng.uniform(-0.2, 0.2, (1, 50)).repeat(320, 1).astype(np.float32) for name in files}
         for name, path in files.items():
             audio.write(path, waves[name], 16000)
-        band = sum(waves[name] for name in waves if name != "vocal") if not number else waves["vocal"] / 2
-        audio.write(tmp_path / f"{number}.band.wav", band, 16000)
         (tmp_path / f"{number}.json").write_text(json.dumps(META))
-        stems = {name: path for name, path in files.items() if name != "vocal"}
         meta = tmp_path / "0.json" if not number else None
-        band_file = tmp_path / f"{number}.band.wav"
-        songs.append(Song(f"s{number}", "train", "none", 1.0, files["vocal"], band_file, meta=meta, stems=stems))
+        songs.append(Song(f"s{number}", "train", "none", 1.0, files, meta))
     write_manifest(tmp_path / "manifest.jsonl", songs)
     return tmp_path / "manifest.jsonl"
 

@@ -4,9 +4,11 @@ import errno
 import io
 import os
 import struct
+import tracemalloc
 import warnings
 
 import av
+import coded_sound
 import numpy as np
 import pytest
 import soundfile
@@ -25,16 +27,7 @@ def voice(samples=SAMPLES):
 
 def made(path, codec, wav=None, rate=RATE, **options):
     """A file that FFmpeg writes."""
-    wav = voice() if wav is None else wav
-    with av.open(str(path) if isinstance(path, os.PathLike) else path, "w", **options) as container:
-        stream = container.add_stream(codec, rate=rate, layout="mono")
-        frame = av.AudioFrame.from_ndarray((wav[None] * 32767).astype(np.int16), format="s16", layout="mono")
-        frame.sample_rate = RATE
-        resampler = av.AudioResampler(stream.format, "mono", rate, frame_size=stream.codec_context.frame_size or 4096)
-        for piece in (*resampler.resample(frame), *resampler.resample(None)):
-            container.mux(stream.encode(piece))
-        container.mux(stream.encode(None))
-    return path
+    return coded_sound.made(path, codec, voice() if wav is None else wav, rate, **options)
 
 
 def same_sound(found, wav, first):
@@ -163,12 +156,116 @@ def test_half_a_long_wav_says_how_much_is_missing(tmp_path, magic):
         audio.read(tmp_path / "b.wav")
 
 
-def test_an_m4a_is_read_as_long_as_it_states(tmp_path):
-    path = made(tmp_path / "a.m4a", "aac", format="mp4")
-    found, _ = audio.read(path)
-    with av.open(str(path)) as container:
-        stated = container.streams.audio[0].duration  # in samples
-    assert found.shape == (1, stated) and SAMPLES <= stated <= SAMPLES + 1_024 and same_sound(found, voice(), stated - SAMPLES)
+ODD = 100_001  # samples: no whole number of frames of any codec, nor of milliseconds
+
+
+def chirp(rate, samples=ODD):
+    """Sound whose place can be told to the sample."""
+    time = np.arange(samples) / rate
+    return (0.3 * np.sin(2 * np.pi * (200 + 300 * time) * time)).astype(np.float32)
+
+
+def lag(found, wav):
+    """By how many samples `found` [T] lies behind `wav` [T]."""
+    size = 1 << (len(found) + len(wav)).bit_length()
+    likeness = np.fft.irfft(np.fft.rfft(found, size) * np.conj(np.fft.rfft(wav, size)), size)
+    return (int(likeness.argmax()) + size // 2) % size - size // 2
+
+
+@pytest.mark.parametrize(
+    "name, codec, rate, format",
+    [
+        ("phone.m4a", "aac", 44_100, "ipod"),
+        ("phone.mov", "aac", 48_000, "mov"),
+        ("lossless.m4a", "alac", 44_100, "ipod"),
+        ("camera.mov", "pcm_s16le", 44_100, "mov"),
+        ("old phone.3gp", "aac", 44_100, "3gp"),
+        ("browser.webm", "libopus", 48_000, "webm"),
+        ("chat.opus", "libopus", 48_000, "opus"),
+        ("browser.mp4", "libopus", 48_000, "mp4"),
+        ("a.mkv", "libopus", 48_000, "matroska"),
+        ("a.wv", "wavpack", 44_100, "wv"),
+        ("a.tta", "tta", 44_100, "tta"),
+        ("a.mp3", "libmp3lame", 44_100, "mp3"),
+        ("a.avi", "pcm_s16le", 44_100, "avi"),
+    ],
+)
+def test_formats_that_tell_their_length_are_read_to_the_sample(tmp_path, name, codec, rate, format):
+    wav = chirp(rate)
+    path = made(tmp_path / name, codec, wav, rate, format=format)
+    found, found_rate = audio.read(path)
+    assert (found.shape, found_rate) == ((1, ODD), rate)
+    assert lag(found[0], wav) == 0 and same_sound(found, wav, 0)
+    assert audio.length(path) == (ODD, rate)
+    for first, frames in ((0, 100), (50_000, 20_000), (ODD - 1_000, 5_000)):
+        assert np.array_equal(audio.read(path, first, frames)[0], found[:, first : first + frames])
+
+
+def test_an_m4a_of_an_encoder_that_counts_in_samples_is_cut_where_it_says(tmp_path):
+    """Apple's encoders fill the last frame, and their edit list says in samples where the sound ends."""
+    path = made(tmp_path / "a.m4a", "aac", chirp(RATE), format="ipod", options={"movie_timescale": str(RATE)})
+    assert audio.length(path) == (ODD, RATE)
+    data = bytearray(path.read_bytes())
+    entry = data.index(b"elst") + 12  # version and flags, count; then the duration of the first edit
+    (stated,) = struct.unpack(">I", data[entry : entry + 4])
+    assert stated == ODD
+    data[entry : entry + 4] = struct.pack(">I", ODD - 30)
+    path.write_bytes(data)
+    assert audio.length(path) == (ODD - 30, RATE)
+
+
+def test_aac_without_a_container_has_what_its_encoder_put_around_it(tmp_path):
+    found, _ = audio.read(made(tmp_path / "a.aac", "aac", chirp(RATE), format="adts"))
+    assert lag(found[0], chirp(RATE)) == 1024 and ODD + 1024 <= found.shape[1] < ODD + 2 * 1024
+
+
+def test_a_part_of_a_long_m4a_takes_the_memory_of_that_part(tmp_path):
+    path = made(tmp_path / "a.m4a", "aac", np.tile(chirp(RATE), 10), format="ipod")
+    tracemalloc.start()
+    found, _ = audio.read(path, 750_000, 20_000)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert found.shape == (1, 20_000) and most < 1e6  # all of it: 4 MB
+
+
+@pytest.mark.parametrize("name, options", [("a.m4a", {"movflags": "faststart"}), ("a.webm", {})])
+def test_half_an_m4a_or_webm_says_how_much_is_missing(tmp_path, name, options):
+    codec, format = ("aac", "ipod") if name == "a.m4a" else ("libopus", "webm")
+    path = made(tmp_path / name, codec, chirp(48_000), 48_000, format=format, options=options)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 6 // 10])
+    with pytest.raises(AudioError, match=rf"{name}: cut off after 1\.\d\d s of the [12]\.\d\d s"):
+        audio.read(path)
+
+
+def test_an_m4a_that_was_never_finished_says_so(tmp_path):
+    path = made(tmp_path / "a.m4a", "aac", chirp(RATE), format="ipod")  # its table of contents comes last
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 6 // 10])
+    with pytest.raises(AudioError, match="a.m4a: not sound, or damaged or cut off"):
+        audio.read(path)
+
+
+def test_a_film_is_read_by_its_sound_and_one_without_says_so(tmp_path):
+    def film(path, with_sound):
+        with av.open(str(path), "w") as container:
+            pictures = container.add_stream("mpeg4", rate=10)
+            pictures.width = pictures.height = 32
+            pictures.pix_fmt = "yuv420p"
+            sound = container.add_stream("aac", rate=RATE, layout="mono") if with_sound else None
+            for number in range(30):
+                picture = av.VideoFrame.from_ndarray(np.full((32, 32, 3), 8 * number, np.uint8), "rgb24")
+                container.mux(pictures.encode(picture))
+            container.mux(pictures.encode(None))
+            if sound is not None:
+                frame = av.AudioFrame.from_ndarray(voice()[None], format="fltp", layout="mono")
+                frame.sample_rate, frame.pts = RATE, 0
+                container.mux(sound.encode(frame))
+                container.mux(sound.encode(None))
+        return path
+
+    found, _ = audio.read(film(tmp_path / "film.mp4", True))  # of three seconds, the sound of two
+    assert found.shape == (1, SAMPLES) and same_sound(found, voice(), 0)
+    with pytest.raises(AudioError, match=r"silent\.mp4: there is no sound in it, only pictures"):
+        audio.read(film(tmp_path / "silent.mp4", False))
 
 
 def test_a_way_of_coding_that_is_not_known_is_named(tmp_path):

@@ -9,6 +9,7 @@ import pytest
 from accompgen.data.folder_songs import PassedOver
 from accompgen.data.songs import ManifestError, Song, write_manifest
 from accompgen.data.sources import Source, choose_split, choose_validation, read_sources, read_vocals
+from accompgen.data.tracks import Tracks
 
 
 def touch(root, *paths):
@@ -32,18 +33,18 @@ def test_json_and_csv_say_the_same(tmp_path):
     assert songs == read_sources(tmp_path / "m.csv")
     assert songs[0].files == [tmp_path / "x/v.wav", tmp_path / "x/d.wav", tmp_path / "x/b.wav"]
     assert (songs[0].bpm, songs[0].tags, songs[0].split) == (92.0, ("pop", "slow"), "test")
-    assert (songs[1].id, songs[1].mixture, songs[1].licence) == ("y-Mix_one", tmp_path / "y/Mix one.mp3", "CC0")
+    assert (songs[1].id, songs[1].tracks.mixture, songs[1].licence) == ("y-Mix_one", tmp_path / "y/Mix one.mp3", "CC0")
 
 
 def test_stems_by_name_are_those_of_the_accompaniment_or_make_it(tmp_path):
     """A manifest of ours names stems beside the accompaniment that they sum to."""
-    both = Song("a", "train", "CC0", 2.0, tmp_path / "v.wav", tmp_path / "b.wav", stems={"bass": tmp_path / "s.wav"})
-    write_manifest(tmp_path / "ours.jsonl", [both])
+    tracks = Tracks(vocal=tmp_path / "v.wav", accompaniment=tmp_path / "b.wav", bass=tmp_path / "s.wav")
+    write_manifest(tmp_path / "ours.jsonl", [Song("a", "train", "CC0", 2.0, tracks)])
     (song,) = read_sources(tmp_path / "ours.jsonl")
-    assert (song.accompaniment.name, song.stems) == ("b.wav", ())
+    assert song.tracks == tracks and song.files == [tmp_path / "v.wav", tmp_path / "b.wav"]
     (tmp_path / "stems.jsonl").write_text('{"id": "a", "vocal": "v.wav", "stems": {"bass": "s.wav", "drums": "d.wav"}}')
     (song,) = read_sources(tmp_path / "stems.jsonl")
-    assert song.accompaniment is None and [path.name for path in song.stems] == ["s.wav", "d.wav"]
+    assert song.files == [tmp_path / name for name in ("v.wav", "s.wav", "d.wav")]
 
 
 @pytest.mark.parametrize(
@@ -134,7 +135,7 @@ def test_a_name_is_the_same_in_either_form_of_unicode(tmp_path):
     touch(tmp_path, apart)
     (tmp_path / "m.jsonl").write_text(json.dumps({"vocal": composed}))
     (song,) = read_sources(tmp_path / "m.jsonl")
-    assert song.id == "Café" and song.vocal.exists()
+    assert song.id == "Café" and song.tracks.vocal.exists()
     (tmp_path / "m.jsonl").write_text(f'{json.dumps({"vocal": composed})}\n{json.dumps({"vocal": apart})}')
     with pytest.raises(ManifestError, match="line 2: song id Café stands in line 1, too"):
         read_sources(tmp_path / "m.jsonl")
@@ -168,18 +169,18 @@ def test_a_folder_is_read_by_its_layout(tmp_path):
     stems = songs["train-Artist_-_Song"]
     assert [path.name for path in stems.files] == ["vocals.wav", "bass.wav", "drums.wav", "other.wav"]  # not the mixture
     assert (stems.split, songs["valid-duo"].split, songs["pairs-one"].split) == ("train", "validation", None)
-    assert songs["valid-duo"].accompaniment.name == "instrumental.flac" and songs["valid-duo"].stems == ()
-    assert songs["pairs-one"].accompaniment.name == "one.accompaniment.flac"
+    assert [path.name for path in songs["valid-duo"].tracks.accompaniment] == ["instrumental.flac"]
+    assert songs["pairs-one"].files[1].name == "one.accompaniment.flac"
     assert songs["pairs-alone"].files == [tmp_path / "pairs/alone.vocals.wav"]
-    assert songs["loose-Ein_Lied"].mixture == tmp_path / "loose/Ein Lied.mp3"
+    assert songs["loose-Ein_Lied"].tracks.mixture == tmp_path / "loose/Ein Lied.mp3"
 
 
 def test_paths_that_an_id_cannot_tell_apart_get_two_ids(tmp_path):
     touch(tmp_path, "a b.wav", "a_b.wav")
-    names = {song.mixture.name: song.id for song in read_sources(tmp_path)}
+    names = {song.tracks.mixture.name: song.id for song in read_sources(tmp_path)}
     assert len(set(names.values())) == 2
     touch(tmp_path, "0.wav")  # more songs do not change them
-    assert names.items() <= {song.mixture.name: song.id for song in read_sources(tmp_path)}.items()
+    assert names.items() <= {song.tracks.mixture.name: song.id for song in read_sources(tmp_path)}.items()
 
 
 def test_songs_without_a_split_get_one_by_their_id(tmp_path):
@@ -219,7 +220,7 @@ def test_vocals_to_sing_with_come_from_pairs_and_from_bare_recordings(tmp_path):
 
 def test_songs_held_out_by_number_are_the_sources_own_first():
     told = [None, "validation", None, "test", None, "train"]
-    songs = [Source(f"s{n}", split, vocal=Path("v.wav")) for n, split in enumerate(told)]
+    songs = [Source(f"s{n}", split, tracks=Tracks(vocal=Path("v.wav"))) for n, split in enumerate(told)]
     for count, expected in ((0, 1), (1, 1), (2, 2), (9, 3)):  # and one of the three that say none stays to train on
         splits = choose_validation(songs, count)
         assert [splits[name] for name in ("s1", "s3", "s5")] == ["validation", "test", "train"]

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from accompgen.checkpoint import CheckpointError, save_component
+from accompgen.component import CheckpointError, save_component
 from accompgen.config import StageConfig, to_dict
 from accompgen.model.attention import RelativeBias
 from accompgen.model.stage_lm import StageLM

@@ -1,6 +1,5 @@
 """The sweep of sampling: it finds what helps, leaves what does not, uses validation songs alone, and goes on where it was."""
 
-import importlib.util
 import json
 import shutil
 from dataclasses import asdict
@@ -19,11 +18,8 @@ PUBLISHED = {stage: settings.PUBLISHED for stage in ("semantic", "coarse", "fine
 
 
 @pytest.fixture(scope="module")
-def tool(root):
-    spec = importlib.util.spec_from_file_location("sweep", root / "tools" / "sweep.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def tool(load_tools):
+    return load_tools("sweep")
 
 
 class Landscape:

@@ -163,17 +163,17 @@ def test_files_of_a_song_fit_together(songs):
     assert [s.id for s in manifest] == ["validation-00000", "test-00000", "train-00000", "train-00001"]
     assert not (songs / "manifest.partial.jsonl").exists() and len(contents(songs)) == 4 * 6
     for song in manifest:
-        (vocal, rate), (band, _) = audio.read(song.vocal), audio.read(song.accompaniment)
+        (vocal, rate), (band, _) = audio.read(song.tracks.vocal), audio.read(*song.tracks.accompaniment)
         assert vocal.shape == (1, 2 * RATE) and band.shape == (2, 2 * RATE) and rate == RATE == 48_000
         assert vocal.shape[1] % (frames_of(1, RATE)) == 0
         meta = json.loads(song.meta.read_text())
         assert meta["split"] == song.split and meta["beats"] and meta["chords"] and meta["notes"] and meta["singer"]["name"]
         for part, wave in (("vocal", vocal), ("accompaniment", band)):
             assert audio.loudness(wave, RATE) == pytest.approx(meta["loudness"][part], abs=0.2)
-        stems = {stem: audio.read(song.vocal.with_name(f"{song.id}.{stem}.flac"))[0] for stem in STEMS}
+        stems = {stem: audio.read(song.tracks.vocal.with_name(f"{song.id}.{stem}.flac"))[0] for stem in STEMS}
         assert np.array_equal(sum(stems.values()), band)  # to the bit: whole steps of 16 bits add up in float32 exactly
         assert meta["stems"] == [stem for stem, wave in stems.items() if wave.any()]
-    assert len({audio.read(s.vocal)[0].tobytes() for s in manifest}) == 4
+    assert len({audio.read(s.tracks.vocal)[0].tobytes() for s in manifest}) == 4
 
 
 def test_a_song_knows_itself(songs):

@@ -6,8 +6,8 @@ import warnings
 import pytest
 import torch
 
-from accompgen.checkpoint import CheckpointError, load_component, save_component
 from accompgen.cli import main
+from accompgen.component import CheckpointError, load_component, save_component
 from accompgen.config import ConfigError
 from accompgen.files import SoundWarning
 from accompgen.tokens.text import UNKNOWN, TextTokenizer

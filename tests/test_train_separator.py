@@ -1,24 +1,21 @@
 """The small separator: it learns, and what it writes is what the package separates with."""
 
-import importlib.util
 import itertools
-import sys
 
 import numpy as np
 import pytest
 
 from accompgen import audio
 from accompgen.data.songs import Song, write_manifest
+from accompgen.data.tracks import Tracks
 
 pytest.importorskip("demucs", reason="demucs is not installed (extra `separate`)")
 RATE = 24000
 
 
 @pytest.fixture
-def tool(root, monkeypatch):
-    spec = importlib.util.spec_from_file_location("train_separator", root / "tools" / "train_separator.py")
-    module = sys.modules["train_separator"] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+def tool(load_tools, monkeypatch):
+    module = load_tools("train_separator")
     monkeypatch.setattr(module, "SIZES", module.SIZES | dict(depth=2, nfft=256, segment=1))
     monkeypatch.setattr(module, "CROP_SECONDS", 0.25)
     monkeypatch.setattr(module, "LEARNING_RATE", 0.02)
@@ -31,9 +28,10 @@ def manifest(tmp_path):
     songs, rng = [], np.random.default_rng(0)
     for number, split in enumerate(["train"] * 3 + ["validation"] * 2):
         tone = np.sin(2 * np.pi * (300 + 20 * number) * np.arange(RATE) / RATE)
-        for part, wave in (("vocal", 0.2 * tone), ("band", 0.1 * rng.standard_normal(RATE))):
+        for part, wave in (("vocal", 0.2 * tone), ("accompaniment", 0.1 * rng.standard_normal(RATE))):
             audio.write(tmp_path / f"{number}.{part}.wav", wave[None].clip(-1, 1).astype(np.float32), RATE)
-        songs.append(Song(f"s{number}", split, "none", 1.0, *(tmp_path / f"{number}.{part}.wav" for part in ("vocal", "band"))))
+        tracks = Tracks({part: tmp_path / f"{number}.{part}.wav" for part in ("vocal", "accompaniment")})
+        songs.append(Song(f"s{number}", split, "none", 1.0, tracks))
     write_manifest(tmp_path / "manifest.jsonl", songs)
     return tmp_path / "manifest.jsonl"
 

@@ -251,8 +251,8 @@ def test_songs_are_read_with_their_stems(manifest, tmp_path):
         lines.append(json.dumps(song | ({"stems": files} if name != "b" else {})))
     (tmp_path / "manifest.jsonl").write_text("\n".join(lines))
     sounds, stems = training_sounds(tiny_training(tmp_path / "manifest.jsonl"))
-    assert [sound.path.name for sound in sounds] == ["a.accompaniment.wav", "b.accompaniment.wav"]
-    assert [sound.path.name for sound in stems] == ["a.bass.wav", "a.drums.wav"]
+    assert [path.name for sound in sounds for path in sound.paths] == ["a.accompaniment.wav", "b.accompaniment.wav"]
+    assert [path.name for sound in stems for path in sound.paths] == ["a.bass.wav", "a.drums.wav"]
     assert training_sounds(tiny_training(tmp_path / "manifest.jsonl", stem_share=0.0))[1] == []
     assert training_sounds(tiny_training(manifest))[1] == []
 

@@ -9,9 +9,10 @@ import torch
 from tiny import BINS, COARSE, FINE, make_acoustic_tokenizer
 
 from accompgen import audio
-from accompgen.checkpoint import tokens_hash
+from accompgen.component import tokens_hash
 from accompgen.config import ConfigError
 from accompgen.data.songs import Song, write_manifest
+from accompgen.data.tracks import Tracks
 from accompgen.tokens.decoder import StereoDecoder, load_decoder
 from accompgen.tokens.decoder_network import DecoderConfig
 from accompgen.training import decoder as training
@@ -41,7 +42,7 @@ def place(tmp_path_factory):
         audio.write(place / "silence.flac", np.zeros((2, 48_000)), 48_000)
         stems = {"bass": place / "song-0.flac", "drums": place / "silence.flac"} if not number else {}
         band = place / f"{name}.flac"
-        songs.append(Song(name, split, "CC0", 1.2, band, band, stems=stems))
+        songs.append(Song(name, split, "CC0", 1.2, Tracks(vocal=band, accompaniment=band, **stems)))
     write_manifest(place / "songs.jsonl", songs)
     return place
 

@@ -1,8 +1,6 @@
 """The table of unit accuracy, on made songs whose units are told by their pitch or by nothing."""
 
-import importlib.util
 import json
-import sys
 
 import numpy as np
 import pytest
@@ -10,16 +8,14 @@ import torch
 
 from accompgen import audio
 from accompgen.data.songs import Song, write_manifest
+from accompgen.data.tracks import Tracks
 
 RATE = 16000
 
 
 @pytest.fixture(scope="module")
-def tool(root):
-    spec = importlib.util.spec_from_file_location("unit_accuracy", root / "tools" / "unit_accuracy.py")
-    module = sys.modules["unit_accuracy"] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def tool(load_tools):
+    return load_tools("unit_accuracy")
 
 
 class PitchTokenizer:
@@ -52,7 +48,7 @@ def manifest(tmp_path):
         audio.write(tmp_path / f"{name}.flac", wave, RATE, subtype="PCM_16")
         (tmp_path / f"{name}.json").write_text(json.dumps({"notes": notes, "singer": {"voice": voice}}))
         path = tmp_path / f"{name}.flac"
-        songs.append(Song(name, split, "none", 4.0, path, path, meta=tmp_path / f"{name}.json"))
+        songs.append(Song(name, split, "none", 4.0, Tracks(vocal=path, accompaniment=path), tmp_path / f"{name}.json"))
     write_manifest(tmp_path / "manifest.jsonl", songs)
     return tmp_path / "manifest.jsonl"
 

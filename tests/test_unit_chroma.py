@@ -8,10 +8,11 @@ import torch
 from fake_shards import VOCAB, make_shards
 
 from accompgen import audio
-from accompgen.checkpoint import load_component
+from accompgen.component import load_component
 from accompgen.config import ConfigError
 from accompgen.data.shards import open_shards
 from accompgen.data.songs import Song, write_manifest
+from accompgen.data.tracks import Tracks
 from accompgen.training.unit_chroma import unit_chroma
 
 UNHEARD = 7  # a unit that is silent
@@ -26,10 +27,10 @@ def heard(tmp_path):
         units = np.repeat(shards.read(song)["semantic/all"].astype(int), 320)  # 50 Hz -> 16 kHz
         phase = np.cumsum(2 * np.pi * 261.63 * 2 ** (units / 12) / 16000)
         sound = np.where(units == UNHEARD, 0.0, 0.3 * np.sin(phase))
-        files = [tmp_path / f"{song.id}.{part}.flac" for part in ("vocal", "accompaniment")]
-        for path in files:
+        tracks = Tracks({part: tmp_path / f"{song.id}.{part}.flac" for part in ("vocal", "accompaniment")})
+        for path in tracks.values():
             audio.write(path, sound[None].astype(np.float32), 16000, subtype="PCM_16")
-        songs.append(Song(song.id, song.split, "none", song.blocks / 25, *files))
+        songs.append(Song(song.id, song.split, "none", song.blocks / 25, tracks))
     write_manifest(tmp_path / "manifest.jsonl", songs)
     return shards, tmp_path / "manifest.jsonl"
 

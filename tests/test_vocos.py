@@ -14,8 +14,9 @@ from tiny import BINS, COARSE, FINE, make_acoustic_tokenizer, make_checkpoint, s
 
 import accompgen
 from accompgen import audio
-from accompgen.checkpoint import CheckpointError, component_hash, read_info, write_checkpoint
+from accompgen.checkpoint import read_info, write_checkpoint
 from accompgen.cli import main
+from accompgen.component import CheckpointError, component_hash
 from accompgen.config import ConfigError
 from accompgen.generation import stream
 from accompgen.tokens import decoder as module

@@ -1,5 +1,6 @@
 """The page without a browser: its queue, what visitors write as chords, what is kept of them, what the zip holds."""
 
+import re
 import socket
 import threading
 import time
@@ -191,7 +192,11 @@ def test_takes_and_their_zip(band, session, jobs):
     with zipfile.ZipFile(pack(take, read_vocal(path))) as file:
         names = {name.removeprefix("My song/My song.") for name in file.namelist()}
         assert names >= {f"{track}.wav" for track in ("voice", "drums", "bass", "harmony", "mix", "accompaniment")}
-        assert names >= {"mid", "chords.txt", "lab", "click.wav", "json"}
+        assert names >= {"mid", "chords.txt", "lab", "click.wav", "json", "dawproject"}
+        with zipfile.ZipFile(file.open("My song/My song.dawproject")) as project:
+            text = project.read("project.xml").decode()
+        beside = set(re.findall(r'path="My song\.(\w+)\.wav" external="true"', text))
+        assert beside == {"voice", "drums", "bass", "harmony"}
         sounds = {name: audio.decode(file.read(f"My song/My song.{name}.wav")) for name in ("voice", "accompaniment", "mix")}
         file.extract("My song/My song.mid", session.folder)
         assert "Am" in file.read("My song/My song.chords.txt").decode()
@@ -263,8 +268,8 @@ class Visitor:
     def __init__(self, page, name):
         self.page, self.session_hash = page, name
 
-    def start(self, path, bpm=100.0, key="", chords="", seed=0):
-        return [self._news(step) for step in self.page.start(path and str(path), "", bpm, key, chords, seed, self)]
+    def start(self, path, bpm=100.0, key="", chords="", seed=0, rate=None):
+        return [self._news(step) for step in self.page.start(path and str(path), "", bpm, key, chords, seed, rate, self)]
 
     def _news(self, step):
         work, desk, button = step
@@ -287,8 +292,8 @@ def test_the_page_makes_takes_and_tells_how_far_it_is(page, session, jobs):
     (take,) = desk["takes"]
     assert take["seed"] == 5 and take["stems"] == ["drums", "bass", "harmony"] and take["chart"]["bars"]
     assert [track["name"] for track in take["tracks"]] == ["voice", "drums", "bass", "harmony"]
-    assert page.download([desk["key"], 1])["url"].endswith("My%20song%20-%20take%201.zip")
-    assert "closed for too long" in page.download(["no key", 1])["error"]
+    assert page.download([desk["key"], 1, "24"])["url"].endswith("My%20song%20-%20take%201.zip")
+    assert "closed for too long" in page.download(["no key", 1, "24"])["error"]
 
 
 @pytest.mark.parametrize(

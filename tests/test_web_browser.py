@@ -8,6 +8,7 @@ import socket
 import zipfile
 
 import pytest
+from coded_sound import made
 from tiny import make_checkpoint, sing
 
 import accompgen
@@ -35,11 +36,16 @@ def address(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def browser():
-    """A headless Chromium."""
+def browser(tmp_path_factory):
+    """A headless Chromium, whose microphone hears somebody sing."""
     driver = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (extra `dev`)")
+    sung = tmp_path_factory.mktemp("microphone") / "sung.wav"
+    audio.write(sung, sing(4.0), 44_100, "PCM_16")
+    microphone = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
     with driver.sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        launched = playwright.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox", *microphone, f"--use-file-for-fake-audio-capture={sung}"]
+        )
         yield launched
         launched.close()
 
@@ -110,7 +116,7 @@ def test_the_whole_way(page, tmp_path):
     download.value.save_as(path)
     with zipfile.ZipFile(path) as file:
         names = file.namelist()
-        assert "My song/My song.mid" in names and "My song/My song.bass.wav" in names
+        assert {f"My song/My song.{ending}" for ending in ("mid", "bass.wav", "dawproject")} <= set(names)
         wav = audio.decode(file.read("My song/My song.mix.wav"))
         assert wav.shape[1] == round(SECONDS * 44_100) and audio.peak(wav) > 0.01
         assert "Dm" in file.read("My song/My song.chords.txt").decode()
@@ -127,3 +133,39 @@ def test_what_is_no_sound_is_said_and_a_stopped_band_keeps_the_page(page, tmp_pa
     said = page.wait_for_selector(".ag-said p >> text=notes.wav").inner_text()
     assert "/tmp" not in said and str(tmp_path) not in said
     assert page.is_enabled("#go")
+
+
+def test_two_browsers_at_once_with_what_phones_and_browsers_record(page, browser, address, tmp_path):
+    """A webm and a mov, which browsers call videos, by two visitors: each gets their own."""
+    second = browser.new_page()
+    second.set_default_timeout(PATIENCE_MS)
+    second.goto(address)
+    second.wait_for_selector("#go")
+    page.set_input_files("#voice input[type=file]", made(tmp_path / "chat.webm", "libopus", sing(0.8, 48_000)[0], 48_000))
+    second.set_input_files("#voice input[type=file]", made(tmp_path / "phone.mov", "aac", sing(1.2)[0], 44_100))
+    for visitor in (page, second):
+        visitor.wait_for_selector("#voice audio, #voice .waveform-container, #voice [data-testid^=waveform]", state="attached")
+        visitor.click("#more button")
+        visitor.fill("#bpm input", "240")
+    page.click("#go")
+    second.click("#go")
+    for visitor, seconds in ((page, 0.8), (second, 1.2)):
+        take_is_ready(visitor, 1)
+        assert visitor.evaluate("document.querySelectorAll('.ag-rows canvas').length") == 4
+        shown = visitor.locator(".ag-bar").last
+        assert shown.count() == 1 and visitor.inner_text(".ag-clock") == f"0:00 / 0:0{int(seconds)}"
+    second.close()
+
+
+def test_a_voice_is_recorded(page):
+    page.context.grant_permissions(["microphone"])
+    page.click("#voice button[aria-label='Record audio']")
+    page.click("#voice .record-button")
+    page.wait_for_timeout(1_500)
+    page.click("#voice .stop-button:visible")
+    page.wait_for_selector("#voice [data-testid^=waveform], #voice .waveform-container", state="attached")
+    page.click("#more button")
+    page.fill("#bpm input", "240")
+    page.wait_for_timeout(500)  # the recording is on its way
+    page.click("#go")
+    take_is_ready(page, 1)

@@ -3,7 +3,8 @@
 import numpy as np
 import torch
 
-from accompgen.checkpoint import component_hash, save_component, write_checkpoint
+from accompgen.checkpoint import write_checkpoint
+from accompgen.component import component_hash, save_component
 from accompgen.config import StageConfig, to_dict
 from accompgen.generation.schedule import LoadedStage, System
 from accompgen.model.beat_tracker import PHASES, BeatTracker, BeatTrackerConfig

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import torch
 
-from accompgen.checkpoint import file_hash, load_component
+from accompgen.component import file_hash, load_component
 from accompgen.config import StageConfig, from_dict, window_blocks
 from accompgen.data.batches import held_out_windows, read_windows
 from accompgen.data.shards import open_shards, write_index, write_shard

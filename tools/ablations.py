@@ -24,7 +24,7 @@ import bench_report
 import numpy as np
 
 from accompgen import audio
-from accompgen.checkpoint import CheckpointError
+from accompgen.component import CheckpointError
 from accompgen.config import ConfigError
 from accompgen.data.shards import ShardError
 from accompgen.data.songs import ManifestError

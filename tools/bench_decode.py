@@ -11,7 +11,8 @@ import torch
 from bench_peers import TEMPERATURE, TOP_K, Remembered, Ticks, peers
 from bench_report import NOT_MEASURED, Options, is_there, progress, rounds, short, table, wait
 
-from accompgen.checkpoint import find_checkpoint, load_component, read_checkpoint
+from accompgen.checkpoint import find_checkpoint, read_checkpoint
+from accompgen.component import load_component
 from accompgen.config import StageConfig, from_dict
 from accompgen.generation.decode import decode, decoding_dtype, prepare_for_decoding
 from accompgen.generation.sampling import Sampling

@@ -75,26 +75,26 @@ def main(arguments=None) -> int:
     return 0
 
 
-def sets(args) -> dict[str, list[Path]]:
-    """Set name -> sound files."""
-    songs = [song for manifest in args.manifest for song in read_manifest(manifest) if song.accompaniment]
+def sets(args) -> dict[str, list[tuple[Path, ...]]]:
+    """Set name -> sounds, each as the files that sum to it."""
+    songs = [song for manifest in args.manifest for song in read_manifest(manifest) if song.tracks.accompaniment]
     held = {split: [song for song in songs if song.split == split] for split in ("validation", "test")}
     found = {
-        "validation mixes": [song.accompaniment for song in held["validation"][: args.validation]],
-        "test mixes": [song.accompaniment for song in held["test"][: args.test]],
+        "validation mixes": [song.tracks.accompaniment for song in held["validation"][: args.validation]],
+        "test mixes": [song.tracks.accompaniment for song in held["test"][: args.test]],
     }
     for stem in ("drums", "bass", "harmony"):
-        found[stem] = [song.stems[stem] for song in held["test"][: args.test] if stem in song.stems]
-    real = sorted(path for path in args.real.iterdir() if path.suffix in ENDINGS) if args.real else []
+        found[stem] = [song.tracks.files_of(stem) for song in held["test"][: args.test] if stem in song.tracks]
+    real = sorted((path,) for path in args.real.iterdir() if path.suffix in ENDINGS) if args.real else []
     return found | {"real music": real}
 
 
-def score(name, paths, tokenizer, decoders, embeddings, args) -> dict:
+def score(name, recordings, tokenizer, decoders, embeddings, args) -> dict:
     """{"truth" and each decoder: {"files": [figures of each file], "fad": {embedding: value}}} of a set of sounds."""
     rows = {row: [] for row in ("truth", *decoders)}
     heard = {row: {embedding.name: {} for embedding in embeddings} for row in rows}
-    for number, path in enumerate(paths):
-        true = read_stereo(path, RATE)
+    for number, files in enumerate(recordings):
+        path, true = files[0], read_stereo(*files, rate=RATE)
         if audio.peak(true) < 10 * audio.SILENCE:  # a stem that does not play
             continue
         mono = torch.from_numpy(audio.resample(audio.to_mono(true), RATE, tokenizer.sample_rate))
@@ -114,7 +114,7 @@ def score(name, paths, tokenizer, decoders, embeddings, args) -> dict:
                 heard[row][embedding.name][path.name] = np.asarray(embedding.embed(rate_wav))
         if number < PEAKS and name in ("test mixes", "real music"):
             draw_peak(sounds, args.out / f"{name.replace(' ', '-')}-{number + 1}.png", path.name)
-        print(f"{name} {number + 1}/{len(paths)}", file=sys.stderr, flush=True)
+        print(f"{name} {number + 1}/{len(recordings)}", file=sys.stderr, flush=True)
     return {
         row: {"files": rows[row], "fad": {e: fad(heard[row][e], heard["truth"][e], args.seed)["value"] for e in heard[row]}}
         for row in rows

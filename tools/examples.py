@@ -1,16 +1,18 @@
-"""Examples to hear: vocal, accompaniment, mix and true band of some songs as mp3 on one static page, small enough for the
-repository.
+"""Examples to hear: mix, stems, chart and prompt of some songs on one static page, small enough for the repository.
+
+Tracks play over one clock, with mute and solo; the true band stands beside them where there is one.
 
     python tools/examples.py VOCALS PLAYED -o docs/examples [--count 9] [--voice RECORDING --credit TEXT]
 
 VOCALS: a folder with NAME.vocal.* and NAME.json (what was sung, its licence), such as `songs` of `accompgen synthesize`, and
 NAME.accompaniment.* where there is a true band.
 PLAYED: what `accompgen generate` wrote for them, and for RECORDING, a real voice that comes first (NAME.accompaniment.*,
-NAME.json). The folder written holds index.html,
+NAME.STEM.* where it has stems, NAME.json with its chart and prompts). The folder written holds index.html,
 examples.json (hashes of all files) and the sounds and pictures; what an earlier call left there is removed first.
 """
 
 import argparse
+import base64
 import hashlib
 import html
 import io
@@ -22,17 +24,21 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from accompgen import audio
+from accompgen import audio, web
+from accompgen.chart import Chart
 from accompgen.evaluation import listen, pictures
 from accompgen.evaluation.folders import EvaluationError, find_songs
+from accompgen.web.bars import shown
 
-PARTS = {"vocal": "Vocal", "accompaniment": "Accompaniment", "mix": "Mix", "truth": "The band it was written for"}
+TITLES = {"vocal": "Voice", "accompaniment": "Band", "truth": "The band it was written for"}
+OWN_SETTINGS = ("prompts", "bpm", "metre", "key", "count_in", "chart_sha256")  # what examples may differ in
 RATE = 44_100
 BALANCE_LU = -3.0  # of the band against the voice
 POOL, SHADES = 3, 24  # pixels of a picture: 60 ms; its colours
 LARGEST_BYTES = 6_000_000
 COMPRESSION = 0.8  # of mp3, 0 to 1
 TEMPLATE = Path(__file__).with_name("examples.html")
+PLAYER = Path(web.__file__).with_name("player.js")  # tracks over one clock, as on the page to sing into
 MARK = "examples.json"  # what says that a folder is ours
 
 
@@ -74,6 +80,8 @@ def make_page(vocals, played, out, count: int, voice: Path | None = None, credit
         sung, names = sung | {voice.stem: voice}, [voice.stem, *names]
     reports = [_read(played / f"{bands[name].stem.removesuffix('.accompaniment')}.json") for name in names]
     about = [{key: report[key] for key in ("seed", "settings", "checkpoint", "versions")} for report in reports]
+    for found in about:
+        found["settings"] = {key: value for key, value in found["settings"].items() if key not in OWN_SETTINGS}
     other = [name for name, found in zip(names, about) if found != about[0]]
     if other:
         raise EvaluationError(f"{', '.join(other)}: made with other settings than {names[0]}; generate all of them anew")
@@ -82,11 +90,14 @@ def make_page(vocals, played, out, count: int, voice: Path | None = None, credit
         metas.insert(0, {"title": "A real voice", "singer": {"name": credit}, "licence": credit, "source": voice.stem})
     files, articles = {}, []
     for number, (name, meta) in enumerate(zip(names, metas), 1):
-        sounds = _sounds(sung[name], bands[name], None if voice and number == 1 else truths.get(name))
+        report = reports[number - 1]
+        stems = _stem_files(report, played)
+        sounds = _sounds(sung[name], bands[name], stems, None if voice and number == 1 else truths.get(name))
+        files[f"{number:02d}-mix.mp3"] = mp3(sounds["mix"])
+        files[f"{number:02d}.js"] = tracks_file(number, {part: wav for part, wav in sounds.items() if part != "mix"})
         for part, wav in sounds.items():
-            files[f"{number:02d}-{part}.mp3"] = mp3(wav)
             files[f"{number:02d}-{part}.png"] = picture(wav)
-        articles.append(_article(number, meta, sounds))
+        articles.append(_article(number, meta, sounds, report))
     files["index.html"] = _page(articles, about[0], metas).encode()
     size = sum(map(len, files.values()))
     if size > LARGEST_BYTES:
@@ -110,12 +121,27 @@ def _clear(out):
         (out / name).unlink()
 
 
-def _sounds(vocal, band, truth=None):
-    """Vocal, accompaniment, mix and true band [C, T] at RATE, of one length, each with its peak below -1 dBFS."""
-    wavs = {part: audio.resample(*audio.read(path), RATE) for part, path in (("vocal", vocal), ("band", band))}
-    sung = wavs["vocal"]
-    accompaniment, mixed, levels = audio.mix(sung, audio.fit(wavs["band"], sung.shape[1]), RATE, BALANCE_LU)
-    sounds = {"vocal": sung * np.float32(10 ** (levels["vocal_gain_db"] / 20)), "accompaniment": accompaniment, "mix": mixed}
+def _stem_files(report, played) -> dict[str, Path]:
+    """Stem -> its file, as the report names them; none of a song of one track."""
+    suffix = Path(report.get("files", {}).get("mix", "mix.wav")).suffix
+    named = {key: name for key, name in report.get("files", {}).items() if isinstance(name, str)}
+    return {
+        key: played / name
+        for key, name in named.items()
+        if key not in ("mix", "accompaniment") and Path(name).suffix == suffix
+    }
+
+
+def _sounds(vocal, band, stems, truth=None):
+    """Vocal, stems (or the accompaniment, of a song of one track), mix and true band [C, T] at RATE, of one length, as
+    loud as in the mix, each with its peak below -1 dBFS."""
+    sung, whole = (audio.resample(*audio.read(path), RATE) for path in (vocal, band))
+    accompaniment, mixed, levels = audio.mix(sung, audio.fit(whole, sung.shape[1]), RATE, BALANCE_LU)
+    sounds = {"vocal": sung * np.float32(10 ** (levels["vocal_gain_db"] / 20))}
+    gain = np.float32(10 ** (levels["accompaniment_gain_db"] / 20))
+    for name, path in stems.items():
+        sounds[name] = gain * audio.fit(audio.resample(*audio.read(path), RATE), sung.shape[1])
+    sounds |= ({} if stems else {"accompaniment": accompaniment}) | {"mix": mixed}
     if truth:
         true = audio.fit(audio.resample(*audio.read(truth), RATE), sung.shape[1])
         lower = audio.loudness(accompaniment, RATE) - audio.loudness(true, RATE)  # as loud as the one that was played
@@ -143,31 +169,63 @@ def picture(wav: np.ndarray) -> bytes:
     return pictures.png(pictures.colour(np.round(shade * SHADES) / SHADES))
 
 
-def _article(number, meta, sounds):
+def tracks_file(number: int, sounds: dict) -> bytes:
+    """The tracks of an example as a script: a page that is opened from a folder may load scripts, and no sounds for its
+    clock."""
+    urls = {part: "data:audio/mpeg;base64," + base64.b64encode(mp3(wav)).decode() for part, wav in sounds.items()}
+    return f"tracksOf({number}, {json.dumps(urls)});\n".encode()
+
+
+def _article(number, meta, sounds, report):
     seconds = sounds["mix"].shape[1] / RATE
     title = meta.get("title") or f"Example {number}"
     singer = meta.get("singer", {}).get("name")
     tempo = f"{meta['bpm']:.0f} beats a minute" if "bpm" in meta else None
     facts = [f"sung by {singer}" if singer else None, meta.get("key"), tempo, meta.get("metre"), f"{seconds:.0f} s"]
-    columns = "".join(
-        f'<div><h3 id="e{number}-{part}">{text}</h3>'
-        f'<audio controls preload="metadata" src="{number:02d}-{part}.mp3" '
-        f'aria-labelledby="e{number} e{number}-{part}"></audio>'
-        f'<div class="picture"><img src="{number:02d}-{part}.png" loading="lazy" '
-        f'alt="Mel spectrogram of the {part} of example {number}"><span></span></div></div>\n'
-        for part, text in PARTS.items()
-        if part in sounds
-    )
     known = html.escape(", ".join(fact for fact in facts if fact))
-    heading = f'<h2 id="e{number}">{html.escape(title)}</h2>'
-    return f'<article>\n{heading}\n<p>{known}</p>\n<div class="parts">\n{columns}</div>\n</article>'
+    prompts = report["settings"].get("prompts", ())
+    asked = f'<p class="prompt">Asked for: {html.escape("; ".join(prompts))}</p>\n' if prompts else ""
+    rows = "".join(
+        f'<div class="row" data-track="{part}"><b>{html.escape(TITLES.get(part, part.capitalize()))}</b>'
+        f'<span class="knobs"></span>{_picture(number, part)}</div>\n'
+        for part in sounds
+        if part != "mix"
+    )
+    return (
+        f'<article data-number="{number:02d}" data-seconds="{seconds:.3f}">\n<h2 id="e{number}">{html.escape(title)}</h2>\n'
+        f"<p>{known}</p>\n{asked}"
+        f'<div class="mix"><audio controls preload="metadata" src="{number:02d}-mix.mp3" aria-labelledby="e{number}"></audio>'
+        f"{_picture(number, 'mix')}</div>\n{_bars(report, seconds)}"
+        '<details><summary>Hear the tracks alone</summary>\n<div class="transport"><button type="button" class="play" '
+        f'aria-label="Play the tracks">▶</button> <output></output></div>\n{rows}</details>\n</article>'
+    )
+
+
+def _picture(number, part):
+    return (
+        f'<div class="picture"><img src="{number:02d}-{part}.png" loading="lazy" '
+        f'alt="Mel spectrogram of the {html.escape(part)} of example {number}"><span></span></div>'
+    )
+
+
+def _bars(report, seconds):
+    """The chart as a row of bars; nothing for a song without one."""
+    if not report.get("chart"):
+        return ""
+    found = shown(Chart.of_song(report["chart"], report["vocal"]["seconds"]))
+    bars = "".join(
+        f'<li data-start="{bar["start"]:.3f}" data-end="{min(bar["end"], seconds):.3f}">{html.escape(bar["text"])}</li>'
+        for bar in found["bars"]
+    )
+    return f'<ol class="bars" aria-label="Chords, bar by bar">{bars}</ol>\n'
 
 
 def _page(articles, about, metas):
     checkpoint = about["checkpoint"]
     sampling = "; ".join(
-        f"{stage}: " + ", ".join(f"{name.replace('_', '-')} {value:g}" for name, value in about["settings"][stage].items())
-        for stage in ("semantic", "coarse", "fine")
+        f"{stage}: " + ", ".join(f"{name.replace('_', '-')} {value:g}" for name, value in values.items())
+        for stage, values in about["settings"].items()
+        if isinstance(values, dict)
     )
     sources = sorted({str(meta.get("source", "unknown")).split(" ")[0] for meta in metas})
     values = {
@@ -178,8 +236,9 @@ def _page(articles, about, metas):
         "Licence": "; ".join(sorted({meta.get("licence", "unknown") for meta in metas})),
     }  # fmt: skip
     listed = "\n".join(f"<dt>{name}</dt><dd>{html.escape(str(value))}</dd>" for name, value in values.items())
-    text = TEMPLATE.read_text(encoding="utf-8")
-    for name, part in {"COUNT": str(len(articles)), "EXAMPLES": "\n".join(articles), "ABOUT": listed}.items():
+    text, player = TEMPLATE.read_text(encoding="utf-8"), PLAYER.read_text(encoding="utf-8")
+    parts = {"COUNT": str(len(articles)), "EXAMPLES": "\n".join(articles), "ABOUT": listed, "PLAYER": player}
+    for name, part in parts.items():
         text = text.replace(f"<!--{name}-->", part)
     return text
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import torch
 
-from accompgen.checkpoint import STAGE_COMPONENTS, find_checkpoint, load_component, read_checkpoint
+from accompgen.checkpoint import find_checkpoint, read_checkpoint
+from accompgen.component import load_component
 from accompgen.training.codec import evaluate_codec
 
 
@@ -29,7 +30,7 @@ def main():
     columns = ["stage", "steps", "cross-entropy", "bigram", "accuracy"]
     columns += ["gain over shuffled: all", "first second", "changes", "late 1 s costs"]
     print(f"\n| {' | '.join(columns)} |\n{'|---' * len(columns)}|")
-    for stage in STAGE_COMPONENTS:
+    for stage in checkpoint.graph.stage_names:
         config, _ = load_component(checkpoint.component(stage))
         result = config["validation"]
         gain, accuracy = result["gain"]["shuffled"], sum(result["accuracy"]) / len(result["accuracy"])

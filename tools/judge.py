@@ -10,6 +10,9 @@ python tools/judge.py table DIR --checkpoint NAME [--long DIR] [--voice WAV --no
     the figures against their goals, to stdout and DIR/judge.md
 python tools/judge.py probes SONGS -o DIR [--count N] [--steps N]
     two probes, trained on true bands: which of eight kinds a band is, and what a stem holds; DIR/probes.md says how well
+python tools/judge.py play PART --songs SONGS --checkpoint NAME [--count N] [--seconds S] -o DIR
+    what a checkpoint plays for the next command: with the annotated charts (given), with --bpm (tempo), --chords (asked),
+    --prompt (prompts)
 python tools/judge.py chart --songs SONGS --alone DIR [--given DIR] [--tempo DIR] [--asked DIR] [--prompts DIR]
         [--probes DIR] [--notes CSV --played DIR...] -o DIR
     does a band play its chart, its stems and its prompt? Folders of outputs, made from the voice alone, with the annotated
@@ -23,10 +26,11 @@ from pathlib import Path
 
 import judge_figures as figures
 from judge_chart import composition, write_chart
+from judge_play import add_play
 from judge_probes import train_probes
 
 from accompgen import audio
-from accompgen.checkpoint import CheckpointError
+from accompgen.component import CheckpointError
 from accompgen.evaluation import sets
 from accompgen.evaluation.folders import EvaluationError, find_songs
 from accompgen.evaluation.report import markdown_head
@@ -74,6 +78,7 @@ def _add_chart(commands):
     probes.add_argument("--count", type=int, help="the first so many training songs for the probe of prompts")
     probes.add_argument("--steps", type=int, default=600, help="of the probe of stems")
     probes.set_defaults(run=train_probes)
+    play = add_play(commands)
     chart = commands.add_parser("chart")
     chart.add_argument("--songs", type=Path, required=True, help="true vocals, bands and NAME.json, with stems where there are")
     chart.add_argument("--alone", type=Path, required=True, help="what was played to the voices alone")
@@ -89,8 +94,9 @@ def _add_chart(commands):
     chart.add_argument("--embedding", default="pocket", help="of the distances")
     chart.add_argument("-o", "--out", type=Path, required=True)
     chart.set_defaults(run=write_chart)
-    for command in (probes, chart):
+    for command in (probes, play, chart):
         command.add_argument("--seed", type=int, default=0)
+    for command in (probes, chart):
         command.add_argument("--cache", type=Path, help="what is worked out of each file (default: the user's cache)")
 
 

@@ -12,10 +12,10 @@ from judge_figures import notes_profile, reached, voice_scores
 from judge_probes import calibration_table, confusion_table, load_probes, open_cache
 
 from accompgen import audio
-from accompgen.analysis import artefacts
+from accompgen.analysis import artefacts, beats
 from accompgen.analysis.chords import recognise
 from accompgen.analysis.keys import find_key
-from accompgen.evaluation import beats, chords, folders, measures, prompts, purity, runner, tracks
+from accompgen.evaluation import chords, folders, listen, measures, prompts, purity, runner, trackers, tracks
 from accompgen.evaluation.distances import mean_interval
 from accompgen.evaluation.folders import EvaluationError, Report, find_songs, find_stems
 from accompgen.evaluation.report import cell, markdown_head
@@ -273,8 +273,8 @@ def voice_rows(notes, played) -> list[tuple]:
         wav, rate = audio.read(path)
         sung = notes_profile(notes, wav.shape[1] / rate) if sung is None else sung
         chroma[str(path)] = voice_scores(path, sung, find_key(sung))[1]
-        mono = audio.resample(audio.to_mono(wav), rate, beats.listen.RATE)
-        agreement = beats.beats_on_onsets(beats.find_tracker("librosa")(mono), onsets)
+        mono = audio.resample(audio.to_mono(wav), rate, listen.RATE)
+        agreement = beats.beats_on_onsets(trackers.find_tracker("librosa")(mono), onsets)
         shares[str(path)], chances[str(path)] = agreement or (None, None)
     by_chance = cell(mean_interval(chances), 3)
     return [

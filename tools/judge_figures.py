@@ -8,7 +8,8 @@ import numpy as np
 from accompgen import audio
 from accompgen.analysis import artefacts
 from accompgen.analysis.keys import find_key
-from accompgen.checkpoint import file_hash, find_checkpoint, load_component, read_graph
+from accompgen.checkpoint import find_checkpoint, read_graph
+from accompgen.component import file_hash, load_component
 from accompgen.evaluation import band as bands
 from accompgen.evaluation import harmony, listen
 from accompgen.evaluation.folders import find_songs

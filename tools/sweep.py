@@ -19,14 +19,18 @@ from pathlib import Path
 import numpy as np
 
 from accompgen import audio
-from accompgen.checkpoint import CheckpointError, find_checkpoint
+from accompgen.checkpoint import find_checkpoint
+from accompgen.component import CheckpointError
 from accompgen.data.executors import run_tasks
+from accompgen.data.pairs import read_mix
 from accompgen.data.songs import read_manifest
+from accompgen.data.tracks import ACCOMPANIMENT
 from accompgen.evaluation import baselines, folders, runner
 from accompgen.evaluation.report import markdown_head, show
 from accompgen.generation import pipeline
 from accompgen.generation.many import GenerateJob
 from accompgen.generation.sampling import PUBLISHED
+from accompgen.stages import VOICE
 
 STAGES = ("semantic", "coarse", "fine")
 VALUES = {"guidance": (1.0, 2.0, 3.0, 5.0), "temperature": (0.7, 0.9, 1.0), "top_k": (50, 250, 0)}
@@ -153,8 +157,8 @@ def cut_songs(manifest, folder, count: int, seconds: float) -> list[str]:
         raise ValueError(f"{manifest} has {len(songs)} validation songs with annotations; a sweep needs at least 2")
     folder.mkdir(parents=True, exist_ok=True)
     for song in songs:
-        for part in ("vocal", "accompaniment"):
-            wav, rate = audio.read(getattr(song, part))
+        for part in (VOICE, ACCOMPANIMENT):
+            wav, rate = read_mix(song.tracks.files_of(part))
             audio.write(folder / f"{song.id}.{part}.wav", wav[:, : round(seconds * rate)], rate, "PCM_16")
         report = folders.Report()
         known = folders.read_annotation(song.meta.parent, song.meta.stem, report)

@@ -66,7 +66,7 @@ def train(model, songs, minutes: float, seed: int) -> None:
     while (share := (time.monotonic() - began) / (60 * minutes)) < 1:
         if step % STEPS_PER_PAIR == 0:
             waves = [
-                (read_mono(songs[a].vocal), read_mono(songs[b].accompaniment))
+                (read_mono(songs[a].tracks.vocal), read_mono(*songs[b].tracks.accompaniment))
                 for a, b in rng.integers(len(songs), size=(BATCH, 2))
             ]
         voice, band = (torch.from_numpy(np.stack(parts)) for parts in zip(*(crop(*pair, rng) for pair in waves)))  # [B, T]
@@ -101,7 +101,7 @@ def gain(model, song) -> float:
     """SI-SDR of the separated voice minus that of the mixture, in decibel."""
     from accompgen.data.separate import Separator
 
-    voice, band = read_mono(song.vocal), read_mono(song.accompaniment)
+    voice, band = read_mono(song.tracks.vocal), read_mono(*song.tracks.accompaniment)
     found, _ = Separator(model).split((voice + band)[None], RATE)
     return si_sdr(voice, found[0]) - si_sdr(voice, voice + band)
 

@@ -66,7 +66,7 @@ def hear_songs(manifest, tokenizer):
         meta = json.loads(song.meta.read_text(encoding="utf-8")) if song.meta else {}
         if "notes" in meta and "singer" in meta:
             voice = meta["singer"]["voice"]
-            heard.append(hear(tokenizer, song.vocal, meta["notes"], song.split, voice))
+            heard.append(hear(tokenizer, song.tracks.vocal, meta["notes"], song.split, voice))
     if not any(song.split == "train" for song in heard):
         raise ValueError(f"{manifest}: no training song with notes and a singer in its meta file")
     return heard

@@ -16,7 +16,8 @@ STEEPNESS = 3.0  # times the fall beside a parabola's crest of the same length
 GROUP_BINS = 8
 LOW, HIGH = 0.05, 0.25  # quantiles over time
 STEADY_DB = 2.5
-NOISY_SHARE = 0.75  # of the spectrum in which steady noise is heard, for it to count
+NOISY_SHARE = 0.75  # of the spectrum up to some frequency in which steady noise is heard, for it to count
+LEAST_WIDTH = 0.5  # of the bandwidth, up to that frequency
 GATED_DB = -70.0  # below the loud frames: digital silence, where noise was cut away with the sound
 BAND_DB = -70.0  # below the loudest group: beyond the bandwidth
 NO_NOISE_DB = -100.0
@@ -63,15 +64,41 @@ def noise_floor(frames: np.ndarray) -> float:
 
     Gaussian noise of constant level has powers with an exponential distribution, so that its level follows from any
     quantile over time. In each group of 8 bins it is taken from the 5 % and from the 25 % quantile; where music or a
-    voice decides either, the two differ. Noise counts if both agree within 2.5 dB in three quarters of the groups within the
-    track's bandwidth, and the level is that of the quieter quarter of the groups, as if it held for all of them.
+    voice decides either, the two differ. Noise counts if both agree within 2.5 dB in three quarters of the groups from the
+    lowest to somewhere in the upper half of the track's bandwidth (the noise of a narrow voice ends where it ends, and
+    cymbals are steady above a band that is not). The level is the sum over the groups in which they agree.
     """
     power = np.square(np.abs(frames))
     level = power.sum(axis=1)
     loud = float(np.percentile(level, 95))
     if not loud > 0:
         return NO_NOISE_DB
-    power = power[level > loud * 10 ** (GATED_DB / 10)]
+    _, low, steady = _groups(power[level > loud * 10 ** (GATED_DB / 10)])
+    share = np.cumsum(steady) / np.arange(1, len(steady) + 1)  # of the groups up to each
+    noisy = np.flatnonzero(share >= NOISY_SHARE)
+    wide = len(noisy) and noisy[-1] + 1 >= LEAST_WIDTH * len(steady)
+    floor = low[steady].sum() * GROUP_BINS / loud if wide else 0.0
+    return float(max(10 * np.log10(max(floor, 1e-12)), NO_NOISE_DB))
+
+
+def sounding_bandwidth(frames: np.ndarray, rate: int) -> float:
+    """The highest frequency in Hz at which more than steady noise is heard, within 70 dB of the loudest group; 0: nowhere.
+
+    Steady noise, in the sense of `noise_floor`, would make the bandwidth of a telephone that of the whole file.
+    """
+    power = np.square(np.abs(frames))
+    level = power.sum(axis=1)
+    if not level.max(initial=0.0) > 0:
+        return 0.0
+    mean, low, steady = _groups(power[level > np.percentile(level, 95) * 10 ** (GATED_DB / 10)])
+    sounding = np.flatnonzero(~(steady & (mean < low * 10 ** (STEADY_DB / 10))))
+    top = 1 + GROUP_BINS * (sounding[-1] + 1) if len(sounding) else 0
+    return float(top * rate / (2 * (power.shape[1] - 1)))
+
+
+def _groups(power):
+    """Of each group of 8 bins within the bandwidth of power [frames, bins]: its mean, the level of steady noise by its 5 %
+    quantile, and whether the 25 % quantile agrees."""
     groups = (power.shape[1] - 1) // GROUP_BINS
     power = power[:, 1 : 1 + groups * GROUP_BINS].reshape(len(power), groups, GROUP_BINS)
     mean = power.mean(axis=(0, 2))
@@ -80,9 +107,7 @@ def noise_floor(frames: np.ndarray) -> float:
     places = [int(quantile * pooled.shape[1]) for quantile in (LOW, HIGH)]
     low, high = np.partition(pooled, places, axis=1)[:, places].T + 1e-20
     low, high = low / -np.log(1 - LOW), high / -np.log(1 - HIGH)
-    steady = np.abs(10 * np.log10(high / low)) < STEADY_DB
-    floor = np.quantile(np.where(steady, low, 0), 1 - NOISY_SHARE) * groups * GROUP_BINS / loud
-    return float(max(10 * np.log10(max(floor, 1e-12)), NO_NOISE_DB))
+    return mean[:heard], low, np.abs(10 * np.log10(high / low)) < STEADY_DB
 
 
 def bleed(first: np.ndarray, second: np.ndarray) -> float:

@@ -5,6 +5,7 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from accompgen.data.tracks import Tracks, name_stems
 from accompgen.files import SOUND_ENDINGS, one_form
 
 VOCAL = ("vocals", "vocal")
@@ -36,12 +37,12 @@ class PassedOver:
 
 @dataclass(frozen=True)
 class Found:
-    """A song of a folder. place: what it is named by, a path without ending. files: field of a
-    Source -> path or paths. fault: why it cannot be used, None where it can.
+    """A song of a folder. place: what it is named by, a path without ending. fault: why it cannot
+    be used, None where it can.
     """
 
     place: Path
-    files: dict
+    tracks: Tracks
     fault: str | None = None
 
 
@@ -110,7 +111,7 @@ def _of_names(folder, files, passed):
         elif name in sung:
             passed.add(BESIDE_PARTS, *paths)
         else:
-            found.append(Found(folder / name, {"mixture": paths[0]}, _doubled(paths)))
+            found.append(Found(folder / name, Tracks(mixture=paths[0]), _doubled(paths)))
     found += [_song(folder / base, parts, passed) for base, parts in songs.items()]
     return sorted(found, key=lambda song: song.place)
 
@@ -125,13 +126,10 @@ def _song(place, parts, passed):
     fault = _doubled(vocals, "the voice") or _doubled(bands, "the accompaniment")
     if bands:
         passed.add(BESIDE_BAND, *(path for paths in stems.values() for path in paths))
-        return Found(place, {"vocal": vocals[0], "accompaniment": bands[0]}, fault)
+        return Found(place, Tracks(vocal=vocals[0], accompaniment=bands[0]), fault)
     fault = fault or next(filter(None, map(_doubled, stems.values())), None)
-    return Found(
-        place,
-        {"vocal": vocals[0], "stems": tuple(path for paths in stems.values() for path in paths)},
-        fault,
-    )
+    named = name_stems((name, paths[0]) for name, paths in stems.items())
+    return Found(place, Tracks(vocal=vocals[0], **named), fault)
 
 
 def _doubled(paths, what="of one name"):

@@ -11,7 +11,7 @@ import numpy as np
 
 from accompgen.analysis.agreement import onset_agreement, tonal_agreement
 from accompgen.analysis.artefacts import bandwidth
-from accompgen.analysis.faults import bleed, flat_top_share, frames_of, noise_floor
+from accompgen.analysis.faults import bleed, flat_top_share, frames_of, noise_floor, sounding_bandwidth
 from accompgen.analysis.features import Features
 
 MEASURES = ("technical", "musical")
@@ -39,7 +39,7 @@ def grade_technical(voice: np.ndarray, band: np.ndarray, rate: int, originals) -
         technical; bandwidth_hz and noise_db, of voice and band; clipped_share, of the worst file; bleed.
     """
     spectra = frames_of(voice, rate), frames_of(band, rate)
-    widths = [bandwidth(track, rate) or 0.0 for track in (voice, band)]
+    widths = [_width(track, frames, rate) for track, frames in zip((voice, band), spectra)]
     noise = [noise_floor(frames) for frames in spectra]
     clipped = max(flat_top_share(wav) for wav in originals)
     leak = bleed(*spectra)
@@ -73,6 +73,11 @@ def grade_musical(voice: Features, band: Features) -> dict:
         "tonal": None if tonal is None else round(tonal, 4),
         "onsets": None if onsets is None else round(onsets, 4),
     }
+
+
+def _width(track, frames, rate):
+    """Bandwidth in Hz of what is no steady noise, which would hide that a recording is narrow."""
+    return min(bandwidth(track, rate) or 0.0, sounding_bandwidth(frames, rate))
 
 
 def _grade(value, worst, best):

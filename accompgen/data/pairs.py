@@ -1,9 +1,13 @@
 """The tracks of a song as mono waves of exactly the same span: its vocal, its accompaniment, the stems of that."""
 
+from collections.abc import Sequence
+from pathlib import Path
+
 import numpy as np
 
 from accompgen import audio
 from accompgen.data.songs import Song
+from accompgen.data.tracks import ACCOMPANIMENT
 from accompgen.stages import ALL, VOICE
 from accompgen.time import blocks_within, frames_of
 
@@ -12,6 +16,34 @@ LENGTH_TOLERANCE_SECONDS = 0.1
 
 class PairError(ValueError):
     """A song that is no usable pair; the message names it."""
+
+
+def read_mix(paths: Sequence[Path], start: int = 0, frames: int = -1) -> tuple[np.ndarray, int]:
+    """The sum of some files [C, T] and their rate, as `audio.read` gives one of them; as short as the shortest.
+
+    Raises audio.AudioError as it does, and for files of several rates, or whose lengths differ by more than 0.1 s.
+    """
+    sounds = [audio.read(path, start, frames) for path in paths]
+    length, rate = _common(paths, [(wav.shape[1], rate) for wav, rate in sounds])
+    channels = max(len(wav) for wav, _ in sounds)
+    return sum(audio.spread(wav[:, :length], channels) for wav, _ in sounds), rate
+
+
+def mix_length(paths: Sequence[Path]) -> tuple[int, int]:
+    """Frames and rate of what `read_mix` gives, without reading the sound. Raises as it does."""
+    return _common(paths, [audio.length(path) for path in paths])
+
+
+def _common(paths, lengths):
+    """(fewest frames, rate) of files of (frames, rate) each."""
+    frames, rate = lengths[0]
+    for path, (own_frames, own) in zip(paths, lengths):
+        if own != rate or abs(own_frames - frames) > LENGTH_TOLERANCE_SECONDS * rate:
+            raise audio.AudioError(
+                f"{path}: {own_frames / own:.2f} s at {own} Hz beside {frames / rate:.2f} s at {rate} Hz of {paths[0]}; "
+                "stems that are summed need one rate and length (accompgen prepare sums any)"
+            )
+    return min(own_frames for own_frames, _ in lengths), rate
 
 
 def read_pair(song: Song, rates: tuple[int, ...]) -> tuple[int, dict[int, tuple[np.ndarray, np.ndarray]]]:
@@ -34,18 +66,17 @@ def read_tracks(song: Song, names: tuple[str, ...], rates: tuple[int, ...]) -> t
             than one block.
         audio.AudioError: a file that is not sound.
     """
-    if song.vocal is None or song.accompaniment is None:
+    if song.tracks.mixture:
         raise PairError(f"{song.id} is a mixture; separate it into a vocal and an accompaniment first (accompgen prepare)")
-    paths = {VOICE: song.vocal}
-    for name in names:
-        if name != ALL and name not in song.stems:
-            raise PairError(f"{song.id} has no stem {name!r}; it has {', '.join(song.stems) or 'none'}")
-        paths[name] = song.accompaniment if name == ALL else song.stems[name]
-    sounds = {name: audio.read(path) for name, path in paths.items()}
+    paths = {name: song.tracks.files_of(name) for name in (VOICE, *names)}
+    for name, found in paths.items():
+        if not found:
+            raise PairError(f"{song.id} has no stem {name!r}; it has {', '.join(song.tracks.stems) or 'none'}")
+    sounds = {name: read_mix(found) for name, found in paths.items()}
     seconds = {name: wav.shape[-1] / rate for name, (wav, rate) in sounds.items()}
     for name, length in seconds.items():
         if abs(length - seconds[VOICE]) > LENGTH_TOLERANCE_SECONDS:
-            called = "accompaniment" if name == ALL else name
+            called = ACCOMPANIMENT if name == ALL else name
             raise PairError(
                 f"{song.id}: the vocal lasts {seconds[VOICE]:.2f} s and the {called} {length:.2f} s; the two of a pair must "
                 "start and end together"

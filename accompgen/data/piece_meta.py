@@ -9,7 +9,8 @@ from accompgen.analysis.features import Features, beats, hear, pitch_classes
 from accompgen.analysis.keys import find_key
 from accompgen.analysis.labels import LabelError, read_chord, read_key
 from accompgen.analysis.sections import Section, describe_sections, find_sections
-from accompgen.data.captions import caption, section_captions, sections_of
+from accompgen.data.facts import sections_of
+from accompgen.data.piece_captions import caption, section_captions
 from accompgen.data.segments import block_levels
 from accompgen.files import read_text
 from accompgen.time import BLOCKS_PER_SECOND

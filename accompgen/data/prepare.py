@@ -17,10 +17,11 @@ from accompgen.config import to_dict
 from accompgen.data import grading
 from accompgen.data.executors import check_executor, run_tasks
 from accompgen.data.folder_songs import PassedOver
-from accompgen.data.prepare_song import Job, finished, song_folder, write_json
+from accompgen.data.prepare_song import PIECE_TRACKS, Job, finished, song_folder, write_json
 from accompgen.data.segments import PrepareConfig
 from accompgen.data.songs import SPLITS, Song, write_manifest
 from accompgen.data.sources import choose_split, choose_validation, read_sources
+from accompgen.data.tracks import Tracks
 
 EXAMPLES = 5  # ids that the report names for each reason
 
@@ -119,9 +120,9 @@ def _cannot_be_made(sources, separator):
         reason, detail = None, ""
         if song.fault:
             reason, detail = "its files cannot be told apart", song.fault
-        elif song.mixture and separator is None:
+        elif song.tracks.mixture and separator is None:
             reason = "a mixture, and no separator was chosen"
-            detail = f"{song.mixture}; give --separator htdemucs, or a file with weights"
+            detail = f"{song.tracks.mixture}; give --separator htdemucs, or a file with weights"
         if reason:
             found[song.id] = {"reason": reason, "detail": detail, "seconds": 0.0, "cpu_seconds": 0.0}
     return found
@@ -232,8 +233,9 @@ def _fallen(pieces, keep):
 
 def _song(directory, source, piece, split, licence):
     folder = song_folder(directory, source.id)
-    vocal, band, meta = (folder / (piece["id"] + ending) for ending in (".vocal.flac", ".accompaniment.flac", ".json"))
-    return Song(piece["id"], split, licence, piece["seconds"], vocal, band, meta=meta, separated=source.mixture is not None)
+    tracks = Tracks({name: folder / f"{piece['id']}.{name}.flac" for name in PIECE_TRACKS})
+    meta, separated = folder / f"{piece['id']}.json", source.tracks.mixture is not None
+    return Song(piece["id"], split, licence, piece["seconds"], tracks, meta, separated)
 
 
 def _by_reason(dropped):

@@ -14,10 +14,13 @@ from accompgen.data.grading import grade_musical, grade_technical
 from accompgen.data.piece_meta import MetaError, describe_piece, hear_song, read_said
 from accompgen.data.segments import PrepareConfig, choose, clipped_share
 from accompgen.data.sources import Source
+from accompgen.data.tracks import ACCOMPANIMENT, NO_STEMS
 from accompgen.files import replacing
+from accompgen.stages import VOICE
 from accompgen.time import seconds_of
 
 RECORD_FORMAT = 2  # records of another one are made anew: the first had no grades
+PIECE_TRACKS = (VOICE, ACCOMPANIMENT)
 UNREADABLE = "cannot be read as sound"
 
 
@@ -91,7 +94,7 @@ def _write_piece(piece, source, waves, parts, music, job, folder, record):
     start, rate = seconds_of(piece.first), job.config.sample_rate
     name = f"{source.id}-{len(record['pieces']):03d}"
     cuts = [_cut(wav, rate, start, piece.seconds) for wav in waves]
-    for part, wav in zip(("vocal", "accompaniment"), cuts):
+    for part, wav in zip(PIECE_TRACKS, cuts):
         audio.write(folder / f"{name}.{part}.flac", wav[None], rate, "PCM_16")
     originals = [_cut(wav, own, start, piece.seconds) for wav, own in parts]
     heard = (track.between(start, start + piece.seconds) for track in (music.voice, music.band))
@@ -107,8 +110,8 @@ def _cut(wav, rate, start, seconds):
 
 def _parts(source, config, record):
     """The files of a song, [C, T] each and its rate; its length and digest go into the record."""
-    if source.mixture is None and source.accompaniment is None and not source.stems:
-        raise Unusable("a vocal without accompaniment", str(source.vocal))
+    if len(source.files) == 1 and not source.tracks.mixture:
+        raise Unusable("a vocal without accompaniment", str(source.tracks.vocal))
     parts = [_read(path) for path in source.files]
     record["seconds"] = round(min(wav.shape[1] / rate for wav, rate in parts), 3)
     _check_parts(source, parts, config)
@@ -118,7 +121,7 @@ def _parts(source, config, record):
 
 def _waves(source, parts, config, separators):
     """Voice and accompaniment [T] at the config's rate, mono, not clipping."""
-    if source.mixture is not None:
+    if source.tracks.mixture:
         voice, rest, rate = separators.split(*parts[0])
         waves = [_mono(voice, rate, config), _mono(rest, rate, config)]
     else:
@@ -131,9 +134,10 @@ def _waves(source, parts, config, separators):
 
 
 def _stems(source, parts):
-    """The stems by their files' names: mono waves and their rates."""
-    named = zip(source.stems, parts[1:]) if source.stems else ()
-    return {path.stem.lower(): (audio.heard(wav), rate) for path, (wav, rate) in named}
+    """The stems that were summed: mono waves and their rates."""
+    read = dict(zip(source.files, parts))
+    found = {name: read[path] for name, path in source.tracks.stems.items() if path in read}
+    return {name: (audio.heard(wav), rate) for name, (wav, rate) in found.items()}
 
 
 def _read(path):
@@ -188,7 +192,10 @@ def _record_path(job, name):
 def _stamp(source):
     """Tells whether a song changed since its record was written: what was said about it, and its files' sizes and times."""
     values = asdict(replace(source, split=None, licence=None))  # these two are settled at the end
-    del values["fault"]  # no song with a fault comes here
+    del values["fault"], values["tracks"]  # no song with a fault comes here
+    # as records have them from before tracks had names
+    values |= {name: source.tracks.get(name) for name in NO_STEMS}
+    values["stems"] = [] if ACCOMPANIMENT in source.tracks else [*source.tracks.stems.values()]
     files = [path for path in (*source.files, source.meta) if path is not None]
     stats = [(path.stat().st_size, path.stat().st_mtime_ns) if os.path.exists(path) else None for path in files]
     return hashlib.sha256(json.dumps([values, stats], default=str, sort_keys=True).encode()).hexdigest()

@@ -7,18 +7,12 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from accompgen import files
+from accompgen.data.tracks import FIELDS, ManifestError, Tracks, take_tracks
 
 SPLITS = ("train", "validation", "test")
-_PATHS = ("vocal", "accompaniment", "mixture", "meta")
-
-
 MOST_PROBLEMS = 20  # lines that one error names
 # bytes of a song's id: prepare adds the number of a piece to the name of a file
 ID_BYTES = files.NAME_BYTES + 8
-
-
-class ManifestError(ValueError):
-    """A manifest that cannot be used; the message names file and line."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +45,7 @@ EXPECTED = {name: Expected(lambda value: isinstance(value, str), what) for name,
     "seconds": Expected(lambda value: _is_number(value) and 0 < value < float("inf"), "a number of seconds, more than 0"),
     "separated": Expected(lambda value: isinstance(value, bool), "true or false"),
     "tags": Expected(_is_list, 'a list of texts such as ["pop"]'),
+    "tracks": Expected(_is_table, 'files by name, such as {"vocal": "v.wav", "bass": "b.wav"}'),
     "stems": Expected(
         lambda value: _is_list(value) or _is_table(value), 'a list of files such as ["bass.wav"], or files by name'
     ),
@@ -66,21 +61,18 @@ def _shown(value):
 class Song:
     """A song of a manifest: a vocal and its accompaniment, or a mixture still to be separated.
 
-    `meta` names a JSON file with what is known about the music (beats, chords, key, bpm, notes), or is None. `separated` says
-    that the two were one recording, so that each holds residue of the other. `stems` are the files, by name, that sum to the
-    accompaniment; none where they are not known.
+    tracks: its sound files by name. meta: a JSON file with what is known about the music (beats,
+    chords, key, bpm, notes), or None. separated: voice and accompaniment were one recording, so
+    that each holds residue of the other.
     """
 
     id: str
     split: str
     licence: str
     seconds: float
-    vocal: Path | None = None
-    accompaniment: Path | None = None
-    mixture: Path | None = None
+    tracks: Tracks = field(hash=False)
     meta: Path | None = None
     separated: bool = False
-    stems: dict[str, Path] = field(default_factory=dict, hash=False)
 
     def __post_init__(self):
         if not self.id or any(c in self.id for c in "/\\\0") or self.id.startswith("."):
@@ -90,8 +82,8 @@ class Song:
             raise ManifestError(f"split {self.split!r} of song {self.id} is none of {', '.join(SPLITS)}")
         if not self.seconds > 0:
             raise ManifestError(f"song {self.id} has {self.seconds} seconds; expected more than 0")
-        pair = (self.vocal is not None, self.accompaniment is not None)
-        if pair != ((True, True) if self.mixture is None else (False, False)):
+        pair = bool(self.tracks.vocal and self.tracks.accompaniment)
+        if not pair and not self.tracks.mixture or self.tracks.mixture and len(self.tracks) > 1:
             raise ManifestError(f"song {self.id} needs either vocal and accompaniment, or mixture alone")
 
 
@@ -175,35 +167,28 @@ def _song(values, folder):
         raise values
     check_fields(values)
     values = {name: value for name, value in values.items() if value is not None}
-    known = {field.name: field for field in fields(Song)}
-    unknown = sorted(set(values) - set(known))
+    known = [field.name for field in fields(Song)]
+    unknown = sorted(set(values) - {*known, *FIELDS})
     if unknown:
         raise ManifestError(f"unknown field {unknown[0]!r}; known are {', '.join(known)}")
     missing = [name for name in ("id", "split", "licence", "seconds") if name not in values]
     if missing:
         raise ManifestError(f"{missing[0]!r} is missing; accompgen prepare writes manifests with all that is needed")
-    for name in set(_PATHS) & set(values):
-        values[name] = files.in_either_form(folder / values[name])
-    stems = values.get("stems", {})
-    if not isinstance(stems, dict):
-        raise ManifestError(f'"stems" is {_shown(stems)}; expected files by name, such as {{"bass": "bass.wav"}}')
-    return Song(**values | {"stems": {name: files.in_either_form(folder / file) for name, file in stems.items()}})
+    values["tracks"] = take_tracks(values, folder)
+    if "meta" in values:
+        values["meta"] = files.in_either_form(folder / values["meta"])
+    return Song(**values)
 
 
 def write_manifest(path, songs):
     """Write the songs, one a line, their paths relative to the manifest's folder; the file is replaced as a whole."""
     path = Path(path)
     lines = []
-
-    def relative(file):
-        return Path(os.path.relpath(file, path.parent)).as_posix()
-
     for song in songs:
-        values = {name: value for name, value in vars(song).items() if value not in (None, False, {})}
-        for name in set(_PATHS) & set(values):
-            values[name] = relative(values[name])
-        if song.stems:
-            values["stems"] = {name: relative(file) for name, file in song.stems.items()}
+        values = {name: value for name, value in vars(song).items() if value not in (None, False)}
+        values["tracks"] = song.tracks.relative_to(path.parent)
+        if song.meta:
+            values["meta"] = Path(os.path.relpath(song.meta, path.parent)).as_posix()
         lines.append(json.dumps(values, ensure_ascii=False) + "\n")
     with files.replacing(path) as file:
         # a name that is no UTF-8 stands there as an escape of JSON, which reads as the same name

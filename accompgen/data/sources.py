@@ -4,7 +4,8 @@ sound.
 One song a line (JSONL) or row (CSV with a header, its columns divided by `,`, `;` or tabs), paths
 relative to the manifest; in CSV, lists are separated by `;`:
 
-    vocal + accompaniment   a pair, taken as it is
+    tracks                  in JSONL, {name: file}: vocal and accompaniment, vocal and stems, mixture, ...
+    vocal + accompaniment   the same by columns: a pair, taken as it is
     vocal + stems           the stems are summed into the accompaniment
     mixture                 to be separated
     vocal                   alone: enough to generate for it
@@ -22,7 +23,7 @@ import hashlib
 import io
 import re
 import unicodedata
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from accompgen import files
@@ -36,8 +37,9 @@ from accompgen.data.songs import (
     json_lines,
     raise_all,
 )
+from accompgen.data.tracks import FIELDS, MIXTURE, Tracks, take_tracks
+from accompgen.stages import VOICE
 
-_PATHS = ("vocal", "accompaniment", "mixture", "meta")
 _LISTS = ("stems", "tags")
 _NO_NAME = re.compile(r'[/\\:*?"<>|\x00-\x1f\x7f\ud800-\udfff]|^[ .-]|[ .]$')
 
@@ -53,10 +55,7 @@ class Source:
     id: str
     split: str | None = None
     licence: str | None = None
-    vocal: Path | None = None
-    accompaniment: Path | None = None
-    stems: tuple[Path, ...] = ()
-    mixture: Path | None = None
+    tracks: Tracks = field(default_factory=Tracks, hash=False)
     bpm: float | None = None
     key: str | None = None
     tags: tuple[str, ...] = ()
@@ -73,24 +72,17 @@ class Source:
             raise ManifestError(
                 f"split {self.split!r} of song {self.id} is none of {', '.join(SPLITS)}"
             )
-        if (self.vocal is None) == (self.mixture is None):
+        if (self.tracks.vocal is None) == (self.tracks.mixture is None):
             raise ManifestError(
                 f"song {self.id} needs either a vocal (with accompaniment or stems) or a mixture"
             )
-        others = (self.accompaniment is not None) + bool(self.stems)
-        if others > 1 or (others and self.mixture is not None):
-            raise ManifestError(
-                f"song {self.id} needs one of accompaniment and stems, and neither of them beside a mixture"
-            )
+        if self.tracks.mixture and self.tracks.accompaniment:
+            raise ManifestError(f"song {self.id} needs neither accompaniment nor stems beside a mixture")
 
     @property
     def files(self) -> list[Path]:
-        """The sound files of the song, the vocal first."""
-        return [
-            path
-            for path in (self.vocal, self.mixture, self.accompaniment, *self.stems)
-            if path is not None
-        ]
+        """The sound files of the song that are read, the vocal or the mixture first."""
+        return [self.tracks.vocal or self.tracks.mixture, *self.tracks.accompaniment]
 
 
 def read_sources(path, passed: PassedOver | None = None) -> list[Source]:
@@ -138,14 +130,14 @@ def read_vocals(
     """
     songs = [song for song in read_sources(path, passed) if split in (None, song.split)]
     for song in songs:
-        if song.mixture is not None and not Path(path).is_dir():
+        if song.tracks.mixture and not Path(path).is_dir():
             raise ManifestError(
                 f"{path}: {song.id} is a mixture; give its vocal (accompgen prepare separates mixtures)"
             )
     if not songs:
         raise ManifestError(f"{path} has no song of the split {split}")
     faults = [f"{song.id}: {song.fault}" for song in songs if song.fault]
-    return {song.id: song.vocal or song.mixture for song in songs if not song.fault}, faults
+    return {song.id: song.files[0] for song in songs if not song.fault}, faults
 
 
 def choose_split(source: Source, held_out: float) -> str:
@@ -216,7 +208,7 @@ def _csv_rows(path):
 
 def _delimiter(header):
     """The one of `,`, `;` and tab that divides a header into most names that are known."""
-    known = {field.name for field in fields(Source)}
+    known = {field.name for field in fields(Source)} | set(FIELDS)
     names = {
         mark: {name.strip(' "').lower() for name in header.split(mark)} & known for mark in ",;\t"
     }
@@ -263,10 +255,11 @@ def _source(folder, values):
         }
     check_fields(values)
     known = [field.name for field in fields(Source) if field.name != "fault"]
-    unknown = sorted(set(values) - set(known))
+    unknown = sorted(set(values) - {*known, *FIELDS})
     if unknown:
-        raise ManifestError(f"unknown field {unknown[0]!r}; known are {', '.join(known)}")
-    given = next((values[name] for name in ("vocal", "mixture") if values.get(name)), None)
+        raise ManifestError(f"unknown field {unknown[0]!r}; known are {', '.join([*known, *FIELDS[1:]])}")
+    sounds = values | values.get("tracks", {})
+    given = next((sounds[name] for name in (VOICE, MIXTURE) if sounds.get(name)), None)
     if "id" in values:
         values["id"] = files.one_form(values["id"])
     elif given is not None:
@@ -275,13 +268,9 @@ def _source(folder, values):
         raise ManifestError(
             "a song needs either a vocal (with accompaniment or stems) or a mixture"
         )
-    for name in set(_PATHS) & set(values):
-        values[name] = files.in_either_form(folder / values[name])
-    stems = values.get("stems") or ()
-    # by name, as in our own manifests: they sum to the accompaniment, where it is there
-    if isinstance(stems, dict):
-        stems = () if values.get("accompaniment") else stems.values()
-    values["stems"] = tuple(files.in_either_form(folder / stem) for stem in stems)
+    values["tracks"] = take_tracks(values, folder)
+    if "meta" in values:
+        values["meta"] = files.in_either_form(folder / values["meta"])
     values["tags"] = tuple(values.get("tags") or ())
     if "bpm" in values:
         values["bpm"] = float(values["bpm"])
@@ -328,5 +317,5 @@ def _read_folder(root, passed):
             name += "-" + _short_hash(relative.as_posix())
         seen.add(name)
         top = "validation" if relative.parts[:1] == ("valid",) else (*relative.parts, "")[0]
-        songs.append(Source(name, top if top in SPLITS else None, **song.files, fault=song.fault))
+        songs.append(Source(name, top if top in SPLITS else None, tracks=song.tracks, fault=song.fault))
     return songs

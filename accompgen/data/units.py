@@ -18,7 +18,7 @@ from accompgen.data.augment import seeded
 from accompgen.data.executors import check_executor, run_tasks
 from accompgen.data.pairs import PairError, read_pair
 from accompgen.data.songs import Song, read_manifest
-from accompgen.data.tokenize import VOCAL_NOISE
+from accompgen.data.tokenize_song import VOCAL_NOISE
 from accompgen.device import choose_device
 from accompgen.files import replacing
 from accompgen.time import SEMANTIC_HZ

@@ -14,8 +14,9 @@ from pathlib import Path
 import numpy as np
 
 from accompgen import audio
+from accompgen.analysis import beats
 from accompgen.analysis.keys import find_key
-from accompgen.evaluation import beats, folders, harmony, listen, sets
+from accompgen.evaluation import folders, harmony, listen, sets
 from accompgen.evaluation.folders import EvaluationError, Report
 
 ROWS = ("truth", "codec", "shuffled", "retrieval", "random", "silence", "click", "noise")

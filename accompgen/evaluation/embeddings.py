@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from accompgen import checkpoint
+from accompgen import checkpoint, component
 from accompgen.evaluation import musicnn, vggish
 from accompgen.time import SEMANTIC_HZ
 
@@ -45,7 +45,7 @@ def find_embedding(name, device: str = "cpu", batch_size: int = 32, cache=None) 
         cache: folder of fetched weights; the default is weights/ in `checkpoint.cache_directory()`.
 
     Raises:
-        checkpoint.CheckpointError: what the name stands for is missing, altered or something else.
+        component.CheckpointError: what the name stands for is missing, altered or something else.
     """
     cache = Path(cache) if cache else checkpoint.cache_directory() / "weights"
     if name == "vggish":
@@ -64,7 +64,7 @@ def find_embedding(name, device: str = "cpu", batch_size: int = 32, cache=None) 
     try:
         settings = json.loads((path / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise checkpoint.CheckpointError(
+        raise component.CheckpointError(
             f"embedding {str(name)!r} is none of vggish, clap, musicnn, pocket, "
             "nor the path of VGGish, of a CLAP or of a checkpoint"
         ) from error
@@ -80,7 +80,7 @@ def _vggish(path, device, batch_size):
         examples = torch.from_numpy(vggish.examples(mono))
         return _in_batches(network, examples, vggish.DIMENSION, device, batch_size)
 
-    return Embedding("vggish", vggish.RATE, checkpoint.file_hash(path), "128-d, 0.96 s examples, no PCA, no activation", embed)
+    return Embedding("vggish", vggish.RATE, component.file_hash(path), "128-d, 0.96 s examples, no PCA, no activation", embed)
 
 
 def _musicnn(device):
@@ -125,10 +125,10 @@ def _clap_directory(path):
 
     weights = [file for name in ("model.safetensors", "pytorch_model.bin") if (file := path / name).is_file()]
     if not weights:
-        raise checkpoint.CheckpointError(f"{path} holds neither model.safetensors nor pytorch_model.bin; expected a CLAP")
+        raise component.CheckpointError(f"{path} holds neither model.safetensors nor pytorch_model.bin; expected a CLAP")
     front = ClapFeatureExtractor.from_pretrained(path, local_files_only=True)
     network = ClapAudioModelWithProjection.from_pretrained(path, local_files_only=True)
-    return front, network, checkpoint.file_hash(weights[0])
+    return front, network, component.file_hash(weights[0])
 
 
 def _clap_file(path):
@@ -136,15 +136,15 @@ def _clap_file(path):
     from transformers import ClapAudioConfig, ClapAudioModelWithProjection, ClapFeatureExtractor
 
     if not path.is_file():
-        raise checkpoint.CheckpointError(f"{path} is missing; `accompgen fetch clap-music` gets it, or name a CLAP's directory")
-    found = checkpoint.file_hash(path)
+        raise component.CheckpointError(f"{path} is missing; `accompgen fetch clap-music` gets it, or name a CLAP's directory")
+    found = component.file_hash(path)
     if not path.stem.endswith(f"-{found[:8]}"):
-        raise checkpoint.CheckpointError(f"{path} was altered: its sha256 begins with {found[:8]}, its name says otherwise")
+        raise component.CheckpointError(f"{path} was altered: its sha256 begins with {found[:8]}, its name says otherwise")
     state = torch.load(path, map_location="cpu", weights_only=True)
     network = ClapAudioModelWithProjection(ClapAudioConfig(**CLAP_MUSIC))
     missing = set(network.load_state_dict(state, strict=False).missing_keys) & {name for name, _ in network.named_parameters()}
     if missing:
-        raise checkpoint.CheckpointError(f"{path} does not hold larger_clap_music: {min(missing)} is missing")
+        raise component.CheckpointError(f"{path} does not hold larger_clap_music: {min(missing)} is missing")
     return ClapFeatureExtractor(**CLAP_FRONT), network, found
 
 
@@ -161,4 +161,4 @@ def _semantic(path, name, device):
         return features[:whole].reshape(-1, POOL_FRAMES, features.shape[1]).mean(axis=1)
 
     note = f"layer {tokenizer.layer} features averaged over 1 s; {NOT_COMPARABLE}"
-    return Embedding(name, tokenizer.sample_rate, checkpoint.component_hash(path), note, embed)
+    return Embedding(name, tokenizer.sample_rate, component.component_hash(path), note, embed)

@@ -6,8 +6,9 @@ of them.
 
 import numpy as np
 
+from accompgen.analysis import beats
 from accompgen.analysis.keys import find_key
-from accompgen.evaluation import beats, harmony, listen
+from accompgen.evaluation import harmony, listen
 from accompgen.evaluation.folders import Plan, clip_annotation
 
 RHYTHM = ("beat_f1", "onset_f1", "tempo_error_percent", "tempo_octave_errors")

@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from accompgen.checkpoint import CheckpointError, file_hash
+from accompgen.component import CheckpointError, file_hash
 from accompgen.evaluation.tensor_bundle import read_bundle
 
 RATE, FFT, HOP, BANDS = 16000, 512, 256, 96

@@ -10,24 +10,22 @@ import importlib.metadata
 import platform
 from dataclasses import asdict, dataclass
 
-from accompgen import checkpoint
+from accompgen import checkpoint, component
 from accompgen.analysis import artefacts
 from accompgen.device import choose_device
-from accompgen.evaluation import beats, chords, coherence, distances, folders, measures, minutes, sanity, sets, stems, tracks
+from accompgen.evaluation import chords, coherence, distances, folders, measures, minutes, sanity, sets, stems, tracks
 from accompgen.evaluation.cache import Cache
 from accompgen.evaluation.embeddings import find_embedding
-from accompgen.evaluation.folders import EvaluationError, Report, plan_windows
+from accompgen.evaluation.entries import find_entries, row_files
+from accompgen.evaluation.folders import Report
 from accompgen.evaluation.report import FORMAT
+from accompgen.evaluation.trackers import find_tracker
 
 METRICS = ("fad", "kad", "apa", "rhythm", "harmony", "band", "sanity", "artefacts")
 # each wants a package more; chart costs 3 s a song, visqol means something for round trips alone
 ON_REQUEST = ("visqol", "chart")
 OF_REFERENCE = ("apa", "visqol")  # mean nothing without a reference, as the next two without a background either
 OF_BACKGROUND = ("fad", "kad")
-SILENT_ROW = "every file of this row is silent"
-
-
-ROLES = {"vocal": "vocal", "reference": "accompaniment"}  # what the files of a folder are called by
 
 
 @dataclass(frozen=True)
@@ -41,17 +39,6 @@ class Settings:
     tracker: str
     seed: int
     seams: tuple[tuple[float, float], ...]  # windows that meet: first border and step in seconds
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A song that can be scored."""
-
-    name: str
-    vocal: tracks.Track
-    reference: tracks.Track | None
-    plan: folders.Plan
-    annotation: dict
 
 
 def evaluate(
@@ -71,7 +58,7 @@ def evaluate(
         metrics: some of METRICS and ON_REQUEST; the default are those of METRICS that the folders allow.
         embedding: vggish | clap | musicnn | pocket, or a path (`embeddings.find_embedding`).
         window_seconds, windows: a song is scored in windows of this length, at most so many (None: all that fit).
-        tracker, tracker_weights: `beats.find_tracker`.
+        tracker, tracker_weights: `find_tracker`.
         cocola: COCOLA's checkpoint file; with it, each song's accompaniment is scored against its vocal.
         seams: pairs (first, step) in seconds: where windows of the generator meet; needs "artefacts".
         device: auto | cpu | cuda | cuda:N.
@@ -85,20 +72,20 @@ def evaluate(
         more, minute by minute; problems and notes, a line each.
 
     Raises:
-        EvaluationError: nothing to score. checkpoint.CheckpointError: no such embedding. ValueError: a setting out of
+        EvaluationError: nothing to score. component.CheckpointError: no such embedding. ValueError: a setting out of
         range.
     """
     metrics = _allowed(metrics, reference, background)
     settings = _settings(metrics, str(embedding), window_seconds, windows, tracker, seed, seams)
     report, cache = Report(), Cache(cache or checkpoint.cache_directory() / "evaluation")
     device = choose_device(device)
-    listener = beats.find_tracker(tracker, tracker_weights, device) if "rhythm" in metrics or "harmony" in metrics else None
+    listener = find_tracker(tracker, tracker_weights, device) if "rhythm" in metrics or "harmony" in metrics else None
     embedder = find_embedding(embedding, device, batch_size) if {"fad", "kad", "apa"} & set(metrics) else None
 
     judge = coherence.load(cocola, device) if cocola else None
-    judge_identity = checkpoint.file_hash(cocola) if cocola else None
-    entries = _entries(vocals, reference, annotations, settings, cache, report)
-    files = {name: _row_files(name, folder, entries, cache, report) for name, folder in systems.items()}
+    judge_identity = component.file_hash(cocola) if cocola else None
+    entries = find_entries(vocals, reference, annotations, settings, cache, report)
+    files = {name: row_files(name, folder, entries, cache, report) for name, folder in systems.items()}
     work = [(row, entry) for row in files for entry in entries if entry.name in files[row]]
     songs, long = {row: {} for row in files}, {row: [] for row in files}
     for row, entry in folders.bar(work, progress, "listening"):
@@ -121,7 +108,7 @@ def evaluate(
         "settings": asdict(settings) | {"metrics": list(settings.metrics)},
         "embedding": embedder and {"name": embedder.name, "sample_rate": embedder.rate, "sha256": embedder.identity,
                                    "note": embedder.note},
-        "tracker": {"name": tracker, "sha256": checkpoint.file_hash(tracker_weights) if tracker_weights else None},
+        "tracker": {"name": tracker, "sha256": component.file_hash(tracker_weights) if tracker_weights else None},
         "cocola": judge_identity,
         "data": _data(entries, files, reference, background),
         "versions": _versions(),
@@ -190,85 +177,6 @@ def _versions():
 
 def _folder_hash(found):
     return hashlib.sha256("".join(sorted(track.digest for track in found)).encode()).hexdigest()[:16]
-
-
-def _entries(vocals, reference, annotations, settings, cache, report):
-    """The songs that have a usable vocal, and a reference where there is a folder of them, with their windows."""
-    places = {"vocal": vocals} | ({"reference": reference} if reference else {})
-    found = {what: folders.find_songs(folder, ROLES[what], report) for what, folder in places.items()}
-    for what, folder in places.items():
-        if not found[what]:
-            raise EvaluationError(f"{folder} holds no sound files; nothing can be scored")
-    entries = []
-    there = found.get("reference", found["vocal"])
-    for name in folders.match(found["vocal"], there, reference, "reference", report):
-        opened = {what: tracks.open_track(files[name], cache, report) for what, files in found.items()}
-        if None in opened.values():
-            continue
-        for what, track in opened.items():
-            if track.silent:
-                report.problem_of(name, f"the {what} is silent")
-        vocal, true = opened["vocal"], opened.get("reference")
-        if true and abs(vocal.seconds - true.seconds) > folders.LENGTH_TOLERANCE_SECONDS:
-            lengths = f"{vocal.seconds:.2f} and {true.seconds:.2f} s"
-            report.problem_of(name, "vocal and reference differ in length; the shorter is scored", lengths)
-        plan = plan_windows(min(t.seconds for t in opened.values()), settings.window_seconds, settings.windows)
-        if plan.seconds < settings.window_seconds:
-            text = f"shorter than a window of {settings.window_seconds:g} s"
-            report.problem_of(name, text, f"{plan.seconds:.2f} s")
-        elif settings.windows and plan.count < settings.windows:
-            report.problem_of(name, f"fewer windows fit than the {settings.windows} asked for", str(plan.count))
-        annotation = folders.read_annotation(annotations, name, report) if annotations else {}
-        entries.append(Entry(name, vocal, true, plan, annotation))
-    if not entries:
-        raise EvaluationError(
-            f"no song has {' and '.join(f'a {what} in {folder}' for what, folder in places.items())}: "
-            + "; ".join(report.problems[:3])
-        )
-    if annotations:
-        folders.without_annotation(annotations, [entry.name for entry in entries], report)
-    _check_rates("vocals", [entry.vocal for entry in entries], report)
-    if reference:
-        _check_rates("reference", [entry.reference for entry in entries], report)
-    return entries
-
-
-def _check_rates(what, found, report):
-    rates = sorted({track.rate for track in found})
-    if len(rates) > 1:
-        report.problem(f"{what}: sample rates {', '.join(map(str, rates))} Hz in one folder; bandwidth alone moves FAD and KAD")
-
-
-def _row_files(row, folder, entries, cache, report):
-    """Song name -> track of a row's folder."""
-    found = folders.find_songs(folder, "accompaniment", report)
-    if not found:
-        report.problem(f"{row}: {folder} holds no sound files; the row stays empty")
-        return {}
-    names = folders.match([entry.name for entry in entries], found, folder, f"file of {row}", report)
-    files = {name: track for name in names if (track := tracks.open_track(found[name], cache, report))}
-    _check_rates(row, files.values(), report)
-    if files and all(track.silent for track in files.values()):
-        report.note(f"{row}: {SILENT_ROW}")
-    lengths = {entry.name: entry.plan.seconds * entry.plan.count for entry in entries}
-    for entry in entries:
-        track = files.get(entry.name)
-        if track is None:
-            continue
-        if track.silent and not all(other.silent for other in files.values()):
-            report.problem_of(entry.name, f"the file of {row} is silent")
-        if track.seconds < lengths[entry.name] - folders.LENGTH_TOLERANCE_SECONDS:
-            report.problem_of(
-                entry.name,
-                f"the file of {row} is too short; the rest is silence",
-                f"{track.seconds:.2f} of {lengths[entry.name]:.2f} s",
-            )
-        elif abs(track.seconds - entry.vocal.seconds) > folders.LENGTH_TOLERANCE_SECONDS:
-            seconds = f"{track.seconds:.2f} and {entry.vocal.seconds:.2f} s"
-            report.problem_of(entry.name, f"the file of {row} is not as long as the vocal", seconds)
-        if entry.reference and track.rate != entry.reference.rate:
-            report.note(f"{row}: {track.rate} Hz, reference {entry.reference.rate} Hz; bandwidth alone moves FAD and KAD")
-    return files
 
 
 def _score_song(track, entry, settings, listener, cache, report):

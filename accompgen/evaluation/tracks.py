@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 
 from accompgen import audio
-from accompgen.analysis import artefacts, chords
+from accompgen.analysis import artefacts, beats, chords
 from accompgen.analysis.clicks import border_times, seams
-from accompgen.checkpoint import file_hash
-from accompgen.evaluation import band, beats, coherence, folders, listen, measures, mels, minutes, sanity, visqol
+from accompgen.component import file_hash
+from accompgen.evaluation import band, coherence, folders, listen, measures, mels, minutes, sanity, visqol
 from accompgen.evaluation import cache as caches
 
 MIX_LUFS = -23.0  # vocal and accompaniment are brought to this before they are mixed

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from accompgen.checkpoint import CheckpointError, file_hash
+from accompgen.component import CheckpointError, file_hash
 from accompgen.tokens.unpickle import read_torch
 
 RATE = 16000

@@ -26,8 +26,8 @@ SIGNATURES = ("C", "Db", "D", "Eb", "E", "F", "Gb", "G", "Ab", "A", "Bb", "B")
 MINOR_SIGNATURES = ("Cm", "C#m", "Dm", "Ebm", "Em", "Fm", "F#m", "Gm", "G#m", "Am", "Bbm", "Bm")
 
 
-def midi_bytes(chart, name: str = "", count_in: int = 0) -> bytes:
-    """A MIDI file of format 1, 480 ticks a beat.
+def midi_bytes(chart, name: str = "", count_in: int = 0, sections=()) -> bytes:
+    """A MIDI file of format 1, 480 ticks a beat; with a marker for each of `sections`: (seconds, name).
 
     Without a count-in the file begins with the recording. With one the recording begins where the
     marker `recording` stands, `grid_of(chart, count_in).offset` seconds after the file.
@@ -41,7 +41,7 @@ def midi_bytes(chart, name: str = "", count_in: int = 0) -> bytes:
     name = name.encode("utf-8", "replace").decode("utf-8")
     end = grid.tick(chart.seconds)
     for title, events in (
-        (name, _map(grid, chart)),
+        (name, _map(grid, chart, sections)),
         ("chords", _chords(grid, chart)),
         ("click", _click(grid, end)),
     ):
@@ -68,7 +68,16 @@ def _track(mido, title, events, end):
     return track
 
 
-def _map(grid, chart):
+def marks(grid) -> list[tuple[int, str]]:
+    """(tick, text) of the markers of count-in, recording and bars."""
+    found = []
+    if grid.bars[0].number is None:
+        found = [(0, "count-in"), (grid.tick(0.0), "recording")]
+    bars = [(bar.tick, bar.number) for bar in grid.bars if bar.number and bar.number % MARKED_BARS == 1]
+    return found + [(tick, f"bar {number}") for tick, number in bars]
+
+
+def _map(grid, chart, sections):
     times, ticks = grid.edges
     micros = (times + grid.offset) * 1e6
     for index, tempo in tempo_changes(micros, np.diff(ticks) / TICKS):
@@ -83,12 +92,10 @@ def _map(grid, chart):
             )
     if chart.key:
         yield 0, "key_signature", {"key": key_signature(chart.key)}
-    if grid.bars[0].number is None:
-        yield 0, "marker", {"text": "count-in"}
-        yield grid.tick(0.0), "marker", {"text": "recording"}
-    for bar in grid.bars:
-        if bar.number and bar.number % MARKED_BARS == 1:
-            yield bar.tick, "marker", {"text": f"bar {bar.number}"}
+    for tick, text in marks(grid):
+        yield tick, "marker", {"text": text}
+    for start, text in sections:
+        yield grid.tick(start), "marker", {"text": text}
 
 
 def _chords(grid, chart):

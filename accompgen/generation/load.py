@@ -2,7 +2,8 @@
 
 import torch
 
-from accompgen.checkpoint import BEAT_TRACKER, Checkpoint, CheckpointError, load_component
+from accompgen.checkpoint import BEAT_TRACKER, Checkpoint
+from accompgen.component import CheckpointError, load_component
 from accompgen.config import SingleStageConfig, StageConfig, from_dict
 from accompgen.generation.decode import prepare_for_decoding
 from accompgen.generation.schedule import LoadedStage, System

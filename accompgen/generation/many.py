@@ -36,10 +36,12 @@ class GenerateJob:
     click: bool = False
     format: str = "wav"
     bit_depth: str = "24"
+    rate: int | None = None
+    channels: int | None = None
     force: bool = False
 
     def __post_init__(self):
-        pipeline.check_settings(self.balance, self.noise or 0.0, self.loudness)
+        pipeline.check_settings(self.balance, self.noise or 0.0, self.loudness, self.rate, self.channels)
 
     def load(self):
         return single_stage.load_any(self.checkpoint, self.device)
@@ -58,10 +60,11 @@ class GenerateJob:
         begun = Path(self.directory) / f".{vocal.name}.begun"  # there while the files of this song may be some but not all
         force = self.force or begun.exists()
         self._paths(model, vocal.name, force)
-        song.format_of(vocal.rate, len(vocal.wav), self.format, self.bit_depth)
+        song.format_of(self.rate or vocal.rate, len(vocal.wav), self.format, self.bit_depth)
         made = model.accompany(
             vocal, self.seed, sampling=self.sampling, balance=self.balance, noise=self._noise(model), loudness=self.loudness,
-            stems=self.stems, prompt=list(self.prompts), chart=self.chart, **({"click": True} if self.click else {}),
+            stems=self.stems, prompt=list(self.prompts), chart=self.chart, rate=self.rate, channels=self.channels,
+            **({"click": True} if self.click else {}),
         )  # fmt: skip
         audio.make_folder(self.directory)
         begun.touch()
@@ -90,7 +93,8 @@ class GenerateJob:
             ) from error
         sampling = model.settings(self.sampling)
         settings = asked_for(
-            sampling, self.balance, self._noise(model), self.loudness, self.prompts, self.chart, self.click
+            sampling, self.balance, self._noise(model), self.loudness, self.prompts, self.chart, self.rate, self.channels,
+            self.click,
         )  # fmt: skip
         asked = {"vocal": vocal.sha256, "seed": self.seed, "settings": settings, "checkpoint": model.about["sha256"]}
         was = {"seed": found.get("seed"), "settings": dict(found.get("settings") or {})}

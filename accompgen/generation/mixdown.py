@@ -37,6 +37,20 @@ def mix_down(
     return {name: gain * track for name, track in tracks.items()}, mixed, levels | {"tracks_gain": round(float(gain), 6)}
 
 
+def as_asked(vocal, sounds: dict[str, np.ndarray], others, rate: int | None, channels: int | None) -> tuple:
+    """Vocal, decoded sounds [C, T] and other players (or None) for a song of this rate in Hz and so many channels, 1 or 2.
+
+    None leaves the vocal's rate, and the channels that each has. In stereo a vocal of one channel stays as it is: it
+    sounds in the middle.
+    """
+    if rate is not None:
+        vocal, others = vocal.at(rate), others and others.at(rate)
+    if channels is not None:
+        sounds = {name: audio.spread(sound, channels) for name, sound in sounds.items()}
+        vocal, others = vocal.within(channels), others and others.within(channels)
+    return vocal, sounds, others
+
+
 def like(vocal, sound, rate):
     """The decoded sound [C, T] at the vocal's rate and of its length to the sample, faded out at the end."""
     sound = audio.fit(audio.resample(sound, rate, vocal.rate), vocal.wav.shape[1])

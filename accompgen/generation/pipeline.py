@@ -18,19 +18,17 @@ from accompgen.checkpoint import (
     SEMANTIC_TOKENIZER,
     TEXT_TOKENIZER,
     Checkpoint,
-    CheckpointError,
-    component_hash,
-    file_hash,
     find_checkpoint,
     read_checkpoint,
     read_graph,
     read_info,
 )
+from accompgen.component import CheckpointError, component_hash, file_hash
 from accompgen.device import choose_device
 from accompgen.generation.cascade import cascade, whole_song
 from accompgen.generation.charting import chart_streams, find_chart
 from accompgen.generation.load import load_beat_tracker, load_stages
-from accompgen.generation.mixdown import BALANCE_LU, mix_down
+from accompgen.generation.mixdown import BALANCE_LU, as_asked, mix_down
 from accompgen.generation.report import Clock, asked_for, song_report
 from accompgen.generation.sampling import PUBLISHED, Sampling
 from accompgen.generation.schedule import Part, System
@@ -95,6 +93,8 @@ class Accompanist:
         balance: float = BALANCE_LU,
         noise: float = VOCAL_NOISE,
         loudness: float | None = None,
+        rate: int | None = None,
+        channels: int | None = None,
         progress: bool = False,
         on_progress: Progress | None = None,
     ) -> Song:
@@ -114,6 +114,8 @@ class Accompanist:
             noise: sigma of the Gaussian noise on the vocal before HuBERT, 0 to 1.
             loudness: of the mix in LUFS (BS.1770), -70 to 0, reached by gain as far as peaks below -1 dBFS allow; None: the
                 vocal stays as loud as it is, unless peaks would pass -1 dBFS.
+            rate: of the song in Hz, 8 000 to 192 000; None: the vocal's.
+            channels: 1 or 2, of the song; None: as many as the decoder has, and the mix as many as the vocal if these are more.
             progress: show a bar with the remaining time on stderr.
             on_progress: called with (what is made, ids decoded so far, ids to decode in all) after every frame; an exception
                 that it raises ends the work.
@@ -122,7 +124,7 @@ class Accompanist:
             audio.AudioError: a vocal that cannot be read or used.
             ValueError: a setting out of range, an unknown stem or stage; a chart or others for a checkpoint without them.
         """
-        check_settings(balance, noise, loudness)
+        check_settings(balance, noise, loudness, rate, channels)
         check_seed(seed)
         stems, prompts = self.check_stems(stems), self._prompts(prompt)
         clock = Clock()
@@ -147,7 +149,7 @@ class Accompanist:
                     clock.seconds[stage] = clock.seconds.get(stage, 0.0) + seconds
                 with clock("decoder"):  # [C, T] at the decoder's rate
                     sounds[stem] = self.decoder.decode(tokens[stem].codes[None], seed)[0].cpu().numpy()
-        settings = asked_for(sampling, balance, noise, loudness, prompt, asked)
+        settings = asked_for(sampling, balance, noise, loudness, prompt, asked, rate, channels)
         return self.finish(vocal, seed, settings, tokens, sounds, clock, chart, others)
 
     def chart(self, vocal, seed: int = 0, *, chart: Chart | ChartRequest | None = None, prompt=None, sampling=None,
@@ -188,17 +190,8 @@ class Accompanist:
         return self.semantic_tokenizer.encode(conditioning(vocal, noise, seed).to(self.device))
 
     def finish(self, vocal, seed, settings, tokens, sounds, clock, chart=None, others=None) -> Song:
-        """The song of its stems' tokens and sounds [C, T] at the decoder's rate: resampled, mixed, reported.
-
-        `settings` are those of `report.asked_for`.
-        """
-        balance, loudness = settings["balance_lu"], settings.get("loudness_lufs")
-        with clock("mix"):
-            tracks, mixed, levels = mix_down(vocal, sounds, self.decoder.sample_rate, balance, loudness, others)
-        report = song_report(self, vocal, seed, settings, levels, clock.seconds, chart)
-        if others is not None:
-            report["others"] = {"file": others.source, "sha256": others.sha256}
-        return Song(vocal.name, vocal.rate, tracks, mixed, tokens, report, chart)
+        """The song of its stems' tokens and sounds, see `finished`."""
+        return finished(self, vocal, seed, settings, tokens, sounds, clock, chart, others)
 
     def play(self, vocal, units, sampling, seed, part, report):
         """The tokens of a stem; long ones by two processes, where there is a second."""
@@ -294,6 +287,22 @@ def load(checkpoint="pocket", device: str = "auto", helper: bool = False) -> Acc
     )
 
 
+def finished(model, vocal, seed, settings, tokens, sounds, clock, chart=None, others=None) -> Song:
+    """The song of its stems' tokens and sounds [C, T] at the decoder's rate: resampled, mixed, reported.
+
+    `model` is what made it, `settings` are those of `report.asked_for`.
+    """
+    balance, loudness = settings["balance_lu"], settings.get("loudness_lufs")
+    with clock("mix"):
+        wanted = settings.get("rate"), settings.get("channels")
+        sung, sounds, played = as_asked(vocal, sounds, others, *wanted)
+        tracks, mixed, levels = mix_down(sung, sounds, model.decoder.sample_rate, balance, loudness, played)
+    report = song_report(model, vocal, seed, settings, levels, clock.seconds, chart)
+    if others is not None:
+        report["others"] = {"file": others.source, "sha256": others.sha256}
+    return Song(vocal.name, sung.rate, tracks, mixed, tokens, report, chart)
+
+
 def about_of(verified: Checkpoint) -> dict:
     """What a song's report says of a checkpoint: its name and the hashes of its parts."""
     hashes = {name: component_hash(verified.component(name)) for name in verified.components}
@@ -349,8 +358,12 @@ def load_tokenizer(checkpoint, kind: str, device: str = "auto") -> SemanticToken
     return AcousticTokenizer.load(directory, device, any_rate=not verified.graph.has_units)
 
 
-def check_settings(balance: float, noise: float, loudness: float | None = None) -> None:
-    """Raise ValueError for a balance, a noise or a loudness out of range."""
+def check_settings(balance: float, noise: float, loudness: float | None = None, rate=None, channels=None) -> None:
+    """Raise ValueError for a balance, a noise, a loudness, a rate or a number of channels out of range."""
+    if rate is not None and not audio.MIN_RATE <= rate <= audio.MAX_RATE:
+        raise ValueError(f"the rate is {rate} Hz; expected {audio.MIN_RATE} to {audio.MAX_RATE}, such as 48000")
+    if channels not in (None, 1, 2):
+        raise ValueError(f"{channels} channels; expected 1, 2, or None for those that the decoder has")
     if loudness is not None and not -70 <= loudness <= 0:
         raise ValueError(f"loudness is {loudness} LUFS; expected -70 to 0, such as -14")
     if not -40 <= balance <= 40:

@@ -90,7 +90,7 @@ def check_weights(model, song) -> None:
 
 
 def _check_vocal(song, vocal: Vocal):
-    if vocal.wav.shape[1] != song.mix.shape[1] or vocal.rate != song.rate:
+    if round(vocal.wav.shape[1] * song.rate / vocal.rate) != song.mix.shape[1]:
         raise ValueError(
             f"{vocal.source} has {vocal.wav.shape[1]} samples at {vocal.rate} Hz, the song {song.mix.shape[1]} at {song.rate} "
             "Hz; give the recording that it was made for"
@@ -124,7 +124,8 @@ def _decoded(model, codes, span, seed, song):
     sound = model.decoder.decode(part[None].to(model.device), seed)[0].cpu().numpy()
     sound = audio.resample(sound, rate, song.rate)
     begin = round(seconds_of(span[0] - first) * song.rate)
-    return sound[:, begin : begin + round(seconds_of(span[1] - span[0]) * song.rate)]
+    sound = sound[:, begin : begin + round(seconds_of(span[1] - span[0]) * song.rate)]
+    return audio.spread(sound, len(song.accompaniment))
 
 
 def _spliced(track, new, span, song, start, stop):

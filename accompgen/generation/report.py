@@ -9,7 +9,13 @@ from dataclasses import asdict
 
 import torch
 
-from accompgen.checkpoint import CheckpointError, available_checkpoints, cache_directory, read_checkpoint, search_path
+from accompgen.checkpoint import (
+    available_checkpoints,
+    cache_directory,
+    read_checkpoint,
+    search_path,
+)
+from accompgen.component import CheckpointError
 from accompgen.generation.decode import decoding_dtype
 
 VERSIONS_OF = ("accompgen", "torch", "transformers", "numpy", "soundfile", "soxr", "pyloudnorm")
@@ -29,8 +35,9 @@ class Clock:
 
 
 def asked_for(
-    sampling: dict, balance: float, noise: float, loudness: float | None, prompt=None, chart=None, click: bool = False
-) -> dict:
+    sampling: dict, balance: float, noise: float, loudness: float | None, prompt=None, chart=None, rate=None, channels=None,
+    click: bool = False,
+) -> dict:  # fmt: skip
     """The settings of a report: what a song was made with, apart from seed, stems and recordings.
 
     Args:
@@ -38,10 +45,12 @@ def asked_for(
         prompt: a text, several, or None.
         chart: what was asked for: a chart_input.ChartRequest, a chart.Chart, or None. Beside what it says as numbers and names
             it leaves a hash, by which two requests are told apart.
+        rate, channels: of the sound; None: as the vocal's, and as the decoder has them.
     """
     settings = {name: asdict(values) for name, values in sampling.items()} | {"balance_lu": balance, "noise": noise}
     if loudness is not None:
         settings["loudness_lufs"] = loudness
+    settings |= {name: value for name, value in (("rate", rate), ("channels", channels)) if value is not None}
     if prompt:
         settings["prompts"] = [prompt] if isinstance(prompt, str) else list(prompt)
     if click:
@@ -76,6 +85,8 @@ def song_report(model, vocal, seed, settings, levels, seconds, chart=None) -> di
         "seconds": {name: round(value, 3) for name, value in seconds.items()} | {"total": round(total, 3)},
         "real_time_factor": round(total / length, 3),
     }
+    if vocal.stamp is not None:
+        report["vocal"]["time_reference"] = vocal.stamp
     if chart is not None:
         report["chart"] = {
             "key": chart.key,

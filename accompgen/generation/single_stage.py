@@ -28,8 +28,8 @@ from accompgen.generation import pipeline
 from accompgen.generation.cascade import Tokens
 from accompgen.generation.decode import decode
 from accompgen.generation.load import load_single_stage
-from accompgen.generation.mixdown import BALANCE_LU, mix_down
-from accompgen.generation.report import Clock, asked_for, song_report
+from accompgen.generation.mixdown import BALANCE_LU
+from accompgen.generation.report import Clock, asked_for
 from accompgen.generation.sampling import Sampling
 from accompgen.generation.schedule import System
 from accompgen.generation.song import Song
@@ -116,6 +116,8 @@ class SingleStagePlayer:
         balance: float = BALANCE_LU,
         noise: float = 0.0,
         loudness: float | None = None,
+        rate: int | None = None,
+        channels: int | None = None,
         progress: bool = False,
         on_progress: pipeline.Progress | None = None,
     ) -> Song:
@@ -132,7 +134,7 @@ class SingleStagePlayer:
             ValueError: as there; a noise, others or a click for a checkpoint that hears nothing.
             ChartError: a chart without a click, or a click without beats.
         """
-        pipeline.check_settings(balance, noise, loudness)
+        pipeline.check_settings(balance, noise, loudness, rate, channels)
         pipeline.check_seed(seed)
         self._check_asked(noise, others, click, chart)
         stems, sampling = self.check_stems(stems), self.settings(sampling)
@@ -158,15 +160,10 @@ class SingleStagePlayer:
                 )
                 with clock("decoder"):
                     sounds[stem] = self.decoder.decode(codes[None])[0].cpu().numpy()
-        asked = asked_for(sampling, balance, noise, loudness, prompt, chart, click)
-        with clock("mix"):
-            tracks, mixed, levels = mix_down(
-                vocal, sounds, self.decoder.sample_rate, balance, loudness, others
-            )
-        report = song_report(self, vocal, seed, asked, levels, clock.seconds)
-        if others is not None:
-            report["others"] = {"file": others.source, "sha256": others.sha256}
-        return Song(vocal.name, vocal.rate, tracks, mixed, tokens, report)
+        asked = asked_for(
+            sampling, balance, noise, loudness, prompt, chart, rate, channels, click
+        )
+        return pipeline.finished(self, vocal, seed, asked, tokens, sounds, clock, None, others)
 
     def _check_asked(self, noise, others, click, chart):
         name = self.about["name"]

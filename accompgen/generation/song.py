@@ -6,7 +6,7 @@ import json
 import wave
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +15,10 @@ import torch
 from accompgen import audio
 from accompgen.chart import Chart
 from accompgen.export.chart_files import SCORE_ENDINGS, score_files
+from accompgen.export.grid import grid_of
 from accompgen.files import short_name
 from accompgen.generation.cascade import Tokens
+from accompgen.generation.vocal import Vocal, read_vocal
 from accompgen.stages import ALL
 
 SUBTYPES = {"16": "PCM_16", "24": "PCM_24", "32f": "FLOAT"}
@@ -60,6 +62,17 @@ class Song:
         """How long the song lasts."""
         return self.mix.shape[1] / self.rate
 
+    @property
+    def stamp(self) -> int | None:
+        """The time stamp of its wav files, by which a DAW places them: samples since midnight at the song's rate.
+
+        It is the vocal's. Where that has none, it is where the vocal begins beside a MIDI file with a count-in; None without.
+        """
+        found, count_in = self.report.get("vocal", {}), self.report.get("settings", {}).get("count_in", 0)
+        if "time_reference" in found:
+            return round(found["time_reference"] * self.rate / found["rate"])
+        return round(grid_of(self.chart, count_in).offset * self.rate) if count_in and self.chart else None
+
     def __repr__(self):
         channels = {1: "mono", 2: "stereo"}.get(len(self.mix), f"{len(self.mix)} channels")
         return f"Song({self.name!r}, {self.seconds:.1f} s, {channels}, {self.rate} Hz, seed {self.report.get('seed')})"
@@ -83,6 +96,8 @@ class Song:
     def save(self, directory, format: str = "wav", bit_depth: str | int = "24", force: bool = False) -> dict[str, Path]:
         """Write <name>.accompaniment, <name>.mix (wav, flac or mp3) and <name>.json; all files or none.
 
+        With a `stamp` wav files are broadcast waves.
+
         Of a song of several stems each has a file <name>.<stem>, too; in wav and flac they sum to the accompaniment exactly.
         Of one with a chart come the files of export/chart_files.py.
 
@@ -100,16 +115,14 @@ class Song:
         stems, score = self._stems(), self._score_files()
         paths = output_paths(directory, self.name, format, force, *self.parts)
         suffix, subtype = format_of(self.rate, len(self.mix), format, bit_depth)
-        wavs = {"accompaniment": self.accompaniment, "mix": self.mix, **stems}
-        if stems:
-            wavs |= _on_grid(stems, bit_depth)
-        encoded, gain = self._encode({paths[key]: wav for key, wav in wavs.items()}, suffix, subtype)
+        whole = _on_grid(stems, bit_depth) if stems else {"accompaniment": self.accompaniment}
+        wavs = {paths[key]: wav for key, wav in {"accompaniment": None, "mix": self.mix, **stems, **whole}.items()}
+        encoded, gain = self._encode(wavs, suffix, subtype)
         files = {key: path.name for key, path in paths.items() if key != "report"}
         report = {**self.report, "files": {**files, "bit_depth": str(bit_depth) if subtype else None, "encoding_gain": gain}}
         text = json.dumps(report, indent=2, allow_nan=False) + "\n"
         audio.make_folder(directory)
-        written = dict(zip((paths[key] for key in wavs), encoded))
-        written |= {paths[ending]: data for ending, data in score.items()}
+        written = encoded | {paths[ending]: data for ending, data in score.items()}
         audio.write_files({**written, paths["report"]: text.encode()})
         return paths
 
@@ -127,8 +140,8 @@ class Song:
         if track not in known:
             raise ValueError(f"no track {track!r}; this song has {', '.join(known)}")
         suffix, subtype = format_of(self.rate, len(known[track]), format, bit_depth)
-        (data,), _ = self._encode({Path(f"{self.name}.{track}{suffix}"): known[track]}, suffix, subtype)
-        return data
+        encoded, _ = self._encode({Path(f"{self.name}.{track}{suffix}"): known[track]}, suffix, subtype)
+        return next(iter(encoded.values()))()
 
     def save_mix(self, path, bit_depth: str | int = "24", force: bool = False) -> Path:
         """Write the mix alone, as the file `path` ending in .wav, .flac or .mp3. Arguments and errors as `save`."""
@@ -154,15 +167,20 @@ class Song:
         return score_files(self.chart, self.name, self.report["settings"].get("count_in", 0))
 
     def _encode(self, wavs: dict, suffix, subtype):
-        """Sound by path -> (the bytes of each, the gain that they share)."""
+        """Sound by path -> functions by path that give the bytes of each, and the gain that they share."""
+
+        def coded(path, gain):
+            wav = wavs[path] if gain == 1 else wavs[path] * np.float32(gain)
+            return audio.encode(wav, self.rate, suffix, subtype, path, self.stamp)
+
         gain = 1.0
-        for _ in range(4):  # a lossy format does not keep peaks exactly: measure what a player will decode
-            encoded = [audio.encode(wav * gain, self.rate, suffix, subtype, path) for path, wav in wavs.items()]
-            loudest = max(audio.peak(audio.decode(data)) for data in encoded) if suffix == ".mp3" else 0.0
+        # a lossy format does not keep peaks exactly: measure what a player will decode
+        for _ in range(3 if suffix == ".mp3" else 0):
+            loudest = max(audio.peak(audio.decode(coded(path, gain))) for path in wavs)
             if loudest <= audio.PEAK_LIMIT:
                 break
             gain *= 0.999 * audio.PEAK_LIMIT / loudest
-        return encoded, gain
+        return {path: partial(coded, path, gain) for path in wavs}, gain
 
 
 class GrowingWav:
@@ -250,10 +268,13 @@ def _paths(directory, name, format, stems=(), endings=()):
 
 def _on_grid(stems, bit_depth):
     """The stems and their sum, "accompaniment", where the format has samples, so that they stay a sum when they are written."""
-    steps = 2.0 ** (15 if str(bit_depth) == "16" else 23)
-    rounded = {name: np.round(wav.astype(np.float64) * steps) for name, wav in stems.items()}
+    # a float32 holds such a number of steps, and the sum of those of all stems, exactly
+    steps = np.float32(2.0 ** (15 if str(bit_depth) == "16" else 23))
+    rounded = {name: np.round(wav * steps) for name, wav in stems.items()}
     rounded["accompaniment"] = sum(rounded.values())
-    return {name: (wav / steps).astype(np.float32) for name, wav in rounded.items()}
+    for wav in rounded.values():
+        wav /= steps
+    return rounded
 
 
 def read_song(path) -> Song:
@@ -264,7 +285,7 @@ def read_song(path) -> Song:
     path = Path(path)
     try:
         report = json.loads(path.read_text(encoding="utf-8"))
-        files, rate = report["files"], report["vocal"]["rate"]
+        files, seconds = report["files"], report["vocal"]["seconds"]
         names = {key: path.with_name(name) for key, name in files.items() if isinstance(name, str)}
         mix, accompaniment = names["mix"], names["accompaniment"]
     except OSError as error:
@@ -273,5 +294,22 @@ def read_song(path) -> Song:
         raise audio.AudioError(f"{path} is no report of a song; give the <name>.json that `generate` wrote") from error
     stems = {key: file for key, file in names.items() if file.suffix == mix.suffix and key not in ("mix", "accompaniment")}
     tracks = {stem: audio.read(file)[0] for stem, file in (stems or {ALL: accompaniment}).items()}
-    chart = Chart.of_song(report["chart"], report["vocal"]["seconds"]) if report.get("chart") else None
-    return Song(path.stem, rate, tracks, audio.read(mix)[0], {}, report, chart)
+    chart = Chart.of_song(report["chart"], seconds) if report.get("chart") else None
+    mixed, rate = audio.read(mix)
+    return Song(path.stem, rate, tracks, mixed, {}, report, chart)
+
+
+def recording_of(song: Song, given=None) -> Vocal:
+    """The recording that a song was made for: at the path `given`, or where it was.
+
+    Raises audio.AudioError where there is none, or one of another length.
+    """
+    path = Path(given or song.report["vocal"]["file"])
+    if not path.exists():
+        raise audio.AudioError(f"{path}: no such file; say where the recording of {song.name} is (--vocal FILE)")
+    vocal = read_vocal(path)
+    if round(vocal.wav.shape[1] * song.rate / vocal.rate) != song.mix.shape[1]:
+        raise audio.AudioError(
+            f"{path} lasts {vocal.seconds:.3f} s, the song {song.seconds:.3f} s; give the recording that it was made for"
+        )
+    return vocal

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from accompgen import audio
-from accompgen.checkpoint import file_hash
+from accompgen.component import file_hash
 from accompgen.files import SoundWarning
 from accompgen.seeding import make_generator
 from accompgen.time import blocks_covering, frames_of
@@ -26,18 +26,32 @@ LENGTH_TOLERANCE_SECONDS = 0.1  # by which they may be longer or shorter than th
 
 @dataclass(frozen=True)
 class Vocal:
-    """A recording that was read and found usable: wav [C, T]."""
+    """A recording that was read and found usable: wav [C, T]. `stamp`: where a DAW had it, samples since midnight."""
 
     name: str
     wav: np.ndarray
     rate: int
     source: str
     sha256: str
+    stamp: int | None = None
 
     @property
     def seconds(self) -> float:
         """How long it is."""
         return self.wav.shape[1] / self.rate
+
+    def at(self, rate: int) -> "Vocal":
+        """The same recording at another rate in Hz."""
+        if rate == self.rate:
+            return self
+        stamp = None if self.stamp is None else round(self.stamp * rate / self.rate)
+        return replace(self, wav=audio.resample(self.wav, self.rate, rate), rate=rate, stamp=stamp)
+
+    def within(self, channels: int) -> "Vocal":
+        """The same recording in no more than so many channels; in one as the stages hear it."""
+        if len(self.wav) <= channels:
+            return self
+        return replace(self, wav=audio.spread(audio.heard(self.wav)[None], channels))
 
     @cached_property
     def lufs(self) -> float:
@@ -55,7 +69,7 @@ def read_vocal(vocal) -> Vocal:
     if isinstance(vocal, tuple):
         if len(vocal) != 2:
             raise TypeError(f"the vocal is a tuple of {len(vocal)}; expected its samples and their rate: (wav, 44100)")
-        wav, rate = audio.from_array(vocal[0]), int(vocal[1])
+        wav, rate, stamp = audio.from_array(vocal[0]), int(vocal[1]), None
         name, source, digest = "song", "samples", hashlib.sha256(wav.tobytes()).hexdigest()
         audio.check_samples(wav, rate, source)
     elif not isinstance(vocal, (str, os.PathLike)):
@@ -66,12 +80,12 @@ def read_vocal(vocal) -> Vocal:
     else:
         path = Path(vocal)
         wav, rate = audio.read(path)
-        name, source, digest = path.stem, str(path), file_hash(path)
+        name, source, digest, stamp = path.stem, str(path), file_hash(path), audio.time_reference(path)
     audio.check_vocal(wav, rate, source)
     if (lost := audio.cancelled(wav)) > audio.CANCELLED_DB:
         remark = f"{source}: its channels cancel out, their mean lies {lost:.0f} dB below the louder one, which is heard alone"
         warnings.warn(remark, SoundWarning, stacklevel=2)
-    return Vocal(name, wav, rate, source, digest)
+    return Vocal(name, wav, rate, source, digest, stamp)
 
 
 def conditioning(vocal, noise, seed):

@@ -8,7 +8,7 @@ that sequence is short.
 
 import torch
 
-from accompgen.checkpoint import CheckpointError
+from accompgen.component import CheckpointError
 from accompgen.tokens.encodec import CodecConfig, OtherCodecConfig, lstm_index
 from accompgen.tokens.encodec_weights import load_network, save_network
 
@@ -61,17 +61,6 @@ class AcousticTokenizer:
     @property
     def device(self) -> torch.device:
         return next(self.network.parameters()).device
-
-    def codebooks_at(self, kbps: float) -> int:
-        """Number of codebooks at a bit rate: 1.5, 3, 6, 12 and 24 kbps are 2, 4, 8, 16 and 32 with 1024 bins.
-
-        Raises ValueError if the rate buys no codebook, or more than this model has.
-        """
-        count = int(kbps / self.config.kbps + 1e-6)
-        if not 1 <= count <= self.config.codebooks:
-            top = self.config.codebooks * self.config.kbps
-            raise ValueError(f"{kbps} kbps is out of range; this codec goes from {self.config.kbps:g} to {top:g} kbps")
-        return count
 
     @torch.no_grad()
     def encode(self, wav: torch.Tensor, codebooks: int | None = None) -> torch.Tensor:

@@ -15,14 +15,8 @@ from pathlib import Path
 import torch
 
 from accompgen import audio
-from accompgen.checkpoint import (
-    CheckpointError,
-    find_checkpoint,
-    load_component,
-    read_checkpoint,
-    read_info,
-    save_component,
-)
+from accompgen.checkpoint import find_checkpoint, read_checkpoint, read_info
+from accompgen.component import CheckpointError, load_component, save_component
 from accompgen.config import ConfigError, from_dict, to_dict
 from accompgen.seeding import make_generator
 from accompgen.tokens.acoustic import AcousticTokenizer
@@ -242,13 +236,17 @@ class DecoderStream:
         return wav
 
 
+# the format that the config.json of a component says -> what reads it; a decoder of one's own is a row here
+DECODERS = {FORMAT: StereoDecoder, VOCOS_FORMAT: VocosDecoder}
+
+
 def load_decoder(path, device="cpu") -> EncodecDecoder | StereoDecoder | VocosDecoder:
     """The decoder of a component directory: ours, a Vocos, or that of an EnCodec (whatever
     `AcousticTokenizer.load` reads).
 
     Raises CheckpointError for none of them.
     """
-    kind = {FORMAT: StereoDecoder, VOCOS_FORMAT: VocosDecoder}.get(_format_of(path))
+    kind = DECODERS.get(_format_of(path))
     return kind.load(path, device) if kind else EncodecDecoder(AcousticTokenizer.load(path, device))
 
 
@@ -264,7 +262,7 @@ def load_player(path, device="cpu") -> EncodecDecoder | StereoDecoder | VocosDec
 
     Raises CheckpointError for none of them.
     """
-    if _format_of(path) in (FORMAT, VOCOS_FORMAT):
+    if _format_of(path) in DECODERS:
         return load_decoder(path, device)
     return load_codec(path, device)[1]
 

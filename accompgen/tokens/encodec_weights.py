@@ -10,12 +10,12 @@ from pathlib import Path
 
 import torch
 
-from accompgen.checkpoint import (
+from accompgen.checkpoint import read_info
+from accompgen.component import (
     CONFIG_FILE,
     CheckpointError,
     file_hash,
     load_component,
-    read_info,
     save_component,
 )
 from accompgen.config import ConfigError, from_dict, to_dict

@@ -19,7 +19,8 @@ import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
-from accompgen.checkpoint import cache_directory, file_hash
+from accompgen.checkpoint import cache_directory
+from accompgen.component import file_hash
 
 ATTEMPTS = 5  # connections before a broken download is given up; the next call goes on from there
 RETRY_SECONDS = 2.0  # pause before the second connection, twice that before the third, ...

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from accompgen.checkpoint import CheckpointError
+from accompgen.component import CheckpointError
 
 ENCODEC = "an EnCodec"  # how the words for any of them begin
 HUBERT = "a HuBERT or wav2vec 2.0 of transformers"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from accompgen import checkpoint
+from accompgen import component
 from accompgen.config import from_dict
 from accompgen.tokens.foreign import (
     HUBERT,
@@ -63,9 +63,9 @@ def load_hubert(path) -> Hubert:
     path = Path(path)
     if path.is_file():
         return _from_file(path)
-    if not (path / checkpoint.CONFIG_FILE).is_file():
-        raise FileNotFoundError(f"{path}: neither a HuBERT file nor a directory with {checkpoint.CONFIG_FILE}")
-    settings = checkpoint.read_info(path)
+    if not (path / component.CONFIG_FILE).is_file():
+        raise FileNotFoundError(f"{path}: neither a HuBERT file nor a directory with {component.CONFIG_FILE}")
+    settings = component.read_json(path / component.CONFIG_FILE)
     if settings.get("kind") == "semantic_tokenizer":
         from accompgen.tokens.semantic import SemanticTokenizer
 
@@ -73,7 +73,7 @@ def load_hubert(path) -> Hubert:
     if settings.get("model_type") == "hubert":
         return _from_transformers(path)
     found = settings.get("kind") or settings.get("model_type")
-    raise checkpoint.CheckpointError(f"{path} holds {found!r}; {EXPECTED}")
+    raise component.CheckpointError(f"{path} holds {found!r}; {EXPECTED}")
 
 
 def _from_transformers(path):
@@ -86,7 +86,7 @@ def _from_transformers(path):
             path, dtype=torch.float32, use_safetensors=_has_safetensors(path)
         )
     except SafetensorError as error:
-        raise checkpoint.CheckpointError(
+        raise component.CheckpointError(
             f"{path} holds a damaged safetensors file ({error}); copy it again"
         ) from error
     sizes, preprocessor = network.config, path / "preprocessor_config.json"
@@ -125,7 +125,7 @@ def _from_file(path):
 def _not_fairseq(path, found):
     if found == HUBERT:
         return weights_alone(path, found)
-    return checkpoint.CheckpointError(f"{path} holds {found}; {EXPECTED}")
+    return component.CheckpointError(f"{path} holds {found}; {EXPECTED}")
 
 
 def _from_fairseq(content, weights, path):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from accompgen.checkpoint import CheckpointError
+from accompgen.component import CheckpointError
 from accompgen.tokens.foreign import kind_of
 from accompgen.tokens.unpickle import UnsafeFileError, is_old_pickle, read_joblib
 

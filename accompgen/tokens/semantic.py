@@ -7,7 +7,7 @@ exactly ceil(T / 320) frames and frame s is centred on the samples 320 s to 320 
 import torch
 from torch.nn import functional as F
 
-from accompgen import checkpoint, config
+from accompgen import component, config
 from accompgen.tokens import kmeans
 from accompgen.tokens.hubert import SAMPLE_RATE, Hubert, HubertConfig
 
@@ -54,26 +54,26 @@ class SemanticTokenizer:
         """Write a component directory: config.json + model.safetensors."""
         settings = {"kind": KIND, "layer": self.layer, "vocab": self.vocab, "hubert": self.hubert.settings()}
         tensors = {f"hubert.{name}": tensor for name, tensor in self.hubert.network.state_dict().items()}
-        checkpoint.save_component(directory, settings, {**tensors, "centres": self.centres}, force=force)
+        component.save_component(directory, settings, {**tensors, "centres": self.centres}, force=force)
 
     @staticmethod
     def check_place(directory, force: bool = False) -> None:
         """Raise CheckpointError where `save` would refuse `directory`: to know it before the work."""
-        checkpoint.check_component_place(directory, force)
+        component.check_component_place(directory, force)
 
     @classmethod
     def load(cls, directory, device="cpu") -> "SemanticTokenizer":
         """Read a component directory. Raises CheckpointError if it is incomplete or something else."""
-        settings, tensors = checkpoint.load_component(directory)
+        settings, tensors = component.load_component(directory)
         if settings.get("kind") != KIND:
-            raise checkpoint.CheckpointError(f"{directory} holds {settings.get('kind')!r}; expected a {KIND}")
+            raise component.CheckpointError(f"{directory} holds {settings.get('kind')!r}; expected a {KIND}")
         hubert = Hubert(config.from_dict(HubertConfig, settings["hubert"], f"{directory}: hubert"))
         centres = tensors.pop("centres").float()
         weights = {name.removeprefix("hubert."): tensor.float() for name, tensor in tensors.items()}
         try:
             hubert.network.load_state_dict(weights)
         except RuntimeError as error:
-            raise checkpoint.CheckpointError(f"the weights in {directory} do not fit its config.json: {error}") from error
+            raise component.CheckpointError(f"the weights in {directory} do not fit its config.json: {error}") from error
         return cls(hubert.to(device), settings["layer"], centres)
 
 

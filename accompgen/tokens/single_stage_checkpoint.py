@@ -6,15 +6,8 @@ import re
 import tempfile
 from pathlib import Path
 
-from accompgen.checkpoint import (
-    ACOUSTIC_TOKENIZER,
-    TEXT_ENCODER,
-    CheckpointError,
-    file_hash,
-    save_component,
-    tokens_hash,
-    write_checkpoint,
-)
+from accompgen.checkpoint import ACOUSTIC_TOKENIZER, TEXT_ENCODER, write_checkpoint
+from accompgen.component import CheckpointError, file_hash, save_component, tokens_hash
 from accompgen.config import to_dict
 from accompgen.stages import ACOUSTIC, ALL, Graph, single_stage
 from accompgen.tokens.single_stage_weights import SingleStageWeights, read_single_stage

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import torch
 
-from accompgen.checkpoint import CONFIG_FILE, CheckpointError, read_info
+from accompgen.checkpoint import read_info
+from accompgen.component import CONFIG_FILE, CheckpointError
 from accompgen.config import ConfigError, SingleStageConfig
 from accompgen.tokens.acoustic import AcousticTokenizer
 from accompgen.tokens.encodec_weights import (

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from accompgen.checkpoint import CheckpointError, load_component, save_component
+from accompgen.component import CheckpointError, load_component, save_component
 from accompgen.tokens.weight_files import find_weights, read_content, tensors_of
 
 KIND = "text_encoder"

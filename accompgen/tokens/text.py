@@ -11,7 +11,7 @@ import warnings
 
 import torch
 
-from accompgen import checkpoint
+from accompgen import component
 from accompgen.files import SoundWarning
 
 KIND = "text_tokenizer"
@@ -138,20 +138,20 @@ class TextTokenizer:
             "kind": KIND, "vocab": self.vocab, "pieces": self._processor.vocab_size(), **self.about,
         }  # fmt: skip
         model = torch.frombuffer(bytearray(self.model), dtype=torch.uint8)
-        checkpoint.save_component(directory, config, {"sentencepiece": model}, force=force)
+        component.save_component(directory, config, {"sentencepiece": model}, force=force)
 
     @classmethod
     def load(cls, directory) -> "TextTokenizer":
         """Read a component directory. Raises CheckpointError if it is incomplete or of another
         kind."""
-        config, tensors = checkpoint.load_component(directory)
+        config, tensors = component.load_component(directory)
         if config.get("kind") != KIND:
-            raise checkpoint.CheckpointError(
+            raise component.CheckpointError(
                 f"{directory} holds {config.get('kind')!r}; expected a {KIND}"
             )
         model, vocab = tensors.get("sentencepiece"), config.get("vocab")
         if model is None or model.dtype != torch.uint8 or not isinstance(vocab, int):
-            raise checkpoint.CheckpointError(
+            raise component.CheckpointError(
                 f"{directory} is no complete {KIND}: expected a number `vocab` in its config.json "
                 "and the bytes `sentencepiece` in its model.safetensors; train or get it again"
             )
@@ -159,7 +159,7 @@ class TextTokenizer:
         try:
             return cls(model.numpy().tobytes(), vocab, about)
         except ValueError as error:
-            raise checkpoint.CheckpointError(f"{directory}: {error}; get it again") from error
+            raise component.CheckpointError(f"{directory}: {error}; get it again") from error
 
 
 _OWN = ("kind", "vocab", "pieces")  # of config.json, which `save` writes itself

@@ -12,7 +12,7 @@ import zipfile
 import numpy as np
 import torch
 
-from accompgen.checkpoint import CheckpointError
+from accompgen.component import CheckpointError
 
 FAIRSEQ_PREFIXES = ("fairseq.", "omegaconf.", "argparse.", "typing.", "collections.")
 JOBLIB_PREFIXES = ("sklearn.cluster.", "joblib.numpy_pickle.", "numpy.")

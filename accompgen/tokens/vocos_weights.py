@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from accompgen.checkpoint import CheckpointError
+from accompgen.component import CheckpointError
 from accompgen.config import ConfigError
 from accompgen.tokens.vocos import VocosConfig, VocosNetwork
 from accompgen.tokens.weight_files import find_weights, read_content, read_yaml, tensors_of

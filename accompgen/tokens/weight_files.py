@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from accompgen.checkpoint import CheckpointError
+from accompgen.component import CheckpointError
 from accompgen.tokens.unpickle import UnsafeFileError, read_torch
 
 # what a published directory may hold, in this order

@@ -5,7 +5,6 @@ A run directory holds config.json, log.jsonl, last/state.pt (resumes exactly) an
 (a component directory).
 """
 
-import copy
 import json
 import math
 import time
@@ -17,14 +16,15 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from accompgen.checkpoint import CheckpointError, component_hash, load_component, save_component
+from accompgen.analysis.beats import BEAT_WINDOW_SECONDS, beat_f1, tempo, tempo_error
+from accompgen.component import CheckpointError, component_hash, load_component, save_component
 from accompgen.config import ConfigError, from_dict, read_toml, to_dict, window_blocks
 from accompgen.data.shards import open_shards
 from accompgen.device import choose_device
-from accompgen.evaluation.beats import BEAT_WINDOW_SECONDS, beat_f1, tempo, tempo_error
 from accompgen.model.beat_tracker import PHASES, BeatTracker, BeatTrackerConfig
 from accompgen.stages import SEMANTIC
 from accompgen.time import SEMANTIC_HZ, frames_of
+from accompgen.training.average import make_average
 from accompgen.training.beat_tracker_songs import draw_batch, find_songs, phases_of
 from accompgen.training.optimizer import learning_rate
 from accompgen.training.run_log import RunLog
@@ -68,7 +68,7 @@ class BeatTrainConfig:
     device: str = "auto"  # auto | cpu | cuda | cuda:N
 
     def __post_init__(self):
-        if not 0 <= self.masking < 1 or not 0 <= self.ema_decay < 1:
+        if not 0 <= self.masking < 1 or not 0 < self.ema_decay < 1:
             raise ConfigError(f"masking is {self.masking} and ema_decay {self.ema_decay}; expected 0 or more, less than 1")
         if not 1 <= self.stretch <= 2 or self.downbeat_weight < 0:
             raise ConfigError(
@@ -121,7 +121,7 @@ def train(config: BeatTrainConfig, run_dir, pause_after_minutes: float = 0.0) ->
     model = BeatTracker(config.model).to(device)
     if config.start_from:
         _start(model, config.start_from, shards.tokenizers[SEMANTIC])
-    average = copy.deepcopy(model).eval()
+    average = make_average(model, config.ema_decay).eval()
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
     step, seconds = _resume(run_dir, config, model, average, optimizer)
     log, pausing = RunLog(run_dir, config, step, config.batch_size * config.window_seconds), False
@@ -146,17 +146,15 @@ def train(config: BeatTrainConfig, run_dir, pause_after_minutes: float = 0.0) ->
         torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
         optimizer.step()
         step += 1
-        weight = 1 - min(config.ema_decay, step / (9 + step))  # young averages forget their start
-        with torch.no_grad():
-            torch._foreach_lerp_(list(average.parameters()), list(model.parameters()), weight)
+        average.update_parameters(model)
         share = progress()
         log.step(step, min(1.0, share), {"loss": loss.item(), "lr": optimizer.param_groups[0]["lr"]})
         if step % config.validate_every == 0 and share < 1:
-            log(step=step, validation=_validate(config, average, songs["validation"]))
+            log(step=step, validation=_validate(config, average.module, songs["validation"]))
         pausing = bool(pause_after_minutes) and time.monotonic() - entered > 60 * pause_after_minutes and share < 1
         if pausing or step % config.save_every == 0 or share >= 1:
             _save(run_dir, config, model, average, optimizer, step, log.seconds)
-    validation = None if pausing else _finish(run_dir, config, shards, songs, average, step)
+    validation = None if pausing else _finish(run_dir, config, shards, songs, average.module, step)
     if validation:
         log(step=step, validation=validation)
     return {"step": step, "finished": not pausing, "validation": validation}

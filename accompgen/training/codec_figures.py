@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from accompgen import audio
+from accompgen.data.pairs import read_mix
 from accompgen.data.songs import read_manifest
 from accompgen.tokens.acoustic import AcousticTokenizer
 from accompgen.tokens.encodec import CodecConfig
@@ -14,14 +15,18 @@ RATE = CodecConfig.sample_rate
 CODEBOOKS = {"3kbps": 4, "6kbps": 8}  # with 1024 bins: the coarse codebooks alone, and all
 
 
-def accompaniment_paths(manifest, split: str) -> list[Path]:
-    """Accompaniment files of one split of a manifest, in its order; mixtures have none. Raises ManifestError."""
-    return [song.accompaniment for song in read_manifest(manifest) if song.split == split and song.accompaniment]
+def accompaniment_paths(manifest, split: str) -> list[tuple[Path, ...]]:
+    """Of each song of one split of a manifest, in its order, the files that sum to its accompaniment; mixtures have none.
+
+    Raises ManifestError.
+    """
+    found = (song.tracks.accompaniment for song in read_manifest(manifest) if song.split == split)
+    return [paths for paths in found if paths]
 
 
-def read_mono(path) -> np.ndarray:
-    """A file as mono float32 [T] at 24 kHz."""
-    wav, rate = audio.read(path)
+def read_mono(*paths) -> np.ndarray:
+    """The sum of files as mono float32 [T] at 24 kHz."""
+    wav, rate = read_mix(paths)
     return audio.resample(audio.to_mono(wav), rate, RATE)
 
 
@@ -56,7 +61,7 @@ def evaluate_codec(directory, manifest, split: str = "validation", songs: int = 
     paths = accompaniment_paths(manifest, split)[:songs]
     if not paths:
         raise ValueError(f"{manifest} has no {split} songs")
-    figures = codec_figures(AcousticTokenizer.load(directory, device), [read_mono(path) for path in paths])
+    figures = codec_figures(AcousticTokenizer.load(directory, device), [read_mono(*files) for files in paths])
     for name in CODEBOOKS:
         row = figures[name]
         correlations = f"chroma correlation {row['chroma']:.3f}, onset correlation {row['onset']:.3f}"

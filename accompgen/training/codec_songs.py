@@ -7,6 +7,7 @@ import torch
 
 from accompgen import audio
 from accompgen.config import ConfigError
+from accompgen.data.pairs import mix_length, read_mix
 from accompgen.data.songs import read_manifest
 from accompgen.training.codec_figures import RATE
 
@@ -16,15 +17,15 @@ MARGIN = 1024
 
 
 class SongFile:
-    """A sound file of any rate and number of channels as mono int16 at 24 kHz.
+    """A sound file, or the sum of several, of any rate and number of channels as mono int16 at 24 kHz.
 
     It has a length, and a slice reads samples. Nothing is held in memory, so that a training may
     have any number of songs and begins at once.
     """
 
-    def __init__(self, path):
-        frames, rate = audio.length(path)
-        self.path, self.samples = path, round(frames * RATE / rate)
+    def __init__(self, *paths):
+        frames, rate = mix_length(paths)
+        self.paths, self.samples = paths, round(frames * RATE / rate)
         common = math.gcd(RATE, rate)
         # so many samples of ours last as long as these of the file
         self.ours, self.theirs = RATE // common, rate // common
@@ -38,7 +39,7 @@ class SongFile:
         # where a sample of ours and one of the file fall together
         first = max(0, start - self.margin) // self.ours * self.ours
         frames = math.ceil((stop + self.margin - first) * self.theirs / self.ours)
-        wav, rate = audio.read(self.path, first // self.ours * self.theirs, frames)
+        wav, rate = read_mix(self.paths, first // self.ours * self.theirs, frames)
         mono = audio.resample(audio.to_mono(wav), rate, RATE)[start - first : stop - first]
         return np.round(mono.clip(-1, 1) * FULL_SCALE).astype(np.int16)
 
@@ -49,8 +50,8 @@ def training_sounds(config) -> tuple[list[SongFile], list[SongFile]]:
     `config.songs` limits the songs. Raises ConfigError if the manifest has none.
     """
     songs = _songs(config, "train", config.songs)
-    stems = [SongFile(path) for song in songs if config.stem_share for path in song.stems.values()]
-    return [SongFile(song.accompaniment) for song in songs], stems
+    stems = [SongFile(path) for song in songs if config.stem_share for path in song.tracks.stems.values()]
+    return [SongFile(*song.tracks.accompaniment) for song in songs], stems
 
 
 def validation_sounds(config) -> list[np.ndarray]:
@@ -60,12 +61,12 @@ def validation_sounds(config) -> list[np.ndarray]:
     """
     samples = int(config.validation_seconds * RATE)
     songs = _songs(config, "validation", config.validation_songs)
-    return [SongFile(song.accompaniment)[:samples] / FULL_SCALE for song in songs]
+    return [SongFile(*song.tracks.accompaniment)[:samples] / FULL_SCALE for song in songs]
 
 
 def _songs(config, split, limit):
     songs = [song for song in read_manifest(config.manifest) if song.split == split]
-    songs = [song for song in songs if song.accompaniment]
+    songs = [song for song in songs if song.tracks.accompaniment]
     if not songs:
         raise ConfigError(f"{config.manifest} has no {split} songs; prepare some first")
     return songs[:limit] if limit else songs

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from accompgen import audio
-from accompgen.checkpoint import tokens_hash
+from accompgen.component import tokens_hash
 from accompgen.config import ConfigError, from_dict, read_toml, to_dict
 from accompgen.device import choose_device
 from accompgen.time import ACOUSTIC_HZ

@@ -9,7 +9,9 @@ import torch
 
 from accompgen import audio
 from accompgen.config import ConfigError
+from accompgen.data.pairs import read_mix
 from accompgen.data.songs import read_manifest
+from accompgen.data.tracks import ACCOMPANIMENT
 from accompgen.files import replacing
 from accompgen.tokens.acoustic import AcousticTokenizer
 
@@ -35,7 +37,7 @@ def read_sounds(config, split: str, songs: int, tokenizer: AcousticTokenizer, ca
 
     Raises ConfigError where there is none.
     """
-    found = [song for song in read_manifest(config.manifest) if song.split == split and song.accompaniment]
+    found = [song for song in read_manifest(config.manifest) if song.split == split and song.tracks.accompaniment]
     found = found[:songs] if songs else found
     if not found:
         raise ConfigError(f"{config.manifest} has no {split} songs with an accompaniment; prepare some first")
@@ -52,9 +54,9 @@ def sounds_of(config, song, tokenizer: AcousticTokenizer, cache: Path) -> list[S
     """The accompaniment of a song and, of one to train on, a piece of each stem that plays. What is
     drawn depends on the seed, the song and the track alone."""
     rate, training, sounds = config.model.sample_rate, song.split == "train", []
-    for name, path in {"accompaniment": song.accompaniment, **(song.stems if training else {})}.items():
+    for name in (ACCOMPANIMENT, *(song.tracks.stems if training else ())):
         random = np.random.default_rng([config.seed, zlib.crc32(f"{song.id}/{name}".encode())])
-        wav, stem = read_stereo(path, rate), name != "accompaniment"
+        wav, stem = read_stereo(*song.tracks.files_of(name), rate=rate), name != ACCOMPANIMENT
         if stem:
             wav = _sounding_piece(wav, round(config.stem_seconds * rate), random)
         if wav is None:
@@ -66,9 +68,9 @@ def sounds_of(config, song, tokenizer: AcousticTokenizer, cache: Path) -> list[S
     return sounds
 
 
-def read_stereo(path, rate: int) -> np.ndarray:
-    """A file as float32 [2, T] at `rate`: one channel in both places, more than two by their mean."""
-    wav, own = audio.read(path)
+def read_stereo(*paths, rate: int) -> np.ndarray:
+    """The sum of files as float32 [2, T] at `rate`: one channel in both places, more than two by their mean."""
+    wav, own = read_mix(paths)
     return audio.resample(wav if len(wav) == 2 else audio.spread(audio.to_mono(wav)[None], 2), own, rate)
 
 

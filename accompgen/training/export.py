@@ -11,15 +11,13 @@ from accompgen.checkpoint import (
     OPTIONAL_COMPONENTS,
     SEMANTIC_TOKENIZER,
     TEXT_TOKENIZER,
-    CheckpointError,
     find_checkpoint,
     graph_of,
-    load_component,
     read_checkpoint,
     required_components,
-    save_component,
     write_checkpoint,
 )
+from accompgen.component import CheckpointError, load_component, save_component
 from accompgen.time import ACOUSTIC_HZ, SEMANTIC_HZ
 
 CARD_FILE = "README.md"

@@ -162,24 +162,24 @@ def train(config: HubertTrainConfig, run_dir, stop_at: int | None = None, pause_
 
 
 def _songs(manifest, split):
-    """Songs of a split: dicts with the paths of vocal, accompaniment and meta."""
+    """Songs of a split: dicts with "meta" and, of vocal and accompaniment, the files that sum to them."""
     try:
-        songs = [song for song in read_manifest(manifest) if song.split == split and song.vocal and song.meta]
+        songs = [song for song in read_manifest(manifest) if song.split == split and song.tracks.vocal and song.meta]
     except OSError as error:
         raise ConfigError(f"cannot read the manifest {manifest}: {error.strerror}") from error
     if not songs:
         raise ConfigError(f"{manifest} has no song of the split {split} with vocal, accompaniment and meta")
-    return [{key: getattr(song, key) for key in (*PARTS, "meta")} for song in songs]
+    return [{part: song.tracks.files_of(part) for part in PARTS} | {"meta": song.meta} for song in songs]
 
 
 def _labelled(config, song, part, mean, deviation, centres):
-    wav = read_sound(song[part])
+    wav = read_sound(*song[part])
     return wav, kmeans.assign(targets.describe(wav, mean, deviation, config.chroma_weight), centres)
 
 
 def _cluster_targets(config, songs):
     """Mean and deviation of MFCC [39] and the centres [V, 51] of the described frames, of `cluster_songs` songs."""
-    wavs = [read_sound(song[part]) for song in spaced(songs, config.cluster_songs) for part in PARTS]
+    wavs = [read_sound(*song[part]) for song in spaced(songs, config.cluster_songs) for part in PARTS]
     values = torch.cat([targets.mfcc(wav) for wav in wavs])
     mean, deviation = values.mean(0), values.std(0).clamp_min(1e-3)
     rows = torch.cat([targets.describe(wav, mean, deviation, config.chroma_weight) for wav in wavs])

@@ -8,18 +8,21 @@ import numpy as np
 import torch
 
 from accompgen import audio
+from accompgen.data.pairs import read_mix
+from accompgen.data.tracks import ACCOMPANIMENT
+from accompgen.stages import VOICE
 from accompgen.tokens import kmeans
 from accompgen.tokens.hubert import SAMPLE_RATE, Hubert
 from accompgen.tokens.semantic import SemanticTokenizer
 from accompgen.training import hubert_probe as probe
 from accompgen.training import hubert_targets as targets
 
-PARTS = ("vocal", "accompaniment")
+PARTS = (VOICE, ACCOMPANIMENT)
 
 
-def read_sound(path) -> torch.Tensor:
-    """A sound file as mono at 16 kHz: [T] float32."""
-    wav, rate = audio.read(path)
+def read_sound(*paths) -> torch.Tensor:
+    """The sum of sound files as mono at 16 kHz: [T] float32."""
+    wav, rate = read_mix(paths)
     return torch.from_numpy(np.ascontiguousarray(audio.resample(audio.to_mono(wav), rate, SAMPLE_RATE), dtype=np.float32))
 
 
@@ -34,7 +37,7 @@ def choose_tokenizer(config, hubert: Hubert, songs: dict, described: tuple, log)
     Args:
         config: the HubertTrainConfig of the training.
         hubert: the trained network, in evaluation mode.
-        songs: "train" and "validation" -> songs as dicts of paths.
+        songs: "train" and "validation" -> songs as dicts: part -> files that sum to it, and "meta".
         described: mean, deviation and centres of the targets, whose own figures come first.
         log: called with the figures of the targets and of each layer.
     """
@@ -44,13 +47,13 @@ def choose_tokenizer(config, hubert: Hubert, songs: dict, described: tuple, log)
     def target_units(wav):
         return kmeans.assign(targets.describe(wav, mean, deviation, config.chroma_weight), centres)
 
-    units = {part: [target_units(read_sound(song[part])) for song in learned] for part in PARTS}
+    units = {part: [target_units(read_sound(*song[part])) for song in learned] for part in PARTS}
     log(**_probe(f"targets (MFCC + {config.chroma_weight:g} x chroma)", target_units, learned, units, held_out, config.units))
     best, best_score = None, -1.0
     for layer in config.probe_layers:
         tokenizer = SemanticTokenizer(hubert, layer, torch.zeros(config.units, config.model.width))
         features = {part: _features(config, tokenizer, learned, part) for part in PARTS}
-        found = kmeans.fit(torch.cat([*features["vocal"], *features["accompaniment"]]), config.units, seed=config.seed)
+        found = kmeans.fit(torch.cat([*features[VOICE], *features[ACCOMPANIMENT]]), config.units, seed=config.seed)
         tokenizer = SemanticTokenizer(hubert, layer, found)
         units = {part: [kmeans.assign(rows, found) for rows in features[part]] for part in PARTS}
         figures = _probe(f"layer {layer}", partial(_units, tokenizer), learned, units, held_out, config.units)
@@ -66,7 +69,7 @@ def _features(config, tokenizer, songs, part):
     """Features [S, D] of each song, every other one heard through noise: units are wanted that do not mind it."""
     generator, rows = torch.Generator().manual_seed(config.seed), []
     for index, song in enumerate(songs):
-        wav = read_sound(song[part])
+        wav = read_sound(*song[part])
         if index % 2:
             wav = wav + config.noise * torch.randn(wav.shape, generator=generator)
         rows.append(tokenizer.features(wav[None])[0].cpu())
@@ -79,10 +82,10 @@ def _units(tokenizer, wav):
 
 def _probe(name, encode, learned, learned_units, held_out, vocab):
     """Figures of units on held-out songs: what they tell, how smoothly they run, how many are in use, what noise changes."""
-    held = {part: [encode(read_sound(song[part])) for song in held_out] for part in PARTS}
+    held = {part: [encode(read_sound(*song[part])) for song in held_out] for part in PARTS}
     noise, same = torch.Generator().manual_seed(0), []
-    for song, units in zip(held_out, held["vocal"]):
-        wav = read_sound(song["vocal"])
+    for song, units in zip(held_out, held[VOICE]):
+        wav = read_sound(*song[VOICE])
         same.append((encode(wav + 0.01 * torch.randn(wav.shape, generator=noise)) == units).float().mean().item())
     accuracy = []
     for part, truth in zip(PARTS, (probe.sung_classes, probe.chord_roots)):
@@ -93,9 +96,9 @@ def _probe(name, encode, learned, learned_units, held_out, vocab):
         accuracy.append(probe.lookup_accuracy(*pairs, vocab))
     return {
         "units_of": name, "sung_pitch_class": accuracy[0], "chord_root": accuracy[1],
-        "vocal_repeats": probe.repeat_share(held["vocal"]),
-        "accompaniment_repeats": probe.repeat_share(held["accompaniment"]),
-        "units_used": len(torch.cat([*held["vocal"], *held["accompaniment"]]).unique()),
+        "vocal_repeats": probe.repeat_share(held[VOICE]),
+        "accompaniment_repeats": probe.repeat_share(held[ACCOMPANIMENT]),
+        "units_used": len(torch.cat([*held[VOICE], *held[ACCOMPANIMENT]]).unique()),
         "unit_kept_under_noise": sum(same) / len(same),
     }  # fmt: skip
 

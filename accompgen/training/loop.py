@@ -21,7 +21,7 @@ from pathlib import Path
 
 import torch
 
-from accompgen.checkpoint import tokens_hash
+from accompgen.component import tokens_hash
 from accompgen.config import ConfigError, TrainConfig, from_dict, read_toml
 from accompgen.data.batches import Batches
 from accompgen.data.shards import open_shards

@@ -7,7 +7,7 @@ one is learned of the others: with little data, a voice's pitch need not be foun
 
 import torch
 
-from accompgen.checkpoint import CheckpointError, load_component
+from accompgen.component import CheckpointError, load_component
 from accompgen.config import StageConfig, from_dict, to_dict
 from accompgen.layout import SPECIALS, Layout
 from accompgen.model.attention import RelativeBias, relative_buckets

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from accompgen.checkpoint import CheckpointError, component_hash, save_component
+from accompgen.component import CheckpointError, component_hash, save_component
 from accompgen.config import ConfigError, TrainConfig, from_dict, to_dict
 from accompgen.data.batches import training_songs
 from accompgen.files import replacing

@@ -11,7 +11,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from accompgen.checkpoint import load_component
+from accompgen.component import load_component
 from accompgen.config import ConfigError, from_dict, read_toml, to_dict
 from accompgen.data.captions import captions_of
 from accompgen.data.facts import STEMS

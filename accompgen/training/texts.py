@@ -7,9 +7,9 @@ from functools import lru_cache
 from accompgen.config import ConfigError, TrainConfig
 from accompgen.data.batches import Window
 from accompgen.data.captions import captions_of
+from accompgen.data.facts import STEMS  # those that captions know
 from accompgen.data.songs import read_manifest
 from accompgen.files import SoundWarning, TextError, read_text
-from accompgen.stages import STEMS
 from accompgen.time import seconds_of
 from accompgen.tokens.text import TextTokenizer
 

@@ -28,14 +28,14 @@ def unit_chroma(shards: Shards, manifest) -> torch.Tensor:
     Raises:
         ConfigError: none of the training songs of the shards is in the manifest.
     """
-    sounds = {song.id: song.accompaniment for song in read_manifest(manifest)}
+    sounds = {song.id: song.tracks.accompaniment for song in read_manifest(manifest)}
     songs = [song for song in shards.songs if song.split == "train" and song.id in sounds and BAND in song.arrays]
     if not songs:
         raise ConfigError(f"no training song of {shards.directory} is in {manifest}; give the manifest they were made from")
     total, count = torch.zeros(shards.index["semantic_vocab"], 12), torch.zeros(shards.index["semantic_vocab"], 1)
     for song in spaced(songs, SONGS):
         units = torch.from_numpy(shards.read(song, arrays=[BAND])[BAND].astype(np.int64))
-        heard = chroma(read_sound(sounds[song.id]))[: len(units)]
+        heard = chroma(read_sound(*sounds[song.id]))[: len(units)]
         heard = heard / heard.sum(1, keepdim=True).clamp_min(1e-6)
         total.index_add_(0, units[: len(heard)], heard)
         count.index_add_(0, units[: len(heard)], torch.ones(len(heard), 1))

@@ -144,7 +144,7 @@ def _adopt_vocos(args, source) -> dict:
     """Write a Vocos as the decoder of a codec's codes; its figures."""
     import torch
 
-    from accompgen.checkpoint import check_component_place
+    from accompgen.component import check_component_place
     from accompgen.tokens.acoustic import AcousticTokenizer
     from accompgen.tokens.decoder import VocosDecoder
     from accompgen.tokens.vocos_weights import check_code_vectors, read_vocos
@@ -164,7 +164,7 @@ def _adopt_vocos(args, source) -> dict:
 
 def _hash_of(tokenizer, source) -> str:
     """What stages remember of a codec: the hash of its component, which a published file is not yet."""
-    from accompgen.checkpoint import tokens_hash
+    from accompgen.component import tokens_hash
 
     if _is_codec_of_ours(source):
         return tokens_hash(source)
@@ -175,7 +175,8 @@ def _hash_of(tokenizer, source) -> str:
 
 def _is_codec_of_ours(source) -> bool:
     """Whether a path is a component directory already."""
-    from accompgen.checkpoint import CONFIG_FILE, read_info
+    from accompgen.checkpoint import read_info
+    from accompgen.component import CONFIG_FILE
     from accompgen.tokens.encodec_weights import FORMAT
 
     return (source / CONFIG_FILE).is_file() and read_info(source).get("format") == FORMAT
@@ -207,7 +208,8 @@ def _adopt_hubert(args, source) -> dict:
 
 def _is_ours(source) -> bool:
     """Whether a directory is a semantic tokenizer already, with units of its own."""
-    from accompgen.checkpoint import CONFIG_FILE, read_info
+    from accompgen.checkpoint import read_info
+    from accompgen.component import CONFIG_FILE
     from accompgen.tokens.semantic import KIND
 
     return (Path(source) / CONFIG_FILE).is_file() and read_info(source).get("kind") == KIND

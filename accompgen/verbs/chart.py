@@ -97,7 +97,7 @@ def run_chart(args) -> int:
         vocal = read_vocal(path)
         chart = model.chart(vocal, args.seed, chart=asked)
         contents = score_files(chart, path.stem, asked.count_in)
-        contents |= beat_files(chart, path.stem, vocal.rate, vocal.wav.shape[1], asked.count_in)
+        contents |= beat_files(chart, path.stem, vocal.rate, vocal.wav.shape[1], asked.count_in, vocal.stamp)
         audio.make_folder(args.out)
         audio.write_files({paths[ending]: contents[ending] for ending in ENDINGS})
         _say_what_was_found(args, path, chart, asked.count_in)

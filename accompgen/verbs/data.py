@@ -119,7 +119,8 @@ def add_tokenize(verbs):
 def run_tokenize(args) -> int:
     from accompgen.config import from_dict, read_toml
     from accompgen.data.augment import Augment
-    from accompgen.data.tokenize import Tokenizing, tokenize_manifest
+    from accompgen.data.tokenize import tokenize_manifest
+    from accompgen.data.tokenize_song import Tokenizing
 
     config = Tokenizing(
         codebooks=args.codebooks,

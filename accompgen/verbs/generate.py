@@ -90,6 +90,14 @@ def add_generate(verbs):
     sound.add_argument("--noise", metavar="SIGMA", type=float, help="on the vocal, before it is read (default: 0.01)")
     sound.add_argument("--format", choices=FORMATS, default="wav", help="(default: wav)")
     sound.add_argument("--bit-depth", choices=("16", "24", "32f"), default="24", help="of wav and flac (default: 24)")
+    sound.add_argument(
+        "--rate", metavar="HZ", type=int, help="of the files, such as 44100 or 48000 (default: the vocal's)"
+    )
+    width = sound.add_mutually_exclusive_group()
+    width.add_argument(
+        "--mono", dest="channels", action="store_const", const=1, help="all files (default: as the checkpoint plays)"
+    )
+    width.add_argument("--stereo", dest="channels", action="store_const", const=2, help="stems and mix")
     sound.add_argument("--stream", action="store_true", help="to be played while it is made: <name>.accompaniment.part.wav")
     existing = parser.add_mutually_exclusive_group()
     existing.add_argument("--force", action="store_true", help="replace files that exist")
@@ -128,12 +136,14 @@ def run_generate(args) -> int:
     asked = _band(args)
     if args.stream and asked:
         args.parser.error(f"--stream plays one track as the voice comes; it does not go with {', '.join(asked)}")
+    if args.stream and (args.rate or args.channels):
+        args.parser.error("--stream plays at the vocal's rate, with the checkpoint's channels; leave out --rate and --mono")
     from accompgen.generation import pipeline, single_stage, song, stream
     from accompgen.generation.mixdown import BALANCE_LU
     from accompgen.generation.vocal import read_vocal
 
     balance = BALANCE_LU if args.balance is None else args.balance
-    pipeline.check_settings(balance, args.noise or 0.0, args.loudness)
+    pipeline.check_settings(balance, args.noise or 0.0, args.loudness, args.rate, args.channels)
     sampling = _sampling(args)
     _say_licence(args)
     helper = not args.stream and any(map(_is_long, args.vocals))
@@ -154,10 +164,12 @@ def run_generate(args) -> int:
         vocal = read_vocal(path)
         if model.system.graph.has_units:  # others hear any sound as it is
             _say_what_it_is(args, path, vocal)
-        song.format_of(vocal.rate, max(len(vocal.wav), model.decoder.channels), args.format, args.bit_depth)
+        channels = args.channels or max(len(vocal.wav), model.decoder.channels)
+        song.format_of(args.rate or vocal.rate, channels, args.format, args.bit_depth)
         if args.stream:
             return _stream(args, path, stream.Stream(model, vocal, args.seed, **given))
-        made = model.accompany(vocal, args.seed, **given, **asked, loudness=args.loudness, progress=not args.quiet)
+        sound = {"loudness": args.loudness, "rate": args.rate, "channels": args.channels}
+        made = model.accompany(vocal, args.seed, **given, **asked, **sound, progress=not args.quiet)
         _say_loudness(args, made)
         if file:
             paths, more = [made.save_mix(args.out, args.bit_depth, args.force)], "; -o DIR keeps the parts, too"
@@ -261,7 +273,8 @@ def _generate_many(args):
     passed = PassedOver()
     vocals, faults = read_vocals(args.manifest.absolute(), args.split, passed)  # absolute: workers may run in another folder
     checkpoint = str(Path(args.checkpoint).absolute()) if Path(args.checkpoint).is_dir() else str(args.checkpoint)
-    given = {name: getattr(args, name) for name in ("balance", "noise", "loudness") if getattr(args, name) is not None}
+    numbers = ("balance", "noise", "loudness", "rate", "channels")
+    given = {name: getattr(args, name) for name in numbers if getattr(args, name) is not None}
     job = GenerateJob(
         str(args.out.absolute()), checkpoint, args.device, args.seed, _sampling(args), **_many_band(args),
         **given, format=args.format, bit_depth=args.bit_depth, force=args.force,

@@ -35,16 +35,13 @@ def _seconds(text):
 
 
 def run_redo(args) -> int:
-    from accompgen.audio import AudioError
     from accompgen.generation.pipeline import load
     from accompgen.generation.redo import check_weights, redo
-    from accompgen.generation.song import output_paths, read_song
+    from accompgen.generation.song import output_paths, read_song, recording_of
 
     def work(path):
         song = read_song(path)
-        recording = args.vocal or Path(song.report["vocal"]["file"])
-        if not recording.exists():
-            raise AudioError(f"{recording}: no such file; say where the recording of {path} is (--vocal FILE)")
+        recording = recording_of(song, args.vocal)
         bits = song.report["files"].get("bit_depth") or "24"
         kind = Path(song.report["files"]["mix"]).suffix[1:]
         output_paths(args.out, song.name, kind, args.force, *song.parts)

@@ -23,6 +23,8 @@ function build() {
       <button type="button" class="ag-play" aria-label="Play">▶</button>
       <output class="ag-clock"></output><span class="ag-space"></span>
       <button type="button" class="ag-ab" title="Hear this take and the one before in turn">A/B</button>
+      <select class="ag-bits" aria-label="Bits of the files"><option value="24">24 bits</option>
+        <option value="16">16 bits</option><option value="32f">32 bits, float</option></select>
       <button type="button" class="ag-download">Download</button>
     </div>
     <div class="ag-chart">
@@ -255,7 +257,7 @@ async function download() {
   button.disabled = true;
   button.textContent = "Packing …";
   try {
-    const packed = await server.download([props.value.key, state.take.number]);
+    const packed = await server.download([props.value.key, state.take.number, find(".ag-bits").value]);
     if (packed.error) throw Error(packed.error);
     make("a", { href: packed.url, download: decodeURIComponent(packed.url.split("/").pop()) }).click();
   } catch (error) {

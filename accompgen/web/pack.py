@@ -3,6 +3,7 @@
 import glob
 import shutil
 import tempfile
+import threading
 import zipfile
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,11 +12,13 @@ import numpy as np
 
 from accompgen import audio
 from accompgen.export.chart_files import beat_files
+from accompgen.export.project import ENDING, VOICE, project_file, voice_format, voice_of
 from accompgen.files import short_name
-from accompgen.generation.song import Song
+from accompgen.generation.song import SUBTYPES, Song
 from accompgen.generation.vocal import Vocal
 
-VOICE, MIX = "voice", "mix"
+MIX = "mix"
+PACKING = threading.Lock()  # a long song takes much memory: visitors who download together wait for each other
 
 
 @dataclass(frozen=True)
@@ -52,27 +55,28 @@ def keep(take: Take, vocal: Vocal) -> Take:
     return replace(take, song=kept, sounds=sounds)
 
 
-def voice_of(song: Song, vocal: Vocal) -> np.ndarray:
-    """The voice [C, T] as loud as it is in the mix."""
-    return vocal.wav * np.float32(10 ** (song.report["levels"]["vocal_gain_db"] / 20))
-
-
-def pack(take: Take, vocal: Vocal) -> Path:
-    """Write the zip of a take: all that `Song.save` writes, the voice as loud as in the mix, beats and click.
+def pack(take: Take, vocal: Vocal, bit_depth: str = "24") -> Path:
+    """Write the zip of a take: all that `Song.save` writes, the voice as loud as in the mix, a DAWproject, beats and click.
 
     All sounds and the MIDI file begin with the recording, so that a DAW which gets them at one place has them together.
     """
+    with PACKING:
+        return _pack(take, vocal, bit_depth)
+
+
+def _pack(take, vocal, bit_depth):
     song = replace(take.song)  # another one, which may hold sums in memory as long as it is packed
     name = short_name(song.name)
     path = take.folder / f"{name} - take {take.number}.zip"
     with tempfile.TemporaryDirectory(dir=take.folder) as folder:
-        song.save(folder)
+        song.save(folder, bit_depth=bit_depth)
         voice = voice_of(song, vocal)
-        # a voice beyond full scale stays whole
-        subtype = "FLOAT" if audio.peak(voice) > 1 else "PCM_24"
-        audio.write(Path(folder, f"{name}.{VOICE}.wav"), voice, song.rate, subtype)
+        file, kind = Path(folder, f"{name}.{VOICE}.wav"), voice_format(voice, SUBTYPES[bit_depth])
+        file.write_bytes(audio.encode(voice, song.rate, ".wav", kind, file, song.stamp))
+        # it finds the sounds beside it, so that they travel once
+        Path(folder, f"{name}{ENDING}").write_bytes(project_file(song, vocal))
         if song.chart is not None:
-            for ending, data in beat_files(song.chart, name, song.rate, song.mix.shape[1]).items():
+            for ending, data in beat_files(song.chart, name, song.rate, song.mix.shape[1], stamp=song.stamp).items():
                 Path(folder, f"{name}{ending}").write_bytes(data)
         part = Path(folder, "zip")
         with zipfile.ZipFile(part, "w") as file:

@@ -34,6 +34,7 @@ CLOSING_SECONDS = 2  # that open connections have when the server ends
 UPLOADS_SECONDS = 6 * 3600  # uploads that nobody has used are removed after that
 TITLES = {VOICE: "Your voice", ALL: "Band"}
 AT_WORK = "Your band is still playing. Stop it first, or wait."
+RATES = [("as recorded", None), ("44.1 kHz", 44_100), ("48 kHz", 48_000)]
 IDLE = {"state": "idle"}
 
 
@@ -66,25 +67,26 @@ class Page:
                                      visible=model.has_chart, elem_id="key")  # fmt: skip
                     seed = gr.Number(label="Number", info="another number, another band", value=0, precision=0,
                                      minimum=0, elem_id="seed")  # fmt: skip
+                rate = gr.Dropdown(RATES, value=None, label="Sample rate", info="of the files", elem_id="rate")
                 chords = gr.Textbox(label="Chords", info="empty: as you sing", placeholder="| Am | F | C | G |",
                                     visible=model.has_chart, elem_id="chords")  # fmt: skip
             go = gr.Button("Play along with me", variant="primary", size="lg", elem_id="go")
             own = {"html_template": "", "apply_default_css": False}
-            work = gr.HTML(IDLE, js_on_load=_text("work.js"), elem_id="work", **own)
+            work = gr.HTML(IDLE, js_on_load=_text("upload.js") + _text("work.js"), elem_id="work", **own)
 
             def download(asked: list) -> dict:  # Gradio marks what it may call, and methods cannot be marked
                 return self.download(asked)
 
             desk = gr.HTML(None, js_on_load=_script(), elem_id="desk", server_functions=[download], **own)
             options = {"concurrency_limit": None, "show_progress": "hidden"}
-            wishes = [voice, prompt, bpm, key, chords, seed]
+            wishes = [voice, prompt, bpm, key, chords, seed, rate]
             go.click(self.start, wishes, [work, desk, go], api_name="accompany", **options)
             desk.take(self.take, None, [work, desk, go], api_visibility="private", **options)
             work.stop(self.stop, None, None, queue=False, api_visibility="private", show_progress="hidden")
             blocks.unload(self.leave)
         return blocks
 
-    def start(self, voice, prompt, bpm, key, chords, seed, request: gr.Request) -> Iterator:
+    def start(self, voice, prompt, bpm, key, chords, seed, rate, request: gr.Request) -> Iterator:
         """Make the first take of a recording; yields what work.js, desk.js and the button show."""
         session = self.sessions.get(request.session_hash)
         if voice is None:
@@ -93,7 +95,7 @@ class Page:
         path = session.begin(Path(voice))
         try:
             seconds = seconds_of(path)
-            wish = Wish(check_seed(seed), prompt or "", bpm or None, key, chords or "")
+            wish = Wish(check_seed(seed), prompt or "", bpm or None, key, chords or "", rate or None)
             job = self._put(session, first(self.model, session, path, wish), seconds, wish)
         except (ValueError, OSError, Busy) as error:
             session.discard(path)
@@ -134,12 +136,12 @@ class Page:
         self.sessions.leave(request.session_hash)
 
     def download(self, asked: list) -> dict:
-        """The address of a take's zip, for desk.js: `asked` is the key of a session and the number of a take."""
+        """The address of a take's zip, for desk.js: `asked` is the key of a session, the number of a take, the bit depth."""
         try:
             session = self.sessions.of_key(str(asked[0]))
             take = session.take(int(asked[1]))
-            return {"url": _address(pack(take, read_vocal(session.vocal)))}
-        except (ValueError, OSError) as error:
+            return {"url": _address(pack(take, read_vocal(session.vocal), str(asked[2])))}
+        except (ValueError, LookupError, OSError) as error:
             return {"error": _words(error)}
 
     def _put(self, session, work, seconds, wish) -> Job:

@@ -1,12 +1,14 @@
 """What a visitor wishes -> a take: the first one of a recording, or another one of all of it, of a stem, of a part."""
 
 import shutil
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from accompgen.audio import AudioError
+from accompgen.audio import seconds as seconds_in
 from accompgen.chart_input import ChartRequest
 from accompgen.export.sheet_reader import parse_sheet
 from accompgen.generation.redo import redo
@@ -19,14 +21,16 @@ from accompgen.web.sessions import Session
 
 LONGEST_SECONDS = 15 * 60.0
 MOST_SEED = 2**31
+READING = threading.Lock()  # a recording is large: visitors who come together are read one after the other
 
 
 @dataclass(frozen=True)
 class Wish:
     """What is asked for. Of nothing that is None or empty anything is said.
 
-    `number` is the take that another one is made from, `bars` the chords of its bars as they stand on the page, `chords` a
-    sheet such as `| Am | F |` for the first take; `stem` and `part` (seconds) say what alone is made anew.
+    `number` is the take that another one is made from, `bars` the chords of its bars as they stand on the page; `stem` and
+    `part` (seconds) say what alone is made anew. For the first take `chords` is a sheet such as `| Am | F |`, `rate` that of
+    the files in Hz.
     """
 
     seed: int = 0
@@ -34,6 +38,7 @@ class Wish:
     bpm: float | None = None
     key: str | None = None
     chords: str = ""
+    rate: int | None = None
     number: int | None = None
     bars: list[str] | None = None
     stem: str | None = None
@@ -41,8 +46,11 @@ class Wish:
 
 
 def seconds_of(path: Path) -> float:
-    """How long the recording at a path is. Raises AudioError for none, or one that is too long."""
-    seconds = read_vocal(path).seconds
+    """How long the recording at a path is. Raises AudioError for none, one that cannot be used, or that is too long."""
+    with READING:
+        seconds = seconds_in(path)  # decoded piece by piece: one that is too long never lies in memory
+        if seconds <= LONGEST_SECONDS:
+            read_vocal(path)
     if seconds > LONGEST_SECONDS:
         raise AudioError(
             f"This recording lasts {seconds / 60:.0f} minutes, and at most {LONGEST_SECONDS / 60:.0f} can be accompanied. "
@@ -74,7 +82,7 @@ def first(model, session: Session, path: Path, wish: Wish) -> Callable[[Job], Ta
 
     def work(job):
         vocal = read_vocal(path)
-        song = model.accompany(vocal, wish.seed, chart=chart, **_prompt(wish), on_progress=_telling(model, job))
+        song = model.accompany(vocal, wish.seed, chart=chart, rate=wish.rate, **_prompt(wish), on_progress=_telling(model, job))
         return _keep(session, song, vocal, "", wish, path)
 
     return work
@@ -94,6 +102,8 @@ def again(model, session: Session, wish: Wish) -> Callable[[Job], Take]:
         start, stop = wish.part or (0.0, song.seconds)
         stems = (wish.stem,) if wish.stem else None
         settings |= {"start": max(0.0, start), "stop": min(stop, song.seconds), "stems": stems}
+    else:
+        settings["rate"] = song.report["settings"].get("rate")
 
     def work(job):
         vocal = read_vocal(path)

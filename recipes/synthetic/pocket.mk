@@ -97,21 +97,37 @@ judge: $(JUDGED)/evaluation/results.json $(JUDGE_LONG) $(JUDGE_VOICE)  ## the fi
 	$(PYTHON) $(ROOT)/tools/judge.py table $(JUDGED) --checkpoint '$(SCORED)' $(if $(JUDGE_LONG),--long $(JUDGED)/long) \
 		$(if $(JUDGE_VOICE),--voice '$(VOICE)' --notes '$(VOICE:.wav=_notesA1.csv)' --played $(VOICE_SEEDS:%=$(JUDGED)/voice/%))
 
-# ---- charts, stems and prompts: what stands in folders beside `played` is measured, the rest is not ----
-#   given: played with the annotated charts; tempo: with --bpm; asked: with --chords; prompts: with --prompt
+# ---- charts, stems and prompts ----
 
 PROBES      ?= $(WORK)/probes#         which kind a band is, and what a stem holds; learnt from the training songs and their stems
 PROBE_STEPS ?= 600
 CHART_OPTIONS ?=#                      such as --distances
-CHART_PARTS  = $(foreach part,given tempo asked prompts,$(if $(wildcard $(JUDGED)/$(part)),--$(part) $(JUDGED)/$(part)))
+# songs of each part and, of those that are many, seconds: with the annotated charts, with --bpm, --chords, --prompt; 0 songs: not
+GIVEN_SONGS  ?= $(JUDGE_SONGS)
+TEMPO_SONGS  ?= 40
+ASKED_SONGS  ?= 20
+PROMPT_SONGS ?= 40
+PART_SECONDS ?= 16
+CHART_PARTS   = $(foreach part,given:$(GIVEN_SONGS) tempo:$(TEMPO_SONGS) asked:$(ASKED_SONGS) prompts:$(PROMPT_SONGS),$(if \
+	$(filter-out %:0,$(part)),$(firstword $(subst :, ,$(part)))))
+
+$(JUDGED)/given/.done:   PLAY = --count $(GIVEN_SONGS)
+$(JUDGED)/tempo/.done:   PLAY = --count $(TEMPO_SONGS) --seconds $(PART_SECONDS)
+$(JUDGED)/asked/.done:   PLAY = --count $(ASKED_SONGS) --seconds $(PART_SECONDS)
+$(JUDGED)/prompts/.done: PLAY = --count $(PROMPT_SONGS) --seconds $(PART_SECONDS)
+$(foreach part,given tempo asked prompts,$(JUDGED)/$(part)/.done): $(FIRST) $(HEARD)
+	$(ANEW)
+	$(PYTHON) $(ROOT)/tools/judge.py play $(notdir $(@D)) --songs $(TEST)/songs --checkpoint '$(SCORED)' --device $(DEVICE) \
+		--seed $(SEED) $(PLAY) -o $(@D)
+	@touch $@
 
 $(PROBES)/probes.md: $(SONGS)
 	$(PYTHON) $(ROOT)/tools/judge.py probes $(dir $(SONGS))songs -o $(@D) --steps $(PROBE_STEPS) --seed $(SEED) \
 		$(if $(CACHE),--cache '$(CACHE)')
 
 .PHONY: chart
-chart: $(JUDGED)/played/.done $(PROBES)/probes.md $(JUDGE_VOICE)  ## does SCORED play its chart, its stems and its prompt?
-	$(PYTHON) $(ROOT)/tools/judge.py chart --songs $(TEST)/songs --alone $(<D) $(CHART_PARTS) --probes $(PROBES) \
+chart: $(JUDGED)/played/.done $(CHART_PARTS:%=$(JUDGED)/%/.done) $(PROBES)/probes.md $(JUDGE_VOICE)  ## does SCORED play its chart, its stems and its prompt?
+	$(PYTHON) $(ROOT)/tools/judge.py chart --songs $(TEST)/songs --alone $(<D) $(foreach part,$(CHART_PARTS),--$(part) $(JUDGED)/$(part)) --probes $(PROBES) \
 		-o $(JUDGED)/chart --count $(JUDGE_SONGS) --seed $(SEED) --embedding '$(EMBEDDING)' $(if $(CACHE),--cache '$(CACHE)') \
 		$(if $(JUDGE_VOICE),--notes '$(VOICE:.wav=_notesA1.csv)' --played $(VOICE_SEEDS:%=$(JUDGED)/voice/%)) $(CHART_OPTIONS)
 

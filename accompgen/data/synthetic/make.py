@@ -30,6 +30,7 @@ from accompgen.data.synthetic.render import find_soundfonts, font_licence, play,
 from accompgen.data.synthetic.score import ScoreError
 from accompgen.data.synthetic.singer import choose
 from accompgen.data.synthetic.singing import sing
+from accompgen.data.tracks import Tracks
 from accompgen.time import blocks_of
 
 SAMPLE_RATE = 48_000
@@ -171,8 +172,7 @@ def make_song(out, job, split, index):
     files = {part: folder / f"{name}.{part}.flac" for part in ("vocal", "accompaniment", *(STEMS if job.stems else ()))}
     sources = [_corpus(corpus).licence for corpus in job.corpora] or [COMPOSED_LICENCE]
     licence = "; ".join([*sources, *map(font_licence, job.soundfonts), speakers.licences(job.voices)])
-    stems = {stem: files[stem] for stem in STEMS if stem in files}
-    song = Song(name, split, licence, job.seconds, files["vocal"], files["accompaniment"], meta=meta_path, stems=stems)
+    song = Song(name, split, licence, job.seconds, Tracks(files), meta_path)
     if meta_path.exists() and all(path.exists() for path in files.values()):
         return song
     waves, meta = perform(job, split, index, _bank_opener(str(Path(out) / "voices")), str(Path(out) / "scores"))

@@ -68,11 +68,11 @@ def own_songs(tracks, decoded) -> list[dict]:
         seen[song["id"]] = name
         if path.name.endswith(MP4_ENDING):
             print(f"\rdecoding track {number} of {len(tracks)}", end="", file=sys.stderr, flush=True)
-            song |= decode(path, decoded / song["id"])
+            parts = decode(path, decoded / song["id"])
         else:
-            song |= {"vocal": str(path.absolute() / "vocals.wav")}
-            song |= {"stems": [str(path.absolute() / f"{stem}.wav") for stem in STEMS]}
-        songs.append(song)
+            parts = {"vocal": path.absolute() / "vocals.wav"}
+            parts |= {stem: path.absolute() / f"{stem}.wav" for stem in STEMS}
+        songs.append(song | {"tracks": {name: str(file) for name, file in parts.items()}})
     if decoded.exists():
         print(file=sys.stderr)
     return songs
@@ -88,7 +88,7 @@ def decode(path, folder) -> dict:
         folder.mkdir(parents=True, exist_ok=True)
         for part, file in files.items():
             audio.write(file, gain * waves[part], rate, "PCM_16")
-    return {part: str(file) for part, file in files.items()}
+    return files
 
 
 def more_songs(places) -> list[dict]:
