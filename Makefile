@@ -30,13 +30,13 @@ $(VENV)/bin/python:
 # torch comes first and by its pinned version, so that no other package chooses another build of it
 $(VENV)/.installed: setup.cfg constraints.txt | $(VENV)/bin/python
 	$(PIP) "$$(grep '^torch==' constraints.txt)"
-	$(PIP) -e '.[eval]'
+	$(PIP) -e '.[fast,eval]'
 	@touch $@
 
 # musicnn is installed without its dependencies: it asks for TensorFlow and NumPy 1.16, and its weights alone are read
 # (`--embedding musicnn`).
 $(VENV)/.installed-dev: $(VENV)/.installed
-	$(PIP) -e '.[train,eval,reference,web,dev]'
+	$(PIP) -e '.[fast,train,eval,reference,web,dev]'
 	$(PIP) --no-deps musicnn
 	@touch $@
 
@@ -51,7 +51,7 @@ demo: $(VENV)/.installed  ## sing with a band: VOCAL=path for your own recording
 	$(VENV)/bin/python tools/demo.py '$(VOCAL)' -o '$(OUT)' $(if $(filter demo,$(OUT)),--force)
 
 $(VENV)/.installed-web: $(VENV)/.installed
-	$(PIP) -e '.[eval,web]'
+	$(PIP) -e '.[fast,eval,web]'
 	@touch $@
 
 .PHONY: web

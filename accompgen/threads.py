@@ -26,10 +26,15 @@ def wait_passively() -> None:
 @contextmanager
 def step_threads(weights: int) -> Iterator[None]:
     """The steps of a stage that reads so many weights a step: one thread if it is small, else as many as there are."""
+    with _threads(threads_of_step(weights)):
+        yield
+
+
+def threads_of_step(weights: int) -> int:
+    """How many threads such a step gets."""
     import torch
 
-    with _threads(1 if weights < SMALL_STEP else torch.get_num_threads()):
-        yield
+    return 1 if weights < SMALL_STEP else torch.get_num_threads()
 
 
 @contextmanager

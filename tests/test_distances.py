@@ -213,3 +213,20 @@ def test_memory_stays_flat_in_the_number_of_songs():
         return result
 
     assert peak(800) < 1.2 * peak(100)
+
+
+@pytest.mark.parametrize("count", [1, 2, 5, 30])
+def test_a_set_of_fewer_embeddings_than_dimensions_has_the_distance_of_its_covariance(count):
+    """Kept as rows or as a matrix, weighted and merged: the same Gaussian."""
+    rng = np.random.default_rng(count)
+    target, kept, summed = Target(Gaussian.of(rng.normal(size=(40, 12)))), Gaussian(12), Gaussian(12)
+    for times in (1, 3):
+        rows = rng.normal(size=(count, 12))
+        whole = Gaussian.of(np.repeat(rows, times, axis=0))
+        whole.scatter = whole.scatter  # as a matrix
+        kept.add(Gaussian.of(rows), times)
+        summed.add(whole)
+    assert (kept.rows is None) == (count > 5) and summed.rows is None
+    np.testing.assert_allclose(kept.covariance(), summed.covariance(), atol=1e-12)
+    assert kept.trace == pytest.approx(summed.trace)
+    assert frechet(target, kept) == pytest.approx(frechet(target, summed), abs=1e-6)

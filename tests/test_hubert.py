@@ -8,8 +8,6 @@ from accompgen.tokens import hubert as hubert_module
 from accompgen.tokens.hubert import Hubert, HubertConfig
 from accompgen.tokens.hubert_weights import load_hubert
 
-pytest.importorskip("transformers", reason="the networks come from transformers")
-
 LOCAL = HubertConfig(
     conv_channels=(24, 16), conv_kernels=(1024, 4), conv_strides=(160, 2), conv_norm="layer", width=16, layers=3, heads=2,
     feed_forward=32, position_taps=8, position_groups=4, attention_frames=6,
@@ -30,6 +28,30 @@ def whole_and_chunked(hubert, wav, layer, monkeypatch, **sizes):
     for name, value in sizes.items():
         monkeypatch.setattr(hubert_module, name, value)
     return whole, hubert.features(wav, layer)
+
+
+@pytest.mark.parametrize("large", (False, True))
+def test_the_layers_are_those_of_transformers(large):
+    """Base and Large at a small size: the same names, the same numbers at every layer."""
+    transformers = pytest.importorskip("transformers", reason="the layers are held against it")
+    norm = "layer" if large else "group"
+    torch.manual_seed(0)
+    theirs = transformers.HubertModel(
+        transformers.HubertConfig(
+            conv_dim=[16, 16, 24], conv_kernel=[10, 3, 2], conv_stride=[5, 2, 2], conv_bias=large, feat_extract_norm=norm,
+            hidden_size=32, num_hidden_layers=3, num_attention_heads=4, intermediate_size=48, num_conv_pos_embeddings=8,
+            num_conv_pos_embedding_groups=4, do_stable_layer_norm=large,
+        )
+    ).eval()  # fmt: skip
+    for weight in theirs.parameters():  # gains and biases that matter
+        weight.data += 0.1 * torch.randn_like(weight)
+    sizes = (16, 16, 24), (10, 3, 2), (5, 2, 2), large, norm, 32, 3, 4, 48, 8, 4, large
+    ours = Hubert(HubertConfig(*sizes)).eval()
+    ours.network.load_state_dict(theirs.state_dict())
+    with torch.inference_mode():
+        states = theirs(noise(0.25, rows=2), output_hidden_states=True).hidden_states
+        for layer in range(3):
+            torch.testing.assert_close(ours.features(noise(0.25, rows=2), layer), states[layer], atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("file", ("hubert_base_cfgdict.pt", "hubert_large_cfgdict.pt"))

@@ -106,9 +106,20 @@ def test_sizes_from_shapes_where_the_file_says_nothing(tmp_path):
 
 
 def test_transformers_directory(tmp_path):
+    from transformers import HubertConfig as NetworkConfig
+    from transformers import HubertModel
+
     torch.manual_seed(0)
     hubert = Hubert(TINY).eval()
-    hubert.network.save_pretrained(tmp_path / "theirs")
+    sizes = NetworkConfig(
+        conv_dim=list(TINY.conv_channels), conv_kernel=list(TINY.conv_kernels), conv_stride=list(TINY.conv_strides),
+        conv_bias=TINY.conv_bias, feat_extract_norm=TINY.conv_norm, hidden_size=TINY.width, num_hidden_layers=TINY.layers,
+        num_attention_heads=TINY.heads, intermediate_size=TINY.feed_forward, num_conv_pos_embeddings=TINY.position_taps,
+        num_conv_pos_embedding_groups=TINY.position_groups, do_stable_layer_norm=TINY.norm_first,
+    )  # fmt: skip
+    theirs = HubertModel(sizes)
+    theirs.load_state_dict(hubert.network.state_dict())
+    theirs.save_pretrained(tmp_path / "theirs")
     wav = torch.randn(1, 4000)
     found = load_hubert(tmp_path / "theirs")
     assert found.config == TINY

@@ -44,8 +44,9 @@ MAY_IMPORT = {
     "checkpoint": ("component", "config", "files", "stages"),
     "tokens": ("config", "audio", "files", "checkpoint", "component", "seeding", "stages"),
     "model": ("config", "stages", "layout"),  # integers, never tokens
+    "engines": ("model", "layout"),  # a stage's steps, compiled
     "generation": ("model", "layout", "stages", "config", "seeding", "threads"),
-    "generation.load": ("checkpoint", "component", "model", "stages", "config"),
+    "generation.load": ("checkpoint", "component", "model", "stages", "config", "engines", "threads"),
     # the chart of a song, given or found
     "generation.charting": ("model", "layout", "stages", "config", "seeding", "threads", "chart", "chart_input"),
     "generation.redo": ("audio", "stages", "seeding", "model"),  # another take of a part
@@ -59,7 +60,7 @@ MAY_IMPORT = {
     "generation.stream": ("audio", "stages", "seeding", "tokens"),  # pipeline.py in pieces
     # pipeline.py for graphs of one stage a stem
     "generation.single_stage": (
-        "model", "stages", "tokens", "audio", "checkpoint", "device", "seeding", "chart", "chart_input", "prompts",
+        "model", "stages", "tokens", "audio", "checkpoint", "device", "engines", "seeding", "chart", "chart_input", "prompts",
     ),  # fmt: skip
     "generation.pipeline": (
         "model", "layout", "stages", "config", "tokens", "audio", "files", "checkpoint", "component", "device", "seeding",
@@ -109,14 +110,13 @@ MAY_IMPORT = {
 DIVIDED = ("training.codec", "training.decoder", "training.hubert", "training.beat_tracker")
 LAZY = ("", "cli", "verbs")  # imported before a verb is known
 # What they may import at once: no library comes along, and threads.py must come before torch.
-LIGHT = ("verbs", "threads", "stages")
+LIGHT = ("verbs", "threads", "stages", "engines")
 
 # Libraries that may be imported anywhere; every other one lives in one file, those named here in the files named here.
 EVERYWHERE = {"torch", "numpy", "safetensors", "tqdm"}
 LIVES_IN = {
     # the evaluation's: CLAP, and the mel filters of MusiCNN
     "transformers": {
-        "tokens.hubert",
         "tokens.hubert_weights",
         "tokens.encodec",
         "tokens.t5",

@@ -28,6 +28,7 @@ from accompgen.chart_input import ChartRequest
 from accompgen.checkpoint import read_checkpoint
 from accompgen.cli import main
 from accompgen.config import ConfigError, SingleStageConfig
+from accompgen.engines import EngineError
 from accompgen.generation.decode import decode, prepare_for_decoding
 from accompgen.generation.sampling import Sampling
 from accompgen.generation.single_stage import load, load_any
@@ -639,6 +640,8 @@ def test_what_needs_units_refuses_such_a_checkpoint(stage_checkpoint, tmp_path, 
             == 1
         )
         assert message in capsys.readouterr().err
+    with pytest.raises(EngineError, match="decoded by torch alone"):
+        load_any(stage_checkpoint, "cpu", engine="onnx")
     band = make_checkpoint(tmp_path / "band", graph="band")
     ask = [
         "generate",

@@ -190,7 +190,7 @@ def test_memory_stays_low_for_four_minutes(model, monkeypatch):
     if not RESET.exists():
         pytest.skip("the peak of the resident memory can be measured on Linux alone")
 
-    def draw(model, context, frames, sampling, generators, prompt, progress, told):
+    def draw(model, context, frames, sampling, generators, prompt, progress, told, engine):
         target = model.layout.target
         return torch.randint(target.vocab, (len(generators), target.codebooks, frames), generator=generators[0])
 

@@ -130,6 +130,24 @@ def test_an_empty_block_changes_and_ends_nothing(model):
     assert torch.equal(made(mixed), plain)
 
 
+def test_a_voice_is_followed_closely(model, monkeypatch):
+    """A piece is there as soon as the voice is a hop, and what the units hear ahead, beyond its start."""
+    monkeypatch.setattr(stream, "HOP_SECONDS", 0.2)
+    monkeypatch.setattr(stream, "STEP_SECONDS", 0.2)
+    wav, heard = sing(2.0, RATE), []
+
+    def blocks():
+        for start in range(0, wav.shape[1], RATE // 10):
+            heard.append((start + RATE // 10) / RATE)
+            yield wav[:, start : start + RATE // 10]
+
+    pieces = [(piece, heard[-1]) for piece in stream.Stream(model, blocks(), seed=2, rate=RATE)]
+    whole = [(piece, at) for piece, at in pieces if piece.stop > piece.start]
+    assert [piece.start for piece, _ in whole] == pytest.approx([0.2 * n for n in range(10)])
+    for piece, at in whole:
+        assert at <= piece.stop + stream.AHEAD_SECONDS + 0.2
+
+
 def test_blocks_are_heard_as_a_recording_is_where_it_is_as_loud(model):
     """Without noise most units of a steady voice are those of the recording; the rest heard another gain or an edge."""
     wav = np.tile(sing(1.0 / 0.7, 16_000), 5)

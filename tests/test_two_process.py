@@ -73,9 +73,9 @@ def test_the_command_line_asks_for_it_where_a_vocal_is_long(tiny_checkpoint, mon
 
     asked, load = [], pipeline.load
 
-    def watched(*args, helper=False):
+    def watched(checkpoint, device, helper, engine):
         asked.append(helper)
-        return load(*args)
+        return load(checkpoint, device, engine=engine)
 
     monkeypatch.setattr(pipeline, "load", watched)
     monkeypatch.setattr(pipeline, "LONG_SECONDS", 1.0)

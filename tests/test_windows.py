@@ -53,3 +53,19 @@ def test_windows_of_a_growing_song_are_those_of_its_plan(song, window, prompt):
             assert span.stop <= there
             spans.append(span)
     assert spans == plan(song, window, prompt)
+
+
+@pytest.mark.parametrize("window, prompt, hop", [(20, 10, 4), (20, 5, 7), (9, 0, 4)])
+@pytest.mark.parametrize("song", [3, 8, 41])
+def test_with_a_hop_each_window_adds_little_and_hears_what_it_can_hold(song, window, prompt, hop):
+    """Windows come as soon as their own blocks are there; only the last one waits for the end."""
+    spans = []
+    for there in range(1, song + 1):
+        while span := next_span(spans[-1].stop if spans else 0, there, there == song, window, prompt, hop):
+            assert span.stop == there
+            spans.append(span)
+    assert [span.new for span in spans] == list(range(0, song, hop)) and spans[-1].stop == song
+    for span in spans[:-1]:
+        assert span.stop - span.new == hop
+        assert span.start == (max(0, span.stop - window) if prompt else span.new)
+    assert all(span.stop - span.start <= window for span in spans)

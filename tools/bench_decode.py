@@ -1,8 +1,8 @@
 """Decoding: guided steps a second of every stage, beside peers of its size, and the share of the memory's bandwidth.
 
 A step makes the next position of all songs, for the two rows of guidance each, and samples. Timed are the steps behind a cache
-that holds as many positions in every system; reading the prompt and the first step are not. The systems and the bandwidth take
-turns, and a ratio is the median of the ratios of the rounds.
+that holds as many positions in every system; reading the prompt and the first step are not. Beside torch's float16 weights the
+stages are decoded by ONNX Runtime, too (engines/onnx_steps.py). The systems and the bandwidth take turns, and a ratio is the median of the ratios of the rounds.
 """
 
 import sys
@@ -14,12 +14,14 @@ from bench_report import NOT_MEASURED, Options, is_there, progress, rounds, shor
 from accompgen.checkpoint import find_checkpoint, read_checkpoint
 from accompgen.component import load_component
 from accompgen.config import StageConfig, from_dict
-from accompgen.generation.decode import decode, decoding_dtype, prepare_for_decoding
+from accompgen.engines import choose_engine
+from accompgen.generation.decode import decode, decoding_dtype, prepare_for_decoding, step_weights
 from accompgen.generation.sampling import Sampling
 from accompgen.layout import frames_covering
 from accompgen.model.packed import PackedLinear
 from accompgen.model.stage_lm import StageLM, parameters
 from accompgen.stages import GRAPHS, PUBLISHED
+from accompgen.threads import threads_of_step
 
 STAGES = GRAPHS[PUBLISHED]().stage_names
 
@@ -33,6 +35,8 @@ QUICK_SIZES = {"1 M": (dict(width=128, layers=5, heads=2, context_layers=1), 32,
 CHECKPOINT_LOAD, QUICK_LOAD, CUDA_LOAD = (448, 64), (32, 8), (448, 256)
 SONGS, QUICK_SONGS = (1, 4, 16), (1, 4)
 BUFFER_MB, QUICK_BUFFER_MB = 512, 16
+LARGE = 100_000_000  # weights of a step from which on the engine is not tried: each copy of them takes 400 MB
+BLOCK = 32  # weights of 8 bits that share a scale
 BESIDE_PEERS = "coarse"  # the stage that peers stand beside: it has most steps
 
 
@@ -72,6 +76,10 @@ def _size(options, label, size, positions, steps, dtype, bandwidth):
     for songs in counts if dtype == decoding_dtype(device) else (1,):
         progress(f"  {device}, {label['size']}, {label['weights']}, songs: {songs}")
         ours = [Ours(stage, models[stage], memories.get(stage), songs, positions, steps, device) for stage in STAGES]
+        if dtype != torch.float32 and choose_engine("auto", device) == "onnx":
+            for stage in STAGES:
+                for model, memory, engine in _compiled(options.checkpoint, stage, size):
+                    ours.append(Ours(stage, model, memory, songs, positions, steps, device, engine))
         found = _in_turn(ours, others, bandwidth, songs, steps, device, 2 if options.quick else 3)
         rows += [label | dict(songs=songs) | row for row in found[0]]
         ratios += [label | dict(songs=songs) | ratio for ratio in found[1]]
@@ -82,14 +90,28 @@ def _name(dtype):
     return str(dtype).removeprefix("torch.")
 
 
+def _compiled(checkpoint, stage, size):
+    """(model, memory of its start, its compiled steps) of each type of weights that the engine has for it."""
+    from accompgen.engines.onnx_steps import OnnxSteps, why_not
+
+    for int8 in (False, True):
+        model = _weights(checkpoint, stage, size).eval().requires_grad_(False)
+        if step_weights(model) < LARGE and not why_not(model, int8):
+            yield model, Remembered(model, "start"), OnnxSteps(model, threads_of_step(step_weights(model)), int8)
+
+
 def _model(checkpoint, stage, size, device, dtype):
+    return prepare_for_decoding(_weights(checkpoint, stage, size).to(device), dtype)
+
+
+def _weights(checkpoint, stage, size):
     if size is None:
         config, tensors = load_component(read_checkpoint(find_checkpoint(checkpoint)).component(stage))
         model = StageLM(from_dict(StageConfig, config["stage"], f"{checkpoint}: {stage}"))
         model.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
     else:
         model = StageLM(StageConfig(stage, **size))
-    return prepare_for_decoding(model.to(device), dtype)
+    return model
 
 
 def _in_turn(ours, others, bandwidth, songs, steps, device, repeats):
@@ -104,13 +126,15 @@ def _in_turn(ours, others, bandwidth, songs, steps, device, repeats):
 
         return decode_once
 
-    speeds = rounds({"": bandwidth} | {o.stage: o for o in ours} | {peer.name: run(peer) for peer in others}, repeats)
+    speeds = rounds({"": bandwidth} | {o.name: o for o in ours} | {peer.name: run(peer) for peer in others}, repeats)
     limit = speeds.pop("")
     rows = []
     for system in ours:
-        row = dict(system=f"accompgen, {system.stage}", parameters=system.parameters, positions=system.positions)
-        row |= _figures(speeds[system.stage], system.bytes_per_step, limit)
-        rows.append(row | dict(sound_per_second=speeds[system.stage].times(system.sound_per_step)))
+        row = dict(system=f"accompgen, {system.name}", parameters=system.parameters, positions=system.positions)
+        if system.engine is not None:
+            row["weights"] = system.engine.name.split()[-1]
+        row |= _figures(speeds[system.name], system.bytes_per_step, limit)
+        rows.append(row | dict(sound_per_second=speeds[system.name].times(system.sound_per_step)))
     for peer in others:
         row = dict(system=peer.name, weights=_name(next(peer.network.parameters()).dtype), positions=positions)
         row |= dict(parameters=parameters(peer.network) - parameters(peer.unread))
@@ -118,7 +142,10 @@ def _in_turn(ours, others, bandwidth, songs, steps, device, repeats):
     best = max(others, key=lambda peer: speeds[peer.name].median).name
     over = {peer.name: peer.name for peer in others} | {f"the best peer, {best}": best}
     stage = speeds[BESIDE_PEERS]
-    return rows, [dict(of=BESIDE_PEERS, over=name, ratio=stage.over(speeds[peer])) for name, peer in over.items()]
+    ratios = [dict(of=BESIDE_PEERS, over=name, ratio=stage.over(speeds[peer])) for name, peer in over.items()]
+    compiled = [system for system in ours if system.engine is not None]
+    ratios += [dict(of=o.name, over=o.stage, ratio=speeds[o.name].over(speeds[o.stage])) for o in compiled]
+    return rows, ratios
 
 
 def _figures(speed, bytes_per_step, limit):
@@ -129,7 +156,10 @@ def _figures(speed, bytes_per_step, limit):
 class Ours:
     """One stage with random ids for context and prompt, decoded by the package's own `decode`."""
 
-    def __init__(self, stage: str, model: StageLM, memory, songs: int, positions: int, steps: int, device: str):
+    def __init__(
+        self, stage: str, model: StageLM, memory, songs: int, positions: int, steps: int, device: str, engine=None
+    ):  # fmt: skip
+        self.engine, self.name = engine, stage if engine is None else f"{stage}, {engine.name}"
         self.stage, self.model, self.memory, self.songs, self.device = stage, model, memory, songs, device
         target = model.layout.target
         self.per_frame = model.layout.steps_before(1)  # steps
@@ -154,7 +184,7 @@ class Ours:
 
         self._begin()
         generators = [torch.Generator().manual_seed(song) for song in range(self.songs)]
-        decode(self.model, self.context, self.frames, self.sampling, generators, self.prompt, progress)
+        decode(self.model, self.context, self.frames, self.sampling, generators, self.prompt, progress, engine=self.engine)
         first, last = times
         return (last - first) * self.per_frame / (times[last] - times[first])
 
@@ -178,6 +208,8 @@ class Ours:
         filled = (self.positions + state.cache.keys.shape[3]) / 2 / state.cache.keys.shape[3]
         decoder, heads = _size_of(model.decoder), _size_of(model.step_heads or model.heads)  # heads: of all codebooks
         self.parameters, weights = (part + head // self.per_frame for part, head in zip(decoder, heads))
+        if self.engine is not None and self.engine.int8:
+            weights *= (1 + 4 / BLOCK) / 4  # a byte for each and a scale for each block, in place of four bytes
         self.bytes_per_step = weights + cache * filled
 
 

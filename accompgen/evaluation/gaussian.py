@@ -1,8 +1,9 @@
 """Mean and covariance of embeddings, gathered song by song, and the Frechet distance between two of them.
 
-The memory is that of one D x D matrix however many songs pass through: counts, means and sums of squares about the mean
-are merged pair by pair (Chan, Golub, LeVeque, "Updating formulae and a pairwise algorithm for computing sample
-variances", 1979).
+Counts, means and sums of squares about the mean are merged pair by pair (Chan, Golub, LeVeque, "Updating formulae and a
+pairwise algorithm for computing sample variances", 1979). The memory is that of one D x D matrix, however many songs pass
+through. Sets of fewer than D embeddings are kept as rows: their scatter has no more rank than that, and a Frechet distance
+costs the cube of the rank.
 """
 
 import numpy as np
@@ -14,7 +15,8 @@ class Gaussian:
     def __init__(self, dimension: int):
         self.n = 0.0
         self.mean = np.zeros(dimension)
-        self.scatter = np.zeros((dimension, dimension))
+        self._parts: list | None = []  # rows [k, D] whose squares are the scatter; None: there were as many as dimensions
+        self._scatter = None  # in that case
 
     @classmethod
     def of(cls, rows: np.ndarray) -> "Gaussian":
@@ -23,8 +25,9 @@ class Gaussian:
         result = cls(rows.shape[1])
         if len(rows):
             result.n, result.mean = float(len(rows)), rows.mean(axis=0)
-            centred = rows - result.mean
-            result.scatter = centred.T @ centred
+        if len(rows) > 1:  # the scatter of a single one is 0
+            result._parts = [rows - result.mean]
+            result._sum_up_if_many()
         return result
 
     def add(self, other: "Gaussian", times: float = 1.0) -> "Gaussian":
@@ -33,14 +36,56 @@ class Gaussian:
         if extra:
             total = self.n + extra
             shift = other.mean - self.mean
-            self.scatter += times * other.scatter + np.outer(shift, shift) * (self.n * extra / total)
+            between = shift[None] * np.sqrt(self.n * extra / total)  # [1, D]
+            if self._parts is None or other._parts is None:
+                self.scatter = self.scatter + times * other.scatter + between.T @ between
+            else:
+                self._parts = self._parts + [part * np.sqrt(times) for part in other._parts] + [between] * bool(self.n)
+                self._sum_up_if_many()
             self.mean = self.mean + shift * (extra / total)
             self.n = total
         return self
 
+    @property
+    def rows(self) -> np.ndarray | None:
+        """Rows [k, D] whose squares are the scatter, k below D; None for larger sets."""
+        return None if self._parts is None else np.concatenate([np.zeros((0, len(self.mean))), *self._parts])
+
+    @property
+    def scatter(self) -> np.ndarray:
+        """[D, D]."""
+        return self._scatter if self._parts is None else self.rows.T @ self.rows
+
+    @scatter.setter
+    def scatter(self, value: np.ndarray) -> None:
+        self._scatter, self._parts = value, None
+
     def covariance(self) -> np.ndarray:
         """[D, D], with the divisor n - 1; zeros for a single embedding."""
-        return self.scatter / max(self.n - 1, 1)
+        return self.scatter / self._divisor
+
+    @property
+    def trace(self) -> float:
+        """Of the covariance."""
+        squares = np.trace(self._scatter) if self._parts is None else sum((part**2).sum() for part in self._parts)
+        return float(squares / self._divisor)
+
+    def root_trace(self, root: np.ndarray) -> float:
+        """Tr (R C R)^1/2 of the covariance C and a symmetric matrix R [D, D]."""
+        if (rows := self.rows) is None:
+            product = root @ self.covariance() @ root
+        else:  # R F^T F R and F R R F^T have the same eigenvalues, but for zeros
+            half = rows @ root
+            product = half @ half.T / self._divisor
+        return float(np.sqrt(np.clip(np.linalg.eigvalsh(product), 0, None)).sum())
+
+    @property
+    def _divisor(self):
+        return max(self.n - 1, 1)
+
+    def _sum_up_if_many(self):
+        if sum(map(len, self._parts)) >= len(self.mean):
+            self.scatter = self.rows.T @ self.rows
 
 
 class Target:
@@ -65,8 +110,5 @@ def frechet(target: Target, gaussian: Gaussian) -> float:
     """
     if not gaussian.n:
         raise ValueError("the set to compare has no embeddings; give at least one file of one window")
-    covariance = gaussian.covariance()
-    eigenvalues = np.linalg.eigvalsh(target.root @ covariance @ target.root)
-    cross = np.sqrt(np.clip(eigenvalues, 0, None)).sum()
     shift = target.mean - gaussian.mean
-    return float(shift @ shift + target.trace + np.trace(covariance) - 2 * cross)
+    return float(shift @ shift + target.trace + gaussian.trace - 2 * gaussian.root_trace(target.root))

@@ -78,6 +78,7 @@ def cascade_in_pieces(
     sampling: dict[str, Sampling],
     seed: int,
     seconds: dict[str, float],
+    hop_seconds: float = 0.0,
 ) -> Iterator[TokenPiece]:
     """`cascade` of a vocal that is still coming in: each window as soon as the vocal reaches its end, the last stage first.
 
@@ -88,6 +89,7 @@ def cascade_in_pieces(
         system, sampling, seed: as in `cascade`.
         vocal: ids [1, s] at 50 Hz that follow each other, each s even.
         seconds: what each stage took is added here.
+        hop_seconds: as `Schedule` has it; other than 0 the codes are not those of `cascade`.
 
     Yields:
         TokenPiece, one for each window of the last stage.
@@ -95,7 +97,7 @@ def cascade_in_pieces(
     Raises:
         ValueError: as `cascade`.
     """
-    schedule = Schedule(system, sampling, seed, batch=1)
+    schedule = Schedule(system, sampling, seed, batch=1, hop_seconds=hop_seconds)
     for ids in chain(vocal, [None]):
         if ids is None:
             schedule.end_vocal()
@@ -120,8 +122,10 @@ def whole_song(system, vocal, sampling, seed, part: Part = WHOLE) -> Schedule:
 
 def decode_job(system: System, job: Job, tick=None) -> torch.Tensor:
     """The ids [B, Q, frames] of a job; `tick` as the progress of `decode`."""
-    model = system.stages[job.stage].model
-    return decode(model, job.context, job.frames, job.sampling, job.generators, job.prompt, tick, job.told)
+    stage = system.stages[job.stage]
+    return decode(
+        stage.model, job.context, job.frames, job.sampling, job.generators, job.prompt, tick, job.told, stage.engine
+    )
 
 
 class Counter:

@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import nn
@@ -69,6 +70,7 @@ def decode(
     prompt=None,
     progress: Callable[[int, int], None] | None = None,
     told: dict | None = None,
+    engine=None,
 ):
     """Sample the target of a stage.
 
@@ -87,6 +89,7 @@ def decode(
         prompt: LongTensor [B, Q, Fp], the first Fp frames as given; None: none.
         progress: called with (frames done, frames) after every frame that was not given.
         told: name -> LongTensor [B, length], see StageLM.forward; None: nothing.
+        engine: the compiled steps of this very model, engines/onnx_steps.py; None: torch's own.
 
     Returns:
         LongTensor [B, Q, frames].
@@ -94,7 +97,7 @@ def decode(
     Raises:
         ValueError: prompt, context or generators that do not fit.
     """
-    with step_threads(_step_weights(model)):
+    with step_threads(step_weights(model)):
         device, codebooks = model.heads.device, model.layout.target.codebooks
         if prompt is None:
             prompt = torch.zeros(len(generators), codebooks, 0, dtype=torch.long)
@@ -104,7 +107,7 @@ def decode(
         if prompt.shape[-1] == frames:
             return prompt
         plan = _plan(model.layout, frames, prompt, generators)
-        steps = _Steps(model, context, told, prompt, frames, sampling.over(PUBLISHED), plan)
+        steps = _Steps(model, context, told, prompt, frames, sampling.over(PUBLISHED), plan, engine)
         for n in range(len(plan.at)):
             steps.step(n)
             if progress and (whole := plan.whole_frames(n)):
@@ -112,7 +115,7 @@ def decode(
         return deinterleave(plan.tokens[:, :-1], codebooks)
 
 
-def _step_weights(model):
+def step_weights(model: StageLM) -> int:
     """How many weights a step reads: the decoder's, packed or not."""
     packed = sum(layer.elements for layer in model.decoder.modules() if isinstance(layer, PackedLinear))
     return packed + sum(weight.numel() for weight in model.decoder.parameters())
@@ -165,24 +168,25 @@ def _plan(layout, frames, prompt, generators):
 class _Steps:
     """The steps of a decoding in turn: each chooses the tokens of its slots from the logits that those before it led to."""
 
-    def __init__(self, model, context, told, prompt, frames, sampling, plan):
-        self.model, self.sampling, self.plan, self.ids = model, sampling, plan, None
+    def __init__(self, model, context, told, prompt, frames, sampling, plan, engine):
+        self.sampling, self.plan, self.ids = sampling, plan, None
         earlier = context.pop(EARLIER_VOCAL, None)
         self.copies, drop = (1, None) if sampling.guidance == 1 else (2, torch.arange(2 * len(prompt)) >= len(prompt))
-        self.state, self.logits = model.start(
+        state, self.logits = model.start(
             {name: grid.repeat(self.copies, 1, 1) for name, grid in context.items()},
             prompt.repeat(self.copies, 1, 1),
             frames,
             None if drop is None else drop.to(prompt.device),
             {name: ids.repeat(self.copies, 1) for name, ids in told.items()},
         )
+        self.next_logits = engine.bind(state) if engine else partial(model.step, state)
         bias = logit_bias(model, context, frames, sampling.weights, earlier)  # [B, F, Q or 1, V]
         # the last row: of empty slots
         self.bias = None if bias is None else nn.functional.pad(bias.flatten(1, 2), (0, 0, 0, 1))
 
     def step(self, n: int) -> None:
         """Choose the tokens of step n = 0, 1, ... of those to do."""
-        plan, logits = self.plan, self.logits if n == 0 else self.model.step(self.state, self.ids)
+        plan, logits = self.plan, self.logits if n == 0 else self.next_logits(self.ids)
         if self.copies == 2:
             logits = guide(*logits.chunk(2), self.sampling.guidance)  # [B, W, V]
         if self.bias is not None:

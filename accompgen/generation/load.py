@@ -5,21 +5,31 @@ import torch
 from accompgen.checkpoint import BEAT_TRACKER, Checkpoint
 from accompgen.component import CheckpointError, load_component
 from accompgen.config import SingleStageConfig, StageConfig, from_dict
-from accompgen.generation.decode import prepare_for_decoding
+from accompgen.engines import choose_engine
+from accompgen.generation.decode import prepare_for_decoding, step_weights
 from accompgen.generation.schedule import LoadedStage, System
 from accompgen.model.beat_tracker import BeatTracker, BeatTrackerConfig
 from accompgen.model.single_stage import SingleStageLM
 from accompgen.model.stage_lm import StageLM
 from accompgen.stages import Graph
+from accompgen.threads import SMALL_STEP, threads_of_step
 
 
-def load_stages(checkpoint: Checkpoint, device: str, names=None) -> System:
+def load_stages(checkpoint: Checkpoint, device: str, names=None, engine: str = "auto") -> System:
     """The stages of these names (None: all), on a device, that of the units with the checkpoint's beat tracker if it has one.
 
-    Raises CheckpointError for weights that do not fit.
+    Args:
+        engine: one of engines.ENGINES. "auto" decodes small stages on a CPU by ONNX Runtime where it is installed; where a
+            step is a matter of the memory's bandwidth, torch's float16 weights are the quicker ones.
+
+    Raises:
+        CheckpointError: weights that do not fit.
+        EngineError: an engine that is not there, or cannot decode these stages.
     """
-    graph = checkpoint.graph
-    stages = {name: _load_stage(checkpoint.component(name), device) for name in names or graph.stage_names}
+    graph, chosen = checkpoint.graph, choose_engine(engine, device)
+    stages = {
+        name: _load_stage(checkpoint.component(name), device, chosen, engine == "auto") for name in names or graph.stage_names
+    }
     for name, stage in stages.items():
         if graph.stage(name).target == graph.units.name:
             stage.model.beat_tracker = load_beat_tracker(checkpoint, device)
@@ -50,11 +60,19 @@ def load_beat_tracker(checkpoint: Checkpoint, device: str) -> BeatTracker | None
     return tracker.to(device).eval().requires_grad_(False)
 
 
-def _load_stage(directory, device):
+def _load_stage(directory, device, engine, may_differ):
     config, tensors = load_component(directory)
     model = StageLM(from_dict(StageConfig, config["stage"], f"{directory}/config.json: stage"))
     _fill(model, tensors, directory)
-    return LoadedStage(prepare_for_decoding(model.to(device)), config["window_seconds"])
+    seconds = config["window_seconds"]
+    if engine != "torch":
+        from accompgen.engines.onnx_steps import OnnxSteps, why_not  # here, since they may not be installed
+
+        weights = step_weights(model)
+        if not may_differ or (weights < SMALL_STEP and not why_not(model)):
+            steps = OnnxSteps(model, threads_of_step(weights), int8=engine == "onnx-int8")
+            return LoadedStage(model.eval().requires_grad_(False), seconds, steps)
+    return LoadedStage(prepare_for_decoding(model.to(device)), seconds)
 
 
 def _fill(model, tensors, directory, assign=False):

@@ -39,12 +39,13 @@ class GenerateJob:
     rate: int | None = None
     channels: int | None = None
     force: bool = False
+    engine: str = "auto"
 
     def __post_init__(self):
         pipeline.check_settings(self.balance, self.noise or 0.0, self.loudness, self.rate, self.channels)
 
     def load(self):
-        return single_stage.load_any(self.checkpoint, self.device)
+        return single_stage.load_any(self.checkpoint, self.device, engine=self.engine)
 
     def work(self, model, name: str, path) -> dict:
         """Make one song -> {"paths", "made", "error"}: an error of one vocal does not stop the others."""

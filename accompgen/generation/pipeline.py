@@ -250,18 +250,20 @@ class Accompanist:
         return read_others(vocal, others)
 
 
-def load(checkpoint="pocket", device: str = "auto", helper: bool = False) -> Accompanist:
+def load(checkpoint="pocket", device: str = "auto", helper: bool = False, engine: str = "auto") -> Accompanist:
     """Load a checkpoint by its name or its directory.
 
     Args:
         device: auto (a GPU if there is one), cpu, cuda or cuda:N.
         helper: long vocals get a second process (generation/two_process.py), where the device is a CPU of which torch may use
             two threads or more. A script that asks for it must begin its work under `if __name__ == "__main__":`.
+        engine: what makes the steps of the stages, one of engines.ENGINES; see `load_stages`.
 
     Raises:
         CheckpointError: no such checkpoint, or one that is incomplete, altered, of another format, or whose stages were trained
             on other tokenizers.
         DeviceError: no such device.
+        EngineError: an engine that is not there, or cannot decode these stages.
     """
     device = choose_device(device)
     path = find_checkpoint(checkpoint)
@@ -270,8 +272,8 @@ def load(checkpoint="pocket", device: str = "auto", helper: bool = False) -> Acc
             f"{path} is single-stage, as MusicGen and STAGE are: it hears sound, and has no units; `generate` plays it, whole"
         )
     verified = read_checkpoint(path)
-    system = load_stages(verified, device)
-    second = StageWorker(verified, system) if helper and device == "cpu" and torch.get_num_threads() > 1 else None
+    system = load_stages(verified, device, engine=engine)
+    second = StageWorker(verified, system, engine) if helper and device == "cpu" and torch.get_num_threads() > 1 else None
     about = about_of(verified)
     return Accompanist(
         SemanticTokenizer.load(verified.component(SEMANTIC_TOKENIZER), device),

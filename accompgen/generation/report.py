@@ -18,7 +18,7 @@ from accompgen.checkpoint import (
 from accompgen.component import CheckpointError
 from accompgen.generation.decode import decoding_dtype
 
-VERSIONS_OF = ("accompgen", "torch", "transformers", "numpy", "soundfile", "soxr", "pyloudnorm")
+VERSIONS_OF = ("accompgen", "torch", "onnxruntime", "transformers", "numpy", "soundfile", "soxr", "pyloudnorm")
 
 
 class Clock:
@@ -78,8 +78,8 @@ def song_report(model, vocal, seed, settings, levels, seconds, chart=None) -> di
         "settings": settings,
         "checkpoint": model.about,
         "device": model.device,
-        # another type gives other codes for a seed
-        "weights": str(decoding_dtype(model.device)).removeprefix("torch."),
+        # another engine, or type of weights, may give other codes for a seed
+        "engines": {name: engine_of(stage, model.device) for name, stage in model.system.stages.items()},
         "versions": versions(),
         "levels": levels,
         "seconds": {name: round(value, 3) for name, value in seconds.items()} | {"total": round(total, 3)},
@@ -96,6 +96,13 @@ def song_report(model, vocal, seed, settings, levels, seconds, chart=None) -> di
             "chords": [[round(start, 4), round(end, 4), label] for start, end, label in chart.chords],
         }
     return report
+
+
+def engine_of(stage, device) -> str:
+    """What makes the steps of a schedule.LoadedStage, and the type of its weights, such as "onnx float32"."""
+    if stage.engine is not None:
+        return stage.engine.name
+    return f"torch {decoding_dtype(device)}".replace("torch.", "")
 
 
 def versions() -> dict[str, str]:

@@ -27,10 +27,14 @@ BATCH_WINDOWS = 8  # decoded at once: enough to be worth it, few enough that mem
 
 @dataclass(frozen=True)
 class LoadedStage:
-    """A stage's model and the length of the windows it was trained on, a multiple of 0.04 s."""
+    """A stage's model and the length of the windows it was trained on, a multiple of 0.04 s.
+
+    `engine` is what `decode` takes: the model's compiled steps, or None, where torch makes them.
+    """
 
     model: StageLM
     window_seconds: float
+    engine: object = None
 
 
 @dataclass(frozen=True)
@@ -90,6 +94,8 @@ class Schedule:
         seed: any integer.
         part: what is made.
         batch: windows decoded at once, at most. Ids of another size may differ where a row of a batch rounds otherwise.
+        hop_seconds: that a window adds at most, a multiple of 0.04, so that sound follows a voice closely; 0: as many as it
+            can. Other windows make other ids.
 
     Attributes:
         stages: the names of those that make the part, in the order in which it needs them.
@@ -100,13 +106,15 @@ class Schedule:
     """
 
     def __init__(
-        self, system: System, sampling: dict[str, Sampling], seed: int, part: Part = WHOLE, batch: int = BATCH_WINDOWS
-    ):
+        self, system: System, sampling: dict[str, Sampling], seed: int, part: Part = WHOLE, batch: int = BATCH_WINDOWS,
+        hop_seconds: float = 0.0,
+    ):  # fmt: skip
         graph = system.graph
         if part.stem and part.stem not in graph.stems:
             raise ValueError(f"no stem {part.stem!r}; this checkpoint makes {', '.join(graph.stems)}")
         self.system, self.graph, self.part = system, graph, part
         self.sampling, self.seed, self.batch, self.song = sampling, seed, batch, None
+        self.hop = blocks_of(hop_seconds) if hop_seconds else 0
         self.stages = tuple(
             stage.name
             for stage in graph.stages
@@ -240,9 +248,10 @@ class Schedule:
         return 1 if self._in_turn(name) else self.batch
 
     def _lengths(self, name):
-        """Blocks of a window and of its prompt."""
+        """Blocks of a window, of its prompt, and of what it adds at most (0: all that it can)."""
         window = blocks_of(self.system.stages[name].window_seconds)
-        return window, int(window * self.graph.stage(name).prompt_share)
+        prompt = int(window * self.graph.stage(name).prompt_share)
+        return window, prompt, self.hop if self.hop < window - prompt else 0
 
     def _target(self, name):
         return self.graph.stream(self.graph.stage(name).target)

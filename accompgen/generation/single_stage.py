@@ -24,6 +24,7 @@ from accompgen.checkpoint import (
     read_graph,
 )
 from accompgen.device import choose_device
+from accompgen.engines import EngineError
 from accompgen.generation import pipeline
 from accompgen.generation.cascade import Tokens
 from accompgen.generation.decode import decode
@@ -296,10 +297,14 @@ def load(checkpoint, device: str = "auto") -> SingleStagePlayer:
     )
 
 
-def load_any(checkpoint="pocket", device: str = "auto", helper: bool = False):
+def load_any(
+    checkpoint="pocket", device: str = "auto", helper: bool = False, engine: str = "auto"
+):
     """A checkpoint of whatever graph, by its name or directory; arguments and errors as
-    `pipeline.load`.
+    `pipeline.load`. Those of a single-stage graph are decoded by torch alone.
     """
     if read_graph(find_checkpoint(checkpoint)).has_units:
-        return pipeline.load(checkpoint, device, helper=helper)
+        return pipeline.load(checkpoint, device, helper, engine)
+    if engine not in ("auto", "torch"):
+        raise EngineError(f"{checkpoint} is decoded by torch alone; leave the engine {engine!r} out")
     return load(checkpoint, device)

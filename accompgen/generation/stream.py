@@ -3,7 +3,8 @@
 What a window needs. The semantic stage hears the vocal of its own window and nothing behind it, the coarse stage the vocal and
 semantic units of its window, the fine stage the coarse codes of its window; the decoder looks at most some frames ahead. So the
 first sound comes when the vocal has reached the end of the first semantic window, and each later piece when it reaches those
-of its own.
+of its own. Of a recording the windows are those of `Accompanist.accompany`. Of a voice that is still singing each window adds
+at most `HOP_SECONDS`; whatever else it holds was made before.
 
 What the vocal's units hear. Of a recording they are those of `Accompanist.accompany`: HuBERT reads all of it, at one loudness.
 So the codes are the same, and so is the sound. Of a vocal that comes in blocks they are made second by second, each from
@@ -33,6 +34,7 @@ from accompgen.tokens.decoder import DecoderStream
 from accompgen.tokens.semantic import SemanticTokenizer
 
 STEP_SECONDS, AHEAD_SECONDS, BEHIND_SECONDS = 1.0, 0.4, 4.0
+HOP_SECONDS = 4.0  # of a vocal that comes in: the sound lags this, AHEAD_SECONDS and the time to make it behind the voice
 LOUDNESS_SECONDS = 20
 RAMP_SECONDS = 0.5  # in which a piece goes from the gain of the piece before to its own
 
@@ -106,8 +108,9 @@ class Stream:
             raise ValueError("this stream was read already; make another one")
         self._begun = True
         began, seconds = time.perf_counter(), self.clock.seconds
+        hop = 0.0 if self.vocal is not None else HOP_SECONDS
         sound, level = _Sound(self.model.decoder, self.rate, self.seed), _Level(self.rate, self.balance)
-        for tokens in cascade_in_pieces(self.model.system, self._units(), self.sampling, self.seed, seconds):
+        for tokens in cascade_in_pieces(self.model.system, self._units(), self.sampling, self.seed, seconds, hop):
             last = self._samples is not None and tokens.stop >= blocks_covering(self._samples, self.rate)
             with self.clock("decoder"):
                 raw = sound.decode(tokens.codes, last)

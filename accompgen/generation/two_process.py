@@ -36,12 +36,13 @@ class StageWorker:
     Args:
         checkpoint: verified.
         system: the stages of the checkpoint, as this process has loaded them.
+        engine: that they were loaded for, see `load_stages`.
     """
 
-    def __init__(self, checkpoint: Checkpoint, system: System):
+    def __init__(self, checkpoint: Checkpoint, system: System, engine: str = "auto"):
         here = max(system.stages, key=system.steps_a_second)
         self.names = tuple(name for name in system.stages if name != here)
-        self.pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _begin, (checkpoint, self.names))
+        self.pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _begin, (checkpoint, self.names, engine))
         self.pool.submit(int)  # starts it: it loads while this process does
 
     def close(self) -> None:
@@ -56,9 +57,9 @@ class StageWorker:
 _systems: list[System] = []  # of a helper's own process: the one that it has
 
 
-def _begin(checkpoint, names):
+def _begin(checkpoint, names, engine):
     start_worker()
-    _systems.append(load_stages(checkpoint, "cpu", names))
+    _systems.append(load_stages(checkpoint, "cpu", names, engine))
 
 
 def _decode(job):

@@ -9,6 +9,15 @@ frames that an earlier window has produced (its prompt) and adds new ones:
                                                                     [prompt ][= new =]
                                                                         [== prompt ==][new]
 The last window is moved left, so that it too sees a context of full length; only what is new in it is kept.
+
+Where sound shall follow a voice closely, windows add a given number of blocks, the *hop*, and all else is prompt:
+
+    the same with a hop of 2                        0   2   4   6   8   10
+                                                    [new]
+                                                    [pr][new]
+                                                    [prompt][new]
+                                                    [= prompt = ][new]
+                                                        [= prompt = ][new]
 """
 
 from dataclasses import dataclass
@@ -55,14 +64,20 @@ def plan(song: int, window: int, prompt: int = 0) -> list[Span]:
     return spans
 
 
-def next_span(known: int, there: int, finished: bool, window: int, prompt: int = 0) -> Span | None:
+def next_span(
+    known: int, there: int, finished: bool, window: int, prompt: int = 0, hop: int = 0
+) -> Span | None:
     """The window that goes on behind `known` blocks, of a song that may still grow; None: it must grow first, or is done.
 
     Args:
         there: blocks whose context is there.
         finished: whether the song ends with them; only then is a window shorter or moved left.
         window, prompt: as in `plan`.
+        hop: blocks that a window adds at most, less than `window - prompt`; 0: all that it can.
     """
+    if hop:
+        window = min(window, known + hop if prompt else hop)
+        prompt = window - hop
     stop = known - prompt + window if known else window
     if stop > there:
         if not finished or known == there:

@@ -1,7 +1,8 @@
 """HuBERT: features of a waveform at any layer, for audio of any length.
 
-The network is transformers' HubertModel; this file owns how it is run: which layer's output is taken (without the norm that a
-pre-norm encoder puts after its last layer), the normalisation of the waveform, and the chunks of long audio. Three choices:
+The network's layers are those of hubert_network.py; this file owns how they are run: which layer's output is taken (without
+the norm that a pre-norm encoder puts after its last layer), the normalisation of the waveform, and the chunks of long audio.
+Three choices:
 - The convolutions run in chunks that overlap by their receptive field, which changes nothing: a group norm over time (Base)
   takes its mean and variance from the whole recording first.
 - Attention reaches over everything, as in fairseq, or over `attention_frames` to either side, a value of our own networks. With
@@ -16,6 +17,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from accompgen.config import ConfigError
+from accompgen.tokens.hubert_network import HubertNetwork
 
 SAMPLE_RATE = 16000
 CONV_SECONDS = 30  # audio per chunk of the convolutions
@@ -74,35 +76,11 @@ class HubertConfig:
 
 
 class Hubert(nn.Module):
-    """A HuBERT network, randomly initialised. `network` is the transformers.HubertModel that holds the weights."""
+    """A HuBERT network, randomly initialised. `network` holds the weights, by the names of transformers."""
 
     def __init__(self, config: HubertConfig):
         super().__init__()
-        from transformers import HubertConfig as NetworkConfig
-        from transformers import HubertModel
-
-        self.config = config
-        self.network = HubertModel(
-            NetworkConfig(
-                conv_dim=list(config.conv_channels),
-                conv_kernel=list(config.conv_kernels),
-                conv_stride=list(config.conv_strides),
-                conv_bias=config.conv_bias,
-                feat_extract_norm=config.conv_norm,
-                hidden_size=config.width,
-                num_hidden_layers=config.layers,
-                num_attention_heads=config.heads,
-                intermediate_size=config.feed_forward,
-                num_conv_pos_embeddings=config.position_taps,
-                num_conv_pos_embedding_groups=config.position_groups,
-                do_stable_layer_norm=config.norm_first,
-                hidden_dropout=0.0,
-                activation_dropout=0.0,
-                attention_dropout=0.0,
-                layerdrop=0.0,
-                attn_implementation="sdpa",
-            )
-        )
+        self.config, self.network = config, HubertNetwork(config)
 
     def settings(self) -> dict:
         """The config as plain values, for config.json."""

@@ -3,7 +3,7 @@
 
 from pathlib import Path
 
-from accompgen.verbs.shared import add_model, for_each, refuse_same_names, remark
+from accompgen.verbs.shared import add_engine, add_model, for_each, refuse_same_names, remark
 
 ENDINGS = (".mid", ".chords.txt", ".lab", ".beats.txt", ".click.wav")
 
@@ -79,6 +79,7 @@ def add_chart(verbs):
     parser.add_argument("--force", action="store_true", help="replace files that exist")
     add_chart_options(parser)
     add_model(parser)
+    add_engine(parser)
     parser.set_defaults(run=run_chart, parser=parser)
 
 
@@ -90,7 +91,7 @@ def run_chart(args) -> int:
     from accompgen.generation.pipeline import load
     from accompgen.generation.vocal import read_vocal
 
-    model = load(args.checkpoint, args.device)
+    model = load(args.checkpoint, args.device, engine=args.engine)
 
     def work(path):
         paths = _paths(args.out, path.stem, args.force)

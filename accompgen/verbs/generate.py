@@ -7,7 +7,17 @@ from pathlib import Path
 
 from accompgen.stages import ACOUSTIC, SEMANTIC
 from accompgen.verbs.chart import add_chart_options, request_of
-from accompgen.verbs.shared import add_executor, add_model, complain, for_each, print_path, refuse_same_names, remark, song_bar
+from accompgen.verbs.shared import (
+    add_engine,
+    add_executor,
+    add_model,
+    complain,
+    for_each,
+    print_path,
+    refuse_same_names,
+    remark,
+    song_bar,
+)
 
 SAMPLING = ("guidance", "temperature", "top_k", "top_p", "listening", "consonance", "pulse")
 FORMATS = ("wav", "flac", "mp3")
@@ -107,6 +117,7 @@ def add_generate(verbs):
     many.add_argument("--split", choices=("train", "validation", "test"), help="of the manifest, only these (default: all)")
     add_executor(many)
     add_model(parser)
+    add_engine(parser)
     parser.set_defaults(run=run_generate, parser=parser)
 
 
@@ -147,7 +158,8 @@ def run_generate(args) -> int:
     sampling = _sampling(args)
     _say_licence(args)
     helper = not args.stream and any(map(_is_long, args.vocals))
-    model = (pipeline.load if args.stream else single_stage.load_any)(args.checkpoint, args.device, helper=helper)
+    load = pipeline.load if args.stream else single_stage.load_any
+    model = load(args.checkpoint, args.device, helper, args.engine)
     noise = model.noise if args.noise is None else args.noise
 
     given = {"sampling": sampling, "balance": balance, "noise": noise}
@@ -277,7 +289,7 @@ def _generate_many(args):
     given = {name: getattr(args, name) for name in numbers if getattr(args, name) is not None}
     job = GenerateJob(
         str(args.out.absolute()), checkpoint, args.device, args.seed, _sampling(args), **_many_band(args),
-        **given, format=args.format, bit_depth=args.bit_depth, force=args.force,
+        **given, format=args.format, bit_depth=args.bit_depth, force=args.force, engine=args.engine,
     )  # fmt: skip
     for line in passed.lines():
         remark(args, line)

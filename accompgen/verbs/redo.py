@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from accompgen.verbs.shared import add_model, for_each, remark
+from accompgen.verbs.shared import add_engine, add_model, for_each, remark
 
 
 def add_redo(verbs):
@@ -22,6 +22,7 @@ def add_redo(verbs):
     parser.add_argument("-o", "--out", metavar="DIR", type=Path, default=Path("take"), help="where to write (default: take)")
     parser.add_argument("--force", action="store_true", help="replace files that exist")
     add_model(parser)
+    add_engine(parser)
     parser.set_defaults(run=run_redo, parser=parser)
 
 
@@ -45,7 +46,7 @@ def run_redo(args) -> int:
         bits = song.report["files"].get("bit_depth") or "24"
         kind = Path(song.report["files"]["mix"]).suffix[1:]
         output_paths(args.out, song.name, kind, args.force, *song.parts)
-        model = load(args.checkpoint, args.device)
+        model = load(args.checkpoint, args.device, engine=args.engine)
         check_weights(model, song)
         take = redo(
             model, song, recording, args.start, args.stop, stems=args.stem, seed=args.seed, prompt=args.prompt or None

@@ -4,6 +4,8 @@ import os
 import sys
 from contextlib import contextmanager
 
+from accompgen.engines import ENGINES
+
 
 def explains_itself(error) -> bool:
     """Whether an error's message is meant for the user; any other one is a fault of ours and keeps its traceback."""
@@ -94,6 +96,14 @@ def add_model(parser):
     parser.add_argument("--checkpoint", metavar="NAME|DIR", default="pocket", help="the weights (default: pocket)")
     parser.add_argument("--device", metavar="DEVICE", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
     parser.add_argument("--quiet", action="store_true", help="no progress and no remarks on stderr, only errors")
+
+
+def add_engine(parser):
+    """The option of verbs that run the stages."""
+    parser.add_argument(
+        "--engine", choices=ENGINES, default="auto",
+        help="what makes a stage's steps (default: auto, which is onnx on a CPU where onnxruntime is installed, else torch)",
+    )  # fmt: skip
 
 
 def add_executor(parser):

@@ -2,7 +2,7 @@
 
 import sys
 
-from accompgen.verbs.shared import add_model, print_path, remark
+from accompgen.verbs.shared import add_engine, add_model, print_path, remark
 
 SHARED = (
     "Everybody in your network can open this page now, at the address of this machine. There is no password: whoever opens it "
@@ -22,6 +22,7 @@ def add_web(verbs):
     )
     parser.add_argument("--open", action="store_true", help="open it in your browser")
     add_model(parser)
+    add_engine(parser)
     parser.set_defaults(run=run_web, parser=parser)
 
 
@@ -32,7 +33,7 @@ def run_web(args) -> int:
     from accompgen.web.serve import check, open_page, wait_for_ever
 
     check(args.port, args.share_host)
-    model = pipeline.load(args.checkpoint, args.device)
+    model = pipeline.load(args.checkpoint, args.device, engine=args.engine)
     with open_page(model, args.port, args.share_host) as address:
         print_path(address)
         if args.share_host:
