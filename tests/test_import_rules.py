@@ -482,7 +482,7 @@ def test_cycles_are_found_even_lazy_ones():
 
 def test_misplaced_libraries_are_found():
     modules = made_up(
-        tokens__hubert="import transformers, torch",
+        tokens__hubert_weights="import transformers, torch",
         model__attention="import transformers\nimport torch",
         training__loop="def f():\n  import deepspeed, torchaudio",
         data__a="import mido",
