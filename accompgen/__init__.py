@@ -27,7 +27,8 @@ wait_passively()  # before anything imports torch
 
 
 def load(checkpoint="pocket", device: str = "auto", helper: bool = False, engine: str = "auto"):
-    """Load a checkpoint by name or directory -> `generation.pipeline.Accompanist`, whose `accompany` makes songs.
+    """Load a checkpoint by name or directory -> `generation.pipeline.Accompanist`, whose `accompany` makes songs; of an adopted
+    MusicGen or STAGE a `generation.single_stage.SingleStagePlayer`, likewise.
 
     With `helper`, on a CPU, songs of a minute or more are made by two processes; a script that asks for it must begin its work
     under `if __name__ == "__main__":`. `engine` says what makes the steps of the stages: "torch", "onnx" (ONNX Runtime, on a
@@ -36,9 +37,9 @@ def load(checkpoint="pocket", device: str = "auto", helper: bool = False, engine
     Raises CheckpointError for weights that cannot be used, DeviceError for a device that is not there, EngineError for such
     an engine.
     """
-    from accompgen.generation import pipeline  # here, so that `import accompgen` and `accompgen --help` are instant
+    from accompgen.generation import single_stage  # here, so that `import accompgen` and `accompgen --help` are instant
 
-    return pipeline.load(checkpoint, device, helper, engine)
+    return single_stage.load_any(checkpoint, device, helper, engine)
 
 
 def accompany(vocal, seed: int = 0, checkpoint="pocket", device: str = "auto", **options):
@@ -61,9 +62,10 @@ def stream(
     their `rate`, such as a microphone's. `options` are those of `Stream`, such as
     sampling={"semantic": Sampling(temperature=0.8)}, balance or noise.
     """
+    from accompgen.generation import pipeline
     from accompgen.generation.stream import Stream
 
-    return Stream(load(checkpoint, device), vocal, seed, rate, **options)
+    return Stream(pipeline.load(checkpoint, device), vocal, seed, rate, **options)
 
 
 def _refuse_a_rate(vocal):

@@ -4,7 +4,8 @@ A checkpoint is a directory with a tokenizer of units, one of codes, and the sta
 
     semantic_tokenizer/  acoustic_tokenizer/  semantic/  coarse/  fine/
 
-and it may have a decoder/ of its own for the acoustic codes, a beat_tracker/ and a text_tokenizer/. Its own `config.json` holds
+and it may have a decoder/ of its own for the acoustic codes, a beat_tracker/, a text_tokenizer/ and a text_encoder/. One whose
+graph is written in codes alone has no semantic_tokenizer/. Its own `config.json` holds
 format_version, the graph, sha256 of every file, and whatever the export knows (seed, step, data, ...).
 Writes are atomic; reads are strict (every file present, every hash equal).
 """
@@ -32,9 +33,9 @@ from accompgen.stages import ACOUSTIC, GRAPHS, PUBLISHED, SEMANTIC, TEXT, TOKENI
 
 FORMAT_VERSION = 2  # version 1 had no graph: it was always the published one
 SEMANTIC_TOKENIZER, ACOUSTIC_TOKENIZER, TEXT_TOKENIZER = (f"{kind}_tokenizer" for kind in (*TOKENIZERS, TEXT))
-DECODER, BEAT_TRACKER = "decoder", "beat_tracker"
-REQUIRED_COMPONENTS = (SEMANTIC_TOKENIZER, ACOUSTIC_TOKENIZER)  # and the stages of the graph
-OPTIONAL_COMPONENTS = (DECODER, BEAT_TRACKER, TEXT_TOKENIZER)
+DECODER, BEAT_TRACKER, TEXT_ENCODER = "decoder", "beat_tracker", "text_encoder"
+REQUIRED_COMPONENTS = (SEMANTIC_TOKENIZER, ACOUSTIC_TOKENIZER)  # where the graph needs them; and the stages of the graph
+OPTIONAL_COMPONENTS = (DECODER, BEAT_TRACKER, TEXT_TOKENIZER, TEXT_ENCODER)
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class Checkpoint:
         return self.component(DECODER if DECODER in self.components else ACOUSTIC_TOKENIZER)
 
 
-def write_checkpoint(directory, components: dict, info: dict, force: bool = False) -> None:
+def write_checkpoint(directory, components: dict, info: dict, force: bool = False, graph: Graph | None = None) -> None:
     """Pack component directories into one checkpoint directory, atomically.
 
     Args:
@@ -68,13 +69,14 @@ def write_checkpoint(directory, components: dict, info: dict, force: bool = Fals
             OPTIONAL_COMPONENTS.
         info: what else config.json shall say (seed, steps, data, licences, ...).
         force: replace `directory` if it is a checkpoint.
+        graph: of the stages; None: the one that they say themselves.
 
     Raises:
         CheckpointError: a component is missing or unknown, the stages are of different graphs or were trained on other
             tokenizers than those packed, or the directory exists without `force` or is something else than a checkpoint.
     """
     directory = Path(directory)
-    graph = graph_of(components)
+    graph = graph or graph_of(components)
     needed = required_components(graph)
     if set(components) - set(OPTIONAL_COMPONENTS) != set(needed):
         raise CheckpointError(
@@ -144,7 +146,7 @@ def read_info(directory) -> dict:
 
 def required_components(graph: Graph) -> tuple[str, ...]:
     """What a checkpoint of a graph must have: the tokenizers of sound and the stages, in the order of a song."""
-    return (*REQUIRED_COMPONENTS, *graph.stage_names)
+    return (*(f"{kind}_tokenizer" for kind in graph.tokenizers), *graph.stage_names)
 
 
 def tokenizers_of(name: str, graph: Graph) -> tuple[str, ...]:
@@ -202,7 +204,7 @@ def _parsed(cls, values, where):
 
 def _check_tokenizers(folder, shown, graph):
     """Refuse networks whose remembered tokenizer hashes differ from the tokenizers in `folder`."""
-    found = {kind: tokens_hash(folder / f"{kind}_tokenizer") for kind in TOKENIZERS}
+    found = {kind: tokens_hash(folder / f"{kind}_tokenizer") for kind in graph.tokenizers}
     for name in (*graph.stage_names, *OPTIONAL_COMPONENTS):
         if not (folder / name).exists():
             continue

@@ -102,6 +102,26 @@ class StageConfig:
 
 
 @dataclass(frozen=True)
+class SingleStageConfig:
+    """The transformer of MusicGen or STAGE. The defaults are those of MusicGen-small, but for `context`, which STAGE has."""
+
+    width: int = 1024  # D
+    layers: int = 24
+    heads: int = 16  # H
+    hidden: int = 4096  # inner width of the feed-forward
+    codebooks: int = 4
+    bins: int = 2048  # id `bins` fills slots without a code
+    text_width: int = 768  # of the states of the text encoder
+    context: bool = False  # a context is heard: before the target in the sequence, id `bins + 1` between the two
+
+    def __post_init__(self):
+        for name in ("width", "layers", "heads", "hidden", "codebooks", "bins", "text_width"):
+            _in_range(name, getattr(self, name), 1, 10**6)
+        if self.width % (2 * self.heads):
+            raise ConfigError(f"width is {self.width}; expected a multiple of twice the heads, {2 * self.heads}")
+
+
+@dataclass(frozen=True)
 class TrainConfig:
     """How one stage is trained. Batch size and learning rate exist here alone: DeepSpeed's settings derive from them."""
 

@@ -36,6 +36,7 @@ class Stream:
 
     `tokenizer` says what makes them (and so how many frames a second has), `track` of what: the voice, all that is known of the
     others, the stem that is being made, or no sound at all. Of the codebooks that a tokenizer gives, `first` is the first one.
+    `rate` is the frames a second of a tokenizer with another number than is usual here, such as MusicGen's codec; 0: as usual.
     """
 
     name: str
@@ -44,11 +45,12 @@ class Stream:
     vocab: int
     codebooks: int = 1
     first: int = 0
+    rate: int = 0
 
     @property
     def hz(self) -> int:
         """Frames a second."""
-        return RATES[self.tokenizer]
+        return self.rate or RATES[self.tokenizer]
 
     @property
     def ticks(self) -> int:
@@ -87,7 +89,7 @@ class Graph:
 
     Raises:
         GraphError: a stage that reads or predicts what is no stream, two for one stream, one that comes too early, an unknown
-            tokenizer, track or prefix, no voice.
+            tokenizer, track or prefix; no voice, unless all of its streams are codes.
     """
 
     name: str
@@ -117,7 +119,7 @@ class Graph:
                 raise GraphError(f"graph {self.name!r}: stage {stage.name!r} reads {early[0]!r} before it is made")
             if unknown := sorted(set(stage.prefix) - set(PREFIXES)):
                 raise GraphError(f"graph {self.name!r}: stage {stage.name!r} is told {unknown[0]!r}; expected {PREFIXES}")
-        if len([stream for stream in self.streams if stream.track == VOICE]) != 1:
+        if self.has_units and len([stream for stream in self.streams if stream.track == VOICE]) != 1:
             raise GraphError(f"graph {self.name!r} needs one stream of the track {VOICE!r}")
 
     def stream(self, name: str) -> Stream:
@@ -156,6 +158,16 @@ class Graph:
     def others(self) -> Stream | None:
         """What else is played already; None where stages hear the voice alone."""
         return next(self.streams_of(OTHERS), None)
+
+    @property
+    def has_units(self) -> bool:
+        """Whether anything but codes is read or made; a graph without is single-stage (`single_stage`)."""
+        return not self.streams or any(stream.tokenizer != ACOUSTIC for stream in self.streams)
+
+    @property
+    def tokenizers(self) -> tuple[str, ...]:
+        """The trained tokenizers of sound that its streams need."""
+        return tuple(kind for kind in TOKENIZERS if any(stream.tokenizer == kind for stream in self.streams))
 
     @property
     def has_chart(self) -> bool:
@@ -233,6 +245,19 @@ def band(
         text_vocab=text_vocab,
         text_pieces=text_pieces,
     )  # fmt: skip
+
+
+def single_stage(stems: tuple[str, ...], bins: int, codebooks: int, rate: int, *, context: bool, prompt_share: float) -> Graph:
+    """MusicGen and STAGE: each stem by one transformer over the codes of all that is heard, where `context` says that it hears
+    anything. The stages have the names of their stems. It is no row of GRAPHS: a checkpoint that was adopted carries it."""
+    heard = (Stream("mixture", ACOUSTIC, OTHERS, bins, codebooks, rate=rate),) if context else ()
+    names = tuple(stream.name for stream in heard)
+    return Graph(
+        "single_stage",
+        streams=(*heard, *(Stream(stem, ACOUSTIC, STEM, bins, codebooks, rate=rate) for stem in stems)),
+        stages=tuple(Stage(stem, context=names, target=stem, prompt_share=prompt_share) for stem in stems),
+        stems=stems,
+    )
 
 
 PUBLISHED = "accompgen"

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 
@@ -91,16 +92,28 @@ def broken_download(site, folder, name="hubert-base", at=1000):
 def test_the_published_table():
     assert set(PUBLISHED) == {
         "hubert-base", "hubert-large", "encodec-24khz", "encodec-32khz", "encodec-48khz", "vocos-encodec-24khz",
-        "vocos-encodec-24khz-config", "vggish", "clap-music", "beat-this",
+        "vocos-encodec-24khz-config", "musicgen-small", "t5-base", "t5-base-pieces", "vggish", "clap-music", "beat-this",
     }  # fmt: skip
     encodec = PUBLISHED["encodec-24khz"]
     assert encodec.sha256.startswith("d7cc33bc") and "d7cc33bc" in encodec.file
     assert PUBLISHED["hubert-large"].sha256 is None  # nobody printed one that a second source confirms
+    for row in PUBLISHED.values():
+        assert row.beside is None or Path(PUBLISHED[row.beside].file).parent == Path(row.file).parent
     for name, row in PUBLISHED.items():
         assert row.url.startswith("https://") and (row.sha256 is None or len(row.sha256) == 64)
         if name.startswith(("hubert", "encodec")) and name != "encodec-32khz":
             assert row.url.startswith("https://dl.fbaipublicfiles.com/") and row.url.endswith("/" + row.file)
     assert PUBLISHED["clap-music"].file.endswith(f"-{PUBLISHED['clap-music'].sha256[:8]}.bin")  # as its reader checks it
+
+
+@pytest.mark.parametrize("name, words", [
+    ("stage-drums", "stage-drums.safetensors from STAGE's shared drive"), ("stage-bass", "stage-bass.safetensors"),
+    ("hafm", "configs/ar.yaml"),
+])  # fmt: skip
+def test_what_cannot_be_fetched_says_what_to_do(tmp_path, name, words):
+    with pytest.raises(FetchError, match=words):
+        fetch(name, cache=tmp_path)
+    assert not any(tmp_path.iterdir())
 
 
 def test_what_belongs_beside_a_file_is_fetched_too(site, tmp_path, monkeypatch):

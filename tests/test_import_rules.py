@@ -58,6 +58,10 @@ MAY_IMPORT = {
     "generation.song": ("audio", "files", "chart", "export", "stages"),  # the finished song and its files
     "generation.many": ("audio", "chart_input"),  # songs into a folder, as song.py
     "generation.stream": ("audio", "stages", "seeding", "tokens"),  # pipeline.py in pieces
+    # pipeline.py for graphs of one stage a stem
+    "generation.single_stage": (
+        "model", "stages", "tokens", "audio", "checkpoint", "device", "engines", "seeding", "chart", "chart_input", "prompts",
+    ),  # fmt: skip
     "generation.pipeline": (
         "model", "layout", "stages", "config", "tokens", "audio", "files", "checkpoint", "component", "device", "seeding",
         "chart", "chart_input", "prompts",
@@ -99,7 +103,8 @@ MAY_IMPORT = {
     "cli": ("files", "verbs"),
     "verbs": ("",),  # everything, inside the function of a verb
     "__main__": ("cli",),
-    "": ("generation.pipeline", "generation.stream", "generation.sampling", "threads"),  # accompgen/__init__.py
+    # accompgen/__init__.py
+    "": ("generation.pipeline", "generation.single_stage", "generation.stream", "generation.sampling", "threads"),
 }
 # `training.codec` stands for codec.py and for codec_*.py beside it, the parts it was divided into; `training.hubert` too.
 DIVIDED = ("training.codec", "training.decoder", "training.hubert", "training.beat_tracker")
@@ -114,9 +119,11 @@ LIVES_IN = {
     "transformers": {
         "tokens.hubert_weights",
         "tokens.encodec",
+        "tokens.t5",
         "evaluation.embeddings",
         "evaluation.musicnn",
     },
+    "sentencepiece": {"tokens.text", "tokens.t5"},  # our own pieces; a T5's
     "sklearn": {"tokens.kmeans", "evaluation.prompts"},  # k-means; a logistic regression
     "soundfile": {"audio", "sound_file"},  # writes; reads
     "av": {"ffmpeg"},

@@ -3,11 +3,11 @@ of the package `encodec`, components, and where stages refuse them."""
 
 import hashlib
 import json
-import re
 
 import numpy as np
 import pytest
 import torch
+from musicgen_like import packages_codec
 from safetensors.torch import load_file, save_file
 
 from accompgen.cli import main
@@ -93,19 +93,7 @@ def stereo(tmp_path_factory):
 
 def packages_layout(folder):
     """The weights of a transformers directory by the names of `encodec` and `audiocraft`."""
-    renamed = {}
-    for name, value in load_file(folder / "model.safetensors").items():
-        name = name.replace("quantizer.layers", "quantizer.vq.layers").replace(
-            ".codebook.", "._codebook."
-        )
-        name = re.sub(r"^(encoder|decoder)\.layers\.", r"\1.model.", name)
-        name = name.replace(".parametrizations.weight.original0", ".weight_g")
-        name = name.replace(".parametrizations.weight.original1", ".weight_v")
-        # of the decoder's strided layers, whose place follows from that of its LSTM: 3, 6, 9, 12
-        kind = "convtr" if re.match(r"decoder\.model\.(3|6|9|12)\.(conv|norm)\.", name) else "conv"
-        name = re.sub(r"\.conv\.(weight|bias)", rf".{kind}.{kind}.\1", name)
-        renamed[re.sub(r"\.norm\.(weight|bias)", rf".{kind}.norm.\1", name)] = value
-    return renamed
+    return packages_codec(load_file(folder / "model.safetensors"))
 
 
 @pytest.mark.parametrize("samples", [640 * 12, 5000, 300])
@@ -229,7 +217,7 @@ def test_they_are_adopted_as_components(kind, request, tmp_path, capsys):
     assert main(["adopt", "encodec", str(folder), "-o", str(tmp_path / "ours")]) == 0
     out, err = capsys.readouterr()
     assert "frames a second: 50" in out if kind == "mono" else "frames a second: 150" in out
-    assert "no stage here can use its codes" in err and "CC BY-NC" in err
+    assert "no stage that is trained here can use its codes" in err and "CC BY-NC" in err
     ours, expected = load_encodec(tmp_path / "ours"), load_encodec(folder)
     assert ours.config == expected.config
     for name, value in expected.network.state_dict().items():

@@ -25,14 +25,15 @@ def decoding_dtype(device) -> torch.dtype:
     return torch.float16 if can_pack(device) else torch.float32
 
 
-def prepare_for_decoding(model: StageLM, dtype: torch.dtype | None = None) -> StageLM:
+def prepare_for_decoding(model: StageLM, dtype: torch.dtype | None = None, in_place: bool = False) -> StageLM:
     """A copy of `model` in eval mode whose decoder reads little memory per step; norms, cache and residual stay float32.
 
     A step reads every weight once for a few rows. The linear weights become `dtype` (None: `decoding_dtype`). In float16 on
     a CPU they are packed (model/packed.py); in float32 they lie transposed in memory, which with 2 rows made a step's products
-    two to three times faster. With float32 the results differ from the model's by rounding alone.
+    two to three times faster. With float32 the results differ from the model's by rounding alone. `in_place` changes the model
+    itself, which spares the memory of a copy.
     """
-    model = copy.deepcopy(model).eval().requires_grad_(False)
+    model = (model if in_place else copy.deepcopy(model)).eval().requires_grad_(False)
     dtype = dtype or decoding_dtype(model.heads.device)
     pack = dtype == torch.float16 and can_pack(model.heads.device)
     for parent in list(model.decoder.modules()):

@@ -1,13 +1,17 @@
 """The stages of a checkpoint, ready to decode."""
 
+import torch
+
 from accompgen.checkpoint import BEAT_TRACKER, Checkpoint
 from accompgen.component import CheckpointError, load_component
-from accompgen.config import StageConfig, from_dict
+from accompgen.config import SingleStageConfig, StageConfig, from_dict
 from accompgen.engines import choose_engine
 from accompgen.generation.decode import prepare_for_decoding, step_weights
 from accompgen.generation.schedule import LoadedStage, System
 from accompgen.model.beat_tracker import BeatTracker, BeatTrackerConfig
+from accompgen.model.single_stage import SingleStageLM
 from accompgen.model.stage_lm import StageLM
+from accompgen.stages import Graph
 from accompgen.threads import SMALL_STEP, threads_of_step
 
 
@@ -30,6 +34,19 @@ def load_stages(checkpoint: Checkpoint, device: str, names=None, engine: str = "
         if graph.stage(name).target == graph.units.name:
             stage.model.beat_tracker = load_beat_tracker(checkpoint, device)
     return System(graph, stages)
+
+
+def load_single_stage(directory, name: str, graph: Graph, device: str) -> LoadedStage:
+    """A stage of a single-stage graph. Raises CheckpointError for weights that do not fit."""
+    config, tensors = load_component(directory)
+    row = graph.stage(name)
+    sizes = from_dict(SingleStageConfig, config.get("single_stage", {}), f"{directory}/config.json: single_stage")
+    # the weights are those of the file: a published stage has 1.7 GB, which need not be there twice
+    with torch.device("meta"):
+        model = SingleStageLM(sizes, graph.stream(row.target), tuple(graph.stream(stream) for stream in row.context))
+    _fill(model, tensors, directory, assign=True)
+    del tensors
+    return LoadedStage(prepare_for_decoding(model.to(device), in_place=True), config["window_seconds"])
 
 
 def load_beat_tracker(checkpoint: Checkpoint, device: str) -> BeatTracker | None:
@@ -58,9 +75,9 @@ def _load_stage(directory, device, engine, may_differ):
     return LoadedStage(prepare_for_decoding(model.to(device)), seconds)
 
 
-def _fill(model, tensors, directory):
+def _fill(model, tensors, directory, assign=False):
     try:
-        model.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
+        model.load_state_dict({name: tensor.float() for name, tensor in tensors.items()}, assign=assign)
     except RuntimeError as error:
         first = " ".join(str(error).split())[:300]
         raise CheckpointError(f"{directory}: the weights do not fit its config.json or this version ({first})") from error

@@ -11,11 +11,11 @@ from pathlib import Path
 
 from accompgen import audio
 from accompgen.chart_input import ChartRequest
-from accompgen.generation import pipeline, song
+from accompgen.generation import pipeline, single_stage, song
 from accompgen.generation.mixdown import BALANCE_LU
 from accompgen.generation.report import asked_for
 from accompgen.generation.sampling import PUBLISHED, Sampling
-from accompgen.generation.vocal import VOCAL_NOISE, read_vocal
+from accompgen.generation.vocal import read_vocal
 
 
 @dataclass(frozen=True)
@@ -28,11 +28,12 @@ class GenerateJob:
     seed: int = 0
     sampling: dict[str, Sampling] = field(default_factory=dict, hash=False)  # by stage; else the checkpoint's own
     balance: float = BALANCE_LU
-    noise: float = VOCAL_NOISE
+    noise: float | None = None  # the model's own
     loudness: float | None = None
     stems: tuple[str, ...] | None = None  # all that the checkpoint makes
     prompts: tuple[str, ...] = ()
     chart: ChartRequest | None = None
+    click: bool = False
     format: str = "wav"
     bit_depth: str = "24"
     rate: int | None = None
@@ -41,10 +42,10 @@ class GenerateJob:
     engine: str = "auto"
 
     def __post_init__(self):
-        pipeline.check_settings(self.balance, self.noise, self.loudness, self.rate, self.channels)
+        pipeline.check_settings(self.balance, self.noise or 0.0, self.loudness, self.rate, self.channels)
 
     def load(self):
-        return pipeline.load(self.checkpoint, self.device, engine=self.engine)
+        return single_stage.load_any(self.checkpoint, self.device, engine=self.engine)
 
     def work(self, model, name: str, path) -> dict:
         """Make one song -> {"paths", "made", "error"}: an error of one vocal does not stop the others."""
@@ -62,14 +63,18 @@ class GenerateJob:
         self._paths(model, vocal.name, force)
         song.format_of(self.rate or vocal.rate, len(vocal.wav), self.format, self.bit_depth)
         made = model.accompany(
-            vocal, self.seed, sampling=self.sampling, balance=self.balance, noise=self.noise, loudness=self.loudness,
+            vocal, self.seed, sampling=self.sampling, balance=self.balance, noise=self._noise(model), loudness=self.loudness,
             stems=self.stems, prompt=list(self.prompts), chart=self.chart, rate=self.rate, channels=self.channels,
+            **({"click": True} if self.click else {}),
         )  # fmt: skip
         audio.make_folder(self.directory)
         begun.touch()
         paths = made.save(self.directory, self.format, self.bit_depth, force)
         begun.unlink(missing_ok=True)
         return paths
+
+    def _noise(self, model):
+        return model.noise if self.noise is None else self.noise
 
     def _parts(self, model):
         return song.parts_of(model.check_stems(self.stems), model.has_chart)
@@ -89,8 +94,9 @@ class GenerateJob:
             ) from error
         sampling = model.settings(self.sampling)
         settings = asked_for(
-            sampling, self.balance, self.noise, self.loudness, self.prompts, self.chart, self.rate, self.channels
-        )
+            sampling, self.balance, self._noise(model), self.loudness, self.prompts, self.chart, self.rate, self.channels,
+            self.click,
+        )  # fmt: skip
         asked = {"vocal": vocal.sha256, "seed": self.seed, "settings": settings, "checkpoint": model.about["sha256"]}
         was = {"seed": found.get("seed"), "settings": dict(found.get("settings") or {})}
         for stage in set(was["settings"]) & set(model.sampling):  # an older report lacks what was no setting yet

@@ -17,6 +17,7 @@ from accompgen.chart_input import ChartRequest
 from accompgen.checkpoint import (
     SEMANTIC_TOKENIZER,
     TEXT_TOKENIZER,
+    Checkpoint,
     find_checkpoint,
     read_checkpoint,
     read_graph,
@@ -60,6 +61,8 @@ class Accompanist:
 
     `sampling` are its own settings by stage; `helper` is a second process for vocals of LONG_SECONDS or more.
     """
+
+    noise = VOCAL_NOISE  # unless told otherwise
 
     def __init__(
         self, semantic_tokenizer, decoder, system: System, about: dict, device: str,
@@ -132,10 +135,10 @@ class Accompanist:
         with clock("vocal_units"):
             units = self.units(vocal, noise, seed)  # [1, S]
         sampling, tokens, sounds = self.settings(sampling), {}, {}
-        with _bar(vocal.name) if progress else nullcontext() as bar:
+        with progress_bar(vocal.name) if progress else nullcontext() as bar:
             with clock("chart") if self.has_chart else nullcontext():
                 ids = whole_song(self.system, units, sampling, seed, Part(stems[0])).all_ids()  # of each stem
-                told = _Progress(len(stems) * ids, bar, on_progress)
+                told = PartProgress(len(stems) * ids, bar, on_progress)
                 asked, chart = chart, find_chart(self, units, vocal.seconds, chart, sampling, seed, text, told.part())
             for stem in stems:
                 with clock("others_units") if self.system.graph.others else nullcontext():
@@ -175,45 +178,20 @@ class Accompanist:
         return self.system.graph.has_chart
 
     def check_stems(self, stems) -> tuple[str, ...]:
-        """The stems to make. Raises ValueError for one that is unknown, or twice there, or for none."""
-        stems, known = self.stems if stems is None else tuple(stems), self.system.graph.stems
-        if unknown := [stem for stem in stems if stem not in known]:
-            raise ValueError(f"no stem {unknown[0]!r}; this checkpoint makes {', '.join(known)}")
-        if not stems or len(set(stems)) < len(stems):
-            raise ValueError(f"stems are {', '.join(stems) or 'none'}; expected some of {', '.join(known)}, each once")
-        return stems
+        """The stems to make, see `chosen_stems`."""
+        return chosen_stems(self.stems if stems is None else stems, self.system.graph.stems)
 
     def settings(self, given: dict[str, Sampling] | None = None) -> dict[str, Sampling]:
-        """The settings of each stage: the checkpoint's own, but for those given.
-
-        Raises ValueError for an unknown stage, TypeError for anything that is no Sampling.
-        """
-        given = given or {}
-        if unknown := sorted(set(given) - set(self.sampling)):
-            raise ValueError(f"no stage {unknown[0]!r}; this checkpoint has {', '.join(self.sampling)}")
-        for stage, sampling in given.items():
-            if sampling is not None and not isinstance(sampling, Sampling):
-                raise TypeError(f"{stage} is {sampling!r}; expected accompgen.Sampling(temperature=0.8, ...) or None")
-        return {stage: (given.get(stage) or Sampling()).over(own) for stage, own in self.sampling.items()}
+        """The settings of each stage, see `chosen_settings`."""
+        return chosen_settings(given, self.sampling)
 
     def units(self, vocal: Vocal, noise: float, seed: int):
         """The units of a whole vocal [1, S]; S is even."""
         return self.semantic_tokenizer.encode(conditioning(vocal, noise, seed).to(self.device))
 
     def finish(self, vocal, seed, settings, tokens, sounds, clock, chart=None, others=None) -> Song:
-        """The song of its stems' tokens and sounds [C, T] at the decoder's rate: resampled, mixed, reported.
-
-        `settings` are those of `report.asked_for`.
-        """
-        balance, loudness = settings["balance_lu"], settings.get("loudness_lufs")
-        with clock("mix"):
-            wanted = settings.get("rate"), settings.get("channels")
-            sung, sounds, played = as_asked(vocal, sounds, others, *wanted)
-            tracks, mixed, levels = mix_down(sung, sounds, self.decoder.sample_rate, balance, loudness, played)
-        report = song_report(self, vocal, seed, settings, levels, clock.seconds, chart)
-        if others is not None:
-            report["others"] = {"file": others.source, "sha256": others.sha256}
-        return Song(vocal.name, sung.rate, tracks, mixed, tokens, report, chart)
+        """The song of its stems' tokens and sounds, see `finished`."""
+        return finished(self, vocal, seed, settings, tokens, sounds, clock, chart, others)
 
     def play(self, vocal, units, sampling, seed, part, report):
         """The tokens of a stem; long ones by two processes, where there is a second."""
@@ -289,11 +267,14 @@ def load(checkpoint="pocket", device: str = "auto", helper: bool = False, engine
     """
     device = choose_device(device)
     path = find_checkpoint(checkpoint)
+    if not read_graph(path).has_units:
+        raise CheckpointError(
+            f"{path} is single-stage, as MusicGen and STAGE are: it hears sound, and has no units; `generate` plays it, whole"
+        )
     verified = read_checkpoint(path)
-    hashes = {name: component_hash(verified.component(name)) for name in verified.components}
     system = load_stages(verified, device, engine=engine)
     second = StageWorker(verified, system, engine) if helper and device == "cpu" and torch.get_num_threads() > 1 else None
-    about = {"name": path.resolve().name, "config_sha256": file_hash(path / "config.json"), "sha256": hashes}
+    about = about_of(verified)
     return Accompanist(
         SemanticTokenizer.load(verified.component(SEMANTIC_TOKENIZER), device),
         load_decoder(verified.decoder, device),
@@ -306,6 +287,53 @@ def load(checkpoint="pocket", device: str = "auto", helper: bool = False, engine
         TextTokenizer.load(verified.component(TEXT_TOKENIZER)) if TEXT_TOKENIZER in verified.components else None,
         path,
     )
+
+
+def finished(model, vocal, seed, settings, tokens, sounds, clock, chart=None, others=None) -> Song:
+    """The song of its stems' tokens and sounds [C, T] at the decoder's rate: resampled, mixed, reported.
+
+    `model` is what made it, `settings` are those of `report.asked_for`.
+    """
+    balance, loudness = settings["balance_lu"], settings.get("loudness_lufs")
+    with clock("mix"):
+        wanted = settings.get("rate"), settings.get("channels")
+        sung, sounds, played = as_asked(vocal, sounds, others, *wanted)
+        tracks, mixed, levels = mix_down(sung, sounds, model.decoder.sample_rate, balance, loudness, played)
+    report = song_report(model, vocal, seed, settings, levels, clock.seconds, chart)
+    if others is not None:
+        report["others"] = {"file": others.source, "sha256": others.sha256}
+    return Song(vocal.name, sung.rate, tracks, mixed, tokens, report, chart)
+
+
+def about_of(verified: Checkpoint) -> dict:
+    """What a song's report says of a checkpoint: its name and the hashes of its parts."""
+    hashes = {name: component_hash(verified.component(name)) for name in verified.components}
+    config = file_hash(verified.path / "config.json")
+    return {"name": verified.path.resolve().name, "config_sha256": config, "sha256": hashes}
+
+
+def chosen_stems(stems, known: tuple[str, ...]) -> tuple[str, ...]:
+    """The stems to make, some of those known. Raises ValueError for one that is unknown, or twice there, or for none."""
+    stems = tuple(stems)
+    if unknown := [stem for stem in stems if stem not in known]:
+        raise ValueError(f"no stem {unknown[0]!r}; this checkpoint makes {', '.join(known)}")
+    if not stems or len(set(stems)) < len(stems):
+        raise ValueError(f"stems are {', '.join(stems) or 'none'}; expected some of {', '.join(known)}, each once")
+    return stems
+
+
+def chosen_settings(given: dict[str, Sampling] | None, own: dict[str, Sampling]) -> dict[str, Sampling]:
+    """The settings of each stage: the checkpoint's own, but for those given.
+
+    Raises ValueError for an unknown stage, TypeError for anything that is no Sampling.
+    """
+    given = given or {}
+    if unknown := sorted(set(given) - set(own)):
+        raise ValueError(f"no stage {unknown[0]!r}; this checkpoint has {', '.join(own)}")
+    for stage, sampling in given.items():
+        if sampling is not None and not isinstance(sampling, Sampling):
+            raise TypeError(f"{stage} is {sampling!r}; expected accompgen.Sampling(temperature=0.8, ...) or None")
+    return {stage: (given.get(stage) or Sampling()).over(settings) for stage, settings in own.items()}
 
 
 def sampling_of(checkpoint) -> dict[str, Sampling]:
@@ -325,8 +353,11 @@ def sampling_of(checkpoint) -> dict[str, Sampling]:
 def load_tokenizer(checkpoint, kind: str, device: str = "auto") -> SemanticTokenizer | AcousticTokenizer:
     """The "semantic" or the "acoustic" tokenizer of a checkpoint alone; arguments and errors as `load`."""
     device = choose_device(device)
-    directory = read_checkpoint(find_checkpoint(checkpoint)).component(f"{kind}_tokenizer")
-    return (SemanticTokenizer if kind == SEMANTIC else AcousticTokenizer).load(directory, device)
+    verified = read_checkpoint(find_checkpoint(checkpoint))
+    directory = verified.component(f"{kind}_tokenizer")
+    if kind == SEMANTIC:
+        return SemanticTokenizer.load(directory, device)
+    return AcousticTokenizer.load(directory, device, any_rate=not verified.graph.has_units)
 
 
 def check_settings(balance: float, noise: float, loudness: float | None = None, rate=None, channels=None) -> None:
@@ -349,7 +380,7 @@ def check_seed(seed) -> None:
         raise TypeError(f"the seed is {seed!r}; expected an integer")
 
 
-class _Progress:
+class PartProgress:
     """Tells of several cascades, one after the other, as of one. `rest`: ids in those behind the one that plays."""
 
     def __init__(self, rest: int, *calls: Progress | None):
@@ -370,7 +401,7 @@ class _Progress:
 
 
 @contextmanager
-def _bar(name):
+def progress_bar(name):
     """A progress bar on stderr, as a function for the cascade to call."""
     from tqdm import tqdm
 

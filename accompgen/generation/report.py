@@ -35,8 +35,9 @@ class Clock:
 
 
 def asked_for(
-    sampling: dict, balance: float, noise: float, loudness: float | None, prompt=None, chart=None, rate=None, channels=None
-) -> dict:
+    sampling: dict, balance: float, noise: float, loudness: float | None, prompt=None, chart=None, rate=None, channels=None,
+    click: bool = False,
+) -> dict:  # fmt: skip
     """The settings of a report: what a song was made with, apart from seed, stems and recordings.
 
     Args:
@@ -52,6 +53,8 @@ def asked_for(
     settings |= {name: value for name, value in (("rate", rate), ("channels", channels)) if value is not None}
     if prompt:
         settings["prompts"] = [prompt] if isinstance(prompt, str) else list(prompt)
+    if click:
+        settings["click"] = True
     if chart is not None:
         said = {name: getattr(chart, name, None) for name in ("bpm", "metre", "key", "count_in")}
         settings |= {name: value for name, value in said.items() if value}

@@ -39,7 +39,7 @@ class AcousticTokenizer:
         Args:
             path: a file or a directory.
             codebooks: Q.
-            any_rate: take a mono EnCodec of another rate as well, such as MusicGen's. No stage here can use its codes.
+            any_rate: take a mono EnCodec of another rate as well, such as MusicGen's, which stages trained here do not use.
 
         Raises:
             CheckpointError: anything missing, altered, or no such EnCodec; the message names the file.

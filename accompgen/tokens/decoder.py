@@ -279,7 +279,11 @@ def load_codec(path, device="cpu") -> tuple[AcousticTokenizer, EncodecDecoder | 
             raise
         tokenizer = AcousticTokenizer.load(path, device)
         return tokenizer, EncodecDecoder(tokenizer)
-    tokenizer = AcousticTokenizer.load(verified.component("acoustic_tokenizer"), device)
+    tokenizer = AcousticTokenizer.load(
+        verified.component("acoustic_tokenizer"), device, any_rate=not verified.graph.has_units
+    )
+    if not verified.graph.has_units:  # of MusicGen and STAGE, which have no decoder besides
+        return tokenizer, EncodecDecoder(tokenizer)
     return tokenizer, load_decoder(verified.decoder, device)
 
 

@@ -69,7 +69,7 @@ class CodecConfig:
 
 @dataclass(frozen=True)
 class OtherCodecConfig(CodecConfig):
-    """Sizes of an EnCodec whose codes no stage here takes. The defaults are those of MusicGen's, of 32 kHz."""
+    """Sizes of an EnCodec whose codes no stage that is trained here takes. The defaults are those of MusicGen's, of 32 kHz."""
 
     filters: int = 64
     codebooks: int = 4

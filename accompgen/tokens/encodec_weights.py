@@ -75,7 +75,14 @@ def load_network(path) -> tuple[CodecConfig, torch.nn.Module]:
 
     Raises CheckpointError naming the file for anything missing, altered, cut, or no EnCodec.
     """
-    config, state = read_weights(path)
+    return network_of(*read_weights(path), path)
+
+
+def network_of(config: CodecConfig, state: dict, path) -> tuple[CodecConfig, torch.nn.Module]:
+    """The network of plain weights as `read_weights` gives them.
+
+    Raises CheckpointError, naming `path`, for weights that do not fit.
+    """
     with torch.random.fork_rng(
         devices=[]
     ):  # building draws random weights, which nobody shall notice
@@ -204,7 +211,7 @@ def _read_audiocraft(content, path):
     state = tensors_of(content["best_state"], path)
     _refuse_other(kind_of(state), path)
     cfg = read_yaml(content["xp.cfg"], f"{path}: xp.cfg")
-    codec, network = (_resolved(cfg, cfg.get(name, {})) for name in ("encodec", "seanet"))
+    codec, network = (resolved(cfg, cfg.get(name, {})) for name in ("encodec", "seanet"))
     if (
         cfg.get("compression_model", "encodec") != "encodec"
         or codec.get("renormalize")
@@ -213,15 +220,24 @@ def _read_audiocraft(content, path):
         raise CheckpointError(f"{path}: its xp.cfg describes no EnCodec that is read: {codec}")
     _check_values(network, AUDIOCRAFT_READABLE, path)
     settings = {
-        "sample_rate": codec.get("sample_rate", _resolved(cfg, {"": "${sample_rate}"})[""]),
+        "sample_rate": codec.get("sample_rate", resolved(cfg, {"": "${sample_rate}"})[""]),
         "ratios": tuple(network["ratios"]),
         "causal": bool(codec.get("causal", False)),
         "pad_mode": network.get("pad_mode", "reflect"),
     }
+    return of_package(state, settings, path)
+
+
+def of_package(state: dict, settings: dict, path) -> tuple[CodecConfig, dict]:
+    """Sizes and plain weights of a state_dict of the packages `encodec` or `audiocraft`; `settings` are
+    what no tensor says.
+
+    Raises CheckpointError, naming `path`, for anything else.
+    """
     return _sizes_of(_renamed(state), settings, path)
 
 
-def _resolved(cfg, table):
+def resolved(cfg, table):
     """A table with references such as ${encodec.causal} replaced by what they name."""
 
     def value_of(value, depth=0):

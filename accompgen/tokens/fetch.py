@@ -4,7 +4,7 @@ A download goes to `<file>.part` and takes the file's name only when it is compl
 interrupted resumes where it stopped (HTTP Range), or starts again if the server cannot or if its file changed meanwhile.
 
 Where a sha256 is known it is pinned in PUBLISHED. Nobody printed one for HuBERT Large that two sources
-agree on, and none is known of Vocos and the EnCodecs of 32 and 48 kHz. Those files are trusted on first
+agree on, and none is known of Vocos, MusicGen, T5 and the EnCodecs of 32 and 48 kHz. Those files are trusted on first
 use: the hash is recorded in `<file>.sha256` beside the file, said on stderr, and checked ever after.
 """
 
@@ -91,6 +91,29 @@ PUBLISHED = {
             None,
         ),
         Published(
+            "musicgen-small",
+            "musicgen/state_dict.bin",
+            "https://huggingface.co/facebook/musicgen-small/resolve/main/state_dict.bin",
+            None,
+            None,
+            beside="encodec-32khz",
+        ),
+        Published(
+            "t5-base",
+            "t5-base/model.safetensors",
+            "https://huggingface.co/google-t5/t5-base/resolve/main/model.safetensors",
+            None,  # about 0.9 GB
+            None,
+            beside="t5-base-pieces",
+        ),
+        Published(
+            "t5-base-pieces",
+            "t5-base/spiece.model",
+            "https://huggingface.co/google-t5/t5-base/resolve/main/spiece.model",
+            None,
+            None,
+        ),
+        Published(
             "vocos-encodec-24khz",
             "vocos-encodec-24khz/pytorch_model.bin",
             "https://huggingface.co/charactr/vocos-encodec-24khz/resolve/main/pytorch_model.bin",
@@ -129,6 +152,16 @@ PUBLISHED = {
     )
 }
 
+# what lies where no program can fetch it: name -> what a person does
+_DRIVE = (
+    "download {file} from STAGE's shared drive, drive.google.com/drive/folders/1tNZsN3OYC8PGVklCRPkebPvS5QGX1w1q, as the "
+    "README of github.com/giorgioskij/stage says, keep its name, and give its path (size and sha256 are not published)"
+)
+BY_HAND = {name: _DRIVE.format(file=f"{name}.safetensors") for name in ("stage-drums", "stage-bass")} | {
+    "hafm": "HAFM's released stages (ckpt_best.pt) cannot be played: the code and the configuration that say what they are, "
+    "models/ar_singsong, data.retokenize and configs/ar.yaml, are not in its repository"
+}
+
 
 def fetch(name: str, cache=None, url: str | None = None, progress: bool = True, force: bool = False) -> Path:
     """The path of a published weight file in the cache, downloaded if it is not there yet.
@@ -141,11 +174,13 @@ def fetch(name: str, cache=None, url: str | None = None, progress: bool = True, 
         force: download again even if the file is there; it is replaced only when the new one is complete and right.
 
     Raises:
-        FetchError: an unknown name; no network, an error of the server or a full disk (what to download by hand, and
-            where to put it); a file, downloaded or cached, with another hash than it should have.
+        FetchError: an unknown name; one of BY_HAND; no network, an error of the server or a full disk (what to download by
+            hand, and where to put it); a file, downloaded or cached, with another hash than it should have.
     """
+    if name in BY_HAND:
+        raise FetchError(f"{name} cannot be fetched: {BY_HAND[name]}")
     if name not in PUBLISHED:
-        raise FetchError(f"no published weights {name!r}; there are {', '.join(PUBLISHED)}")
+        raise FetchError(f"no published weights {name!r}; there are {', '.join((*PUBLISHED, *BY_HAND))}")
     from filelock import FileLock
 
     row = PUBLISHED[name]

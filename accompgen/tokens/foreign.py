@@ -13,11 +13,12 @@ from accompgen.component import CheckpointError
 ENCODEC = "an EnCodec"  # how the words for any of them begin
 HUBERT = "a HuBERT or wav2vec 2.0 of transformers"
 LANGUAGE_MODEL = "a language model, such as MusicGen's"
+STAGES_OF_HAFM = "model_state"  # what its released stage files hold their weights under
 
 # of MusicGen as transformers and audiocraft write it
 _LANGUAGE = (
     r"((model\.)?decoder\.(model\.decoder\.)?(layers\.\d+\.self_attn|embed_tokens)"
-    r"|transformer\.layers\.|emb\.\d+\.)"
+    r"|transformer\.layers\.|emb\.\d+\.|lm\.decoder\.)"
 )
 _HUBERT = r"((hubert|wav2vec2)\.)?encoder\.pos_conv_embed\."
 # of EnCodec: its first convolution, and the norms of the model of 48 kHz
@@ -38,6 +39,12 @@ def kind_of(content: dict) -> str:
     shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
     if "xp.cfg" in content or "best_state" in content:
         return f"what audiocraft saves, such as MusicGen's language model or its 32 kHz codec ({shown})"
+    if STAGES_OF_HAFM in content:
+        return (
+            f"a training state ({shown}), as HAFM releases its stages (ckpt_best.pt): weights without what describes them. The "
+            "model's code and configuration (models/ar_singsong, data.retokenize, configs/ar.yaml) are not in its repository, "
+            "so nothing can play it"
+        )
     if not all(isinstance(value, torch.Tensor) for value in content.values()):
         return f"something else than names and tensors ({shown})"
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from accompgen.verbs.shared import add_executor, complain, print_values, remark, song_bar
 
+MUSICGEN = "musicgen"
 LICENCES = {  # of published weights; what a user trained is the user's
     "encodec": "Meta's weights of EnCodec are CC BY-NC 4.0: not for commercial use",
     "vocos": "the weights of Vocos are MIT; the codes that it plays are of Meta's EnCodec, CC BY-NC 4.0",
@@ -14,16 +15,20 @@ LICENCES = {  # of published weights; what a user trained is the user's
 def add_adopt(verbs):
     parser = verbs.add_parser(
         "adopt",
-        help="published HuBERT, EnCodec or Vocos -> a tokenizer or decoder of ours",
-        description="Writes a component directory, which tokenize, train and export take. A stopped call goes on.",
+        help="published HuBERT, EnCodec or Vocos -> a tokenizer or decoder of ours; MusicGen or STAGE -> a checkpoint",
+        description="Writes a component directory, which tokenize, train and export take; of musicgen a checkpoint directory, "
+        "which generate plays. A stopped call goes on.",
     )
-    parser.add_argument("kind", choices=("hubert", "encodec"), help="hubert: the semantic tokenizer; encodec: the acoustic one")
     parser.add_argument(
-        "source",
-        metavar="SOURCE",
-        help="a weight file, a directory of transformers, a tokenizer of ours, or a name that fetch knows, such as hubert-base",
-    )
-    parser.add_argument("-o", "--out", metavar="DIR", type=Path, required=True, help="the component directory to write")
+        "kind", choices=("hubert", "encodec", MUSICGEN),
+        help="hubert: the semantic tokenizer; encodec: the acoustic one; musicgen: MusicGen, or STAGE stem by stem",
+    )  # fmt: skip
+    parser.add_argument(
+        "source", metavar="SOURCE", nargs="+",
+        help="a weight file, a directory of transformers, a tokenizer of ours, or a name that fetch knows, such as "
+        "hubert-base; of musicgen several, such as stage-drums.safetensors bass=other.safetensors",
+    )  # fmt: skip
+    parser.add_argument("-o", "--out", metavar="DIR", type=Path, required=True, help="the directory to write")
     of_hubert = parser.add_argument_group("hubert", "The units: those of --kmeans, else SOURCE's own, else fitted to --songs")
     of_hubert.add_argument("--layer", metavar="N", type=int, default=9, help="whose features (default: 9)")
     of_hubert.add_argument("--kmeans", metavar="FILE", type=Path, help="published centres: safetensors, or joblib's")
@@ -36,6 +41,15 @@ def add_adopt(verbs):
         "--decoder", metavar=("vocos", "DIR"), nargs=2,
         help="write no tokenizer but a decoder of SOURCE's codes: the Vocos in DIR, config.yaml and weights, or "
         "vocos-encodec-24khz, which fetch knows",
+    )  # fmt: skip
+    of_musicgen = parser.add_argument_group(MUSICGEN)
+    of_musicgen.add_argument(
+        "--t5", metavar="PATH", type=Path,
+        help="what reads texts, where SOURCE has it not: a directory with t5-base, its spiece.model, or t5-base to fetch it",
+    )  # fmt: skip
+    of_musicgen.add_argument(
+        "--codec", metavar="PATH", type=Path,
+        help="the EnCodec of audiocraft's state_dict.bin, where the file beside it only names one: a path, or encodec-32khz",
     )  # fmt: skip
     add_executor(parser)
     parser.add_argument("--device", metavar="DEVICE", default="cpu", help="of HuBERT, when fitting (default: cpu)")
@@ -50,7 +64,11 @@ def run_adopt(args) -> int:
             f"--decoder {args.decoder[0]} of {args.kind} is not known; "
             "write adopt encodec SOURCE --decoder vocos DIR"
         )
-    source = _found(args.source, args)
+    if args.kind == MUSICGEN:
+        return _adopt_musicgen(args)
+    if len(args.source) > 1 or args.t5 or args.codec:
+        args.parser.error(f"{args.kind} is made of one SOURCE, without --t5 and --codec")
+    source = _found(args.source[0], args)
     args.out.parent.mkdir(parents=True, exist_ok=True)
     if args.decoder:
         figures = _adopt_vocos(args, source)
@@ -69,14 +87,37 @@ def run_adopt(args) -> int:
     return 1 if left_out else 0
 
 
+def _adopt_musicgen(args) -> int:
+    """Write MusicGen or STAGE as a checkpoint; the exit status."""
+    from accompgen.tokens.single_stage_checkpoint import STEMS_OF_STAGE, write_single_stage
+    from accompgen.tokens.weight_files import WEIGHTS
+
+    sources = []
+    for text in args.source:
+        stem, equals, path = text.partition("=")
+        named = bool(equals) and stem in STEMS_OF_STAGE
+        sources.append((stem, _found(path, args)) if named else _found(text, args))
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    t5, codec = (None if path is None else _found(path, args) for path in (args.t5, args.codec))
+    if t5 is not None and t5.name in WEIGHTS:  # as fetch gives it: of a directory
+        t5 = t5.parent
+    figures = write_single_stage(sources, args.out, t5, codec, args.force)
+    remarks = figures.pop("remarks")
+    print_values(figures)
+    print(args.out)
+    for text in remarks:
+        remark(args, text)
+    return 0
+
+
 def _found(name, args) -> Path:
     """The path that was given, or that of published weights, fetched."""
-    from accompgen.tokens.fetch import PUBLISHED, fetch
+    from accompgen.tokens.fetch import BY_HAND, PUBLISHED, fetch
 
     path = Path(name)
     if path.exists():
         return path
-    if str(name) not in PUBLISHED:
+    if str(name) not in (*PUBLISHED, *BY_HAND):
         raise FileNotFoundError(f"{path} is no file or directory, nor one of {', '.join(PUBLISHED)}")
     return fetch(str(name), progress=not args.quiet)
 
@@ -92,7 +133,7 @@ def _adopt_encodec(args, source) -> dict:
     if not _is_codec_of_ours(source):
         remark(args, LICENCES["encodec"])
     if isinstance(config, OtherCodecConfig):
-        remark(args, f"{args.out} is {config.description}: no stage here can use its codes")
+        remark(args, f"{args.out} is {config.description}: no stage that is trained here can use its codes")
     return {
         "codebooks": config.codebooks, "bins": config.bins, "sample rate": config.sample_rate,
         "frames a second": config.frame_hz,

@@ -67,6 +67,10 @@ def add_generate(verbs):
         help="what it should sound like: 'soft ballad, piano and brushes'; for a part: '0:40-1:10: full band'; again for more",
     )  # fmt: skip
     add_chart_options(parser)
+    parser.add_argument(
+        "--click", action="store_true",
+        help="sum a click on the beats of --bpm or --beats to what a STAGE hears, as its authors do; it is not in the mix",
+    )  # fmt: skip
     each = parser.add_argument_group(
         "sampling",
         "One value for all stages, or such as coarse=0.9, by the name of a stage. The defaults are the checkpoint's own.",
@@ -145,16 +149,18 @@ def run_generate(args) -> int:
         args.parser.error(f"--stream plays one track as the voice comes; it does not go with {', '.join(asked)}")
     if args.stream and (args.rate or args.channels):
         args.parser.error("--stream plays at the vocal's rate, with the checkpoint's channels; leave out --rate and --mono")
-    from accompgen.generation import pipeline, song, stream
+    from accompgen.generation import pipeline, single_stage, song, stream
     from accompgen.generation.mixdown import BALANCE_LU
-    from accompgen.generation.vocal import VOCAL_NOISE, read_vocal
+    from accompgen.generation.vocal import read_vocal
 
     balance = BALANCE_LU if args.balance is None else args.balance
-    noise = VOCAL_NOISE if args.noise is None else args.noise
-    pipeline.check_settings(balance, noise, args.loudness, args.rate, args.channels)
+    pipeline.check_settings(balance, args.noise or 0.0, args.loudness, args.rate, args.channels)
     sampling = _sampling(args)
+    _say_licence(args)
     helper = not args.stream and any(map(_is_long, args.vocals))
-    model = pipeline.load(args.checkpoint, args.device, helper, args.engine)
+    load = pipeline.load if args.stream else single_stage.load_any
+    model = load(args.checkpoint, args.device, helper, args.engine)
+    noise = model.noise if args.noise is None else args.noise
 
     given = {"sampling": sampling, "balance": balance, "noise": noise}
 
@@ -168,7 +174,8 @@ def run_generate(args) -> int:
         else:
             song.output_paths(args.out, path.stem, args.format, args.force, *parts)
         vocal = read_vocal(path)
-        _say_what_it_is(args, path, vocal)
+        if model.system.graph.has_units:  # others hear any sound as it is
+            _say_what_it_is(args, path, vocal)
         channels = args.channels or max(len(vocal.wav), model.decoder.channels)
         song.format_of(args.rate or vocal.rate, channels, args.format, args.bit_depth)
         if args.stream:
@@ -192,6 +199,8 @@ def _band(args):
 
     chart = request_of(args)
     asked = {"chart": None if chart == ChartRequest() else chart, "prompt": args.prompt or None, "others": args.others}
+    if args.click:
+        asked["click"] = _checked_click(args)
     if args.stems:
         asked["stems"] = tuple(name.strip() for name in args.stems.split(",") if name.strip())
     return {name: value for name, value in asked.items() if value is not None}
@@ -200,7 +209,26 @@ def _band(args):
 def _many_band(args):
     """`_band` as GenerateJob takes it."""
     asked = _band(args)
-    return {"stems": asked.get("stems"), "prompts": tuple(asked.get("prompt", ())), "chart": asked.get("chart")}
+    named = {"stems": asked.get("stems"), "prompts": tuple(asked.get("prompt", ())), "chart": asked.get("chart")}
+    return named | {"click": asked.get("click", False)}
+
+
+def _checked_click(args):
+    """True. Raises ValueError for a checkpoint that hears no sound but units, and so no click."""
+    from accompgen.checkpoint import find_checkpoint, read_graph
+
+    if read_graph(find_checkpoint(args.checkpoint)).has_units:
+        raise ValueError(f"{args.checkpoint} plays by beats, not by a click: give --bpm or --beats alone")
+    return True
+
+
+def _say_licence(args):
+    """What published weights allow, where a checkpoint is made of such."""
+    from accompgen.checkpoint import find_checkpoint, read_graph, read_info
+
+    path = find_checkpoint(args.checkpoint)
+    if not read_graph(path).has_units:
+        remark(args, f"{args.checkpoint}: {read_info(path).get('licence', 'its licence is not known')}")
 
 
 def _say_what_it_is(args, path, vocal):
@@ -253,6 +281,7 @@ def _generate_many(args):
     from accompgen.data.sources import read_vocals
     from accompgen.generation.many import GenerateJob
 
+    _say_licence(args)
     passed = PassedOver()
     vocals, faults = read_vocals(args.manifest.absolute(), args.split, passed)  # absolute: workers may run in another folder
     checkpoint = str(Path(args.checkpoint).absolute()) if Path(args.checkpoint).is_dir() else str(args.checkpoint)

@@ -125,7 +125,8 @@ def add_fetch(verbs):
     parser = verbs.add_parser("fetch", help="published weights into the cache", description="Prints the path of the file.")
     names = (
         "hubert-base, hubert-large, encodec-24khz, encodec-32khz, encodec-48khz, "
-        "vocos-encodec-24khz, vggish, clap-music or beat-this"
+        "vocos-encodec-24khz, musicgen-small, t5-base, vggish, clap-music or beat-this; "
+        "of stage-drums, stage-bass and hafm it says what to do"
     )
     parser.add_argument("name", metavar="NAME", help=names)
     parser.add_argument("--cache", metavar="DIR", type=Path, help="where to keep it (default: the user's cache)")

@@ -59,10 +59,15 @@ def read_track(path: Path) -> tuple[dict[str, np.ndarray], int]:
 
     Raises DataError (ffmpeg is missing, or cannot read a stream), AudioError (a stem cannot be read, or fits no other).
     """
-    stems, rate = _read_mp4(path) if path.name.endswith(MP4_ENDING) else _read_folder(path)
+    stems, rate = read_stems(path)
     reference = sum(stems[name] for name in STEMS)
     mixture = stems.get("mixture", reference + stems["vocals"])
     return {"vocals": stems["vocals"], "reference": reference, "mixture": mixture}, rate
+
+
+def read_stems(path: Path) -> tuple[dict[str, np.ndarray], int]:
+    """{vocals, drums, bass, other, maybe mixture: wav [C, T]} of a track and their rate. Raises as `read_track`."""
+    return _read_mp4(path) if path.name.endswith(MP4_ENDING) else _read_folder(path)
 
 
 def _read_folder(path):
