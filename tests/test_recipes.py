@@ -117,11 +117,19 @@ def test_a_decoder_is_trained_for_the_codec_and_exported_with_it_where_a_size_ha
     assert "/decoder" not in make(root, "musdb18", "--dry-run", "SIZE=pocket", "DATA=x", "SEPARATE=no", f"WORK={tmp_path}/w")
 
 
+@pytest.mark.parametrize("stage", ["chart", *STAGES])
+@pytest.mark.parametrize("size", ["tiny-band", "band"])
+def test_the_stages_of_a_band_are_configurations(root, size, stage):
+    path = root / "recipes" / "synthetic" / "conf" / size / f"{stage}.toml"
+    config = from_dict(TrainConfig, read_toml(path), str(path))
+    assert (config.model.graph, config.model.stage) == ("band", stage)
+
+
 @needs_make
-@pytest.mark.parametrize("size", ["tiny", "band"])
+@pytest.mark.parametrize("size", ["tiny", "tiny-band", "band"])
 def test_a_text_tokenizer_is_trained_from_the_songs_captions(root, tmp_path, size):
     path = root / "recipes" / "synthetic" / "conf" / size / "text_tokenizer.toml"
-    assert text_tokenizer.read_config(path).vocab == {"tiny": 128, "band": 512}[size]
+    assert text_tokenizer.read_config(path).vocab == {"tiny": 128, "tiny-band": 128, "band": 512}[size]
     said = make(root, "synthetic", "--dry-run", f"SIZE={size}", f"WORK={tmp_path}", "SET=compile=false", "text")
     assert [verb for verb, _ in calls(said)] == ["synthesize", "train"]
     run = f"train conf/{size}/text_tokenizer.toml --run-dir {tmp_path}/text_tokenizer"
