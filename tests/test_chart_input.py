@@ -182,8 +182,15 @@ def test_faults_are_named(given, message):
 
 
 def test_more_bars_than_the_song_has_and_beats_of_another_song(tmp_path):
+    sheet = tmp_path / "sheet.txt"
+    sheet.write_text("|C|C|C|C|C|C|C|C|C|")
+    with pytest.raises(ChartError, match="sheet.txt: it has 9 bars, the song has 8; take some out"):
+        read_request(chords=sheet).over(Chart.steady(16.0, 120))
     with pytest.raises(ChartError, match="--chords: it has 9 bars, the song has 8; take some out"):
-        read_request(chords="|C|C|C|C|C|C|C|C|C|").over(Chart.steady(16.0, 120))
+        read_request(chords="|C|: C|C|C|C|C|C|C|C :|").over(Chart.steady(16.0, 120))
+    # a progression of a text goes round, and so ends with the song
+    cut = read_request(chords="|C|C|C|C|C|C|C|F|G|").over(Chart.steady(16.0, 120))
+    assert [label for _, _, label in cut.chords][-1] == "F:maj" and cut.chords[-1][1] == 16.0
     with pytest.raises(ChartError, match="and 0 are known"):
         read_request(chords="| C |").over(Chart(16.0))
     path = tmp_path / "beats.txt"

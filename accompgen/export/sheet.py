@@ -89,7 +89,9 @@ class Sheet:
         bars, have = list(self.bars), len(self.bars)
         while len(bars) < count and self.repeat_from is not None:
             bars += self.bars[self.repeat_from :]
-        if have > count or len(bars) < count:
+        # a progression that goes round ends where the song does, in its first round, too
+        goes_round = self.repeat_from is not None and self.repeat_from <= (self.pickup > 0) < count
+        if (have > count and not goes_round) or len(bars) < count:
             hint = "add the others, or end it with :| to repeat it to the song's end"
             hint = "take some out" if have > count else hint
             pickup, own = (1, " and a pickup") if self.pickup else (0, "")
