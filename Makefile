@@ -8,6 +8,7 @@ OUT    ?= demo
 TESTS  ?= tests
 RECIPE ?= synthetic
 PORT   ?= 7860
+CHECKPOINT ?= band
 PIP    := $(VENV)/bin/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
 
 .DEFAULT_GOAL := help
@@ -55,8 +56,8 @@ $(VENV)/.installed-web: $(VENV)/.installed
 	@touch $@
 
 .PHONY: web
-web: $(VENV)/.installed-web  ## a page to sing into: PORT=7860
-	$(VENV)/bin/python -m accompgen web --port $(PORT) --open
+web: $(VENV)/.installed-web  ## a page to sing into: PORT=7860 CHECKPOINT=band (stems on a chart) or pocket (one track)
+	$(VENV)/bin/python -m accompgen web --checkpoint $(CHECKPOINT) --port $(PORT) --open
 
 .PHONY: test
 test: $(VENV)/.installed-dev  ## run the tests (TESTS=tests/test_layout.py for some of them)

@@ -34,7 +34,7 @@ def calls(monkeypatch):
     """A stand-in for `decode` that records its calls and gives the number of the call as every code, which tells its origin."""
     calls = []
 
-    def decode(model, context, frames, sampling, generators, prompt, progress, told):
+    def decode(model, context, frames, sampling, generators, prompt, progress, told, engine):
         assert (EARLIER_VOCAL in context) == bool(sampling.pulse) and told == {}
         earlier = context.pop(EARLIER_VOCAL)[0, 0].tolist() if sampling.pulse else None
         call = {"context": context, "frames": frames, "rows": len(generators), "prompt": prompt, "earlier": earlier}

@@ -137,7 +137,7 @@ def test_files_that_are_there_stay_unless_forced(calls, vocal, tmp_path, capsys)
     [
         (["--bpm", "20"], "--bpm 20: expected 30 to 300"),
         (["--chords", "| H |"], "--chords, line 1, bar 1: chord 'H' cannot be read"),
-        (["--chords", "|C|C|C|"], "--chords: it has 3 bars, the song has 2"),
+        (["--chords", "|C|: C|C :|"], "--chords: it has 3 bars, the song has 2"),
         (["--beats", "nowhere.txt"], "nowhere.txt: no such file"),
         (["--key", "ten"], "--key: key 'ten' cannot be read"),
         (["--count-in", "99"], "--count-in 99: expected 0 to 16"),

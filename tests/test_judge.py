@@ -161,7 +161,12 @@ def test_make_plans_the_whole_judgement(root, tmp_path):
     plan = done.stdout.replace("\\\n", " ")
     steps = ("synthesize", "generate --manifest", "judge.py rows", "baselines --vocals", "evaluate --vocals", "judge.py table")
     assert [plan.index(step) for step in steps] == sorted(plan.index(step) for step in steps)
-    assert "judge.py probes" in plan and "judge.py chart --songs" in plan and "--given" not in plan
+    parts = ("given", "tempo", "asked", "prompts")
+    assert all(f"judge.py play {part} " in plan and f" --{part} " in plan for part in parts)
+    none = [f"{part.upper()}_SONGS=0" for part in ("given", "tempo", "asked", "prompt")]
+    done = subprocess.run([*command, *dials, *none], capture_output=True, text=True, check=True)
+    plain = done.stdout.replace("\\\n", " ")
+    assert "judge.py probes" in plain and "judge.py chart --songs" in plain and "--given" not in plain and "play" not in plain
     assert "--test 3 " in plan and "--system swapped=" in plan and "--long" not in plan and "--voice" not in plan
     assert "band sanity artefacts " in plan and "--seams 20:10 6.4:4.28 6.4 " in plan
     assert "examples.py" in plan and "--count 2" in plan and f"sweep.py {tmp_path / 'songs.jsonl'}" in plan
