@@ -251,7 +251,8 @@ def check_vocal(wav: np.ndarray, rate: int, where="the vocal") -> None:
     level = peak(wav - wav.mean(axis=1, keepdims=True))  # a constant offset is no sound
     if level < SILENCE:
         raise AudioError(f"{where}: silent, its peak is {decibel(level):.1f} dBFS; a voice above -60 dBFS is needed")
-    if loudness(wav, rate) == float("-inf"):
+    # what is heard of several channels is softer than all of them
+    if float("-inf") in (loudness(wav, rate), loudness(heard(wav), rate) if len(wav) > 1 else 0.0):
         raise AudioError(f"{where}: its loudness lies below -70 LUFS, too quiet to be measured; raise its level")
 
 

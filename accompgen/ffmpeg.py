@@ -18,6 +18,7 @@ DEMUXERS = (
 )
 MOVIE_SCALES = (600, 1000)  # ticks of a second in which mp4 files state their length, if not in samples
 END_SECONDS = 0.01  # an end that is stated may be that far from the real one
+LATEST_STAMP = 1 << 53  # samples since midnight; a head that says more is damaged
 MATROSKA_SECONDS = 0.1  # its duration counts what encoders put before the sound and behind it
 
 
@@ -100,7 +101,8 @@ def time_reference(data) -> int | None:
             found = container.metadata.get("time_reference")
     except av.FFmpegError:
         return None
-    return int(found) if found is not None and found.isdigit() else None
+    stamp = int(found) if found is not None and found.isdecimal() else None
+    return stamp if stamp is not None and stamp < LATEST_STAMP else None
 
 
 def _to_the_sample(stated, heard):

@@ -213,11 +213,15 @@ def test_a_silent_accompaniment_leaves_the_vocal():
 
 def test_vocals_that_cannot_be_used():
     audio.check_vocal(tone(0.2), 44_100)
+    soft = 3e-4 * np.random.default_rng(0).standard_normal((1, 44_100)).astype(np.float32)
+    audio.check_vocal(soft, 44_100)
+    one_sided = np.concatenate([soft, 0 * soft])  # of which half is heard: -6 dB
     for wav, message in (
         (tone(0.19), "0.190 s long; at least 0.2 s"),
         (tone(1, level=0.0009), "silent, its peak is -60.9 dBFS"),
         (np.full((1, 44_100), 0.5, np.float32), "silent, its peak is -inf"),
         (np.where(np.arange(44_100) == 22_050, 0.002, 0)[None].astype(np.float32), "below -70 LUFS"),
+        (one_sided, "below -70 LUFS"),
     ):
         with pytest.raises(AudioError, match=message):
             audio.check_vocal(wav, 44_100)

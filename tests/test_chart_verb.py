@@ -166,3 +166,10 @@ def test_tempo_and_beats_are_one_or_the_other(vocal, capsys):
     with pytest.raises(SystemExit) as exit:
         run(vocal, "--bpm", 100, "--beats", "x.txt")
     assert exit.value.code == 2 and "not allowed with" in capsys.readouterr().err
+
+
+def test_a_checkpoint_without_a_chart_says_so(tiny_checkpoint, tmp_path, capsys):
+    audio.write(tmp_path / "voice.wav", sing(1.0), 44_100)
+    call = ["chart", str(tmp_path / "voice.wav"), "-o", str(tmp_path / "out"), "--checkpoint", str(tiny_checkpoint)]
+    assert main(call) == 1 and not (tmp_path / "out").exists()
+    assert "plays without a chart and finds none; choose one of the graph 'band'" in capsys.readouterr().err

@@ -18,6 +18,8 @@ from accompgen.chart import Chart
 from accompgen.cli import main
 from accompgen.export.dawproject import SoundTrack, dawproject_bytes
 from accompgen.export.grid import grid_of
+from accompgen.export.project import voice_of
+from accompgen.files import SoundWarning
 from accompgen.generation.redo import redo
 from accompgen.generation.song import read_song
 from accompgen.generation.vocal import read_vocal
@@ -80,6 +82,10 @@ def test_mono_and_stereo(model, memo, song):
     again = redo(model, mono, stereo, 0.16, 0.36, stems=["bass"])
     assert len(again.mix) == 1 and np.array_equal(again.tracks["drums"], mono.tracks["drums"])
     assert {len(wav) for wav in (song.mix, *song.tracks.values())} == {2}
+    with pytest.warns(SoundWarning, match="cancel out"):
+        cancelled = read_vocal((np.concatenate([sing(SECONDS, RATE), -0.9 * sing(SECONDS, RATE)]), RATE))
+    mono = model.accompany(cancelled, seed=1, channels=1, chart=Chart.steady(SECONDS, bpm=300))
+    assert np.abs(voice_of(mono, cancelled) + mono.accompaniment - mono.mix).max() < 2e-3  # it is heard in a project, too
     many = read_vocal((np.repeat(stereo[0], 2, axis=0), RATE))
     assert many.within(2).wav.shape == (2, many.wav.shape[1]) and np.allclose(many.within(1).wav, stereo[0].mean(axis=0))
     with pytest.raises(ValueError, match="3 channels; expected 1, 2"):
@@ -117,6 +123,11 @@ def test_generate_and_redo_keep_the_place_of_the_vocal(band_checkpoint, memo, tm
     assert take.rate == DESK_RATE and np.array_equal(take.tracks["drums"], song.tracks["drums"])
     assert not np.array_equal(take.tracks["bass"], song.tracks["bass"])
     assert ffmpeg_stamp(tmp_path / "take/memo.bass.wav") == STAMP * 3
+
+
+def test_a_damaged_time_stamp_is_none(tmp_path):
+    (tmp_path / "x.wav").write_bytes(stamped(audio.encode(sing(SECONDS, RATE), RATE, ".wav"), 2**64 - 1))
+    assert ffmpeg_stamp(tmp_path / "x.wav") == 2**64 - 1 and audio.time_reference(tmp_path / "x.wav") is None
 
 
 def test_a_count_in_moves_what_has_no_place_yet(song, tmp_path):

@@ -1,6 +1,7 @@
 """HuBERT read from files of the real fairseq: the same features to 1e-4, and nothing of a file is run."""
 
 import argparse
+import json
 import os
 import pickle
 import sys
@@ -124,6 +125,10 @@ def test_transformers_directory(tmp_path):
     found = load_hubert(tmp_path / "theirs")
     assert found.config == TINY
     torch.testing.assert_close(found.features(wav, 1), hubert.features(wav, 1))
+    config = tmp_path / "theirs" / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"hidden_act": "relu"}))
+    with pytest.raises(ValueError, match="a HuBERT whose activation is 'relu' is not supported"):
+        load_hubert(tmp_path / "theirs")
 
 
 class Writes:

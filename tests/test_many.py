@@ -128,3 +128,10 @@ def test_a_folder_with_a_doubled_vocal_is_done_but_for_that_one(tiny_checkpoint,
     assert captured.out.count("other.mix.wav") == 1 and captured.out.count(".mix.wav") == 1
     assert "accompgen: take: take.flac and take.wav in " in captured.err and "keep one of them" in captured.err
     assert f"passed over, no sound by their names: {folder / 'notes.txt'}" in captured.err
+
+
+def test_files_are_asked_for_the_channels_that_they_have(tiny_checkpoint, tmp_path):
+    audio.write(tmp_path / "wide.wav", np.repeat(sing(0.3, 16_000), 6, axis=0), 16_000)
+    wide = {"wide": tmp_path / "wide.wav"}
+    assert "mp3 holds at most 2 channels, not 6" in make(tiny_checkpoint, wide, tmp_path / "a", format="mp3")["wide"]["error"]
+    assert make(tiny_checkpoint, wide, tmp_path / "b", format="mp3", channels=2)["wide"]["made"]

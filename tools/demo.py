@@ -10,7 +10,7 @@ from pathlib import Path
 def main(argv=None) -> int:
     """Run the demo; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("vocal", type=Path, help="a recording of a singing voice: wav, flac, ogg or mp3")
+    parser.add_argument("vocal", type=Path, help="a recording of a singing voice: wav, flac, mp3, m4a, ogg, webm")
     parser.add_argument("-o", "--out", type=Path, default=Path("demo"))
     parser.add_argument("--checkpoint", default="pocket")
     parser.add_argument("--seed", type=int, default=0)

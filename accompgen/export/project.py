@@ -14,9 +14,8 @@ ENDING = ".dawproject"
 
 def voice_of(song, vocal) -> np.ndarray:
     """The voice [C, T] as loud as it is in the mix, at the song's rate; song: song.Song, vocal: vocal.Vocal."""
-    gain = np.float32(10 ** (song.report["levels"]["vocal_gain_db"] / 20))
-    wav = vocal.at(song.rate).wav * gain
-    return wav if len(wav) <= len(song.mix) else audio.spread(wav, len(song.mix))
+    gain = np.float32(song.encoding_gain * 10 ** (song.report["levels"]["vocal_gain_db"] / 20))
+    return vocal.at(song.rate).within(len(song.mix)).wav * gain
 
 
 def voice_format(wav: np.ndarray, subtype: str = "PCM_24") -> str:

@@ -61,7 +61,8 @@ class GenerateJob:
         begun = Path(self.directory) / f".{vocal.name}.begun"  # there while the files of this song may be some but not all
         force = self.force or begun.exists()
         self._paths(model, vocal.name, force)
-        song.format_of(self.rate or vocal.rate, len(vocal.wav), self.format, self.bit_depth)
+        channels = self.channels or max(len(vocal.wav), model.decoder.channels)
+        song.format_of(self.rate or vocal.rate, channels, self.format, self.bit_depth)
         made = model.accompany(
             vocal, self.seed, sampling=self.sampling, balance=self.balance, noise=self._noise(model), loudness=self.loudness,
             stems=self.stems, prompt=list(self.prompts), chart=self.chart, rate=self.rate, channels=self.channels,

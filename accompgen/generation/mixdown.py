@@ -34,7 +34,7 @@ def mix_down(
         return dict.fromkeys(tracks, accompaniment), mixed, levels
     # the gain that the mix gave to all of them
     gain = np.float32(np.vdot(accompaniment, together) / max(np.vdot(together, together), 1e-12))
-    return {name: gain * track for name, track in tracks.items()}, mixed, levels | {"tracks_gain": round(float(gain), 6)}
+    return {name: gain * track for name, track in tracks.items()}, mixed, levels
 
 
 def as_asked(vocal, sounds: dict[str, np.ndarray], others, rate: int | None, channels: int | None) -> tuple:

@@ -158,14 +158,15 @@ class Accompanist:
 
         Raises ChartError for a checkpoint without a chart.
         """
+        if not self.has_chart:
+            raise ChartError(
+                f"the checkpoint {self.about['name']!r} plays without a chart and finds none; choose one of the graph 'band'"
+            )
         check_settings(BALANCE_LU, noise)
         check_seed(seed)
         vocal, prompts = read_vocal(vocal), self._prompts(prompt)
         units, text = self.units(vocal, noise, seed), self._text(prompts, vocal.seconds)
-        found = find_chart(self, units, vocal.seconds, chart, self.settings(sampling), seed, text)
-        if found is None:
-            raise ChartError(f"the checkpoint {self.about['name']!r} plays without a chart")
-        return found
+        return find_chart(self, units, vocal.seconds, chart, self.settings(sampling), seed, text)
 
     @property
     def hz(self) -> int:

@@ -13,7 +13,7 @@ from accompgen import audio
 from accompgen.generation.pipeline import Accompanist, check_seed
 from accompgen.generation.schedule import Part
 from accompgen.generation.song import Song
-from accompgen.generation.vocal import Vocal, read_vocal
+from accompgen.generation.vocal import Vocal, read_others, read_vocal
 from accompgen.time import blocks_covering, blocks_within, frames_of, seconds_of, whole_blocks
 
 CROSSFADE_SECONDS = 0.03
@@ -22,7 +22,7 @@ AROUND_BLOCKS = 25  # decoded on either side of the new part and thrown away: a 
 
 def redo(
     model: Accompanist, song: Song, vocal, start: float = 0.0, stop: float | None = None, *, stems=None, seed: int = 1,
-    sampling=None, chart=None, prompt=None, on_progress=None,
+    sampling=None, chart=None, prompt=None, others=None, on_progress=None,
 ) -> Song:  # fmt: skip
     """Another take of a part of a song.
 
@@ -35,6 +35,7 @@ def redo(
         seed: another one than the song's gives another take.
         sampling, prompt, on_progress: as in `accompany`.
         chart: to play the part by; None: the song's own.
+        others: what else is played, as for `accompany`; it is heard, and in the song's mix already.
 
     Returns:
         a song whose tracks are those of `song` to the sample, but for those stems between start and stop.
@@ -46,6 +47,7 @@ def redo(
     check_weights(model, song)
     vocal = read_vocal(vocal)
     _check_vocal(song, vocal)
+    others = None if others is None else read_others(vocal, others)
     stems = tuple(song.tracks) if stems is None else tuple(stems)
     if unknown := [stem for stem in stems if stem not in song.tracks]:
         raise ValueError(f"no stem {unknown[0]!r} in this song; it has {', '.join(song.tracks)}")
@@ -55,12 +57,12 @@ def redo(
     units = model.units(vocal, song.report["settings"]["noise"], song.report["seed"])
     text, sampling = model.text_of(prompt, vocal.seconds), model.settings(sampling)
     chart, tracks, tokens = chart or song.chart, dict(song.tracks), dict(song.tokens)
-    blocks, gain = whole_blocks(units.shape[1], model.hz), song.report["levels"].get("tracks_gain", 1.0)
+    blocks, gain = whole_blocks(units.shape[1], model.hz), _gain_of(song)
     span = (blocks_within(start), min(blocks_covering(round(stop * 1000), 1000), blocks))
     sounds = {name: _at_decoder(model, track / gain, song) for name, track in tracks.items()}
     for number, stem in enumerate(stems):
-        others = {name: sound for name, sound in sounds.items() if name != stem}
-        given = model.given_streams(chart, None, others, units.shape[1])
+        beside = {name: sound for name, sound in sounds.items() if name != stem}
+        given = model.given_streams(chart, others, beside, units.shape[1])
         kept = _tokens_of(model, tracks[stem] / gain, song.rate, blocks)
         report = None if on_progress is None else _counted(number, stems, on_progress)
         made = model.play(vocal, units, sampling, seed, Part(stem, given, text, kept, span), report)
@@ -68,7 +70,8 @@ def redo(
         new = _decoded(model, made.codes, span, seed, song) * gain
         tracks[stem] = _spliced(tracks[stem], new, span, song, start, stop)
         sounds[stem] = _at_decoder(model, tracks[stem] / gain, song)
-    mix = song.mix + (sum(tracks.values()) - sum(song.tracks.values()))  # where nothing changed, 0 is added
+    change = sum(tracks.values()) - sum(song.tracks.values())  # 0 where nothing changed
+    mix = song.mix + audio.spread(change, len(song.mix))
     if (loudest := audio.peak(mix)) > audio.PEAK_LIMIT:
         raise ValueError(f"with this take the mix would reach {audio.decibel(loudest):.1f} dBFS; try another seed")
     take = {"stems": list(stems), "from": round(start, 3), "to": round(stop, 3), "seed": seed}
@@ -95,6 +98,11 @@ def _check_vocal(song, vocal: Vocal):
             f"{vocal.source} has {vocal.wav.shape[1]} samples at {vocal.rate} Hz, the song {song.mix.shape[1]} at {song.rate} "
             "Hz; give the recording that it was made for"
         )
+
+
+def _gain_of(song):
+    """By how much its tracks are louder than what the decoder gave."""
+    return song.encoding_gain * 10 ** (song.report["levels"]["accompaniment_gain_db"] / 20)
 
 
 def _at_decoder(model, track, song):

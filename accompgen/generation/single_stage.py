@@ -52,7 +52,8 @@ CLICK_HZ, CLICK_SECONDS, HALVINGS = 1000.0, 0.1, 10.0
 CLICK_GAIN = 0.5
 
 WITHOUT_BEATS = (
-    "a click needs beats: give --bpm or --beats, such as those that `accompgen chart` finds"
+    "a click needs beats: give --bpm or --beats, such as those that `accompgen chart` finds with a "
+    "checkpoint that has a chart"
 )
 
 

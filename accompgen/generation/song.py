@@ -63,6 +63,11 @@ class Song:
         return self.mix.shape[1] / self.rate
 
     @property
+    def encoding_gain(self) -> float:
+        """Of a song that was read from files: theirs, beside the levels of its report. 1 but for mp3 with high peaks."""
+        return self.report.get("files", {}).get("encoding_gain", 1.0)
+
+    @property
     def stamp(self) -> int | None:
         """The time stamp of its wav files, by which a DAW places them: samples since midnight at the song's rate.
 
@@ -119,7 +124,8 @@ class Song:
         wavs = {paths[key]: wav for key, wav in {"accompaniment": None, "mix": self.mix, **stems, **whole}.items()}
         encoded, gain = self._encode(wavs, suffix, subtype)
         files = {key: path.name for key, path in paths.items() if key != "report"}
-        report = {**self.report, "files": {**files, "bit_depth": str(bit_depth) if subtype else None, "encoding_gain": gain}}
+        about = {"bit_depth": str(bit_depth) if subtype else None, "encoding_gain": gain * self.encoding_gain}
+        report = {**self.report, "files": {**files, **about}}
         text = json.dumps(report, indent=2, allow_nan=False) + "\n"
         audio.make_folder(directory)
         written = encoded | {paths[ending]: data for ending, data in score.items()}

@@ -95,6 +95,8 @@ def _from_transformers(path):
         normalise = bool(json.loads(preprocessor.read_text(encoding="utf-8")).get("do_normalize", normalise))
     if getattr(sizes, "conv_pos_batch_norm", False) or not sizes.feat_proj_layer_norm:
         raise ValueError(f"{path}: a HuBERT with conv_pos_batch_norm, or without feat_proj_layer_norm, is not supported")
+    if (found := {sizes.hidden_act, sizes.feat_extract_activation} - {"gelu"}):
+        raise ValueError(f"{path}: a HuBERT whose activation is {found.pop()!r} is not supported, only those with 'gelu'")
     config = HubertConfig(
         conv_channels=tuple(sizes.conv_dim), conv_kernels=tuple(sizes.conv_kernel), conv_strides=tuple(sizes.conv_stride),
         conv_bias=sizes.conv_bias, conv_norm=sizes.feat_extract_norm, width=sizes.hidden_size, layers=sizes.num_hidden_layers,

@@ -3,7 +3,7 @@
 
 from pathlib import Path
 
-from accompgen.verbs.shared import add_engine, add_model, for_each, refuse_same_names, remark
+from accompgen.verbs.shared import RECORDING, add_engine, add_model, for_each, refuse_same_names, remark
 
 ENDINGS = (".mid", ".chords.txt", ".lab", ".beats.txt", ".click.wav")
 
@@ -63,7 +63,7 @@ def add_chart(verbs):
         metavar="VOCAL",
         nargs="+",
         type=Path,
-        help="a recording of a voice: wav, flac, ogg or mp3",
+        help=RECORDING,
     )
     parser.add_argument(
         "-o",

@@ -8,6 +8,8 @@ from pathlib import Path
 from accompgen.stages import ACOUSTIC, SEMANTIC
 from accompgen.verbs.chart import add_chart_options, request_of
 from accompgen.verbs.shared import (
+    FORMATS_READ,
+    RECORDING,
     add_engine,
     add_executor,
     add_model,
@@ -48,7 +50,7 @@ def add_generate(verbs):
         add_help=False,
     )
     parser.add_argument("-h", "--help", action=_Help, nargs=0, help="show this, with the defaults of the checkpoint, and end")
-    parser.add_argument("vocals", metavar="VOCAL", nargs="*", type=Path, help="a recording of a voice: wav, flac, ogg or mp3")
+    parser.add_argument("vocals", metavar="VOCAL", nargs="*", type=Path, help=RECORDING)
     parser.add_argument(
         "-o", "--out", metavar="DIR|FILE", type=Path, default=Path("."),
         help="a folder (default: here), or a file such as song.wav, which gets the mix alone",
@@ -148,7 +150,9 @@ def run_generate(args) -> int:
     if args.stream and asked:
         args.parser.error(f"--stream plays one track as the voice comes; it does not go with {', '.join(asked)}")
     if args.stream and (args.rate or args.channels):
-        args.parser.error("--stream plays at the vocal's rate, with the checkpoint's channels; leave out --rate and --mono")
+        args.parser.error(
+            "--stream plays at the vocal's rate, with the checkpoint's channels; leave out --rate, --mono, --stereo"
+        )
     from accompgen.generation import pipeline, single_stage, song, stream
     from accompgen.generation.mixdown import BALANCE_LU
     from accompgen.generation.vocal import read_vocal
@@ -338,7 +342,7 @@ def _per_stage(kind):
 
 def add_encode(verbs):
     parser = verbs.add_parser("encode", help="sound -> tokens", description="Writes <name>.safetensors for each sound.")
-    parser.add_argument("sounds", metavar="SOUND", nargs="+", type=Path, help="wav, flac, ogg or mp3; channels are averaged")
+    parser.add_argument("sounds", metavar="SOUND", nargs="+", type=Path, help=f"{FORMATS_READ}; channels are averaged")
     parser.add_argument("-o", "--out", metavar="DIR", type=Path, default=Path("."), help="where to write (default: here)")
     parser.add_argument("--tokenizer", choices=(ACOUSTIC, SEMANTIC), default=ACOUSTIC, help="(default: acoustic)")
     parser.add_argument("--codebooks", metavar="Q", type=int, help="acoustic codebooks (default: as many as the stages use)")

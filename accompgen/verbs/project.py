@@ -43,6 +43,9 @@ def run_project(args) -> int:
         except ImportError:
             sections = []
             remark(args, f"{path}: without markers of sections, which librosa hears: pip install 'accompgen[eval]'")
+        if others := song.report.get("others"):
+            gain = song.report["levels"]["vocal_gain_db"]
+            remark(args, f"{path}: {others['file']}, which plays along, is not in it; in the mix it has {gain:+.1f} dB")
         bits = args.bit_depth or song.report["files"].get("bit_depth") or "24"
         files = {folder / name: data for name, data in project_files(song, vocal, sections, SUBTYPES[bits]).items()}
         for file in files:

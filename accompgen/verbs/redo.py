@@ -14,6 +14,9 @@ def add_redo(verbs):
     )
     parser.add_argument("song", metavar="SONG.json", type=Path, help="what `generate` wrote beside the sound")
     parser.add_argument("--vocal", metavar="FILE", type=Path, help="its recording (default: where it was)")
+    parser.add_argument(
+        "--with", dest="others", metavar="FILE", type=Path, help="what else was played (default: what was, where it was)"
+    )
     parser.add_argument("--from", dest="start", metavar="TIME", type=_seconds, default=0.0, help="such as 0:30 or 30.5")
     parser.add_argument("--to", dest="stop", metavar="TIME", type=_seconds, help="(default: the end)")
     parser.add_argument("--stem", metavar="NAME", action="append", help="only this one; again for more (default: all)")
@@ -43,13 +46,17 @@ def run_redo(args) -> int:
     def work(path):
         song = read_song(path)
         recording = recording_of(song, args.vocal)
+        others = args.others or song.report.get("others", {}).get("file")
+        if others and not Path(others).exists():
+            raise ValueError(f"{others}: no such file; say where what else was played is (--with FILE)")
         bits = song.report["files"].get("bit_depth") or "24"
         kind = Path(song.report["files"]["mix"]).suffix[1:]
         output_paths(args.out, song.name, kind, args.force, *song.parts)
         model = load(args.checkpoint, args.device, engine=args.engine)
         check_weights(model, song)
         take = redo(
-            model, song, recording, args.start, args.stop, stems=args.stem, seed=args.seed, prompt=args.prompt or None
+            model, song, recording, args.start, args.stop, stems=args.stem, seed=args.seed, prompt=args.prompt or None,
+            others=others,
         )  # fmt: skip
         remark(args, f"{path}: {', '.join(take.report['takes'][-1]['stems'])} anew")
         return take.save(args.out, kind, bits, args.force).values()

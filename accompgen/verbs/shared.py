@@ -6,6 +6,9 @@ from contextlib import contextmanager
 
 from accompgen.engines import ENGINES
 
+FORMATS_READ = "wav, flac, mp3, m4a, ogg, webm, or a video's sound"  # the most usual; docs/desk.md has all
+RECORDING = f"a recording of a voice: {FORMATS_READ}"
+
 
 def explains_itself(error) -> bool:
     """Whether an error's message is meant for the user; any other one is a fault of ours and keeps its traceback."""

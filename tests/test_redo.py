@@ -1,0 +1,82 @@
+"""Another take of a song of one track, of a wide recording, from mp3, and beside what else was played."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from tiny import sing
+
+import accompgen
+from accompgen import audio
+from accompgen.chart import Chart
+from accompgen.cli import main
+from accompgen.export.project import voice_of
+from accompgen.generation import redo as takes
+from accompgen.generation.redo import redo
+from accompgen.generation.song import read_song
+from accompgen.generation.vocal import read_vocal
+
+RATE, SECONDS = 44_100, 1.0
+VOCAL = (sing(SECONDS, RATE), RATE)
+FADED = round(0.02 * RATE)  # at the end of a song, where no take fades
+
+
+@pytest.fixture(scope="module")
+def model(tiny_checkpoint):
+    return accompgen.load(tiny_checkpoint, device="cpu")
+
+
+@pytest.mark.parametrize("balance", [-20.0, 0.0])
+def test_the_take_of_the_songs_own_seed_is_the_song(model, balance):
+    song = model.accompany(VOCAL, seed=4, balance=balance)
+    take = redo(model, song, VOCAL, seed=4)
+    same = slice(None, -FADED)
+    assert np.abs(take.accompaniment - song.accompaniment)[:, same].max() < 0.01 * audio.peak(song.accompaniment)
+    assert np.abs(take.mix - song.mix)[:, same].max() < 0.01 * audio.peak(song.accompaniment)
+
+
+def test_a_take_for_a_recording_of_six_channels(band_checkpoint):
+    band = accompgen.load(band_checkpoint, device="cpu")
+    wide, chart = (np.repeat(VOCAL[0], 6, axis=0), RATE), Chart.steady(SECONDS, bpm=240)
+    song = band.accompany(wide, seed=1, chart=chart)
+    # as a decoder of two channels plays: fewer than the recording has
+    song = replace(song, tracks={stem: audio.spread(wav, 2) for stem, wav in song.tracks.items()})
+    take = redo(band, song, wide, 0.3, 0.7, stems=["bass"], seed=9)
+    change = take.tracks["bass"] - song.tracks["bass"]
+    assert np.allclose(take.mix - song.mix, audio.spread(change, 6), atol=1e-6) and change.any()
+
+
+def test_files_that_were_made_softer_are_as_loud_in_takes_and_projects(model, tmp_path):
+    song = model.accompany(VOCAL, seed=4)
+    paths = song.save(tmp_path)
+    report = json.loads(paths["report"].read_text())
+    report["files"]["encoding_gain"] = 0.5  # as where the peaks of an mp3 are high
+    paths["report"].write_text(json.dumps(report))
+    for name in ("mix", "accompaniment"):
+        audio.write(paths[name], 0.5 * audio.read(paths[name])[0], RATE)
+    soft = read_song(paths["report"])
+    assert np.abs(voice_of(soft, read_vocal(VOCAL)) + soft.accompaniment - soft.mix).max() < 2e-3
+    take = redo(model, soft, VOCAL, seed=4)
+    assert np.abs(take.accompaniment - soft.accompaniment)[:, :-FADED].max() < 0.01 * audio.peak(soft.accompaniment)
+    again = read_song(take.save(tmp_path / "again")["report"])
+    assert again.encoding_gain == 0.5
+
+
+def test_a_take_hears_what_else_was_played(band_checkpoint, tmp_path, capsys, monkeypatch):
+    for name, seconds in (("voice", SECONDS), ("guitar", SECONDS), ("short", 0.5)):
+        audio.write(tmp_path / f"{name}.wav", sing(seconds, RATE), RATE)
+    out, own = tmp_path / "out", ("--checkpoint", str(band_checkpoint), "--quiet")
+    asked = ("--with", str(tmp_path / "guitar.wav"), "--bpm", "240")
+    assert main(["generate", str(tmp_path / "voice.wav"), *asked, "-o", str(out), *own]) == 0
+    heard, read_others = [], takes.read_others
+    monkeypatch.setattr(takes, "read_others", lambda vocal, others: heard.append(str(others)) or read_others(vocal, others))
+    song = str(out / "voice.json")
+    assert main(["redo", song, "--stem", "bass", "-o", str(tmp_path / "take"), *own]) == 0
+    assert heard == [str(tmp_path / "guitar.wav")]
+    assert main(["project", song]) == 0 and "guitar.wav, which plays along, is not in it" in capsys.readouterr().err
+    assert main(["redo", song, "--with", str(tmp_path / "short.wav"), "-o", str(tmp_path / "other"), *own]) == 1
+    assert "they must start and end together" in capsys.readouterr().err
+    (tmp_path / "guitar.wav").unlink()
+    assert main(["redo", song, "-o", str(tmp_path / "none"), *own]) == 1
+    assert "guitar.wav: no such file; say where what else was played is (--with FILE)" in capsys.readouterr().err
