@@ -166,7 +166,8 @@ def test_make_plans_the_whole_judgement(root, tmp_path):
     none = [f"{part.upper()}_SONGS=0" for part in ("given", "tempo", "asked", "prompt")]
     done = subprocess.run([*command, *dials, *none], capture_output=True, text=True, check=True)
     plain = done.stdout.replace("\\\n", " ")
-    assert "judge.py probes" in plain and "judge.py chart --songs" in plain and "--given" not in plain and "play" not in plain
+    assert "judge.py probes" in plain and "judge.py chart --songs" in plain and "--given" not in plain
+    assert "judge.py play" not in plain
     assert "--test 3 " in plan and "--system swapped=" in plan and "--long" not in plan and "--voice" not in plan
     assert "band sanity artefacts " in plan and "--seams 20:10 6.4:4.28 6.4 " in plan
     assert "examples.py" in plan and "--count 2" in plan and f"sweep.py {tmp_path / 'songs.jsonl'}" in plan
