@@ -1,17 +1,16 @@
 """All stages over one song in one process: the whole song, or piece by piece as the vocal comes in."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
 
 import torch
 
 from accompgen.generation.decode import decode
+from accompgen.generation.progress import Progress
 from accompgen.generation.sampling import Sampling
 from accompgen.generation.schedule import WHOLE, Job, Part, Schedule, System
-
-Progress = Callable[[str, int, int], None]  # stage, ids decoded so far in all stages, ids to decode in all
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,8 @@ import torch
 
 from accompgen.chart import Chart, ChartError
 from accompgen.chart_input import ChartRequest, overlaid
-from accompgen.generation.cascade import Progress, play, whole_song
+from accompgen.generation.cascade import play, whole_song
+from accompgen.generation.progress import Progress
 from accompgen.generation.schedule import Part
 from accompgen.stages import BEAT, CHORD, Graph
 from accompgen.time import SEMANTIC_HZ, blocks_of, frames_of, whole_blocks

@@ -5,9 +5,7 @@ for each stem: vocal units, chart, and units of the stems before it -> semantic 
 stems -> the vocal's rate and length -> balanced against the vocal -> mix
 """
 
-import sys
-from collections.abc import Callable
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 
 import torch
 
@@ -29,6 +27,7 @@ from accompgen.generation.cascade import cascade, whole_song
 from accompgen.generation.charting import chart_streams, find_chart
 from accompgen.generation.load import load_beat_tracker, load_stages
 from accompgen.generation.mixdown import BALANCE_LU, as_asked, mix_down
+from accompgen.generation.progress import PartProgress, Progress, progress_bar
 from accompgen.generation.report import Clock, asked_for, song_report
 from accompgen.generation.sampling import PUBLISHED, Sampling
 from accompgen.generation.schedule import Part, System
@@ -53,7 +52,6 @@ from accompgen.tokens.text import TextTokenizer
 
 LONG_SECONDS = 60.0  # vocals from this length on are worth a second process, which takes some seconds to start
 
-Progress = Callable[[str, int, int], None]  # what is made, ids decoded so far, ids to decode in all
 
 
 class Accompanist:
@@ -379,38 +377,3 @@ def check_seed(seed) -> None:
     """Raise TypeError for a seed that is no integer: such as samples and a rate that were not given as a pair."""
     if isinstance(seed, bool) or not hasattr(seed, "__index__"):
         raise TypeError(f"the seed is {seed!r}; expected an integer")
-
-
-class PartProgress:
-    """Tells of several cascades, one after the other, as of one. `rest`: ids in those behind the one that plays."""
-
-    def __init__(self, rest: int, *calls: Progress | None):
-        self.calls, self.rest, self.before, self.total = [call for call in calls if call], rest, 0, 0
-
-    def part(self, name: str = "", ids: int = 0) -> Progress | None:
-        """What the next cascade calls, of which `rest` counts so many ids; None where nobody listens."""
-        self.before, self.rest, self.total = self.before + self.total, self.rest - ids, 0
-        return self._report(name) if self.calls else None
-
-    def _report(self, name):
-        def report(stage: str, done: int, total: int) -> None:
-            self.total = total
-            for call in self.calls:
-                call(f"{name} {stage}".strip(), self.before + done, self.before + total + self.rest)
-
-        return report
-
-
-@contextmanager
-def progress_bar(name):
-    """A progress bar on stderr, as a function for the cascade to call."""
-    from tqdm import tqdm
-
-    with tqdm(desc=name, file=sys.stderr, unit="id", leave=False, dynamic_ncols=True) as bar:
-
-        def show(stage: str, done: int, total: int) -> None:
-            bar.total = total
-            bar.set_description(f"{name}: {stage}", refresh=False)
-            bar.update(done - bar.n)
-
-        yield show

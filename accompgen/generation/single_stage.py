@@ -30,6 +30,7 @@ from accompgen.generation.cascade import Tokens
 from accompgen.generation.decode import decode
 from accompgen.generation.load import load_single_stage
 from accompgen.generation.mixdown import BALANCE_LU
+from accompgen.generation.progress import PartProgress, Progress, progress_bar
 from accompgen.generation.report import Clock, asked_for
 from accompgen.generation.sampling import Sampling
 from accompgen.generation.schedule import System
@@ -121,7 +122,7 @@ class SingleStagePlayer:
         rate: int | None = None,
         channels: int | None = None,
         progress: bool = False,
-        on_progress: pipeline.Progress | None = None,
+        on_progress: Progress | None = None,
     ) -> Song:
         """Make an accompaniment to a vocal of 0.2 s or more. Arguments and errors are those of
         `Accompanist.accompany`, but for
@@ -149,8 +150,8 @@ class SingleStagePlayer:
         with clock("text"):
             text = self._text(prompt, vocal.seconds)
         blocks = blocks_covering(vocal.wav.shape[1], vocal.rate)
-        with pipeline.progress_bar(vocal.name) if progress else nullcontext() as bar:
-            told = pipeline.PartProgress(len(stems) * self._ids(blocks), bar, on_progress)
+        with progress_bar(vocal.name) if progress else nullcontext() as bar:
+            told = PartProgress(len(stems) * self._ids(blocks), bar, on_progress)
             for stem in stems:
                 with clock("context"):
                     context = self._context(heard, ticks, sounds, blocks)

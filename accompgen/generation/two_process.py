@@ -18,8 +18,9 @@ from dataclasses import replace
 import torch
 
 from accompgen.checkpoint import Checkpoint
-from accompgen.generation.cascade import Counter, Progress, Tokens, decode_job, whole_song
+from accompgen.generation.cascade import Counter, Tokens, decode_job, whole_song
 from accompgen.generation.load import load_stages
+from accompgen.generation.progress import Progress
 from accompgen.generation.sampling import Sampling
 from accompgen.generation.schedule import WHOLE, Job, Part, System
 from accompgen.threads import all_but_one_thread

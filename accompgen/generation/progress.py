@@ -1,0 +1,42 @@
+"""How far the work is: of one cascade, of several in turn, and as a bar."""
+
+import sys
+from collections.abc import Callable
+from contextlib import contextmanager
+
+Progress = Callable[[str, int, int], None]  # what is made, ids decoded so far, ids to decode in all
+
+
+class PartProgress:
+    """Tells of several cascades, one after the other, as of one. `rest`: ids in those behind the one that plays."""
+
+    def __init__(self, rest: int, *calls: Progress | None):
+        self.calls, self.rest, self.before, self.total = [call for call in calls if call], rest, 0, 0
+
+    def part(self, name: str = "", ids: int = 0) -> Progress | None:
+        """What the next cascade calls, of which `rest` counts so many ids; None where nobody listens."""
+        self.before, self.rest, self.total = self.before + self.total, self.rest - ids, 0
+        return self._report(name) if self.calls else None
+
+    def _report(self, name):
+        def report(stage: str, done: int, total: int) -> None:
+            self.total = total
+            for call in self.calls:
+                call(f"{name} {stage}".strip(), self.before + done, self.before + total + self.rest)
+
+        return report
+
+
+@contextmanager
+def progress_bar(name):
+    """A progress bar on stderr, as a function for the cascade to call."""
+    from tqdm import tqdm
+
+    with tqdm(desc=name, file=sys.stderr, unit="id", leave=False, dynamic_ncols=True) as bar:
+
+        def show(stage: str, done: int, total: int) -> None:
+            bar.total = total
+            bar.set_description(f"{name}: {stage}", refresh=False)
+            bar.update(done - bar.n)
+
+        yield show
