@@ -11,7 +11,7 @@ import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 
-from accompgen.files import set_mode
+from accompgen.files import set_mode, sha256_of
 
 CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
 
@@ -87,8 +87,7 @@ def component_hash(directory) -> str:
 def file_hash(path) -> str:
     """sha256 of a file as hexadecimal digits. Raises CheckpointError if it cannot be read."""
     try:
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return sha256_of(path)
     except OSError as error:
         raise CheckpointError(f"cannot read {path}: {error.strerror}") from error
 

@@ -110,6 +110,12 @@ def text_lines(text: str) -> list[str]:
 NAME_BYTES = 200  # of 255 that a file's name may have: endings such as `.accompaniment.part.wav` follow
 
 
+def sha256_of(path) -> str:
+    """sha256 of a file, hexadecimal, read piece by piece. Raises OSError if it cannot be read."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def short_name(name: str) -> str:
     """The name of a file without its ending, cut and ended by a hash of the whole where it is too long
     for what is added to it."""

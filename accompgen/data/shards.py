@@ -16,7 +16,6 @@ A shard that was altered is found by its sha256 before any of its tokens are use
 1 GB (some 200 hours), else when the shard is first read. To tokenise again finds it too, and makes it anew.
 """
 
-import hashlib
 import json
 from dataclasses import dataclass
 from functools import lru_cache
@@ -24,7 +23,7 @@ from pathlib import Path
 
 import numpy as np
 
-from accompgen.files import replacing
+from accompgen.files import replacing, sha256_of
 from accompgen.stages import RATES, SEMANTIC, TOKENIZERS, VOICE
 from accompgen.time import frames_of
 
@@ -223,8 +222,7 @@ def read_index(directory) -> dict:
 def file_digest(path) -> str:
     """sha256 of a file, hexadecimal. Raises ShardError if it cannot be read."""
     try:
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return sha256_of(path)
     except OSError as error:
         raise ShardError(f"cannot read {path}: {error.strerror}; run `accompgen tokenize` again") from error
 
