@@ -46,7 +46,7 @@ def project_file(song, vocal, sections=(), sounds: dict[str, bytes] | None = Non
         sounds: path -> bytes of the tracks' wav files, named as by `sound_paths`, to be part of it; None: they lie beside it.
         folder: in which they lie, such as `audio/`.
     """
-    channels = {VOICE: len(voice_of(song, vocal))} | {stem: len(wav) for stem, wav in song.tracks.items()}
+    channels = {VOICE: len(vocal.within(len(song.mix)).wav)} | {stem: len(wav) for stem, wav in song.tracks.items()}
     paths = sound_paths(song, folder)
     tracks = [SoundTrack(track, paths[track], channels[track], song.rate) for track in paths]
     count_in, version = song.report["settings"].get("count_in", 0), song.report["versions"]["accompgen"]
