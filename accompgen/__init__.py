@@ -27,17 +27,20 @@ wait_passively()  # before anything imports torch
 
 
 def load(checkpoint="pocket", device: str = "auto", helper: bool = False, engine: str = "auto"):
-    """Load a checkpoint by name or directory -> `generation.pipeline.Accompanist`, whose `accompany` makes songs; of an adopted
-    MusicGen or STAGE a `generation.single_stage.SingleStagePlayer`, likewise.
+    """Load a checkpoint by name or directory -> `generation.pipeline.Accompanist`, whose `accompany`
+    makes songs; of an adopted MusicGen or STAGE a `generation.single_stage.SingleStagePlayer`,
+    likewise.
 
-    With `helper`, on a CPU, songs of a minute or more are made by two processes; a script that asks for it must begin its work
-    under `if __name__ == "__main__":`. `engine` says what makes the steps of the stages: "torch", "onnx" (ONNX Runtime, on a
-    CPU), or "auto", the quicker one of those installed.
+    With `helper`, on a CPU, songs of a minute or more are made by two processes; a script that asks
+    for it must begin its work under `if __name__ == "__main__":`. `engine` says what makes the steps
+    of the stages: "torch", "onnx" (ONNX Runtime, on a CPU), or "auto", the quicker one of those
+    installed.
 
-    Raises CheckpointError for weights that cannot be used, DeviceError for a device that is not there, EngineError for such
-    an engine.
+    Raises CheckpointError for weights that cannot be used, DeviceError for a device that is not
+    there, EngineError for such an engine.
     """
-    from accompgen.generation import single_stage  # here, so that `import accompgen` and `accompgen --help` are instant
+    # here, so that `import accompgen` and `accompgen --help` are instant
+    from accompgen.generation import single_stage
 
     return single_stage.load_any(checkpoint, device, helper, engine)
 

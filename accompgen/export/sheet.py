@@ -90,7 +90,8 @@ class Sheet:
         while len(bars) < count and self.repeat_from is not None:
             bars += self.bars[self.repeat_from :]
         # a progression that goes round ends where the song does, in its first round, too
-        goes_round = self.repeat_from is not None and self.repeat_from <= (self.pickup > 0) < count
+        bar_1 = 1 if self.pickup else 0
+        goes_round = self.repeat_from is not None and self.repeat_from <= bar_1 < count
         if (have > count and not goes_round) or len(bars) < count:
             hint = "add the others, or end it with :| to repeat it to the song's end"
             hint = "take some out" if have > count else hint
