@@ -238,7 +238,7 @@ def band(
                 "semantic", context=("vocal", "others", "beat", "chord"), target="semantic", prompt_share=1 / 2,
                 prefix=(STEM_TOKEN, *text),
             ),
-            Stage("coarse", context=("semantic", "chord"), target="coarse", prompt_share=1 / 3, prefix=(STEM_TOKEN,)),
+            Stage("coarse", context=("semantic", "chord"), target="coarse", prompt_share=1 / 3, prefix=(STEM_TOKEN, *text)),
             Stage("fine", context=("coarse",), target="fine"),
         ),
         stems=(*STEMS, ALL),
