@@ -139,7 +139,7 @@ def test_consonance_prefers_what_goes_with_what_is_expected():
 
 
 def test_consonance_needs_to_know_what_units_sound_like():
-    with pytest.raises(ValueError, match="the coarse stage does not know what its units sound like; .* exported with --songs"):
+    with pytest.raises(ValueError, match="the coarse stage does not know what its ids sound like; .* exported with --songs"):
         decode(build("aligned"), vocals(), FRAMES, Sampling(consonance=1.0), seeds(1, 2, 3))
 
 
