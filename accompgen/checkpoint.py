@@ -23,6 +23,7 @@ from accompgen.component import (
     CheckpointError,
     file_hash,
     filled,
+    hash_of_hashes,
     new_directory,
     read_json,
     tokens_hash,
@@ -53,6 +54,10 @@ class Checkpoint:
 
     def component(self, name: str) -> Path:
         return self.path / name
+
+    def component_hash(self, name: str) -> str:
+        """`component.component_hash` of one network, by the hashes that were verified: no file is read again."""
+        return hash_of_hashes(self.config["sha256"][f"{name}/{file}"] for file in (CONFIG_FILE, WEIGHTS_FILE))
 
     @property
     def decoder(self) -> Path:

@@ -78,10 +78,12 @@ def tokens_hash(directory) -> str:
 
 def component_hash(directory) -> str:
     """sha256 over a component's two files: the identity of its weights."""
-    digest = hashlib.sha256()
-    for name in (CONFIG_FILE, WEIGHTS_FILE):
-        digest.update(file_hash(Path(directory) / name).encode())
-    return digest.hexdigest()
+    return hash_of_hashes(file_hash(Path(directory) / name) for name in (CONFIG_FILE, WEIGHTS_FILE))
+
+
+def hash_of_hashes(hashes) -> str:
+    """`component_hash` of a component by the `file_hash` of config.json and of model.safetensors, in this order."""
+    return hashlib.sha256("".join(hashes).encode()).hexdigest()
 
 
 def file_hash(path) -> str:

@@ -76,10 +76,8 @@ def seconds(path) -> float:
 def time_reference(path) -> int | None:
     """The time stamp of a broadcast wave in samples since midnight, by which a DAW places it; None where it has none."""
     with open(path, "rb") as file:
-        if file.read(4) not in (b"RIFF", b"RF64", b"BW64"):
-            return None
-        file.seek(0)
-        return ffmpeg.time_reference(file)
+        # most have none, and importing PyAV takes longer than to see that
+        return ffmpeg.time_reference(file) if _may_have_a_stamp(file) else None
 
 
 def decode(data: bytes) -> np.ndarray:
@@ -242,6 +240,19 @@ def _read_head(file):
                     size -= 16
                 data.seek(size + size % 2, os.SEEK_CUR)
     return _Head(counted)
+
+
+def _may_have_a_stamp(file):
+    """Whether an open file is a wav with a chunk of a broadcast wave, or with one whose length is not told. It is left at its
+    beginning."""
+    begin, found = file.read(12), False
+    if begin[:4] in (b"RIFF", b"RF64", b"BW64"):
+        while not found and len(chunk := file.read(8)) == 8:
+            name, size = struct.unpack("<4sI", chunk)
+            found = name == b"bext" or size >= STREAMED
+            file.seek(size + size % 2, os.SEEK_CUR)
+    file.seek(0)
+    return found
 
 
 @contextmanager

@@ -223,7 +223,7 @@ def test_a_checkpoint_comes_back_with_its_components(checkpoint, components):
     assert (found.config["seed"], found.config["step"]) == (7, 30)
     assert len(found.config["sha256"]) == 10
     for name in COMPONENTS:
-        assert component_hash(found.component(name)) == component_hash(components[name])
+        assert component_hash(found.component(name)) == found.component_hash(name) == component_hash(components[name])
     assert torch.equal(load_component(found.component("fine"))[1]["w"], torch.arange(4.0))
 
 

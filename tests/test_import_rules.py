@@ -27,7 +27,8 @@ MAY_IMPORT = {
     "ffmpeg": ("files",),
     "sound_file": ("files", "ffmpeg"),
     "broadcast": (),
-    "audio": ("files", "sound_file", "broadcast"),
+    "loudness": (),
+    "audio": ("files", "sound_file", "broadcast", "loudness"),
     "device": ("config",),
     "layout": ("stages",),
     "threads": (),
@@ -129,7 +130,6 @@ LIVES_IN = {
     "soundfile": {"audio", "sound_file"},  # writes; reads
     "av": {"ffmpeg"},
     "soxr": {"audio"},
-    "pyloudnorm": {"audio"},
     "demucs": {"data.separate"},
     "ray": {"data.executors"},
     # beats and onsets; pitch and speed; filters, beats and recurrences
@@ -145,7 +145,9 @@ LIVES_IN = {
         "analysis.spectra", "analysis.boundaries", "analysis.sections",
     },
 }
-NOWHERE = {"x_transformers", "fairseq", "encodec", "torchaudio", "torchvision", "omegaconf", "hydra", "tools", "tests"}
+NOWHERE = {
+    "x_transformers", "pyloudnorm", "fairseq", "encodec", "torchaudio", "torchvision", "omegaconf", "hydra", "tools", "tests",
+}  # fmt: skip
 # where the name to install is not the name to import
 DISTRIBUTIONS = {
     "sklearn": "scikit-learn", "fluidsynth": "pyfluidsynth", "pyopenjtalk": "pyopenjtalk-plus",

@@ -1,6 +1,10 @@
 """The stages of a checkpoint, ready to decode."""
 
+from contextlib import contextmanager
+
 import torch
+from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from accompgen.chart import chord_chroma
 from accompgen.checkpoint import BEAT_TRACKER, Checkpoint
@@ -42,10 +46,9 @@ def load_single_stage(directory, name: str, graph: Graph, device: str) -> Loaded
     config, tensors = load_component(directory)
     row = graph.stage(name)
     sizes = from_dict(SingleStageConfig, config.get("single_stage", {}), f"{directory}/config.json: single_stage")
-    # the weights are those of the file: a published stage has 1.7 GB, which need not be there twice
-    with torch.device("meta"):
+    with _unfilled():
         model = SingleStageLM(sizes, graph.stream(row.target), tuple(graph.stream(stream) for stream in row.context))
-    _fill(model, tensors, directory, assign=True)
+    _fill(model, tensors, directory)
     del tensors
     return LoadedStage(prepare_for_decoding(model.to(device), in_place=True), config["window_seconds"])
 
@@ -56,14 +59,18 @@ def load_beat_tracker(checkpoint: Checkpoint, device: str) -> BeatTracker | None
         return None
     directory = checkpoint.component(BEAT_TRACKER)
     config, tensors = load_component(directory)
-    tracker = BeatTracker(from_dict(BeatTrackerConfig, config[BEAT_TRACKER], f"{directory}/config.json: beat_tracker"))
+    sizes = from_dict(BeatTrackerConfig, config[BEAT_TRACKER], f"{directory}/config.json: beat_tracker")
+    with _unfilled():
+        tracker = BeatTracker(sizes)
     _fill(tracker, tensors, directory)
     return tracker.to(device).eval().requires_grad_(False)
 
 
 def _load_stage(directory, device, engine, may_differ):
     config, tensors = load_component(directory)
-    model = StageLM(from_dict(StageConfig, config["stage"], f"{directory}/config.json: stage"))
+    sizes = from_dict(StageConfig, config["stage"], f"{directory}/config.json: stage")
+    with _unfilled():
+        model = StageLM(sizes)
     _fill(model, tensors, directory)
     if model.layout.target.tokenizer == CHORD:
         model.unit_chroma = torch.from_numpy(chord_chroma())  # nobody need listen to know what they sound like
@@ -78,9 +85,25 @@ def _load_stage(directory, device, engine, may_differ):
     return LoadedStage(prepare_for_decoding(model.to(device)), seconds)
 
 
-def _fill(model, tensors, directory, assign=False):
+class _NoDraws(TorchFunctionMode):
+    """`nn.init.normal_` does nothing. On tensors without memory it draws nothing anyway, but imports sympy and 800 modules
+    more, which takes a second."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        return None if func is nn.init.normal_ else func(*args, **(kwargs or {}))
+
+
+@contextmanager
+def _unfilled():
+    """What is built in here has no weights until `_fill`: drawing random ones takes longer than reading those of the file, and
+    a published stage, of 1.7 GB, need not be there twice."""
+    with torch.device("meta"), _NoDraws():
+        yield
+
+
+def _fill(model, tensors, directory):
     try:
-        model.load_state_dict({name: tensor.float() for name, tensor in tensors.items()}, assign=assign)
+        model.load_state_dict({name: tensor.float() for name, tensor in tensors.items()}, assign=True)
     except RuntimeError as error:
         first = " ".join(str(error).split())[:300]
         raise CheckpointError(f"{directory}: the weights do not fit its config.json or this version ({first})") from error

@@ -20,7 +20,7 @@ from accompgen.checkpoint import (
     read_checkpoint,
     read_graph,
 )
-from accompgen.component import CheckpointError, component_hash, file_hash
+from accompgen.component import CheckpointError, file_hash
 from accompgen.device import choose_device
 from accompgen.generation.cascade import cascade, whole_song
 from accompgen.generation.charting import chart_streams, find_chart
@@ -313,7 +313,7 @@ def finished(model, vocal, seed, settings, tokens, sounds, clock, chart=None, ot
 
 def about_of(verified: Checkpoint) -> dict:
     """What a song's report says of a checkpoint: its name and the hashes of its parts."""
-    hashes = {name: component_hash(verified.component(name)) for name in verified.components}
+    hashes = {name: verified.component_hash(name) for name in verified.components}
     config = file_hash(verified.path / "config.json")
     return {"name": verified.path.resolve().name, "config_sha256": config, "sha256": hashes}
 
