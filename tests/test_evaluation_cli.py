@@ -32,8 +32,10 @@ def test_baselines_then_evaluate(place, tmp_path, capsys):
     assert "borders at 0.7 s and every 0.4 s, 1 s and every 1 s" in printed
     assert "best songs of <b>truth</b>" in (tmp_path / "out" / "report.html").read_text()
     (tmp_path / "rows" / "noise" / "song1.wav").unlink()
-    assert main(command) == 1  # scored again, with what is missing
+    # scored again, with what is missing, and with bars: two distances of two rows
+    assert main([word for word in command if word != "--quiet"]) == 1
     captured = capsys.readouterr()
+    assert "distances: 100%" in captured.err and "4/4" in captured.err.split("distances:")[-1]
     assert "accompgen: " in captured.err and "song1" in captured.err and "What is missing" in captured.out
 
 

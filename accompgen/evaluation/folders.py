@@ -124,11 +124,11 @@ def match(wanted, there, folder, what: str, report: Report) -> list[str]:
     return sorted(set(wanted) & set(there))
 
 
-def bar(items, progress: bool, what: str):
-    """The items, with a progress bar on stderr."""
+def bar(items, progress: bool, what: str, unit: str = "file"):
+    """The items, with a progress bar on stderr that counts them as `unit`."""
     from tqdm import tqdm
 
-    return tqdm(items, desc=what, unit="file", file=sys.stderr, disable=not progress)
+    return tqdm(items, desc=what, unit=unit, file=sys.stderr, disable=not progress)
 
 
 def _some(names):

@@ -41,6 +41,7 @@ def add_distances(rows, songs, files, entries, background, settings, embedder, c
             true[name] = tracks.embedded_mix(entry.vocal, entry.reference, entry.plan, embedder, cache)
             if shuffled:
                 false[name] = tracks.embedded_mix(entry.vocal, references[shuffled[name]], entry.plan, embedder, cache)
+    work = []  # row, metric, function, its sets
     for row, found in files.items():
         if not found:
             continue
@@ -60,8 +61,10 @@ def add_distances(rows, songs, files, entries, background, settings, embedder, c
             asked["fad_mix"] = (distances.fad, mixes, Embeddings(true))
             if shuffled:
                 asked["apa"] = (distances.apa, mixes, Embeddings(true), Embeddings(false))
-        for metric, (function, *sets) in asked.items():
-            rows[row][metric] = common | _measured(function, sets, settings.seed, f"{row}: {metric}", report)
+        work += [(row, metric, *parts) for metric, parts in asked.items()]
+    # every distance is worked out a hundred times over redrawn songs, which takes longer than all else once that is cached
+    for row, metric, function, *sets in folders.bar(work, progress, "distances", "distance"):
+        rows[row][metric] = common | _measured(function, sets, settings.seed, f"{row}: {metric}", report)
 
 
 def _measured(function, sets, seed, where, report):
