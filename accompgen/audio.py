@@ -1,6 +1,6 @@
 """Sound as numpy arrays: wav is float32 [C, T], full scale 1.0, always together with its rate in Hz.
 
-Reads what sound_file.py reads; writes wav, flac and mp3 (soundfile); resamples (soxr); mixes by loudness (loudness.py).
+Reads what sound_file.py reads; writes wav, flac and mp3 (soundfile); resamples (soxr); measures loudness (pyloudnorm, BS.1770).
 Every file is written beside its place and renamed, so that an interruption or a full disk leaves no half of one.
 """
 
@@ -13,7 +13,6 @@ import numpy as np
 
 from accompgen.broadcast import stamped
 from accompgen.files import replacing
-from accompgen.loudness import integrated_loudness
 from accompgen.sound_file import (
     MAX_RATE,
     MIN_RATE,
@@ -235,8 +234,13 @@ def loudness(wav: np.ndarray, rate: int) -> float:
     A clip shorter than the standard's block of 0.4 s is measured as one block of its own length. More than two channels have no
     agreed order here: their mean is measured.
     """
+    import pyloudnorm
+
     wav = np.atleast_2d(wav)
-    return integrated_loudness(wav if len(wav) <= 2 else to_mono(wav)[None], rate)
+    if wav.shape[0] > 2:
+        wav = to_mono(wav)[None]
+    meter = pyloudnorm.Meter(rate, block_size=min(0.4, (wav.shape[1] - 0.5) / rate))
+    return float(meter.integrated_loudness(wav.T))
 
 
 def check_vocal(wav: np.ndarray, rate: int, where="the vocal") -> None:

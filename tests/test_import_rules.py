@@ -27,8 +27,7 @@ MAY_IMPORT = {
     "ffmpeg": ("files",),
     "sound_file": ("files", "ffmpeg"),
     "broadcast": (),
-    "loudness": (),
-    "audio": ("files", "sound_file", "broadcast", "loudness"),
+    "audio": ("files", "sound_file", "broadcast"),
     "device": ("config",),
     "layout": ("stages",),
     "threads": (),
@@ -130,6 +129,7 @@ LIVES_IN = {
     "soundfile": {"audio", "sound_file"},  # writes; reads
     "av": {"ffmpeg"},
     "soxr": {"audio"},
+    "pyloudnorm": {"audio"},
     "demucs": {"data.separate"},
     "ray": {"data.executors"},
     # beats and onsets; pitch and speed; filters, beats and recurrences
@@ -145,9 +145,7 @@ LIVES_IN = {
         "analysis.spectra", "analysis.boundaries", "analysis.sections",
     },
 }
-NOWHERE = {
-    "x_transformers", "pyloudnorm", "fairseq", "encodec", "torchaudio", "torchvision", "omegaconf", "hydra", "tools", "tests",
-}  # fmt: skip
+NOWHERE = {"x_transformers", "fairseq", "encodec", "torchaudio", "torchvision", "omegaconf", "hydra", "tools", "tests"}
 # where the name to install is not the name to import
 DISTRIBUTIONS = {
     "sklearn": "scikit-learn", "fluidsynth": "pyfluidsynth", "pyopenjtalk": "pyopenjtalk-plus",
