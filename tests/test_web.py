@@ -4,6 +4,7 @@ import re
 import socket
 import threading
 import time
+import tracemalloc
 import zipfile
 from pathlib import Path
 
@@ -16,12 +17,13 @@ import accompgen
 from accompgen import audio
 from accompgen.chart import Chart, ChartError
 from accompgen.chart_input import ChartRequest
+from accompgen.generation.song import Song
 from accompgen.generation.vocal import read_vocal
 from accompgen.web import jobs as jobs_module
 from accompgen.web import sessions as sessions_module
 from accompgen.web.bars import edited, shown
 from accompgen.web.jobs import Busy, Jobs, Stopped
-from accompgen.web.pack import Take, pack
+from accompgen.web.pack import Take, keep, pack
 from accompgen.web.serve import check
 from accompgen.web.sessions import Sessions
 from accompgen.web.takes import Wish, again, first
@@ -187,9 +189,9 @@ def test_takes_and_their_zip(band, session, jobs):
     path = session.begin(session.upload)
     take = made(jobs, first(band, session, path, Wish(seed=3, bpm=100.0, key="Am", chords="| Am |")))
     assert session.takes == [take] and set(take.sounds) == {"voice", "drums", "bass", "harmony"}
-    assert isinstance(take.song.tracks["bass"], np.memmap) and take.song.chart.key == "A:min"
+    assert isinstance(take.song.tracks["bass"], audio.Pieces) and take.song.chart.key == "A:min"
     vocal, rate = audio.read(path)
-    with zipfile.ZipFile(pack(take, read_vocal(path))) as file:
+    with zipfile.ZipFile(pack(take)) as file:
         names = {name.removeprefix("My song/My song.") for name in file.namelist()}
         assert names >= {f"{track}.wav" for track in ("voice", "drums", "bass", "harmony", "mix", "accompaniment")}
         assert names >= {"mid", "chords.txt", "lab", "click.wav", "json", "dawproject"}
@@ -207,8 +209,9 @@ def test_takes_and_their_zip(band, session, jobs):
 
     other = made(jobs, again(band, session, Wish(seed=9, number=1, stem="bass", part=(0.6, 1.4))))
     assert other.number == 2 and other.title == "bass 0:00–0:01"
-    assert np.array_equal(other.song.tracks["drums"], take.song.tracks["drums"])
-    changed = np.flatnonzero((other.song.tracks["bass"] != take.song.tracks["bass"]).any(axis=0)) / rate
+    before, after = take.loaded().tracks, other.loaded().tracks
+    assert np.array_equal(after["drums"], before["drums"])
+    changed = np.flatnonzero((after["bass"] != before["bass"]).any(axis=0)) / rate
     assert 0.6 <= changed.min() and changed.max() <= 1.4
 
     texts = [bar["text"] for bar in shown(take.song.chart)["bars"]]
@@ -216,6 +219,32 @@ def test_takes_and_their_zip(band, session, jobs):
     assert {label for _, _, label in chords.song.chart.chords} == {"D:min"} and chords.title == "your chords"
     with pytest.raises(ValueError, match="new tempo changes the whole song"):
         again(band, session, Wish(number=1, bpm=80.0, stem="bass"))
+
+
+@pytest.mark.parametrize("stems", [("drums", "bass", "harmony"), ("all",)])
+def test_a_long_song_is_kept_and_packed_piece_by_piece(tmp_path, stems):
+    """What keeping and packing take of memory does not grow with the song."""
+    seconds, rate = 30.0, 44_100
+    vocal = read_vocal((sing(seconds, rate, channels=2), rate))
+    tracks = {stem: (0.2 + 0.1 * number) * vocal.wav[::-1] for number, stem in enumerate(stems)}
+    mix = vocal.wav + sum(tracks.values())
+    mix /= audio.peak(mix)
+    report = {"levels": {"vocal_gain_db": 0.0}, "settings": {}, "versions": {"accompgen": "0"}}
+    song = Song("long", rate, tracks, mix, {}, report, Chart.steady(seconds, bpm=120))
+    tracemalloc.start()
+    try:
+        take = keep(Take(1, "", tmp_path, song, 0), vocal)
+        path = pack(take)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    print(f"{most / 1e6:.1f} MB at most, of a song whose mix alone takes {mix.nbytes / 1e6:.1f} MB")
+    assert most < 1.2 * mix.nbytes  # the click of the whole song, and pieces of the rest
+    with zipfile.ZipFile(path) as file:
+        found = audio.decode(file.read("long/long.mix.wav"))
+        assert np.abs(found - mix).max() <= 2**-23
+        assert sum(name.endswith(".wav") for name in file.namelist()) == {3: 7, 1: 4}[len(stems)]
+    assert np.array_equal(take.loaded().mix, mix)
 
 
 def test_old_takes_go_and_so_do_visitors(session, tmp_path, monkeypatch):

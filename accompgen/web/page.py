@@ -20,7 +20,6 @@ import fastapi
 import gradio as gr
 import uvicorn
 
-from accompgen.generation.vocal import read_vocal
 from accompgen.stages import ALL
 from accompgen.web.bars import shown
 from accompgen.web.jobs import Busy, Job, Jobs, Stopped
@@ -140,7 +139,7 @@ class Page:
         try:
             session = self.sessions.of_key(str(asked[0]))
             take = session.take(int(asked[1]))
-            return {"url": _address(pack(take, read_vocal(session.vocal), str(asked[2])))}
+            return {"url": _address(pack(take, str(asked[2])))}
         except (ValueError, LookupError, OSError) as error:
             return {"error": _words(error)}
 
