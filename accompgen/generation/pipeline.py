@@ -43,7 +43,7 @@ from accompgen.generation.vocal import (
     read_vocal,
 )
 from accompgen.prompts import Prompt, PromptError, fitted, read_prompts, text_at
-from accompgen.stages import ALL, SEMANTIC
+from accompgen.stages import ALL, SEMANTIC, no_stem
 from accompgen.time import frames_of, seconds_of, whole_blocks
 from accompgen.tokens.acoustic import AcousticTokenizer
 from accompgen.tokens.decoder import load_decoder
@@ -315,7 +315,7 @@ def chosen_stems(stems, known: tuple[str, ...]) -> tuple[str, ...]:
     """The stems to make, some of those known. Raises ValueError for one that is unknown, or twice there, or for none."""
     stems = tuple(stems)
     if unknown := [stem for stem in stems if stem not in known]:
-        raise ValueError(f"no stem {unknown[0]!r}; this checkpoint makes {', '.join(known)}")
+        raise ValueError(no_stem(unknown[0], known))
     if not stems or len(set(stems)) < len(stems):
         raise ValueError(f"stems are {', '.join(stems) or 'none'}; expected some of {', '.join(known)}, each once")
     return stems
