@@ -127,6 +127,7 @@ LIVES_IN = {
     "sentencepiece": {"tokens.text", "tokens.t5"},  # our own pieces; a T5's
     "sklearn": {"tokens.kmeans", "evaluation.prompts"},  # k-means; a logistic regression
     "soundfile": {"sound_writer", "sound_file"},  # writes; reads
+    "filelock": {"tokens.fetch", "web.serve"},  # of a download; of a page's folder
     "av": {"ffmpeg"},
     "soxr": {"audio"},
     "pyloudnorm": {"audio"},

@@ -1,7 +1,10 @@
 """The page without a browser: its queue, what visitors write as chords, what is kept of them, what the zip holds."""
 
+import os
 import re
+import signal
 import socket
+import tempfile
 import threading
 import time
 import tracemalloc
@@ -20,11 +23,11 @@ from accompgen.chart_input import ChartRequest
 from accompgen.generation.song import Song
 from accompgen.generation.vocal import read_vocal
 from accompgen.web import jobs as jobs_module
+from accompgen.web import serve
 from accompgen.web import sessions as sessions_module
 from accompgen.web.bars import edited, shown
 from accompgen.web.jobs import Busy, Jobs, Stopped
 from accompgen.web.pack import Take, keep, pack
-from accompgen.web.serve import check
 from accompgen.web.sessions import Sessions
 from accompgen.web.takes import Wish, again, first
 
@@ -278,7 +281,39 @@ def test_a_taken_port_is_said_before_weights_are_loaded():
         taken.listen()
         port = taken.getsockname()[1]
         with pytest.raises(OSError, match=f"port {port} cannot be used"):
-            check(port)
+            serve.check(port)
+
+
+def test_what_killed_servers_left_behind_is_removed_at_the_next_start(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    for name in ("accompgen-web-killed", "accompgen-web-begun", "accompgen-other"):
+        (tmp_path / name / "visitors").mkdir(parents=True)
+    for name in ("accompgen-web-killed", "accompgen-other"):
+        (tmp_path / name / serve.LOCK).touch()
+    with serve._folder() as serving:
+        (Path(serving) / "uploads").mkdir()
+        serve.remove_left_behind()
+        left = {path.name for path in tmp_path.iterdir()}
+        assert left == {"accompgen-web-begun", "accompgen-other", Path(serving).name} and (Path(serving) / "uploads").exists()
+    assert not Path(serving).exists()
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="this system has no SIGHUP")
+def test_a_closed_terminal_ends_the_page_as_ctrl_c_does_but_not_under_nohup():
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        serve.end_as_by_ctrl_c()
+        os.kill(os.getpid(), signal.SIGHUP)
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+        serve.end_as_by_ctrl_c()
+        for number in before:
+            with pytest.raises(KeyboardInterrupt):
+                os.kill(os.getpid(), number)
+                time.sleep(1)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def test_who_leaves_in_the_middle_ends_the_work(session, jobs, tmp_path):
