@@ -25,7 +25,7 @@ from accompgen.generation.vocal import read_vocal
 from accompgen.web import jobs as jobs_module
 from accompgen.web import serve
 from accompgen.web import sessions as sessions_module
-from accompgen.web.bars import edited, shown
+from accompgen.web.bars import edited, read_bpm, shown
 from accompgen.web.jobs import Busy, Jobs, Stopped
 from accompgen.web.pack import Take, keep, pack
 from accompgen.web.sessions import Sessions
@@ -161,6 +161,16 @@ def test_another_tempo_leaves_chords_where_they_sound(chart):
 def test_what_cannot_be_read_is_said(chart, texts, bpm, key, said):
     with pytest.raises(ChartError, match=said.replace("|", r"\|")):
         edited(chart, texts, bpm, key)
+
+
+def test_a_tempo_as_people_write_it():
+    assert [read_bpm(text) for text in ("96", " 92,5 ", 100.0, "", None)] == [96.0, 92.5, 100.0, None, None]
+
+
+def test_a_chord_that_is_none_is_named_by_its_bar(chart):
+    number = shown(chart)["bars"][1]["number"]
+    with pytest.raises(ChartError, match=f"^Bar {number}: chord 'Hm7x' cannot be read"):
+        edited(chart, ["Am", "Hm7x", "G", "C", "C"], None, None)
 
 
 # Takes of a band, and what is kept of them
@@ -364,6 +374,8 @@ def test_the_page_makes_takes_and_tells_how_far_it_is(page, session, jobs):
     "wish, said",
     [
         ({"bpm": 1000.0}, "30 to 300 beats a minute"),
+        ({"bpm": "0"}, "30 to 300 beats a minute"),
+        ({"bpm": "fast"}, "The tempo 'fast' is no number"),
         ({"key": "blue"}, "The key 'blue' is unknown"),
         ({"chords": "| Am | Hm7x |"}, "Your chords, line 1, bar 2"),
         ({"seed": -1}, "out of range"),
