@@ -208,10 +208,12 @@ def mix(vocal: np.ndarray, accompaniment: np.ndarray, rate: int, balance: float)
     vocal_lufs, accompaniment_lufs = loudness(sung, rate), loudness(band, rate)
     audible = np.isfinite(accompaniment_lufs)
     raised = 10 ** ((vocal_lufs + balance - accompaniment_lufs) / 20) if audible else 1.0
-    loudest = max(peak(sung + np.float32(raised) * band), raised * peak(accompaniment))
+    together = Pieces(sung.shape, lambda place: sung[place] + np.float32(raised) * band[place])
+    loudest = max(peak(together), raised * peak(accompaniment))
     gain = min(1.0, PEAK_LIMIT / loudest)
     accompaniment = np.float32(gain * raised) * accompaniment
-    mixed = np.float32(gain) * sung + spread(accompaniment, channels)
+    mixed = np.float32(gain) * sung
+    mixed += spread(accompaniment, channels)
     levels = {
         "vocal_lufs": vocal_lufs,
         "vocal_peak_dbfs": decibel(peak(vocal)),
