@@ -85,7 +85,7 @@ def write_sound(
     With a `stamp`, in samples since midnight at `rate`, a wav file is a broadcast wave; the other formats have none.
     """
     suffix = suffix.lower()
-    wav = wav if isinstance(wav, Pieces) else np.atleast_2d(wav)
+    wav = wav if isinstance(wav, Pieces) else np.atleast_2d(np.asarray(wav, np.float32))
     check_format(rate, len(wav), suffix, subtype, where)
     subtype = subtype or SUBTYPES[suffix][0]
     level = peak(wav)

@@ -250,6 +250,7 @@ def test_a_dawproject_has_sounds_chords_and_bars_where_they_sound():
         write_dawproject(data, "a <song>", 21.0, tracks, chart, count_in, [(float(times[6]), "Chorus")], sounds)
         with zipfile.ZipFile(data) as file:
             assert file.read("audio/b.wav") == b"RIFF"
+            assert {entry.extract_version for entry in file.infolist()} == {20}  # no zip64, which not every program reads
             assert {*file.namelist()} == {"project.xml", "metadata.xml", *sounds}
             assert ElementTree.fromstring(file.read("metadata.xml")).findtext("Title") == "a <song>"
             root = ElementTree.fromstring(file.read("project.xml"))

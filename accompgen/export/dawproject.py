@@ -5,8 +5,10 @@ Places of the arrangement are beats, quarter notes here, by the same tempo map a
 in seconds, and never stretched.
 """
 
+import os
 import shutil
 import tempfile
+import time
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -64,10 +66,14 @@ def write_dawproject(
             archive.writestr(path, _document(element), zipfile.ZIP_DEFLATED)
         for path, write in (sounds or {}).items():
             # a sound's head is written last, which a zip cannot go back for
-            with tempfile.TemporaryFile() as sound, archive.open(path, "w", force_zip64=True) as entry:
+            with tempfile.TemporaryFile() as sound:
                 write(sound)
+                info = zipfile.ZipInfo(path, time.localtime()[:6])
+                # known before, so that a zip below 2 GiB stays of the old kind, which every program reads
+                info.file_size = sound.seek(0, os.SEEK_END)
                 sound.seek(0)
-                shutil.copyfileobj(sound, entry)
+                with archive.open(info, "w") as entry:
+                    shutil.copyfileobj(sound, entry)
 
 
 class _Project:
