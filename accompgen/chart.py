@@ -235,6 +235,15 @@ def chord_id(label: str) -> int:
     return 1 + 12 * int(np.argmax(alike)) + tones.root
 
 
+def chord_chroma() -> np.ndarray:
+    """The pitch classes of every id of the chord stream [CHORD_IDS, 12], 0 = C, rows of length 1; none in that of no chord."""
+    found = np.zeros((CHORD_IDS, 12), np.float32)
+    for quality, intervals in enumerate(QUALITIES.values()):
+        for root in range(12):
+            found[1 + 12 * quality + root, [(root + step) % 12 for step in intervals]] = len(intervals) ** -0.5
+    return found
+
+
 def transposed(label: str, semitones: int) -> str:
     """A chord's label so many semitones higher, with flats."""
     if semitones % 12 == 0 or harmony(label) is None:

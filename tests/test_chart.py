@@ -3,7 +3,17 @@
 import numpy as np
 import pytest
 
-from accompgen.chart import BEAT_IDS, CHORD_IDS, PHASES, Chart, ChartError, chord_id, chord_label, pace
+from accompgen.chart import (
+    BEAT_IDS,
+    CHORD_IDS,
+    PHASES,
+    Chart,
+    ChartError,
+    chord_chroma,
+    chord_id,
+    chord_label,
+    pace,
+)
 
 META = {
     "beats": [[0.5, 4], [1.0, 1], [1.5, 2], [2.0, 3]],
@@ -81,3 +91,11 @@ def test_the_tempo_beyond_the_beats_is_no_single_distance():
     assert abs(steps[:7] - 60 / 118).max() < 0.002 and abs(steps[-80:] - 60 / 118).max() < 0.002
     missing = times[:15] + times[16:]
     assert abs(pace(missing[-9:]) - 60 / 118) < 0.004, "a beat that was left out is no slower tempo"
+
+
+def test_chords_sound_as_their_tones():
+    chroma = chord_chroma()
+    assert chroma.shape == (CHORD_IDS, 12) and not chroma[0].any()
+    np.testing.assert_allclose(np.linalg.norm(chroma[1:], axis=1), 1.0, rtol=1e-6)
+    assert np.flatnonzero(chroma[chord_id("G:7")]).tolist() == [2, 5, 7, 11]
+    assert np.flatnonzero(chroma[chord_id("Bb:min")]).tolist() == [1, 5, 10]

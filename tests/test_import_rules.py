@@ -47,12 +47,13 @@ MAY_IMPORT = {
     "model": ("config", "stages", "layout"),  # integers, never tokens
     "engines": ("model", "layout"),  # a stage's steps, compiled
     "generation": ("model", "layout", "stages", "config", "seeding", "threads"),
-    "generation.load": ("checkpoint", "component", "model", "stages", "config", "engines", "threads"),
+    "generation.load": ("chart", "checkpoint", "component", "model", "stages", "config", "engines", "threads"),
     # the chart of a song, given or found
     "generation.charting": ("model", "layout", "stages", "config", "seeding", "threads", "chart", "chart_input"),
     "generation.redo": ("audio", "stages", "seeding", "model"),  # another take of a part
     "generation.vocal": ("audio", "component", "files", "seeding", "tokens"),  # a recording made ready
     "generation.mixdown": ("audio",),  # sound made a song's
+    "generation.settings": ("checkpoint", "component", "stages", "audio"),  # what a checkpoint and a person ask for
     "generation.report": ("checkpoint", "component",),
     "generation.two_process": ("checkpoint", "worker", "threads"),  # a process of its own
     "generation.solo": ("audio",),  # listens to the vocal

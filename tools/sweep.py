@@ -30,6 +30,7 @@ from accompgen.evaluation.report import markdown_head, show
 from accompgen.generation import pipeline
 from accompgen.generation.many import GenerateJob
 from accompgen.generation.sampling import PUBLISHED
+from accompgen.generation.settings import sampling_of
 from accompgen.stages import VOICE
 
 STAGES = ("semantic", "coarse", "fine")
@@ -129,7 +130,7 @@ def main(argv=None) -> int:
         if set(args.stages) != {"semantic"} and (alone := [name for name in SEMANTIC if values.get(name)]):
             raise ValueError(f"{alone[0]} is for the semantic stage; add --stages semantic")
         sweep = Sweep(args)
-        best, rows = search(sweep, args.stages, values, pipeline.sampling_of(args.checkpoint))
+        best, rows = search(sweep, args.stages, values, sampling_of(args.checkpoint))
         text = table(sweep, best, rows)
         audio.write_bytes(args.out / "sweep.md", text.encode())
         audio.write_bytes(args.out / "sampling.json", (json.dumps(as_plain(best), indent=2) + "\n").encode())

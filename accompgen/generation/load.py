@@ -2,6 +2,7 @@
 
 import torch
 
+from accompgen.chart import chord_chroma
 from accompgen.checkpoint import BEAT_TRACKER, Checkpoint
 from accompgen.component import CheckpointError, load_component
 from accompgen.config import SingleStageConfig, StageConfig, from_dict
@@ -11,7 +12,7 @@ from accompgen.generation.schedule import LoadedStage, System
 from accompgen.model.beat_tracker import BeatTracker, BeatTrackerConfig
 from accompgen.model.single_stage import SingleStageLM
 from accompgen.model.stage_lm import StageLM
-from accompgen.stages import Graph
+from accompgen.stages import CHORD, Graph
 from accompgen.threads import SMALL_STEP, threads_of_step
 
 
@@ -64,6 +65,8 @@ def _load_stage(directory, device, engine, may_differ):
     config, tensors = load_component(directory)
     model = StageLM(from_dict(StageConfig, config["stage"], f"{directory}/config.json: stage"))
     _fill(model, tensors, directory)
+    if model.layout.target.tokenizer == CHORD:
+        model.unit_chroma = torch.from_numpy(chord_chroma())  # nobody need listen to know what they sound like
     seconds = config["window_seconds"]
     if engine != "torch":
         from accompgen.engines.onnx_steps import OnnxSteps, why_not  # here, since they may not be installed

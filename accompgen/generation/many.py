@@ -11,10 +11,11 @@ from pathlib import Path
 
 from accompgen import audio
 from accompgen.chart_input import ChartRequest
-from accompgen.generation import pipeline, single_stage, song
+from accompgen.generation import single_stage, song
 from accompgen.generation.mixdown import BALANCE_LU
 from accompgen.generation.report import asked_for
 from accompgen.generation.sampling import PUBLISHED, Sampling
+from accompgen.generation.settings import check_settings
 from accompgen.generation.vocal import read_vocal
 
 
@@ -42,7 +43,7 @@ class GenerateJob:
     engine: str = "auto"
 
     def __post_init__(self):
-        pipeline.check_settings(self.balance, self.noise or 0.0, self.loudness, self.rate, self.channels)
+        check_settings(self.balance, self.noise or 0.0, self.loudness, self.rate, self.channels)
 
     def load(self):
         return single_stage.load_any(self.checkpoint, self.device, engine=self.engine)

@@ -19,7 +19,6 @@ from accompgen.checkpoint import (
     find_checkpoint,
     read_checkpoint,
     read_graph,
-    read_info,
 )
 from accompgen.component import CheckpointError, component_hash, file_hash
 from accompgen.device import choose_device
@@ -31,6 +30,14 @@ from accompgen.generation.progress import PartProgress, Progress, progress_bar
 from accompgen.generation.report import Clock, asked_for, song_report
 from accompgen.generation.sampling import PUBLISHED, Sampling
 from accompgen.generation.schedule import Part, System
+from accompgen.generation.settings import (
+    check_seed,
+    check_settings,
+    chosen_settings,
+    chosen_stems,
+    sampling_of,
+    setting_names,
+)
 from accompgen.generation.song import Song
 from accompgen.generation.two_process import StageWorker, cascade_by_two
 from accompgen.generation.vocal import (
@@ -43,7 +50,7 @@ from accompgen.generation.vocal import (
     read_vocal,
 )
 from accompgen.prompts import Prompt, PromptError, fitted, read_prompts, text_at
-from accompgen.stages import ALL, SEMANTIC, no_stem
+from accompgen.stages import ALL, SEMANTIC
 from accompgen.time import frames_of, seconds_of, whole_blocks
 from accompgen.tokens.acoustic import AcousticTokenizer
 from accompgen.tokens.decoder import load_decoder
@@ -182,7 +189,7 @@ class Accompanist:
 
     def settings(self, given: dict[str, Sampling] | None = None) -> dict[str, Sampling]:
         """The settings of each stage, see `chosen_settings`."""
-        return chosen_settings(given, self.sampling)
+        return chosen_settings(given, self.sampling, setting_names(self.system.graph))
 
     def units(self, vocal: Vocal, noise: float, seed: int):
         """The units of a whole vocal [1, S]; S is even."""
@@ -311,44 +318,6 @@ def about_of(verified: Checkpoint) -> dict:
     return {"name": verified.path.resolve().name, "config_sha256": config, "sha256": hashes}
 
 
-def chosen_stems(stems, known: tuple[str, ...]) -> tuple[str, ...]:
-    """The stems to make, some of those known. Raises ValueError for one that is unknown, or twice there, or for none."""
-    stems = tuple(stems)
-    if unknown := [stem for stem in stems if stem not in known]:
-        raise ValueError(no_stem(unknown[0], known))
-    if not stems or len(set(stems)) < len(stems):
-        raise ValueError(f"stems are {', '.join(stems) or 'none'}; expected some of {', '.join(known)}, each once")
-    return stems
-
-
-def chosen_settings(given: dict[str, Sampling] | None, own: dict[str, Sampling]) -> dict[str, Sampling]:
-    """The settings of each stage: the checkpoint's own, but for those given.
-
-    Raises ValueError for an unknown stage, TypeError for anything that is no Sampling.
-    """
-    given = given or {}
-    if unknown := sorted(set(given) - set(own)):
-        raise ValueError(f"no stage {unknown[0]!r}; this checkpoint has {', '.join(own)}")
-    for stage, sampling in given.items():
-        if sampling is not None and not isinstance(sampling, Sampling):
-            raise TypeError(f"{stage} is {sampling!r}; expected accompgen.Sampling(temperature=0.8, ...) or None")
-    return {stage: (given.get(stage) or Sampling()).over(settings) for stage, settings in own.items()}
-
-
-def sampling_of(checkpoint) -> dict[str, Sampling]:
-    """The settings of each stage that a checkpoint (a name or a directory) asks for in its config.json: `sampling`, by stage
-    and name; AccompGen's published values where it says none. Raises CheckpointError for settings that cannot be.
-    """
-    path = find_checkpoint(checkpoint)
-    found, names = read_info(path).get("sampling", {}), read_graph(path).stage_names
-    try:
-        if unknown := set(found) - set(names):
-            raise ValueError(f"unknown stage {sorted(unknown)[0]!r}")
-        return {stage: Sampling(**found.get(stage, {})).over(PUBLISHED) for stage in names}
-    except (TypeError, ValueError, AttributeError) as error:
-        raise CheckpointError(f"{path}: the sampling in its config.json cannot be used ({error}); see `make sweep`") from error
-
-
 def load_tokenizer(checkpoint, kind: str, device: str = "auto") -> SemanticTokenizer | AcousticTokenizer:
     """The "semantic" or the "acoustic" tokenizer of a checkpoint alone; arguments and errors as `load`."""
     device = choose_device(device)
@@ -357,23 +326,3 @@ def load_tokenizer(checkpoint, kind: str, device: str = "auto") -> SemanticToken
     if kind == SEMANTIC:
         return SemanticTokenizer.load(directory, device)
     return AcousticTokenizer.load(directory, device, any_rate=not verified.graph.has_units)
-
-
-def check_settings(balance: float, noise: float, loudness: float | None = None, rate=None, channels=None) -> None:
-    """Raise ValueError for a balance, a noise, a loudness, a rate or a number of channels out of range."""
-    if rate is not None and not audio.MIN_RATE <= rate <= audio.MAX_RATE:
-        raise ValueError(f"the rate is {rate} Hz; expected {audio.MIN_RATE} to {audio.MAX_RATE}, such as 48000")
-    if channels not in (None, 1, 2):
-        raise ValueError(f"{channels} channels; expected 1, 2, or None for those that the decoder has")
-    if loudness is not None and not -70 <= loudness <= 0:
-        raise ValueError(f"loudness is {loudness} LUFS; expected -70 to 0, such as -14")
-    if not -40 <= balance <= 40:
-        raise ValueError(f"balance is {balance} LU; expected -40 to 40")
-    if not 0 <= noise <= 1:
-        raise ValueError(f"noise is {noise}; expected a sigma from 0 to 1")
-
-
-def check_seed(seed) -> None:
-    """Raise TypeError for a seed that is no integer: such as samples and a rate that were not given as a pair."""
-    if isinstance(seed, bool) or not hasattr(seed, "__index__"):
-        raise TypeError(f"the seed is {seed!r}; expected an integer")

@@ -10,8 +10,9 @@ import numpy as np
 import torch
 
 from accompgen import audio
-from accompgen.generation.pipeline import Accompanist, check_seed
+from accompgen.generation.pipeline import Accompanist
 from accompgen.generation.schedule import Part
+from accompgen.generation.settings import check_seed
 from accompgen.generation.song import Song
 from accompgen.generation.vocal import Vocal, read_others, read_vocal
 from accompgen.stages import no_stem

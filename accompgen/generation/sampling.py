@@ -21,7 +21,7 @@ class Sampling:
     top_p: float | None = None  # 1: off
     guidance: float | None = None  # 1: plain sampling; 0: the context is ignored
     listening: float | None = None  # weight of what the context encoder alone tells; for stages with a `listening_weight`
-    consonance: float | None = None  # weight of how well a unit's pitches go with those it expects; semantic stages, likewise
+    consonance: float | None = None  # weight of how well an id's pitches go with those it expects; of units or chords, likewise
     pulse: float | None = None  # weight of how well a unit goes with the voice's beat; semantic stages beside a beat tracker
 
     def __post_init__(self):

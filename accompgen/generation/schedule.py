@@ -90,7 +90,7 @@ class Schedule:
 
     Args:
         system: with the stages that the part needs.
-        sampling: settings of each stage.
+        sampling: settings of each stage; under `stage/stem` those of a stage for one stem, where it has its own.
         seed: any integer.
         part: what is made.
         batch: windows decoded at once, at most. Ids of another size may differ where a row of a batch rounds otherwise.
@@ -113,15 +113,16 @@ class Schedule:
         if part.stem and part.stem not in graph.stems:
             raise ValueError(no_stem(part.stem, graph.stems))
         self.system, self.graph, self.part = system, graph, part
-        self.sampling, self.seed, self.batch, self.song = sampling, seed, batch, None
+        self.seed, self.batch, self.song = seed, batch, None
         self.hop = blocks_of(hop_seconds) if hop_seconds else 0
         self.stages = tuple(
             stage.name
             for stage in graph.stages
             if graph.made_for_song(stage) == (not part.stem) and stage.target not in part.given
         )
+        self.sampling = {name: sampling.get(f"{name}/{part.stem}", sampling[name]) for name in self.stages}
         for name in self.stages:
-            check(system.stages[name].model, sampling[name].weights)
+            check(system.stages[name].model, self.sampling[name].weights)
         growing = [graph.vocal, *(self._target(name) for name in self.stages)]
         self._known = {  # [1, Q, T] on the CPU
             stream.name: torch.zeros(1, stream.codebooks, 0, dtype=torch.long) for stream in growing

@@ -34,6 +34,7 @@ from accompgen.generation.progress import PartProgress, Progress, progress_bar
 from accompgen.generation.report import Clock, asked_for
 from accompgen.generation.sampling import Sampling
 from accompgen.generation.schedule import System
+from accompgen.generation.settings import check_seed, check_settings, chosen_settings, chosen_stems, sampling_of
 from accompgen.generation.song import Song
 from accompgen.generation.vocal import VOCAL_LUFS, Vocal, read_others, read_vocal
 from accompgen.generation.windows import plan
@@ -89,15 +90,15 @@ class SingleStagePlayer:
         return self.system.graph.stems
 
     def check_stems(self, stems) -> tuple[str, ...]:
-        """The stems to make, see `pipeline.chosen_stems`."""
-        return pipeline.chosen_stems(self.stems if stems is None else stems, self.stems)
+        """The stems to make, see `settings.chosen_stems`."""
+        return chosen_stems(self.stems if stems is None else stems, self.stems)
 
     def settings(self, given: dict[str, Sampling] | None = None) -> dict[str, Sampling]:
-        """The settings of each stage, see `pipeline.chosen_settings`.
+        """The settings of each stage, see `settings.chosen_settings`.
 
         Raises ValueError for what only stages of units follow, too.
         """
-        found = pipeline.chosen_settings(given, self.sampling)
+        found = chosen_settings(given, self.sampling)
         for stage, sampling in found.items():
             if any(vars(sampling.weights).values()):
                 raise ValueError(
@@ -137,8 +138,8 @@ class SingleStagePlayer:
             ValueError: as there; a noise, others or a click for a checkpoint that hears nothing.
             ChartError: a chart without a click, or a click without beats.
         """
-        pipeline.check_settings(balance, noise, loudness, rate, channels)
-        pipeline.check_seed(seed)
+        check_settings(balance, noise, loudness, rate, channels)
+        check_seed(seed)
         self._check_asked(noise, others, click, chart)
         stems, sampling = self.check_stems(stems), self.settings(sampling)
         clock, tokens, sounds = Clock(), {}, {}
@@ -295,7 +296,7 @@ def load(checkpoint, device: str = "auto") -> SingleStagePlayer:
         T5Encoder.load(verified.component(TEXT_ENCODER), device) if has_text else None,
         pipeline.about_of(verified),
         device,
-        pipeline.sampling_of(path),
+        sampling_of(path),
     )
 
 

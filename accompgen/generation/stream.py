@@ -23,9 +23,9 @@ import torch
 from accompgen import audio
 from accompgen.generation.cascade import Tokens, cascade_in_pieces
 from accompgen.generation.mixdown import BALANCE_LU, FADE_SECONDS
-from accompgen.generation.pipeline import check_seed, check_settings
 from accompgen.generation.report import Clock, asked_for
 from accompgen.generation.sampling import Sampling
+from accompgen.generation.settings import check_seed, check_settings
 from accompgen.generation.song import Song
 from accompgen.generation.vocal import VOCAL_LUFS, VOCAL_NOISE, Vocal, read_vocal
 from accompgen.seeding import make_generator

@@ -25,8 +25,8 @@ def check(model: StageLM, weights: Weights) -> None:
         reason = "has no context encoder to listen to (context = 'prefix')"
     elif weights.consonance and model.unit_chroma is None:
         reason = (
-            "does not know what its units sound like; consonance is for stages of units in checkpoints that were exported with "
-            "--songs. Leave it at 0 elsewhere"
+            "does not know what its ids sound like; consonance is for chords, and for units in checkpoints that were exported "
+            "with --songs. Leave it at 0 elsewhere"
         )
     elif weights.pulse and model.beat_tracker is None:
         reason = (
@@ -75,9 +75,10 @@ def encoder_log_probs(model: StageLM, context: dict, frames: int, dropped: bool 
 def chroma_score(model: StageLM, heard):
     """How well the pitches of each token go with those that the context encoder alone expects at its time.
 
-    The covariance of the token's chroma (training/unit_chroma.py) with the expected one: a choice by it accepts, of several
-    chords that a melody allows, what most of them share. It is minimum Bayes risk decoding (Kumar and Byrne 2004) with the
-    chroma in common as the gain; less what of it follows from how tonal a token is, so that drums are not avoided.
+    The covariance of the token's chroma (training/unit_chroma.py, chart.chord_chroma) with the expected one: a choice by it
+    accepts, of several chords that a melody allows, what most of them share. It is minimum Bayes risk decoding (Kumar and Byrne
+    2004) with the chroma in common as the gain; less what of it follows from how tonal a token is, so that drums are not
+    avoided.
 
     Args:
         heard: what `encoder_log_probs` gives [B, F, Q, V].

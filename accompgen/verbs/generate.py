@@ -29,7 +29,7 @@ class _Help(argparse.Action):
     """--help that says what the checkpoint uses, one named before it or the default one."""
 
     def __call__(self, parser, namespace, values, option_string=None):
-        from accompgen.generation.pipeline import sampling_of
+        from accompgen.generation.settings import sampling_of
 
         given = getattr(namespace, "checkpoint", parser.get_default("checkpoint"))
         with suppress(ValueError):  # no such checkpoint: help is shown all the same
@@ -75,7 +75,8 @@ def add_generate(verbs):
     )  # fmt: skip
     each = parser.add_argument_group(
         "sampling",
-        "One value for all stages, or such as coarse=0.9, by the name of a stage. The defaults are the checkpoint's own.",
+        "One value for all stages, or such as coarse=0.9, by the name of a stage; coarse/bass=0.9 is for one stem. The "
+        "defaults are the checkpoint's own.",
     )
     each.add_argument("--guidance", metavar="X", type=_per_stage(float), default={}, help="1: plain sampling")
     each.add_argument("--temperature", metavar="X", type=_per_stage(float), default={}, help="0: likeliest")
@@ -87,7 +88,7 @@ def add_generate(verbs):
     )  # fmt: skip
     each.add_argument(
         "--consonance", metavar="X", type=_per_stage(float), default={},
-        help="weight of pitches that go with what the voice makes likely; stage of units; 0: none",
+        help="weight of pitches that go with what the voice makes likely; of units or chords; 0: none",
     )  # fmt: skip
     each.add_argument(
         "--pulse", metavar="X", type=_per_stage(float), default={},
@@ -153,12 +154,12 @@ def run_generate(args) -> int:
         args.parser.error(
             "--stream plays at the vocal's rate, with the checkpoint's channels; leave out --rate, --mono, --stereo"
         )
-    from accompgen.generation import pipeline, single_stage, song, stream
+    from accompgen.generation import pipeline, settings, single_stage, song, stream
     from accompgen.generation.mixdown import BALANCE_LU
     from accompgen.generation.vocal import read_vocal
 
     balance = BALANCE_LU if args.balance is None else args.balance
-    pipeline.check_settings(balance, args.noise or 0.0, args.loudness, args.rate, args.channels)
+    settings.check_settings(balance, args.noise or 0.0, args.loudness, args.rate, args.channels)
     sampling = _sampling(args)
     _say_licence(args)
     helper = not args.stream and any(map(_is_long, args.vocals))
@@ -313,18 +314,24 @@ def _generate_many(args):
 
 
 def _sampling(args):
-    """The settings of each stage: the checkpoint's own, but for those given."""
-    from accompgen.generation.pipeline import sampling_of
+    """The settings that are given, by stage or by stage and stem; what is given for all stages stands with each of them."""
+    from accompgen.checkpoint import find_checkpoint, read_graph
     from accompgen.generation.sampling import Sampling
+    from accompgen.generation.settings import setting_names
 
-    given, own = {field.name: getattr(args, field.name) for field in fields(Sampling)}, sampling_of(args.checkpoint)
-    if unknown := sorted({stage for values in given.values() for stage in values} - {None, *own}):
-        raise ValueError(f"{unknown[0]!r} is no stage of {args.checkpoint}; expected one of {', '.join(own)}")
-    asked = {
-        stage: {name: values.get(stage, values.get(None)) for name, values in given.items() if {stage, None} & set(values)}
-        for stage in own
-    }
-    return {stage: Sampling(**values).over(own[stage]) for stage, values in asked.items()}
+    given = {field.name: getattr(args, field.name) for field in fields(Sampling)}
+    graph = read_graph(find_checkpoint(args.checkpoint))
+    names = setting_names(graph)
+    if unknown := sorted({stage for values in given.values() for stage in values} - {None, *names}):
+        raise ValueError(f"{unknown[0]!r} is no stage of {args.checkpoint}; expected one of {', '.join(names)}")
+    asked = {}
+    for name in names:
+        # a value for all stages: once for each stage, not for each of its stems
+        wide = {None} if name in graph.stage_names else set()
+        values = {key: row.get(name, row.get(None)) for key, row in given.items() if {name, *wide} & set(row)}
+        if values:
+            asked[name] = Sampling(**values)
+    return asked
 
 
 def _per_stage(kind):
