@@ -1,18 +1,14 @@
 """Sound as numpy arrays: wav is float32 [C, T], full scale 1.0, always together with its rate in Hz.
 
-Reads what sound_file.py reads; writes wav, flac and mp3 (soundfile); resamples (soxr); measures loudness (pyloudnorm, BS.1770).
+Reads what sound_file.py reads, writes what sound_writer.py writes; resamples (soxr); measures loudness (pyloudnorm, BS.1770).
 Every file is written beside its place and renamed, so that an interruption or a full disk leaves no half of one.
 """
 
-import io
 import os
-from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
 
-from accompgen.broadcast import stamped
-from accompgen.files import replacing
 from accompgen.sound_file import (
     MAX_RATE,
     MIN_RATE,
@@ -25,21 +21,28 @@ from accompgen.sound_file import (
     seconds,
     time_reference,
 )
+from accompgen.sound_writer import (
+    Pieces,
+    check_format,
+    encode,
+    peak,
+    pieces_of,
+    write,
+    write_bytes,
+    write_files,
+    write_sound,
+)
 
 # fmt: off
 __all__ = [
-    "MAX_RATE", "MIN_RATE", "AudioError", "check_samples", "decode", "is_float", "length", "read", "seconds",
-    "time_reference",
+    "MAX_RATE", "MIN_RATE", "AudioError", "Pieces", "check_format", "check_samples", "decode", "encode", "is_float", "length",
+    "peak", "pieces_of", "read", "seconds", "time_reference", "write", "write_bytes", "write_files", "write_sound",
 ]
 # fmt: on
 
 PEAK_LIMIT = 0.891  # just under -1 dBFS (0.89125), so that rounding to 16 bits stays below it too
 SILENCE = 1e-3  # -60 dBFS
 CANCELLED_DB = 9.0  # a voice in one of two channels loses 6 dB by their mean, one out of phase much more
-SUBTYPES = {".wav": ("PCM_24", "PCM_16", "FLOAT"), ".flac": ("PCM_24", "PCM_16"), ".mp3": ("MPEG_LAYER_III",)}  # first: default
-MP3_RATES = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
-MAX_CHANNELS = {".wav": 1024, ".flac": 8, ".mp3": 2}
-BLOCK_FRAMES = 1 << 16
 
 
 def from_array(samples, where="samples") -> np.ndarray:
@@ -55,85 +58,6 @@ def from_array(samples, where="samples") -> np.ndarray:
         raise AudioError(f"{where}: {len(wav)} channels of {wav.shape[1]} samples; expected [C, T], so transpose them")
     scale = -float(np.iinfo(wav.dtype).min) if wav.dtype.kind == "i" else 1.0
     return (wav / scale).astype(np.float32)
-
-
-def write(path, wav: np.ndarray, rate: int, subtype: str | None = None) -> None:
-    """Write wav [C, T] (or [T]) as the format of the path's ending: .wav, .flac or .mp3. An existing file is replaced.
-
-    Args:
-        subtype: PCM_24 (default), PCM_16 or, for wav alone, FLOAT.
-
-    Raises:
-        AudioError: an ending, subtype, rate or number of channels the format does not have; samples that are not finite or
-            (but for FLOAT) lie beyond full scale; a place that cannot be written, or a full disk.
-    """
-    write_bytes(path, encode(wav, rate, Path(path).suffix, subtype, path))
-
-
-def encode(
-    wav: np.ndarray, rate: int, suffix: str, subtype: str | None = None, where="sound", stamp: int | None = None
-) -> bytes:
-    """The bytes of an audio file of the format `suffix` (".wav", ".flac", ".mp3"); arguments and errors as `write`.
-
-    With a `stamp`, in samples since midnight at `rate`, a wav file is a broadcast wave; the other formats have none.
-    """
-    import soundfile
-
-    suffix = suffix.lower()
-    check_format(rate, wav.shape[0] if wav.ndim == 2 else 1, suffix, subtype, where)
-    subtype = subtype or SUBTYPES[suffix][0]
-    wav = np.atleast_2d(np.asarray(wav, dtype=np.float32))  # [C, T]
-    level = peak(wav)
-    if not np.isfinite(level):
-        raise AudioError(f"{where}: the samples to write are NaN or infinite")
-    if level > 1.0 and subtype != "FLOAT":
-        raise AudioError(f"{where}: the peak {level:.3f} lies beyond full scale and would clip; lower it or write FLOAT")
-    buffer = io.BytesIO()
-    with soundfile.SoundFile(buffer, "w", rate, wav.shape[0], subtype, format=suffix[1:].upper()) as file:
-        for start in range(0, wav.shape[1], BLOCK_FRAMES):
-            file.write(wav[:, start : start + BLOCK_FRAMES].T)
-    if stamp is not None and suffix == ".wav":
-        return stamped(buffer.getvalue(), stamp, Path(where).name)
-    return buffer.getvalue()
-
-
-def check_format(rate: int, channels: int, suffix: str, subtype: str | None = None, where="sound") -> None:
-    """Raise AudioError unless files of the ending `suffix` exist with this rate, number of channels and subtype."""
-    suffix = suffix.lower()
-    if suffix not in SUBTYPES:
-        raise AudioError(f"{where}: the ending {suffix!r} is not one of {', '.join(SUBTYPES)}, the formats that can be written")
-    if subtype is not None and subtype not in SUBTYPES[suffix]:
-        raise AudioError(f"{where}: {suffix[1:]} has no subtype {subtype}; choose one of {', '.join(SUBTYPES[suffix])}")
-    if channels > MAX_CHANNELS[suffix]:
-        raise AudioError(f"{where}: {suffix[1:]} holds at most {MAX_CHANNELS[suffix]} channels, not {channels}; choose wav")
-    if suffix == ".mp3" and rate not in MP3_RATES:
-        raise AudioError(f"{where}: mp3 has no sample rate of {rate} Hz (it goes up to 48000); choose wav or flac")
-
-
-def write_bytes(path, data: bytes) -> None:
-    """Write one file whole or not at all; errors as `write_files`."""
-    write_files({path: data})
-
-
-def write_files(files: dict) -> None:
-    """Write files (path -> bytes) so that all of them appear, or none: temporary neighbours first, then renames.
-
-    What is large may be a function that gives the bytes: memory holds those of one file then.
-
-    Raises AudioError for a place that cannot be written or a full disk.
-    """
-    path = None
-    try:
-        with ExitStack() as parts:
-            for path, data in files.items():
-                file = parts.enter_context(replacing(path))
-                file.write(data() if callable(data) else data)
-                file.flush()  # a full disk is noticed before the first of them is renamed
-    except OSError as error:
-        place = error.filename2 or path  # a rename that fails names its target
-        raise AudioError(
-            f"cannot write {place}: {error.strerror}; make room or choose another folder"
-        ) from error
 
 
 def check_folder(directory) -> None:
@@ -209,18 +133,18 @@ def cancelled(wav: np.ndarray) -> float:
 
 def _power(wav):
     """Mean square of each channel, a constant offset left out."""
-    return wav.var(axis=1, dtype=np.float64)
+    mean = wav.mean(axis=1, keepdims=True, dtype=np.float64)
+    # NumPy's own variance takes four times the memory of the sound
+    power = np.zeros(len(wav))
+    for piece in pieces_of(wav):
+        power += ((piece - mean) ** 2).sum(axis=1)
+    return power / max(1, wav.shape[1])
 
 
 def fit(wav: np.ndarray, samples: int) -> np.ndarray:
     """Cut the last axis, or pad it with zeros, to `samples`."""
     missing = samples - wav.shape[-1]
     return wav[..., :samples] if missing <= 0 else np.pad(wav, [(0, 0)] * (wav.ndim - 1) + [(0, missing)])
-
-
-def peak(wav: np.ndarray) -> float:
-    """The largest absolute sample, 0 for no samples; NaN if there is one."""
-    return float(max(wav.max(), -wav.min())) if wav.size else 0.0
 
 
 def decibel(value: float) -> float:
@@ -248,7 +172,8 @@ def check_vocal(wav: np.ndarray, rate: int, where="the vocal") -> None:
     seconds = wav.shape[1] / rate
     if seconds < 0.2:
         raise AudioError(f"{where}: {seconds:.3f} s long; at least 0.2 s are needed")
-    level = peak(wav - wav.mean(axis=1, keepdims=True))  # a constant offset is no sound
+    mean = wav.mean(axis=1, keepdims=True)
+    level = max(peak(piece - mean) for piece in pieces_of(wav))  # a constant offset is no sound
     if level < SILENCE:
         raise AudioError(f"{where}: silent, its peak is {decibel(level):.1f} dBFS; a voice above -60 dBFS is needed")
     # what is heard of several channels is softer than all of them
@@ -283,10 +208,12 @@ def mix(vocal: np.ndarray, accompaniment: np.ndarray, rate: int, balance: float)
     vocal_lufs, accompaniment_lufs = loudness(sung, rate), loudness(band, rate)
     audible = np.isfinite(accompaniment_lufs)
     raised = 10 ** ((vocal_lufs + balance - accompaniment_lufs) / 20) if audible else 1.0
-    loudest = max(peak(sung + np.float32(raised) * band), raised * peak(accompaniment))
+    together = Pieces(sung.shape, lambda place: sung[place] + np.float32(raised) * band[place])
+    loudest = max(peak(together), raised * peak(accompaniment))
     gain = min(1.0, PEAK_LIMIT / loudest)
     accompaniment = np.float32(gain * raised) * accompaniment
-    mixed = np.float32(gain) * sung + spread(accompaniment, channels)
+    mixed = np.float32(gain) * sung
+    mixed += spread(accompaniment, channels)
     levels = {
         "vocal_lufs": vocal_lufs,
         "vocal_peak_dbfs": decibel(peak(vocal)),

@@ -4,6 +4,7 @@ libsndfile writes such chunks and soundfile has no call for them; FFmpeg changes
 put here into the file that libsndfile wrote. FFmpeg reads it (ffmpeg.py).
 """
 
+import os
 import struct
 
 # description, originator, its reference, date, time, samples since midnight, version, and what is not known: UMID,
@@ -13,8 +14,8 @@ VERSION = 1  # of the chunk; 2 would promise loudness
 HEAD = 12  # bytes: RIFF, the size of all that follows, WAVE
 
 
-def stamped(wav: bytes, stamp: int, description: str = "") -> bytes:
-    """A wav file (RIFF) with a time stamp, every byte of its sound and format as it was.
+def stamp_chunk(stamp: int, description: str = "") -> bytes:
+    """The chunk of a time stamp.
 
     Args:
         stamp: samples since midnight, 0 or more.
@@ -22,6 +23,17 @@ def stamped(wav: bytes, stamp: int, description: str = "") -> bytes:
     """
     text = description.encode("ascii", "replace")[:256]
     chunk = BEXT.pack(text, b"accompgen", b"", b"", b"", stamp, VERSION, b"", b"", b"")
-    chunk = struct.pack("<4sI", b"bext", len(chunk)) + chunk
-    size = struct.pack("<I", len(wav) - 8 + len(chunk))
-    return wav[:4] + size + wav[8:HEAD] + chunk + wav[HEAD:]
+    return struct.pack("<4sI", b"bext", len(chunk)) + chunk
+
+
+def put_in_front(file, chunk: bytes) -> None:
+    """Make a chunk the first one of the wav file (RIFF) that lies in an open file behind as many bytes as the chunk has.
+
+    The wav file begins with the open file then; every byte of its sound and format stays where it is.
+    """
+    file.seek(len(chunk))
+    head = file.read(HEAD)
+    size = struct.unpack("<I", head[4:8])[0] + len(chunk)
+    file.seek(0)
+    file.write(head[:4] + struct.pack("<I", size) + head[8:] + chunk)
+    file.seek(0, os.SEEK_END)

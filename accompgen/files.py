@@ -34,7 +34,7 @@ def set_mode(path, mode: int) -> None:
 
 @contextmanager
 def replacing(path):
-    """An open binary file that takes the place of `path` when the block ends well.
+    """A binary file, open for reading and writing, that takes the place of `path` when the block ends well.
 
     It is a hidden neighbour of `path` until then. After an error or Ctrl-C it is removed, and what
     was at `path` stays. Files that belong together enter one contextlib.ExitStack, which renames
@@ -46,7 +46,7 @@ def replacing(path):
     # a name of its own: two processes may write the same file
     part = path.with_name(f".accompgen-{uuid.uuid4().hex}.part")
     try:
-        with open(part, "xb") as file:
+        with open(part, "x+b") as file:
             yield file
         os.replace(part, path)
     finally:

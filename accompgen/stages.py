@@ -262,3 +262,10 @@ def single_stage(stems: tuple[str, ...], bins: int, codebooks: int, rate: int, *
 
 PUBLISHED = "accompgen"
 GRAPHS = {PUBLISHED: accompgen, "band": band}
+
+
+def no_stem(stem: str, known: tuple[str, ...], who: str = "this checkpoint makes") -> str:
+    """What to say of a stem that somebody asks for and that is none of those known."""
+    if known == (ALL,):
+        return f"no stem {stem!r}; {who} one track, named {ALL!r}; the checkpoint band makes stems (--checkpoint band)"
+    return f"no stem {stem!r}; {who} {', '.join(known)}"

@@ -167,6 +167,23 @@ def test_encodec_is_adopted(tmp_path, capsys):
     assert torch.equal(ours.encode(wav), published.encode(wav)) and ours.encode(wav).unique().numel() > 4
 
 
+@pytest.mark.parametrize(
+    "kind, options, said",
+    [
+        ("musicgen", ["--layer", "9", "--kmeans", "km"], "--layer, --kmeans: of no use to adopt musicgen, only to"),
+        ("musicgen", ["--songs", "m.jsonl", "--seed", "0"], "--songs, --seed: of no use to adopt musicgen"),
+        ("musicgen", ["--decoder", "vocos", "dir"], "--decoder: of no use to adopt musicgen, only to adopt encodec"),
+        ("encodec", ["--units", "500"], "--units: of no use to adopt encodec"),
+        ("hubert", ["--t5", "t5-base"], "--t5: of no use to adopt hubert, only to adopt musicgen"),
+        ("encodec", ["--decoder", "waves", "dir"], "--decoder waves is not known"),
+    ],
+)
+def test_what_a_kind_would_pass_over_is_refused(kind, options, said, tmp_path, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["adopt", kind, "weights", "-o", str(tmp_path / "out"), *options])
+    assert ended.value.code == 2 and said in capsys.readouterr().err
+
+
 def test_what_cannot_be_adopted_is_named(hubert, manifest, tmp_path, capsys):
     call = ["adopt", "hubert", str(hubert), "-o", str(tmp_path / "out"), "--workers", "0"]
     with pytest.raises(SystemExit):

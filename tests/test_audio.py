@@ -1,13 +1,14 @@
 """Sound files of every kind, resampling, loudness and the mix: judged by their samples."""
 
 import errno
+import io
 import os
 
 import numpy as np
 import pytest
 import soundfile
 
-from accompgen import audio
+from accompgen import audio, sound_writer
 from accompgen.audio import AudioError
 
 
@@ -123,6 +124,43 @@ def test_a_full_disk_is_named_and_leaves_nothing(tmp_path, monkeypatch):
     with pytest.raises(AudioError, match="a.wav: No space left on device"):
         audio.write(tmp_path / "a.wav", tone(0.1), 44_100)
     assert not list(tmp_path.iterdir())
+
+
+class FullDisk(io.BytesIO):
+    """A file on a disk that is full after ten thousand bytes."""
+
+    def write(self, data):
+        if self.tell() + len(data) > 10_000:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return super().write(data)
+
+
+@pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.mp3"])
+def test_a_disk_that_fills_up_meanwhile_is_an_error_too(tmp_path, monkeypatch, name, capfd):
+    """libsndfile writes from C, where exceptions are lost."""
+    monkeypatch.setattr(sound_writer, "replacing", lambda path: FullDisk())
+    with pytest.raises(AudioError, match=f"{name}: No space left on device; make room"):
+        audio.write(tmp_path / name, np.random.default_rng(0).uniform(-0.5, 0.5, (2, 44_100)), 44_100)
+    assert "Traceback" not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("suffix, stamp", [(".wav", None), (".wav", 7), (".flac", None), (".mp3", None)])
+def test_pieces_are_written_as_the_whole(monkeypatch, suffix, stamp):
+    wav = tone(0.5, channels=2, level=0.4)
+    whole = audio.encode(wav, 44_100, suffix, stamp=stamp)
+    monkeypatch.setattr(sound_writer, "BLOCK_FRAMES", 4_001)
+    asked = []
+
+    def piece(place):
+        asked.append(place)
+        return 2 * wav[place]
+
+    pieces = audio.Pieces(wav.shape, piece)
+    assert audio.encode(audio.Pieces(wav.shape, lambda place: 0.5 * pieces[place]), 44_100, suffix, stamp=stamp) == whole
+    assert max(span.stop - span.start for _, span in asked) == 4_001
+    assert audio.peak(pieces) == 2 * audio.peak(wav) and np.array_equal(np.asarray(pieces), 2 * wav) and len(pieces) == 2
+    wav[0, -1] = np.nan
+    assert np.isnan(audio.peak(pieces))
 
 
 def test_files_that_belong_together_appear_together(tmp_path):

@@ -132,7 +132,7 @@ def test_stems_that_cannot_be_made_are_named(model, stems, words):
 def test_a_checkpoint_of_one_track_has_neither_stems_nor_a_chart(tiny_checkpoint):
     plain = accompgen.load(tiny_checkpoint, device="cpu")
     assert plain.stems == (ALL,)
-    with pytest.raises(ValueError, match="no stem 'drums'; this checkpoint makes all"):
+    with pytest.raises(ValueError, match="makes one track, named 'all'; .* band makes stems"):
         plain.accompany(VOCAL, stems=("drums",))
     with pytest.raises(ValueError, match="plays without a chart, so none can be given"):
         plain.accompany(VOCAL, chart=PLAYED)
@@ -174,7 +174,7 @@ def test_a_part_of_a_stem_is_made_again_and_nothing_else(model, tmp_path):
 def test_a_take_that_cannot_be_is_refused(model, song):
     with pytest.raises(ValueError, match="from 0.5 to 3 s is no part of a song of 1.00 s"):
         redo(model, song, VOCAL, 0.5, 3.0)
-    with pytest.raises(ValueError, match="no stem 'flute' in this song; it has drums, bass, harmony"):
+    with pytest.raises(ValueError, match="no stem 'flute'; this song has drums, bass, harmony"):
         redo(model, song, VOCAL, stems=("flute",))
     with pytest.raises(ValueError, match="samples at 44100 Hz, the song 44100 at 44100 Hz; give the recording"):
         redo(model, song, (VOCAL[0][:, :30_000], 44_100))

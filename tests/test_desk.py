@@ -13,10 +13,9 @@ from tiny import sing
 
 import accompgen
 from accompgen import audio
-from accompgen.broadcast import stamped
 from accompgen.chart import Chart
 from accompgen.cli import main
-from accompgen.export.dawproject import SoundTrack, dawproject_bytes
+from accompgen.export.dawproject import SoundTrack, write_dawproject
 from accompgen.export.grid import grid_of
 from accompgen.export.project import voice_of
 from accompgen.files import SoundWarning
@@ -38,7 +37,7 @@ def model(band_checkpoint):
 def memo(tmp_path_factory):
     """A recording at 16 kHz that a DAW put an hour after midnight."""
     path = tmp_path_factory.mktemp("memo") / "memo.wav"
-    path.write_bytes(stamped(audio.encode(sing(SECONDS, RATE), RATE, ".wav"), STAMP, "take 3"))
+    path.write_bytes(audio.encode(sing(SECONDS, RATE), RATE, ".wav", where="take 3", stamp=STAMP))
     return path
 
 
@@ -126,7 +125,7 @@ def test_generate_and_redo_keep_the_place_of_the_vocal(band_checkpoint, memo, tm
 
 
 def test_a_damaged_time_stamp_is_none(tmp_path):
-    (tmp_path / "x.wav").write_bytes(stamped(audio.encode(sing(SECONDS, RATE), RATE, ".wav"), 2**64 - 1))
+    (tmp_path / "x.wav").write_bytes(audio.encode(sing(SECONDS, RATE), RATE, ".wav", stamp=2**64 - 1))
     assert ffmpeg_stamp(tmp_path / "x.wav") == 2**64 - 1 and audio.time_reference(tmp_path / "x.wav") is None
 
 
@@ -167,12 +166,64 @@ ORDER = {
 }
 
 
+NAMED, REFERENCED = {"name", "color"}, {"name", "color", "id"}
+TIMELINE = REFERENCED | {"timeUnit", "track"}
+# What each element must have, and what it may have besides.
+ATTRIBUTES = {
+    "Project": ({"version"}, set()),
+    "Application": ({"name", "version"}, set()),
+    "Transport": (set(), set()),
+    "Structure": (set(), set()),
+    "Tempo": ({"unit"}, REFERENCED | {"min", "max", "value"}),
+    "TimeSignature": ({"numerator", "denominator"}, REFERENCED),
+    "Track": (set(), REFERENCED | {"contentType", "loaded"}),
+    "Channel": (set(), REFERENCED | {"audioChannels", "destination", "role", "solo"}),
+    "Mute": (set(), REFERENCED | {"value"}),
+    "Pan": ({"unit"}, REFERENCED | {"min", "max", "value"}),
+    "Volume": ({"unit"}, REFERENCED | {"min", "max", "value"}),
+    "Arrangement": (set(), REFERENCED),
+    "Lanes": (set(), TIMELINE),
+    "Clips": (set(), TIMELINE),
+    "Clip": ({"time"}, NAMED | {"duration", "contentTimeUnit", "playStart"}),
+    "Audio": ({"channels", "sampleRate", "duration"}, TIMELINE | {"algorithm"}),
+    "File": ({"path"}, {"external"}),
+    "Notes": (set(), TIMELINE),
+    "Note": ({"time", "duration", "channel", "key"}, {"vel", "rel"}),
+    "Markers": (set(), TIMELINE),
+    "Marker": ({"time"}, NAMED),
+    "TempoAutomation": (set(), TIMELINE | {"unit"}),
+    "TimeSignatureAutomation": (set(), TIMELINE | {"unit"}),
+    "Target": (set(), {"parameter"}),
+    "RealPoint": ({"time", "value"}, {"interpolation"}),
+    "TimeSignaturePoint": ({"time", "numerator", "denominator"}, set()),
+}
+WORDS = {
+    "unit": {"linear", "normalized", "bpm"},
+    "timeUnit": {"beats", "seconds"},
+    "contentTimeUnit": {"beats", "seconds"},
+    "role": {"regular", "master"},
+    "contentType": {"audio", "notes"},
+    "interpolation": {"hold", "linear"},
+    "solo": {"true", "false"},
+    "loaded": {"true", "false"},
+    "external": {"true", "false"},
+}
+WHOLE = {"numerator", "denominator", "channel", "key", "channels", "sampleRate", "audioChannels"}
+NUMBERS = {"time", "duration", "playStart", "min", "max", "vel", *WHOLE}
+
+
 def check_schema(root):
-    """The order of elements, and that every reference leads somewhere."""
+    """Order and attributes of elements by the published schema, and that every reference leads somewhere."""
+    assert root.tag == "Project"
     for element in root.iter():
         allowed = ORDER.get(element.tag, ())
         places = [allowed.index(child.tag) for child in element]
         assert places == sorted(places), element.tag
+        must, may = ATTRIBUTES[element.tag]
+        assert must <= set(element.attrib) <= must | may, element.tag
+        for name, value in element.attrib.items():
+            assert set(value.split()) <= WORDS.get(name, {*value.split()}), (element.tag, name)
+            assert name not in NUMBERS or np.isfinite((int if name in WHOLE else float)(value))
     ids = [element.attrib["id"] for element in root.iter() if "id" in element.attrib]
     assert len(set(ids)) == len(ids)
     for element in root.iter():
@@ -194,9 +245,12 @@ def test_a_dawproject_has_sounds_chords_and_bars_where_they_sound():
     chart = Chart(21.0, beats, ((times[0], times[3], "A:min"), (times[3], times[9], "N"), (times[9], 20.0, "F:maj")), "A:min")
     tracks = [SoundTrack("voice", "audio/a.wav", 1, 44_100), SoundTrack("drums", "audio/b.wav", 2, 44_100)]
     for count_in in (0, 2):
-        sounds = {"audio/a.wav": b"RIFF", "audio/b.wav": b"RIFF"}
-        data = dawproject_bytes("a <song>", 21.0, tracks, chart, count_in, [(float(times[6]), "Chorus")], sounds)
-        with zipfile.ZipFile(io.BytesIO(data)) as file:
+        sounds = dict.fromkeys(("audio/a.wav", "audio/b.wav"), lambda file: file.write(b"RIFF"))
+        data = io.BytesIO()
+        write_dawproject(data, "a <song>", 21.0, tracks, chart, count_in, [(float(times[6]), "Chorus")], sounds)
+        with zipfile.ZipFile(data) as file:
+            assert file.read("audio/b.wav") == b"RIFF"
+            assert {entry.extract_version for entry in file.infolist()} == {20}  # no zip64, which not every program reads
             assert {*file.namelist()} == {"project.xml", "metadata.xml", *sounds}
             assert ElementTree.fromstring(file.read("metadata.xml")).findtext("Title") == "a <song>"
             root = ElementTree.fromstring(file.read("project.xml"))
@@ -223,7 +277,9 @@ def test_a_dawproject_has_sounds_chords_and_bars_where_they_sound():
 
 
 def test_a_song_without_a_chart_is_a_project_too():
-    with zipfile.ZipFile(io.BytesIO(dawproject_bytes("x", 3.0, [SoundTrack("voice", "v.wav", 1, 44_100)]))) as file:
+    data = io.BytesIO()
+    write_dawproject(data, "x", 3.0, [SoundTrack("voice", "v.wav", 1, 44_100)])
+    with zipfile.ZipFile(data) as file:
         root = ElementTree.fromstring(file.read("project.xml"))
     check_schema(root)
     assert root.find(".//Clip").get("duration") == "6" and root.find(".//File").get("external") == "true"

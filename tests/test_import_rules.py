@@ -27,7 +27,8 @@ MAY_IMPORT = {
     "ffmpeg": ("files",),
     "sound_file": ("files", "ffmpeg"),
     "broadcast": (),
-    "audio": ("files", "sound_file", "broadcast"),
+    "sound_writer": ("files", "sound_file", "broadcast"),
+    "audio": ("files", "sound_file", "sound_writer"),
     "device": ("config",),
     "layout": ("stages",),
     "threads": (),
@@ -126,7 +127,8 @@ LIVES_IN = {
     },
     "sentencepiece": {"tokens.text", "tokens.t5"},  # our own pieces; a T5's
     "sklearn": {"tokens.kmeans", "evaluation.prompts"},  # k-means; a logistic regression
-    "soundfile": {"audio", "sound_file"},  # writes; reads
+    "soundfile": {"sound_writer", "sound_file"},  # writes; reads
+    "filelock": {"tokens.fetch", "web.serve"},  # of a download; of a page's folder
     "av": {"ffmpeg"},
     "soxr": {"audio"},
     "pyloudnorm": {"audio"},

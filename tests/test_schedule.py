@@ -199,5 +199,5 @@ def test_what_others_play_is_heard_in_its_windows():
 def test_a_stem_that_is_none_is_refused():
     with pytest.raises(ValueError, match="no stem 'flute'; this checkpoint makes drums, bass, harmony, all"):
         Schedule(system(graph=BAND), SAMPLING, 0, Part("flute"))
-    with pytest.raises(ValueError, match="no stem 'drums'; this checkpoint makes all"):
+    with pytest.raises(ValueError, match="no stem 'drums'; .* one track, named 'all'; .*checkpoint band"):
         Schedule(system(), SAMPLING, 0, Part("drums"))

@@ -1,9 +1,13 @@
 """The page without a browser: its queue, what visitors write as chords, what is kept of them, what the zip holds."""
 
+import os
 import re
+import signal
 import socket
+import tempfile
 import threading
 import time
+import tracemalloc
 import zipfile
 from pathlib import Path
 
@@ -16,13 +20,14 @@ import accompgen
 from accompgen import audio
 from accompgen.chart import Chart, ChartError
 from accompgen.chart_input import ChartRequest
+from accompgen.generation.song import Song
 from accompgen.generation.vocal import read_vocal
 from accompgen.web import jobs as jobs_module
+from accompgen.web import serve
 from accompgen.web import sessions as sessions_module
-from accompgen.web.bars import edited, shown
+from accompgen.web.bars import edited, read_bpm, shown
 from accompgen.web.jobs import Busy, Jobs, Stopped
-from accompgen.web.pack import Take, pack
-from accompgen.web.serve import check
+from accompgen.web.pack import Take, keep, pack
 from accompgen.web.sessions import Sessions
 from accompgen.web.takes import Wish, again, first
 
@@ -158,6 +163,16 @@ def test_what_cannot_be_read_is_said(chart, texts, bpm, key, said):
         edited(chart, texts, bpm, key)
 
 
+def test_a_tempo_as_people_write_it():
+    assert [read_bpm(text) for text in ("96", " 92,5 ", 100.0, "", None)] == [96.0, 92.5, 100.0, None, None]
+
+
+def test_a_chord_that_is_none_is_named_by_its_bar(chart):
+    number = shown(chart)["bars"][1]["number"]
+    with pytest.raises(ChartError, match=f"^Bar {number}: chord 'Hm7x' cannot be read"):
+        edited(chart, ["Am", "Hm7x", "G", "C", "C"], None, None)
+
+
 # Takes of a band, and what is kept of them
 
 
@@ -187,9 +202,9 @@ def test_takes_and_their_zip(band, session, jobs):
     path = session.begin(session.upload)
     take = made(jobs, first(band, session, path, Wish(seed=3, bpm=100.0, key="Am", chords="| Am |")))
     assert session.takes == [take] and set(take.sounds) == {"voice", "drums", "bass", "harmony"}
-    assert isinstance(take.song.tracks["bass"], np.memmap) and take.song.chart.key == "A:min"
+    assert isinstance(take.song.tracks["bass"], audio.Pieces) and take.song.chart.key == "A:min"
     vocal, rate = audio.read(path)
-    with zipfile.ZipFile(pack(take, read_vocal(path))) as file:
+    with zipfile.ZipFile(pack(take)) as file:
         names = {name.removeprefix("My song/My song.") for name in file.namelist()}
         assert names >= {f"{track}.wav" for track in ("voice", "drums", "bass", "harmony", "mix", "accompaniment")}
         assert names >= {"mid", "chords.txt", "lab", "click.wav", "json", "dawproject"}
@@ -207,8 +222,9 @@ def test_takes_and_their_zip(band, session, jobs):
 
     other = made(jobs, again(band, session, Wish(seed=9, number=1, stem="bass", part=(0.6, 1.4))))
     assert other.number == 2 and other.title == "bass 0:00–0:01"
-    assert np.array_equal(other.song.tracks["drums"], take.song.tracks["drums"])
-    changed = np.flatnonzero((other.song.tracks["bass"] != take.song.tracks["bass"]).any(axis=0)) / rate
+    before, after = take.loaded().tracks, other.loaded().tracks
+    assert np.array_equal(after["drums"], before["drums"])
+    changed = np.flatnonzero((after["bass"] != before["bass"]).any(axis=0)) / rate
     assert 0.6 <= changed.min() and changed.max() <= 1.4
 
     texts = [bar["text"] for bar in shown(take.song.chart)["bars"]]
@@ -216,6 +232,32 @@ def test_takes_and_their_zip(band, session, jobs):
     assert {label for _, _, label in chords.song.chart.chords} == {"D:min"} and chords.title == "your chords"
     with pytest.raises(ValueError, match="new tempo changes the whole song"):
         again(band, session, Wish(number=1, bpm=80.0, stem="bass"))
+
+
+@pytest.mark.parametrize("stems", [("drums", "bass", "harmony"), ("all",)])
+def test_a_long_song_is_kept_and_packed_piece_by_piece(tmp_path, stems):
+    """What keeping and packing take of memory does not grow with the song."""
+    seconds, rate = 30.0, 44_100
+    vocal = read_vocal((sing(seconds, rate, channels=2), rate))
+    tracks = {stem: (0.2 + 0.1 * number) * vocal.wav[::-1] for number, stem in enumerate(stems)}
+    mix = vocal.wav + sum(tracks.values())
+    mix /= audio.peak(mix)
+    report = {"levels": {"vocal_gain_db": 0.0}, "settings": {}, "versions": {"accompgen": "0"}}
+    song = Song("long", rate, tracks, mix, {}, report, Chart.steady(seconds, bpm=120))
+    tracemalloc.start()
+    try:
+        take = keep(Take(1, "", tmp_path, song, 0), vocal)
+        path = pack(take)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    print(f"{most / 1e6:.1f} MB at most, of a song whose mix alone takes {mix.nbytes / 1e6:.1f} MB")
+    assert most < 1.2 * mix.nbytes  # the click of the whole song, and pieces of the rest
+    with zipfile.ZipFile(path) as file:
+        found = audio.decode(file.read("long/long.mix.wav"))
+        assert np.abs(found - mix).max() <= 2**-23
+        assert sum(name.endswith(".wav") for name in file.namelist()) == {3: 7, 1: 4}[len(stems)]
+    assert np.array_equal(take.loaded().mix, mix)
 
 
 def test_old_takes_go_and_so_do_visitors(session, tmp_path, monkeypatch):
@@ -249,7 +291,39 @@ def test_a_taken_port_is_said_before_weights_are_loaded():
         taken.listen()
         port = taken.getsockname()[1]
         with pytest.raises(OSError, match=f"port {port} cannot be used"):
-            check(port)
+            serve.check(port)
+
+
+def test_what_killed_servers_left_behind_is_removed_at_the_next_start(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    for name in ("accompgen-web-killed", "accompgen-web-begun", "accompgen-other"):
+        (tmp_path / name / "visitors").mkdir(parents=True)
+    for name in ("accompgen-web-killed", "accompgen-other"):
+        (tmp_path / name / serve.LOCK).touch()
+    with serve._folder() as serving:
+        (Path(serving) / "uploads").mkdir()
+        serve.remove_left_behind()
+        left = {path.name for path in tmp_path.iterdir()}
+        assert left == {"accompgen-web-begun", "accompgen-other", Path(serving).name} and (Path(serving) / "uploads").exists()
+    assert not Path(serving).exists()
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="this system has no SIGHUP")
+def test_a_closed_terminal_ends_the_page_as_ctrl_c_does_but_not_under_nohup():
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        serve.end_as_by_ctrl_c()
+        os.kill(os.getpid(), signal.SIGHUP)
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+        serve.end_as_by_ctrl_c()
+        for number in before:
+            with pytest.raises(KeyboardInterrupt):
+                os.kill(os.getpid(), number)
+                time.sleep(1)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def test_who_leaves_in_the_middle_ends_the_work(session, jobs, tmp_path):
@@ -300,6 +374,8 @@ def test_the_page_makes_takes_and_tells_how_far_it_is(page, session, jobs):
     "wish, said",
     [
         ({"bpm": 1000.0}, "30 to 300 beats a minute"),
+        ({"bpm": "0"}, "30 to 300 beats a minute"),
+        ({"bpm": "fast"}, "The tempo 'fast' is no number"),
         ({"key": "blue"}, "The key 'blue' is unknown"),
         ({"chords": "| Am | Hm7x |"}, "Your chords, line 1, bar 2"),
         ({"seed": -1}, "out of range"),

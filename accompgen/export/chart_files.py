@@ -1,6 +1,8 @@
 """A chart as files at once, by their endings."""
 
-from accompgen.audio import encode
+from collections.abc import Callable
+
+from accompgen.audio import write_sound
 from accompgen.export.beats import write_beats
 from accompgen.export.click import click_track
 from accompgen.export.grid import grid_of
@@ -27,8 +29,8 @@ def score_files(chart, name: str, count_in: int = 0, sections=()) -> dict[str, b
 
 def beat_files(
     chart, name: str, rate: int, samples: int, count_in: int = 0, stamp: int | None = None
-) -> dict[str, bytes]:
-    """The beats as text, and as clicks.
+) -> dict[str, bytes | Callable]:
+    """The beats as text, and as clicks: a function that writes the sound into an open file.
 
     Args:
         rate, samples: of the recording, which the click is as long as, the count-in left out.
@@ -38,5 +40,9 @@ def beat_files(
     """
     begin = None if stamp is None else stamp - round(grid_of(chart, count_in).offset * rate)
     begin = begin if begin is None or begin >= 0 else None
-    click = encode(click_track(chart, rate, samples, count_in), rate, ".wav", "PCM_16", f"{name}.click.wav", begin)
+
+    def click(file):
+        wav = click_track(chart, rate, samples, count_in)
+        write_sound(file, wav, rate, ".wav", "PCM_16", f"{name}.click.wav", begin)
+
     return dict(zip(BEAT_ENDINGS, (write_beats(chart.continued()).encode(), click), strict=True))

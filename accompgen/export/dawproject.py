@@ -5,7 +5,10 @@ Places of the arrangement are beats, quarter notes here, by the same tempo map a
 in seconds, and never stretched.
 """
 
-import io
+import os
+import shutil
+import tempfile
+import time
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -32,17 +35,19 @@ class SoundTrack:
     rate: int
 
 
-def dawproject_bytes(
-    name: str, seconds: float, tracks: list[SoundTrack], chart=None, count_in: int = 0, sections=(), sounds=None, version=""
-) -> bytes:
-    """A .dawproject file.
+def write_dawproject(
+    file, name: str, seconds: float, tracks: list[SoundTrack], chart=None, count_in: int = 0, sections=(), sounds=None,
+    version="",
+) -> None:  # fmt: skip
+    """Write a .dawproject into an open file.
 
     Args:
         seconds: of the song, and of each sound.
         chart: its tempo map, signatures, markers and a track of chords; None: 120 beats a minute, no markers of bars.
         count_in: bars before the song, as `grid_of` has them.
         sections: (seconds, name) of each, as markers.
-        sounds: path -> bytes of the tracks' files, which come into the file; None: they lie beside it.
+        sounds: path -> function that writes a track's file into an open one; they come into the project. None: they lie
+            beside it.
         version: of this program.
 
     Raises ChartError with fewer than two beats or a count-in out of range.
@@ -56,13 +61,19 @@ def dawproject_bytes(
     project.add_arrangement(root, lanes, sections)
     about = ElementTree.Element("MetaData")
     _add(about, "Title").text = _xml_text(name)
-    data = io.BytesIO()
-    with zipfile.ZipFile(data, "w") as file:
+    with zipfile.ZipFile(file, "w") as archive:
         for path, element in (("project.xml", root), ("metadata.xml", about)):
-            file.writestr(path, _document(element), zipfile.ZIP_DEFLATED)
-        for path, sound in (sounds or {}).items():
-            file.writestr(path, sound)
-    return data.getvalue()
+            archive.writestr(path, _document(element), zipfile.ZIP_DEFLATED)
+        for path, write in (sounds or {}).items():
+            # a sound's head is written last, which a zip cannot go back for
+            with tempfile.TemporaryFile() as sound:
+                write(sound)
+                info = zipfile.ZipInfo(path, time.localtime()[:6])
+                # known before, so that a zip below 2 GiB stays of the old kind, which every program reads
+                info.file_size = sound.seek(0, os.SEEK_END)
+                sound.seek(0)
+                with archive.open(info, "w") as entry:
+                    shutil.copyfileobj(sound, entry)
 
 
 class _Project:

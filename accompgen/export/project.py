@@ -1,10 +1,13 @@
 """A song as a project that a DAW opens: a DAWproject, and beside it sounds, MIDI, chords, beats and click as files."""
 
+from collections.abc import Callable
+from functools import partial
+
 import numpy as np
 
 from accompgen import audio
 from accompgen.export.chart_files import beat_files, score_files
-from accompgen.export.dawproject import SoundTrack, dawproject_bytes
+from accompgen.export.dawproject import SoundTrack, write_dawproject
 from accompgen.files import short_name
 
 VOICE = "voice"
@@ -12,14 +15,15 @@ SOUNDS = "audio"  # the folder of the sounds
 ENDING = ".dawproject"
 
 
-def voice_of(song, vocal) -> np.ndarray:
+def voice_of(song, vocal) -> audio.Pieces:
     """The voice [C, T] as loud as it is in the mix, at the song's rate; song: song.Song, vocal: vocal.Vocal."""
     gain = np.float32(song.encoding_gain * 10 ** (song.report["levels"]["vocal_gain_db"] / 20))
-    return vocal.at(song.rate).within(len(song.mix)).wav * gain
+    wav = vocal.at(song.rate).within(len(song.mix)).wav
+    return audio.Pieces(wav.shape, lambda place: wav[place] * gain)
 
 
-def voice_format(wav: np.ndarray, subtype: str = "PCM_24") -> str:
-    """The subtype for a voice: a voice beyond full scale stays whole."""
+def voice_format(wav, subtype: str = "PCM_24") -> str:
+    """The subtype for a voice, an array or Pieces: a voice beyond full scale stays whole."""
     return "FLOAT" if audio.peak(wav) > 1 else subtype
 
 
@@ -38,19 +42,21 @@ def sections_of(song, vocal) -> list[tuple[float, str]]:
     return [(section.start, section.label.capitalize()) for section in found] if len(found) > 1 else []
 
 
-def project_file(song, vocal, sections=(), sounds: dict[str, bytes] | None = None, folder: str = "") -> bytes:
-    """The .dawproject of a song.
+def write_project(file, song, voice, sections=(), sounds: dict[str, Callable] | None = None, folder: str = "") -> None:
+    """Write the .dawproject of a song into an open file.
 
     Args:
+        voice: sound [C, T], as `voice_of` gives it.
         sections: (seconds, name) of each, as markers.
-        sounds: path -> bytes of the tracks' wav files, named as by `sound_paths`, to be part of it; None: they lie beside it.
+        sounds: path -> function that writes the wav file of a track, named as by `sound_paths`, which is part of it then; None:
+            they lie beside it.
         folder: in which they lie, such as `audio/`.
     """
-    channels = {VOICE: len(vocal.within(len(song.mix)).wav)} | {stem: len(wav) for stem, wav in song.tracks.items()}
+    channels = {VOICE: len(voice)} | {stem: len(wav) for stem, wav in song.tracks.items()}
     paths = sound_paths(song, folder)
     tracks = [SoundTrack(track, paths[track], channels[track], song.rate) for track in paths]
     count_in, version = song.report["settings"].get("count_in", 0), song.report["versions"]["accompgen"]
-    return dawproject_bytes(song.name, song.seconds, tracks, song.chart, count_in, sections, sounds, version)
+    write_dawproject(file, song.name, song.seconds, tracks, song.chart, count_in, sections, sounds, version)
 
 
 def sound_paths(song, folder: str = "") -> dict[str, str]:
@@ -60,9 +66,11 @@ def sound_paths(song, folder: str = "") -> dict[str, str]:
     return {track: f"{folder}{name}.{ending}.wav" for track, ending in tracks.items()}
 
 
-def project_files(song, vocal, sections=(), subtype: str = "PCM_24") -> dict[str, bytes]:
-    """The files of a project folder, path -> bytes: NAME.dawproject, which holds its sounds, and for other DAWs the same
-    sounds in `audio/`, MIDI, chord sheet, .lab, beats and click.
+def project_files(song, vocal, sections=(), subtype: str = "PCM_24") -> dict[str, bytes | Callable]:
+    """The files of a project folder, path -> bytes, or a function that writes them into an open file.
+
+    They are NAME.dawproject, which holds its sounds, and for other DAWs the same sounds in `audio/`, MIDI, chord sheet, .lab,
+    beats and click.
 
     Args:
         song, vocal: song.Song and the vocal.Vocal it was made for.
@@ -75,8 +83,10 @@ def project_files(song, vocal, sections=(), subtype: str = "PCM_24") -> dict[str
     voice, sounds = voice_of(song, vocal), {}
     for track, path in paths.items():
         wav, kind = (voice, voice_format(voice, subtype)) if track == VOICE else (song.tracks[track], subtype)
-        sounds[path] = audio.encode(wav, song.rate, ".wav", kind, path, song.stamp)
-    files = {f"{name}{ENDING}": project_file(song, vocal, sections, sounds, f"{SOUNDS}/"), **sounds}
+        about = {"rate": song.rate, "suffix": ".wav", "subtype": kind, "where": path, "stamp": song.stamp}
+        sounds[path] = partial(audio.write_sound, wav=wav, **about)
+    write = partial(write_project, song=song, voice=voice, sections=sections, sounds=sounds, folder=f"{SOUNDS}/")
+    files = {f"{name}{ENDING}": write, **sounds}
     if song.chart is not None:
         count_in = song.report["settings"].get("count_in", 0)
         scores = score_files(song.chart, song.name, count_in, sections)

@@ -15,7 +15,8 @@ def mix_down(
 
     Args:
         vocal: vocal.Vocal.
-        sounds: name -> [C, T] at `rate`, as loud beside each other as they are to be.
+        sounds: name -> [C, T] at `rate`, as loud beside each other as they are to be. They are taken out of it one by one,
+            so that a long song does not lie in memory twice.
         balance: loudness of all of them together minus the vocal's, in LU.
         loudness: of the mix in LUFS; None: the vocal stays as loud as it is, unless peaks would pass the limit.
         others: what else is played, at the vocal's rate and of its length, or None; it counts as part of the vocal.
@@ -24,7 +25,9 @@ def mix_down(
         name -> [C, T] at the vocal's rate and of its length, by one gain as loud as they are in the mix; the mix [C, T], which
         is vocal * gain + their sum; levels by name.
     """
-    tracks = {name: like(vocal, sound, rate) for name, sound in sounds.items()}
+    tracks = {}
+    for name in list(sounds):
+        tracks[name] = like(vocal, sounds.pop(name), rate)
     together = sum(tracks.values())
     given = vocal.wav if others is None else _together(vocal.wav, others.wav)
     accompaniment, mixed, levels = audio.mix(given, together, vocal.rate, balance)
@@ -34,7 +37,9 @@ def mix_down(
         return dict.fromkeys(tracks, accompaniment), mixed, levels
     # the gain that the mix gave to all of them
     gain = np.float32(np.vdot(accompaniment, together) / max(np.vdot(together, together), 1e-12))
-    return {name: gain * track for name, track in tracks.items()}, mixed, levels
+    for track in tracks.values():
+        track *= gain  # in place: long songs are large
+    return tracks, mixed, levels
 
 
 def as_asked(vocal, sounds: dict[str, np.ndarray], others, rate: int | None, channels: int | None) -> tuple:
@@ -53,11 +58,11 @@ def as_asked(vocal, sounds: dict[str, np.ndarray], others, rate: int | None, cha
 
 def like(vocal, sound, rate):
     """The decoded sound [C, T] at the vocal's rate and of its length to the sample, faded out at the end."""
-    sound = audio.fit(audio.resample(sound, rate, vocal.rate), vocal.wav.shape[1])
+    # a copy: it may be a view of the decoder's own, or of one channel as two
+    sound = np.array(audio.fit(audio.resample(sound, rate, vocal.rate), vocal.wav.shape[1]))
     fade = min(sound.shape[1], round(FADE_SECONDS * vocal.rate))
-    ramp = np.ones(sound.shape[1], np.float32)
-    ramp[-fade:] = np.linspace(1, 0, fade, dtype=np.float32)
-    return sound * ramp
+    sound[:, -fade:] *= np.linspace(1, 0, fade, dtype=np.float32)
+    return sound
 
 
 def _louder(accompaniment, mixed, levels, loudness):

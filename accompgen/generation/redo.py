@@ -15,6 +15,7 @@ from accompgen.generation.schedule import Part
 from accompgen.generation.settings import check_seed
 from accompgen.generation.song import Song
 from accompgen.generation.vocal import Vocal, read_others, read_vocal
+from accompgen.stages import no_stem
 from accompgen.time import blocks_covering, blocks_within, frames_of, seconds_of, whole_blocks
 
 CROSSFADE_SECONDS = 0.03
@@ -51,7 +52,7 @@ def redo(
     others = None if others is None else read_others(vocal, others)
     stems = tuple(song.tracks) if stems is None else tuple(stems)
     if unknown := [stem for stem in stems if stem not in song.tracks]:
-        raise ValueError(f"no stem {unknown[0]!r} in this song; it has {', '.join(song.tracks)}")
+        raise ValueError(no_stem(unknown[0], tuple(song.tracks), "this song has"))
     stop = song.seconds if stop is None else stop
     if not 0 <= start < stop <= song.seconds + 0.001:
         raise ValueError(f"from {start:g} to {stop:g} s is no part of a song of {song.seconds:.2f} s")

@@ -18,7 +18,7 @@ from accompgen.generation.windows import Span, next_span
 from accompgen.model.logit_bias import EARLIER_VOCAL, check
 from accompgen.model.stage_lm import StageLM
 from accompgen.seeding import make_generator
-from accompgen.stages import ALL, STEM_TOKEN, TEXT, Graph
+from accompgen.stages import ALL, STEM_TOKEN, TEXT, Graph, no_stem
 from accompgen.time import blocks_of, frames_of, whole_blocks
 
 EARLIER_SECONDS = 40.0  # of the vocal before a window of units: its beat goes on in the window
@@ -111,7 +111,7 @@ class Schedule:
     ):  # fmt: skip
         graph = system.graph
         if part.stem and part.stem not in graph.stems:
-            raise ValueError(f"no stem {part.stem!r}; this checkpoint makes {', '.join(graph.stems)}")
+            raise ValueError(no_stem(part.stem, graph.stems))
         self.system, self.graph, self.part = system, graph, part
         self.seed, self.batch, self.song = seed, batch, None
         self.hop = blocks_of(hop_seconds) if hop_seconds else 0

@@ -4,14 +4,14 @@ from accompgen import audio
 from accompgen.checkpoint import find_checkpoint, read_graph, read_info
 from accompgen.component import CheckpointError
 from accompgen.generation.sampling import PUBLISHED, Sampling
-from accompgen.stages import Graph
+from accompgen.stages import Graph, no_stem
 
 
 def chosen_stems(stems, known: tuple[str, ...]) -> tuple[str, ...]:
     """The stems to make, some of those known. Raises ValueError for one that is unknown, or twice there, or for none."""
     stems = tuple(stems)
     if unknown := [stem for stem in stems if stem not in known]:
-        raise ValueError(f"no stem {unknown[0]!r}; this checkpoint makes {', '.join(known)}")
+        raise ValueError(no_stem(unknown[0], known))
     if not stems or len(set(stems)) < len(stems):
         raise ValueError(f"stems are {', '.join(stems) or 'none'}; expected some of {', '.join(known)}, each once")
     return stems

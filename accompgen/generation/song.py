@@ -2,6 +2,7 @@
 
 import base64
 import html
+import io
 import json
 import wave
 from contextlib import suppress
@@ -122,13 +123,13 @@ class Song:
         suffix, subtype = format_of(self.rate, len(self.mix), format, bit_depth)
         whole = _on_grid(stems, bit_depth) if stems else {"accompaniment": self.accompaniment}
         wavs = {paths[key]: wav for key, wav in {"accompaniment": None, "mix": self.mix, **stems, **whole}.items()}
-        encoded, gain = self._encode(wavs, suffix, subtype)
+        sounds, gain = self._sounds(wavs, suffix, subtype)
         files = {key: path.name for key, path in paths.items() if key != "report"}
         about = {"bit_depth": str(bit_depth) if subtype else None, "encoding_gain": gain * self.encoding_gain}
         report = {**self.report, "files": {**files, **about}}
         text = json.dumps(report, indent=2, allow_nan=False) + "\n"
         audio.make_folder(directory)
-        written = encoded | {paths[ending]: data for ending, data in score.items()}
+        written = sounds | {paths[ending]: data for ending, data in score.items()}
         audio.write_files({**written, paths["report"]: text.encode()})
         return paths
 
@@ -146,8 +147,8 @@ class Song:
         if track not in known:
             raise ValueError(f"no track {track!r}; this song has {', '.join(known)}")
         suffix, subtype = format_of(self.rate, len(known[track]), format, bit_depth)
-        encoded, _ = self._encode({Path(f"{self.name}.{track}{suffix}"): known[track]}, suffix, subtype)
-        return next(iter(encoded.values()))()
+        sounds, _ = self._sounds({Path(f"{self.name}.{track}{suffix}"): known[track]}, suffix, subtype)
+        return _bytes_of(next(iter(sounds.values())))
 
     def save_mix(self, path, bit_depth: str | int = "24", force: bool = False) -> Path:
         """Write the mix alone, as the file `path` ending in .wav, .flac or .mp3. Arguments and errors as `save`."""
@@ -172,21 +173,21 @@ class Song:
             return {}
         return score_files(self.chart, self.name, self.report["settings"].get("count_in", 0))
 
-    def _encode(self, wavs: dict, suffix, subtype):
-        """Sound by path -> functions by path that give the bytes of each, and the gain that they share."""
+    def _sounds(self, wavs: dict, suffix, subtype):
+        """Sound by path -> functions by path that write each into an open file, and the gain that they share."""
 
-        def coded(path, gain):
-            wav = wavs[path] if gain == 1 else wavs[path] * np.float32(gain)
-            return audio.encode(wav, self.rate, suffix, subtype, path, self.stamp)
+        def write(path, gain, file):
+            wav = wavs[path] if gain == 1 else scaled(wavs[path], gain)
+            audio.write_sound(file, wav, self.rate, suffix, subtype, path, self.stamp)
 
         gain = 1.0
         # a lossy format does not keep peaks exactly: measure what a player will decode
         for _ in range(3 if suffix == ".mp3" else 0):
-            loudest = max(audio.peak(audio.decode(coded(path, gain))) for path in wavs)
+            loudest = max(audio.peak(audio.decode(_bytes_of(partial(write, path, gain)))) for path in wavs)
             if loudest <= audio.PEAK_LIMIT:
                 break
             gain *= 0.999 * audio.PEAK_LIMIT / loudest
-        return {path: partial(coded, path, gain) for path in wavs}, gain
+        return {path: partial(write, path, gain) for path in wavs}, gain
 
 
 class GrowingWav:
@@ -272,15 +273,27 @@ def _paths(directory, name, format, stems=(), endings=()):
     return {key: Path(directory) / file for key, file in files.items()}
 
 
-def _on_grid(stems, bit_depth):
+def scaled(wav, gain: float) -> audio.Pieces:
+    """Sound [C, T], an array or Pieces, by a gain."""
+    return audio.Pieces(wav.shape, lambda place: wav[place] * np.float32(gain))
+
+
+def _on_grid(stems, bit_depth) -> dict[str, audio.Pieces]:
     """The stems and their sum, "accompaniment", where the format has samples, so that they stay a sum when they are written."""
     # a float32 holds such a number of steps, and the sum of those of all stems, exactly
     steps = np.float32(2.0 ** (15 if str(bit_depth) == "16" else 23))
-    rounded = {name: np.round(wav * steps) for name, wav in stems.items()}
-    rounded["accompaniment"] = sum(rounded.values())
-    for wav in rounded.values():
-        wav /= steps
-    return rounded
+
+    def together(*wavs):
+        return audio.Pieces(wavs[0].shape, lambda place: sum(np.round(wav[place] * steps) for wav in wavs) / steps)
+
+    return {name: together(wav) for name, wav in stems.items()} | {"accompaniment": together(*stems.values())}
+
+
+def _bytes_of(write) -> bytes:
+    """What a function writes into an open file."""
+    buffer = io.BytesIO()
+    write(buffer)
+    return buffer.getvalue()
 
 
 def read_song(path) -> Song:

@@ -6,6 +6,11 @@ from pathlib import Path
 from accompgen.verbs.shared import add_executor, complain, print_values, remark, song_bar
 
 MUSICGEN = "musicgen"
+# what is asked of one kind alone: the others would pass over it
+OPTIONS_OF = {
+    "hubert": ("layer", "kmeans", "songs", "units", "frames", "seed"), "encodec": ("decoder",), MUSICGEN: ("t5", "codec"),
+}  # fmt: skip
+OF_HUBERT = {"layer": 9, "units": 500, "seed": 0}  # unless given
 LICENCES = {  # of published weights; what a user trained is the user's
     "encodec": "Meta's weights of EnCodec are CC BY-NC 4.0: not for commercial use",
     "vocos": "the weights of Vocos are MIT; the codes that it plays are of Meta's EnCodec, CC BY-NC 4.0",
@@ -30,12 +35,12 @@ def add_adopt(verbs):
     )  # fmt: skip
     parser.add_argument("-o", "--out", metavar="DIR", type=Path, required=True, help="the directory to write")
     of_hubert = parser.add_argument_group("hubert", "The units: those of --kmeans, else SOURCE's own, else fitted to --songs")
-    of_hubert.add_argument("--layer", metavar="N", type=int, default=9, help="whose features (default: 9)")
+    of_hubert.add_argument("--layer", metavar="N", type=int, help=f"whose features (default: {OF_HUBERT['layer']})")
     of_hubert.add_argument("--kmeans", metavar="FILE", type=Path, help="published centres: safetensors, or joblib's")
     of_hubert.add_argument("--songs", metavar="MANIFEST", type=Path, help="fit units to the training songs of this")
-    of_hubert.add_argument("--units", metavar="V", type=int, default=500, help="how many to fit (default: 500)")
+    of_hubert.add_argument("--units", metavar="V", type=int, help=f"how many to fit (default: {OF_HUBERT['units']})")
     of_hubert.add_argument("--frames", metavar="N", type=int, help="to look at when fitting (default: 400 for each unit)")
-    of_hubert.add_argument("--seed", metavar="N", type=int, default=0, help="of frames and k-means (default: 0)")
+    of_hubert.add_argument("--seed", metavar="N", type=int, help="of frames and k-means (default: 0)")
     of_encodec = parser.add_argument_group("encodec")
     of_encodec.add_argument(
         "--decoder", metavar=("vocos", "DIR"), nargs=2,
@@ -59,15 +64,15 @@ def add_adopt(verbs):
 
 
 def run_adopt(args) -> int:
-    if args.decoder and (args.kind != "encodec" or args.decoder[0] != "vocos"):
+    _refuse_options_of_others(args)
+    if args.decoder and args.decoder[0] != "vocos":
         args.parser.error(
-            f"--decoder {args.decoder[0]} of {args.kind} is not known; "
-            "write adopt encodec SOURCE --decoder vocos DIR"
+            f"--decoder {args.decoder[0]} is not known; write adopt encodec SOURCE --decoder vocos DIR"
         )
     if args.kind == MUSICGEN:
         return _adopt_musicgen(args)
-    if len(args.source) > 1 or args.t5 or args.codec:
-        args.parser.error(f"{args.kind} is made of one SOURCE, without --t5 and --codec")
+    if len(args.source) > 1:
+        args.parser.error(f"adopt {args.kind} takes one SOURCE, not {len(args.source)}; call once for each")
     source = _found(args.source[0], args)
     args.out.parent.mkdir(parents=True, exist_ok=True)
     if args.decoder:
@@ -85,6 +90,15 @@ def run_adopt(args) -> int:
         songs = figures["songs"] + len(left_out)
         complain(f"{len(left_out)} of {songs} songs were left out; the units are those of the others")
     return 1 if left_out else 0
+
+
+def _refuse_options_of_others(args) -> None:
+    for kind, names in OPTIONS_OF.items():
+        given = [f"--{name}" for name in names if getattr(args, name) is not None]
+        if kind != args.kind and given:
+            args.parser.error(
+                f"{', '.join(given)}: of no use to adopt {args.kind}, only to adopt {kind}; leave out, or adopt {kind}"
+            )
 
 
 def _adopt_musicgen(args) -> int:
@@ -188,8 +202,9 @@ def _adopt_hubert(args, source) -> dict:
     from accompgen.tokens.hubert_weights import load_hubert
     from accompgen.tokens.semantic import SemanticTokenizer
 
+    asked = {name: usual if getattr(args, name) is None else getattr(args, name) for name, usual in OF_HUBERT.items()}
     if args.kmeans:
-        tokenizer = SemanticTokenizer(load_hubert(source), args.layer, kmeans.load(args.kmeans))
+        tokenizer = SemanticTokenizer(load_hubert(source), asked["layer"], kmeans.load(args.kmeans))
     elif _is_ours(source):
         tokenizer = SemanticTokenizer.load(source)
     elif args.songs:
@@ -197,7 +212,7 @@ def _adopt_hubert(args, source) -> dict:
 
         with song_bar(args.quiet) as show:
             return fit_units(
-                source, args.songs, args.out, layer=args.layer, units=args.units, frames=args.frames, seed=args.seed,
+                source, args.songs, args.out, **asked, frames=args.frames,
                 executor=args.executor, workers=args.workers, device=args.device, force=args.force, progress=show,
             )  # fmt: skip
     else:

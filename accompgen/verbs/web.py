@@ -30,8 +30,9 @@ def run_web(args) -> int:
     if not 1 <= args.port <= 65535:
         args.parser.error(f"--port {args.port}: expected 1 to 65535")
     from accompgen.generation import pipeline
-    from accompgen.web.serve import check, open_page, wait_for_ever
+    from accompgen.web.serve import check, end_as_by_ctrl_c, open_page, wait_for_ever
 
+    end_as_by_ctrl_c()
     check(args.port, args.share_host)
     model = pipeline.load(args.checkpoint, args.device, engine=args.engine)
     with open_page(model, args.port, args.share_host) as address:

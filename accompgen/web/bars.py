@@ -1,5 +1,6 @@
 """The chart as the page shows it, a row of bars with their chords, and what people write there as a chart again."""
 
+import re
 from dataclasses import replace
 
 from accompgen.analysis.labels import LabelError, chord_symbol, read_key
@@ -8,6 +9,7 @@ from accompgen.chart_input import ChartRequest
 from accompgen.export.sheet_reader import parse_sheet
 
 HELD, UNKNOWN, SILENT = ".", "?", "N"
+SHEET = "the chords"  # what errors call it
 SAME_BPM = 0.05  # a tempo as near as that to the one shown was not changed
 
 
@@ -63,6 +65,15 @@ def check_bpm(bpm: float) -> None:
         raise ChartError(f"A tempo of {bpm:g}? It can be {SLOWEST_BPM:g} to {FASTEST_BPM:g} beats a minute.")
 
 
+def read_bpm(text) -> float | None:
+    """A tempo as people write it, such as `96` or `92,5`; None where there is none. Raises ChartError."""
+    text = str(text or "").strip()
+    try:
+        return float(text.replace(",", ".")) if text else None
+    except ValueError as error:
+        raise ChartError(f"The tempo {text!r} is no number. Write beats a minute, such as 96.") from error
+
+
 def read_given_key(text: str) -> str | None:
     """A key as people write it. Raises ChartError."""
     try:
@@ -83,7 +94,10 @@ def _chords(chart, texts):
             raise ChartError(f"Bar {bar.number}: {text!r} is no chord. Write chords like Am or F C.")
     cells = [text.strip() or (HELD if index else SILENT) for index, text in enumerate(texts)]
     head = f"pickup: {before}\n" if before else ""
-    sheet = parse_sheet(f"{head}| {' | '.join(cells)} |", "the chords")
+    try:
+        sheet = parse_sheet(f"{head}| {' | '.join(cells)} |", SHEET)
+    except ChartError as error:  # the page has bars, and no lines
+        raise ChartError(re.sub(f"^{SHEET}, line [0-9]+, bar", "Bar", str(error))) from error
     joined = []
     for start, end, label in sheet.chords(whole):
         if joined and joined[-1][2] == label and abs(joined[-1][1] - start) < 1e-6:

@@ -23,9 +23,9 @@ function build() {
       <button type="button" class="ag-play" aria-label="Play">▶</button>
       <output class="ag-clock"></output><span class="ag-space"></span>
       <button type="button" class="ag-ab" title="Hear this take and the one before in turn">A/B</button>
-      <select class="ag-bits" aria-label="Bits of the files"><option value="24">24 bits</option>
+      <span class="ag-files"><select class="ag-bits" aria-label="Bits of the files"><option value="24">24 bits</option>
         <option value="16">16 bits</option><option value="32f">32 bits, float</option></select>
-      <button type="button" class="ag-download">Download</button>
+      <button type="button" class="ag-download">Download</button></span>
     </div>
     <div class="ag-chart">
       <div class="ag-facts">
@@ -110,6 +110,7 @@ function showChart() {
     const number = make("button", { type: "button", textContent: bar.number || "•", onclick: () => { player.seek(bar.start); tick(); } });
     number.setAttribute("aria-label", `Go to bar ${bar.number}`);
     const box = make("div", { className: "ag-bar" }, number, chords);
+    box.style.setProperty("--signs", bar.text.length);
     state.bars.push({ ...bar, box, chords });
     return box;
   }));
@@ -128,7 +129,10 @@ function changes() {
 
 function changed() {
   const found = changes();
-  state.bars.forEach((bar, index) => bar.box.classList.toggle("ag-edited", bar.chords.value.trim() !== state.take.chart.bars[index].text));
+  state.bars.forEach((bar, index) => {
+    bar.box.classList.toggle("ag-edited", bar.chords.value.trim() !== state.take.chart.bars[index].text);
+    bar.box.style.setProperty("--signs", bar.chords.value.length);
+  });
   find(".ag-apply").hidden = !Object.keys(found).length;
   find(".ag-apply").textContent = found.bars ? "Play these chords" : "Play it like this";
 }

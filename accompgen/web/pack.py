@@ -6,26 +6,29 @@ import tempfile
 import threading
 import zipfile
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from accompgen import audio
 from accompgen.export.chart_files import beat_files
-from accompgen.export.project import ENDING, VOICE, project_file, voice_format, voice_of
+from accompgen.export.project import ENDING, VOICE, voice_format, voice_of, write_project
 from accompgen.files import short_name
 from accompgen.generation.song import SUBTYPES, Song
 from accompgen.generation.vocal import Vocal
 
 MIX = "mix"
-PACKING = threading.Lock()  # a long song takes much memory: visitors who download together wait for each other
+SAMPLES = np.dtype("<f4")  # in files without a head, [T, C]
+PACKING = threading.Lock()  # a long song takes much room and time: visitors who download together wait for each other
 
 
 @dataclass(frozen=True)
 class Take:
     """A song in a folder: its samples lie there and are read when they are needed, so that memory holds no take.
 
-    `title` says what was made anew, `sounds` are the files that the page plays, by track.
+    `title` says what was made anew, `sounds` are the files that the page plays, by track; `voice` is what is heard of the
+    recording in the mix [C, T].
     """
 
     number: int
@@ -35,6 +38,12 @@ class Take:
     seed: int
     prompt: str = ""
     sounds: dict[str, Path] = field(default_factory=dict)
+    voice: audio.Pieces | None = None
+
+    def loaded(self) -> Song:
+        """Its song with all samples in memory."""
+        song = self.song
+        return replace(song, tracks={name: np.asarray(wav) for name, wav in song.tracks.items()}, mix=np.asarray(song.mix))
 
     def remove(self) -> None:
         """Remove its files."""
@@ -44,40 +53,40 @@ class Take:
 def keep(take: Take, vocal: Vocal) -> Take:
     """The take with its samples in its folder, which is there, and with what the page plays: 16-bit FLAC, the voice too."""
     song, folder = take.song, take.folder
-    sounds = {}
+    sounds, kept = {}, {}
     for name, wav in {VOICE: voice_of(song, vocal), **song.tracks}.items():
         sounds[name] = folder / f"{name}.flac"
-        # a player holds no more than full scale, and FLAC no more than eight channels
-        wav = np.clip(wav if len(wav) <= 2 else audio.to_mono(wav)[None], -1, 1)
-        audio.write(sounds[name], wav, song.rate, "PCM_16")
-    tracks = {name: _on_disk(folder / f"{name}.npy", wav) for name, wav in song.tracks.items()}
-    kept = replace(song, tracks=tracks, mix=_on_disk(folder / f"{MIX}.npy", song.mix))
-    return replace(take, song=kept, sounds=sounds)
+        audio.write(sounds[name], _playable(wav), song.rate, "PCM_16")
+        kept[name] = _on_disk(folder / f"{name}.f32", wav)
+    voice = kept.pop(VOICE)
+    song = replace(song, tracks=kept, mix=_on_disk(folder / f"{MIX}.f32", song.mix))
+    return replace(take, song=song, sounds=sounds, voice=voice)
 
 
-def pack(take: Take, vocal: Vocal, bit_depth: str = "24") -> Path:
+def pack(take: Take, bit_depth: str = "24") -> Path:
     """Write the zip of a take: all that `Song.save` writes, the voice as loud as in the mix, a DAWproject, beats and click.
 
     All sounds and the MIDI file begin with the recording, so that a DAW which gets them at one place has them together.
     """
     with PACKING:
-        return _pack(take, vocal, bit_depth)
+        return _pack(take, bit_depth)
 
 
-def _pack(take, vocal, bit_depth):
-    song = replace(take.song)  # another one, which may hold sums in memory as long as it is packed
+def _pack(take, bit_depth):
+    song, voice = take.song, take.voice
     name = short_name(song.name)
     path = take.folder / f"{name} - take {take.number}.zip"
     with tempfile.TemporaryDirectory(dir=take.folder) as folder:
         song.save(folder, bit_depth=bit_depth)
-        voice = voice_of(song, vocal)
         file, kind = Path(folder, f"{name}.{VOICE}.wav"), voice_format(voice, SUBTYPES[bit_depth])
-        file.write_bytes(audio.encode(voice, song.rate, ".wav", kind, file, song.stamp))
+        about = {"rate": song.rate, "suffix": ".wav", "subtype": kind, "where": file, "stamp": song.stamp}
+        files = {file: partial(audio.write_sound, wav=voice, **about)}
         # it finds the sounds beside it, so that they travel once
-        Path(folder, f"{name}{ENDING}").write_bytes(project_file(song, vocal))
+        files[Path(folder, f"{name}{ENDING}")] = partial(write_project, song=song, voice=voice)
         if song.chart is not None:
-            for ending, data in beat_files(song.chart, name, song.rate, song.mix.shape[1], stamp=song.stamp).items():
-                Path(folder, f"{name}{ending}").write_bytes(data)
+            found = beat_files(song.chart, name, song.rate, song.mix.shape[1], stamp=song.stamp)
+            files |= {Path(folder, f"{name}{ending}"): data for ending, data in found.items()}
+        audio.write_files(files)
         part = Path(folder, "zip")
         with zipfile.ZipFile(part, "w") as file:
             for found in sorted(Path(folder).glob(f"{glob.escape(name)}.*")):
@@ -86,7 +95,22 @@ def _pack(take, vocal, bit_depth):
     return path
 
 
-def _on_disk(path, wav):
-    """Samples that are read from a file."""
-    np.save(path, wav)
-    return np.load(path, mmap_mode="r")
+def _playable(wav) -> audio.Pieces:
+    """Sound as a player takes it: within full scale, and FLAC has no more than eight channels."""
+    if len(wav) <= 2:
+        return audio.Pieces(wav.shape, lambda place: np.clip(wav[place], -1, 1))
+    return audio.Pieces((1, wav.shape[1]), lambda place: np.clip(audio.to_mono(wav[place])[None], -1, 1))
+
+
+def _on_disk(path, wav) -> audio.Pieces:
+    """Sound [C, T], an array or Pieces, put into a file, from which it is read."""
+    channels, samples = wav.shape
+    with open(path, "wb") as file:
+        for piece in audio.pieces_of(wav):
+            file.write(np.ascontiguousarray(piece.T, SAMPLES).data)
+
+    def read(place):  # and remembers no sound
+        # opened for each part: what stays open would count as memory
+        return np.ascontiguousarray(np.memmap(path, SAMPLES, "r", shape=(samples, channels)).T[place])
+
+    return audio.Pieces((channels, samples), read)

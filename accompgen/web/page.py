@@ -20,9 +20,8 @@ import fastapi
 import gradio as gr
 import uvicorn
 
-from accompgen.generation.vocal import read_vocal
 from accompgen.stages import ALL
-from accompgen.web.bars import shown
+from accompgen.web.bars import read_bpm, shown
 from accompgen.web.jobs import Busy, Job, Jobs, Stopped
 from accompgen.web.pack import VOICE, pack
 from accompgen.web.sessions import Session, Sessions
@@ -34,7 +33,8 @@ CLOSING_SECONDS = 2  # that open connections have when the server ends
 UPLOADS_SECONDS = 6 * 3600  # uploads that nobody has used are removed after that
 TITLES = {VOICE: "Your voice", ALL: "Band"}
 AT_WORK = "Your band is still playing. Stop it first, or wait."
-RATES = [("as recorded", None), ("44.1 kHz", 44_100), ("48 kHz", 48_000)]
+AS_RECORDED = 0  # Gradio shows no label of a None
+RATES = [("as recorded", AS_RECORDED), ("44.1 kHz", 44_100), ("48 kHz", 48_000)]
 IDLE = {"state": "idle"}
 
 
@@ -61,13 +61,14 @@ class Page:
             )
             with gr.Accordion("More", open=False, elem_id="more"):
                 with gr.Row():
-                    bpm = gr.Number(label="Tempo", info="beats a minute; empty: as you sing", value=None,
-                                    visible=model.has_chart, elem_id="bpm")  # fmt: skip
+                    # Gradio shows 0 for a number that nobody gave
+                    bpm = gr.Textbox(label="Tempo", info="beats a minute; empty: as you sing", placeholder="96",
+                                     visible=model.has_chart, max_lines=1, elem_id="bpm")  # fmt: skip
                     key = gr.Textbox(label="Key", info="empty: as you sing", placeholder="Am",
                                      visible=model.has_chart, elem_id="key")  # fmt: skip
                     seed = gr.Number(label="Number", info="another number, another band", value=0, precision=0,
                                      minimum=0, elem_id="seed")  # fmt: skip
-                rate = gr.Dropdown(RATES, value=None, label="Sample rate", info="of the files", elem_id="rate")
+                rate = gr.Dropdown(RATES, value=AS_RECORDED, label="Sample rate", info="of the files", elem_id="rate")
                 chords = gr.Textbox(label="Chords", info="empty: as you sing", placeholder="| Am | F | C | G |",
                                     visible=model.has_chart, elem_id="chords")  # fmt: skip
             go = gr.Button("Play along with me", variant="primary", size="lg", elem_id="go")
@@ -95,7 +96,7 @@ class Page:
         path = session.begin(Path(voice))
         try:
             seconds = seconds_of(path)
-            wish = Wish(check_seed(seed), prompt or "", bpm or None, key, chords or "", rate or None)
+            wish = Wish(check_seed(seed), prompt or "", read_bpm(bpm), key, chords or "", rate or None)
             job = self._put(session, first(self.model, session, path, wish), seconds, wish)
         except (ValueError, OSError, Busy) as error:
             session.discard(path)
@@ -140,7 +141,7 @@ class Page:
         try:
             session = self.sessions.of_key(str(asked[0]))
             take = session.take(int(asked[1]))
-            return {"url": _address(pack(take, read_vocal(session.vocal), str(asked[2])))}
+            return {"url": _address(pack(take, str(asked[2])))}
         except (ValueError, LookupError, OSError) as error:
             return {"error": _words(error)}
 

@@ -107,7 +107,7 @@ def again(model, session: Session, wish: Wish) -> Callable[[Job], Take]:
 
     def work(job):
         vocal = read_vocal(path)
-        make = partial(redo, model, song, vocal) if of_part else partial(model.accompany, vocal)
+        make = partial(redo, model, take.loaded(), vocal) if of_part else partial(model.accompany, vocal)
         return _keep(session, make(**settings, on_progress=_telling(model, job)), vocal, title, wish)
 
     return work
