@@ -15,7 +15,7 @@ import pytest
 import soundfile
 from tiny import make_checkpoint, sing
 
-from accompgen import audio, sound_file
+from accompgen import audio, sound_file, sound_writer
 from accompgen.cli import main
 from accompgen.generation import pipeline
 
@@ -157,7 +157,7 @@ def test_a_full_disk(generate, tmp_path, monkeypatch, capsys):
                 raise OSError(errno.ENOSPC, "No space left on device")
             yield file
 
-    monkeypatch.setattr(audio, "replacing", full_at_the_second_file)
+    monkeypatch.setattr(sound_writer, "replacing", full_at_the_second_file)
     complaint(capsys, generate(), "voice.mix.wav: No space left on device")
     assert names(tmp_path / "out") == []  # not even the first file
 
