@@ -27,6 +27,7 @@ from accompgen.sound_writer import (
     encode,
     peak,
     pieces_of,
+    scaled,
     write,
     write_bytes,
     write_files,
@@ -36,7 +37,7 @@ from accompgen.sound_writer import (
 # fmt: off
 __all__ = [
     "MAX_RATE", "MIN_RATE", "AudioError", "Pieces", "check_format", "check_samples", "decode", "encode", "is_float", "length",
-    "peak", "pieces_of", "read", "seconds", "time_reference", "write", "write_bytes", "write_files", "write_sound",
+    "peak", "pieces_of", "read", "scaled", "seconds", "time_reference", "write", "write_bytes", "write_files", "write_sound",
 ]
 # fmt: on
 
@@ -134,7 +135,7 @@ def cancelled(wav: np.ndarray) -> float:
 def _power(wav):
     """Mean square of each channel, a constant offset left out."""
     mean = wav.mean(axis=1, keepdims=True, dtype=np.float64)
-    # NumPy's own variance takes four times the memory of the sound
+    # NumPy's own variance copies all of the sound, as float64
     power = np.zeros(len(wav))
     for piece in pieces_of(wav):
         power += ((piece - mean) ** 2).sum(axis=1)

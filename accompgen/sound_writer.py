@@ -42,6 +42,11 @@ class Pieces:
         return np.asarray(self[:, :], dtype)
 
 
+def scaled(wav, gain: float) -> Pieces:
+    """Sound [C, T], an array or Pieces, by a gain."""
+    return Pieces(wav.shape, lambda place: wav[place] * np.float32(gain))
+
+
 def pieces_of(wav) -> Iterator[np.ndarray]:
     """The samples of an array [C, T], or of Pieces, one part [C, t] after the other, as float32."""
     for start in range(0, wav.shape[1], BLOCK_FRAMES):

@@ -3,8 +3,6 @@
 from collections.abc import Callable
 from functools import partial
 
-import numpy as np
-
 from accompgen import audio
 from accompgen.export.chart_files import beat_files, score_files
 from accompgen.export.dawproject import SoundTrack, write_dawproject
@@ -17,9 +15,8 @@ ENDING = ".dawproject"
 
 def voice_of(song, vocal) -> audio.Pieces:
     """The voice [C, T] as loud as it is in the mix, at the song's rate; song: song.Song, vocal: vocal.Vocal."""
-    gain = np.float32(song.encoding_gain * 10 ** (song.report["levels"]["vocal_gain_db"] / 20))
-    wav = vocal.at(song.rate).within(len(song.mix)).wav
-    return audio.Pieces(wav.shape, lambda place: wav[place] * gain)
+    gain = song.encoding_gain * 10 ** (song.report["levels"]["vocal_gain_db"] / 20)
+    return audio.scaled(vocal.at(song.rate).within(len(song.mix)).wav, gain)
 
 
 def voice_format(wav, subtype: str = "PCM_24") -> str:

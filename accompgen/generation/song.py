@@ -177,7 +177,7 @@ class Song:
         """Sound by path -> functions by path that write each into an open file, and the gain that they share."""
 
         def write(path, gain, file):
-            wav = wavs[path] if gain == 1 else scaled(wavs[path], gain)
+            wav = wavs[path] if gain == 1 else audio.scaled(wavs[path], gain)
             audio.write_sound(file, wav, self.rate, suffix, subtype, path, self.stamp)
 
         gain = 1.0
@@ -271,11 +271,6 @@ def _paths(directory, name, format, stems=(), endings=()):
     files = {key: f"{name}.{key}.{format}" for key in ("accompaniment", "mix", *stems)}
     files |= {ending: f"{name}{ending}" for ending in endings} | {"report": f"{name}.json"}
     return {key: Path(directory) / file for key, file in files.items()}
-
-
-def scaled(wav, gain: float) -> audio.Pieces:
-    """Sound [C, T], an array or Pieces, by a gain."""
-    return audio.Pieces(wav.shape, lambda place: wav[place] * np.float32(gain))
 
 
 def _on_grid(stems, bit_depth) -> dict[str, audio.Pieces]:

@@ -325,13 +325,12 @@ def _sampling(args):
     if unknown := sorted({stage for values in given.values() for stage in values} - {None, *names}):
         raise ValueError(f"{unknown[0]!r} is no stage of {args.checkpoint}; expected one of {', '.join(names)}")
     asked = {}
-    for name in names:
-        # a value for all stages: once for each stage, not for each of its stems
-        wide = {None} if name in graph.stage_names else set()
-        values = {key: row.get(name, row.get(None)) for key, row in given.items() if {name, *wide} & set(row)}
-        if values:
-            asked[name] = Sampling(**values)
-    return asked
+    for setting, row in given.items():
+        everywhere = dict.fromkeys(graph.stage_names, row[None]) if None in row else {}
+        for name, value in (everywhere | row).items():
+            if name is not None:
+                asked.setdefault(name, {})[setting] = value
+    return {name: Sampling(**values) for name, values in asked.items()}
 
 
 def _per_stage(kind):
