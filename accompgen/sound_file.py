@@ -221,13 +221,21 @@ class _Head(NamedTuple):
         return round(frames * self.size / self.there) if self.size and self.size > self.there > 0 else 0
 
 
+def _chunks(file):
+    """(name, size) of each chunk of a wav that is open behind its first 12 bytes; the file stands at what the chunk holds."""
+    while len(head := file.read(8)) == 8:
+        name, size = struct.unpack("<4sI", head)
+        start = file.tell()
+        yield name, size
+        file.seek(start + size + size % 2)
+
+
 def _read_head(file):
     with _opened(file) as data:
         begin = data.read(12)
         counted, size64 = begin[:4] in COUNTED, None
         if begin[:4] in (b"RIFF", b"RF64", b"BW64") and begin[8:] == b"WAVE":
-            while len(chunk := data.read(8)) == 8:
-                name, size = struct.unpack("<4sI", chunk)
+            for name, size in _chunks(data):
                 if name == b"data":
                     if size == 0xFFFFFFFF and size64 is not None:
                         size = size64
@@ -237,20 +245,14 @@ def _read_head(file):
                     return _Head(counted, size, data.seek(0, os.SEEK_END) - start)
                 if name == b"ds64" and size >= 16:  # EBU Tech 3306: of the file, of the data, in 64 bits
                     size64 = struct.unpack("<QQ", data.read(16))[1]
-                    size -= 16
-                data.seek(size + size % 2, os.SEEK_CUR)
     return _Head(counted)
 
 
 def _may_have_a_stamp(file):
     """Whether an open file is a wav with a chunk of a broadcast wave, or with one whose length is not told. It is left at its
     beginning."""
-    begin, found = file.read(12), False
-    if begin[:4] in (b"RIFF", b"RF64", b"BW64"):
-        while not found and len(chunk := file.read(8)) == 8:
-            name, size = struct.unpack("<4sI", chunk)
-            found = name == b"bext" or size >= STREAMED
-            file.seek(size + size % 2, os.SEEK_CUR)
+    is_wav = file.read(12)[:4] in (b"RIFF", b"RF64", b"BW64")
+    found = is_wav and any(name == b"bext" or size >= STREAMED for name, size in _chunks(file))
     file.seek(0)
     return found
 
