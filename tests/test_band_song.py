@@ -144,7 +144,7 @@ def test_a_band_is_not_streamed(model):
 
 
 def test_two_processes_make_the_codes_of_one(band_checkpoint, two_threads):
-    model = pipeline.load(band_checkpoint, "cpu", helper=True)
+    model = pipeline.load(band_checkpoint, "cpu", helper=True, engine="torch")
     try:
         assert isinstance(model.helper, StageWorker) and "chart" in model.helper.names
         units = torch.randint(20, (1, 100), generator=torch.Generator().manual_seed(0))

@@ -1,11 +1,13 @@
 """Engines beside torch: the same ids, whatever a decoding is asked for; and they say what they cannot do."""
 
 import importlib.util
+import json
 
 import pytest
 import torch
+from tiny import sing
 
-from accompgen import engines
+from accompgen import audio, cli, engines
 from accompgen.checkpoint import read_checkpoint
 from accompgen.config import StageConfig
 from accompgen.engines import EngineError, choose_engine
@@ -134,6 +136,19 @@ def test_a_song_is_the_same_whole_and_in_pieces(tiny_checkpoint):
     assert all(stage.engine is None for stage in slow.stages.values())
     greedy = dict.fromkeys(sampling, GREEDY)
     assert torch.equal(cascade(system, vocal, greedy, 3).codes, cascade(slow, vocal, greedy, 3).codes)
+
+
+@compiled
+def test_the_command_line_reaches_the_steps(tiny_checkpoint, tmp_path, capsys):
+    """What is asked for with --engine stands in the song's report, stage by stage; what cannot be is said."""
+    audio.write(tmp_path / "voice.wav", sing(0.5), 44_100)
+    command = ["generate", str(tmp_path / "voice.wav"), "--checkpoint", str(tiny_checkpoint), "--quiet", "--engine"]
+    for engine, steps in (("torch", "torch"), ("onnx", "onnx float32")):
+        assert cli.main([*command, engine, "-o", str(tmp_path / engine)]) == 0
+        used = json.loads((tmp_path / engine / "voice.json").read_text())["engines"]
+        assert set(used) == {"semantic", "coarse", "fine"} and all(name.startswith(steps) for name in used.values())
+    assert cli.main([*command, "onnx-int8", "-o", str(tmp_path)]) == 1
+    assert "stage has a width of 16, and the engine 'onnx-int8' needs a multiple of 32" in capsys.readouterr().err
 
 
 def test_what_is_chosen(monkeypatch):

@@ -8,10 +8,13 @@ import torch
 from tiny import VOCAB, sing
 
 from accompgen import audio
+from accompgen.checkpoint import read_checkpoint
+from accompgen.engines import NEEDS
 from accompgen.generation import pipeline
 from accompgen.generation.cascade import cascade
+from accompgen.generation.load import load_stages
 from accompgen.generation.sampling import Sampling
-from accompgen.generation.two_process import StageWorkerError, cascade_by_two
+from accompgen.generation.two_process import StageWorker, StageWorkerError, cascade_by_two
 from accompgen.stages import accompgen
 
 STAGES = accompgen().stage_names
@@ -20,7 +23,7 @@ SAMPLING = dict.fromkeys(STAGES, Sampling(guidance=2.0, top_k=8)) | {"semantic":
 
 @pytest.fixture
 def model(tiny_checkpoint, two_threads):
-    model = pipeline.load(tiny_checkpoint, "cpu", helper=True)
+    model = pipeline.load(tiny_checkpoint, "cpu", helper=True, engine="torch")
     yield model
     model.helper.close()
 
@@ -39,6 +42,19 @@ def test_the_codes_are_those_of_one_process(model):
     assert {name for name, _, _ in told} == set(STAGES) and told[-1][1] == told[-1][2], "progress ends at its end"
     assert [done for _, done, _ in told] == sorted(done for _, done, _ in told)
     assert set(found.seconds) == set(STAGES) and all(seconds >= 0 for seconds in found.seconds.values())
+
+
+def test_its_stages_are_loaded_for_the_engine_asked_for(tiny_checkpoint):
+    for package in NEEDS:
+        pytest.importorskip(package, reason=f"{package} is not installed (extra `fast`)")
+    verified = read_checkpoint(tiny_checkpoint)
+    helper = StageWorker(verified, load_stages(verified, "cpu", engine="onnx"), "onnx")
+    there = "[stage.engine.name for stage in __import__('sys').modules[NAME]._systems[0].stages.values()]"
+    try:
+        found = helper.pool.submit(eval, there, {"NAME": StageWorker.__module__}).result()
+    finally:
+        helper.close()
+    assert found == ["onnx float32"] * 2
 
 
 def test_long_vocals_alone_are_made_so(model, monkeypatch):
@@ -64,7 +80,7 @@ def test_a_helper_that_dies_is_told_of(model):
 
 def test_one_thread_has_no_helper(tiny_checkpoint, two_threads):
     torch.set_num_threads(1)
-    assert pipeline.load(tiny_checkpoint, "cpu", helper=True).helper is None
+    assert pipeline.load(tiny_checkpoint, "cpu", helper=True, engine="torch").helper is None
 
 
 @pytest.mark.parametrize("seconds, options, expected", [(0.3, [], False), (1.2, [], True), (1.2, ["--stream"], False)])

@@ -40,6 +40,7 @@ from accompgen.generation.settings import (
 )
 from accompgen.generation.song import Song
 from accompgen.generation.two_process import StageWorker, cascade_by_two
+from accompgen.generation.two_threads import cascade_by_threads, suits_two_threads
 from accompgen.generation.vocal import (
     VOCAL_NOISE,
     Vocal,
@@ -200,7 +201,9 @@ class Accompanist:
         return finished(self, vocal, seed, settings, tokens, sounds, clock, chart, others)
 
     def play(self, vocal, units, sampling, seed, part, report):
-        """The tokens of a stem; long ones by two processes, where there is a second."""
+        """The tokens of a stem: by two threads where that is quicker, long ones by two processes where there is a second."""
+        if suits_two_threads(self.system):
+            return cascade_by_threads(self.system, units, sampling, seed, report, part)
         if self.helper and vocal.seconds >= LONG_SECONDS:
             return cascade_by_two(self.system, units, sampling, seed, self.helper, report, part)
         return cascade(self.system, units, sampling, seed, report, part)
@@ -262,7 +265,8 @@ def load(checkpoint="pocket", device: str = "auto", helper: bool = False, engine
     Args:
         device: auto (a GPU if there is one), cpu, cuda or cuda:N.
         helper: long vocals get a second process (generation/two_process.py), where the device is a CPU of which torch may use
-            two threads or more. A script that asks for it must begin its work under `if __name__ == "__main__":`.
+            two threads or more, and the steps are torch's: compiled ones are shared out between threads. A script that asks
+            for it must begin its work under `if __name__ == "__main__":`.
         engine: what makes the steps of the stages, one of engines.ENGINES; see `load_stages`.
 
     Raises:
@@ -279,7 +283,8 @@ def load(checkpoint="pocket", device: str = "auto", helper: bool = False, engine
         )
     verified = read_checkpoint(path)
     system = load_stages(verified, device, engine=engine)
-    second = StageWorker(verified, system, engine) if helper and device == "cpu" and torch.get_num_threads() > 1 else None
+    helper = helper and device == "cpu" and torch.get_num_threads() > 1 and not suits_two_threads(system)
+    second = StageWorker(verified, system, engine) if helper else None
     about = about_of(verified)
     return Accompanist(
         SemanticTokenizer.load(verified.component(SEMANTIC_TOKENIZER), device),

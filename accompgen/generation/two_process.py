@@ -51,8 +51,15 @@ class StageWorker:
         self.pool.shutdown(cancel_futures=True)
 
     def submit(self, job: Job) -> Future:
-        """-> the future of (ids [B, Q, frames], states of the job's generators after it), as arrays."""
+        """Send a job -> what `receive` takes."""
         return self.pool.submit(_decode, _with(job, torch.Tensor.numpy, _state))
+
+    def receive(self, job: Job, future: Future) -> torch.Tensor:
+        """The ids [B, Q, frames] of a job that was sent; its generators are then where decoding left them."""
+        ids, states = future.result()
+        for generator, state in zip(job.generators, states):
+            generator.set_state(torch.from_numpy(state))
+        return torch.from_numpy(ids)
 
 
 _systems: list[System] = []  # of a helper's own process: the one that it has
@@ -113,7 +120,7 @@ def cascade_by_two(
     schedule = whole_song(system, vocal, sampling, seed, part)
     try:
         with all_but_one_thread():  # the helper has that one
-            seconds = _Beside(schedule, helper, progress).run()
+            seconds = Exchange(schedule, helper, progress).run()
     except BrokenProcessPool as error:
         raise StageWorkerError(
             "the process that decodes beside this one died, perhaps for want of memory; OMP_NUM_THREADS=1 does without it"
@@ -121,8 +128,15 @@ def cascade_by_two(
     return Tokens(*schedule.tokens(0, schedule.song), seconds)
 
 
-class _Beside:
-    """One song, and the job that the helper is at, if any."""
+class Exchange:
+    """One song, the job that a helper is at, if any, and the jobs that are done here meanwhile.
+
+    Args:
+        schedule: of a song whose vocal has ended.
+        helper: has the `names` of its stages, `submit(job)` -> Future and `receive(job, future)` -> ids [B, Q, frames], after
+            which the job's generators are where decoding left them.
+        progress: as in `cascade`.
+    """
 
     def __init__(self, schedule, helper, progress):
         self.schedule, self.helper, self.counter = schedule, helper, Counter(schedule, progress)
@@ -157,10 +171,7 @@ class _Beside:
     def exchange(self) -> None:
         """Receive what the helper has finished, and send it what comes next, of the first stages first."""
         if self.job and self.future.done():
-            ids, states = self.future.result()
-            for generator, state in zip(self.job.generators, states):
-                generator.set_state(torch.from_numpy(state))
-            self.schedule.add(self.job, torch.from_numpy(ids))
+            self.schedule.add(self.job, self.helper.receive(self.job, self.future))
             self.counter.add(self.job)
             self.job = None
         if not self.job and (job := self.schedule.next_job(self.helper.names)):
