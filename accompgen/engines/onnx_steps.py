@@ -118,7 +118,7 @@ class _Bound:
         own = np.zeros((), table.dtype)
         for name in table.dtype.names:
             self._read(name, own[name])
-        self.own, table = own.reshape(1).view(np.uint8), table.view(np.uint8).reshape(len(table), -1)
+        self.own, table = own.reshape(1).view(np.uint8), table.view(np.uint8).reshape(len(table), own.nbytes)
         self.rows = self._read("rows", np.empty((songs, slots), np.int64))
         self.steps = list(zip(table, *_history(state, self.first)))
         self._read("bias", np.ascontiguousarray(state.bias.numpy()))
