@@ -75,7 +75,7 @@ class OnnxSteps:
 
         The logits are overwritten by the next step.
         """
-        return _Bound(self, state, songs, guidance).step
+        return _Bound(self, state, songs, guidance).logits
 
     def draw(
         self,
@@ -86,8 +86,9 @@ class OnnxSteps:
         top_k: int = 0,
         bias: torch.Tensor | None = None,
         at: torch.Tensor | None = None,
-    ) -> Callable[[torch.Tensor], torch.Tensor]:
-        """A step with its choice, by the numbers of generation/sampling.py: ids [songs, W] -> those of the next step.
+    ) -> Callable[[np.ndarray, np.ndarray], None]:
+        """A step with its choice, as generation/sampling.py makes it: writes behind ids [songs, W] the next step's, to an
+        array that is given.
 
         Args:
             state: as in `logits`.
@@ -97,13 +98,11 @@ class OnnxSteps:
             top_k: 0: off.
             bias: added to the logits, float32 [songs, slots of all steps, V]; None: nothing is.
             at: of each step, which rows of the bias are its slots' [N, W].
-
-        The ids are overwritten by the next step.
         """
         if temperature == 0:  # of the likeliest alone the smallest number draws the first
             chances, temperature, top_k = torch.zeros_like(chances), 1.0, 1
         top_k = min(top_k or self.vocab, self.vocab)
-        return _Bound(self, state, chances.shape[1], guidance, chances, temperature, top_k, bias, at).step
+        return _Bound(self, state, chances.shape[1], guidance, chances, temperature, top_k, bias, at).draw
 
 
 class _Bound:
@@ -136,10 +135,10 @@ class _Bound:
                 self._read(f"past_{name}_{layer}", grid.numpy())
                 self._write(f"present_{name}_{layer}", grid.numpy())
         if chances is None:
-            result = self._write("logits", np.empty((songs, 1, slots * vocab), np.float32)).reshape(songs, slots, vocab)
+            given = self._write("logits", np.empty((songs, 1, slots * vocab), np.float32))
+            self.given = torch.from_numpy(given.reshape(songs, slots, vocab))
         else:
-            result = self._write("ids", np.empty((songs, slots), np.int64))
-        self.result = torch.from_numpy(result)
+            self.given = self._write("ids", np.empty((songs, slots), np.int64))
 
     def _read(self, name, array):
         return self._bind(self.binding.bind_input, name, array)
@@ -152,22 +151,30 @@ class _Bound:
         self.held.append(array)
         return array
 
-    def step(self, ids: torch.Tensor) -> torch.Tensor:
-        """See OnnxSteps.logits and OnnxSteps.draw."""
+    def logits(self, ids: torch.Tensor) -> torch.Tensor:
+        """See OnnxSteps.logits."""
+        self._run(ids.numpy())
+        return self.given
+
+    def draw(self, ids: np.ndarray, drawn: np.ndarray) -> None:
+        """See OnnxSteps.draw."""
+        self._run(ids)
+        drawn[:] = self.given
+
+    def _run(self, ids):
         cache = self.state.cache
         n = cache.filled - self.state.first - self.first
         own, before, there = self.steps[n]
         self.own[:] = own
         if there is None:
-            np.add(ids.numpy(), before, out=self.rows)
+            np.add(ids, before, out=self.rows)
         else:
-            np.multiply(ids.numpy(), there, out=self.rows)
+            np.multiply(ids, there, out=self.rows)
             self.rows += before
         if self.bias is not None:
             np.take(self.bias, self.at[n], 1, self.own_bias, "clip")  # this mode writes straight into the array
         self.session.run_with_iobinding(self.binding)
         cache.filled += 1
-        return self.result
 
 
 def _table(state, first, copies, songs, chances):

@@ -171,7 +171,7 @@ class _Steps:
     """
 
     def __init__(self, model, context, told, prompt, frames, sampling, plan, engine):
-        self.sampling, self.plan, self.ids = sampling, plan, None
+        self.sampling, self.plan = sampling, plan
         earlier = context.pop(EARLIER_VOCAL, None)
         self.copies, drop = (1, None) if sampling.guidance == 1 else (2, torch.arange(2 * len(prompt)) >= len(prompt))
         state, logits = model.start(
@@ -193,19 +193,18 @@ class _Steps:
             settings = sampling.guidance, sampling.temperature, sampling.top_k
             self.draw = engine.draw(state, plan.chances[1:], *settings, self.bias, plan.at[1:])
         self.chosen = torch.empty(plan.chances.shape, dtype=torch.long, device=prompt.device)  # [N, B, W]
-        self.rows = list(self.chosen)
+        self.ids = list(self.chosen)
+        self.arrays = [ids.numpy() for ids in self.ids] if self.draw else None  # the same memory
 
     def step(self, n: int) -> None:
         """Choose the tokens of step n = 0, 1, ... of those to do."""
-        plan = self.plan
+        plan, ids = self.plan, self.ids[n]
         if n and self.draw:
-            ids = self.draw(self.ids)
+            self.draw(self.arrays[n - 1], self.arrays[n])
         else:
-            ids = self._drawn(n, self.next_logits(self.ids) if n else self.first_logits)  # [B, W]
+            ids.copy_(self._drawn(n, self.next_logits(self.ids[n - 1]) if n else self.first_logits))  # [B, W]
         if plan.known[n] is not None:
-            ids = torch.where(plan.known[n], plan.tokens.index_select(1, plan.at[n]), ids)
-        self.rows[n].copy_(ids)
-        self.ids = ids
+            ids.copy_(torch.where(plan.known[n], plan.tokens.index_select(1, plan.at[n]), ids))
 
     def tokens(self) -> torch.Tensor:
         """The tokens of the prompt and of all steps, interleaved [B, F * Q]."""
