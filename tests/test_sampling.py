@@ -56,12 +56,14 @@ def test_top_p_counts_what_top_k_left():
 def test_ids_as_likely_as_the_last_candidate_are_kept():
     logits = torch.tensor([0.0, 2.0, 1.0, 1.0, 1.0])
     assert candidates(logits, top_k=2, top_p=1.0).tolist() == [-math.inf, 2, 1, 1, 1]
-    assert candidates(logits, top_k=0, top_p=0.6).tolist() == [-math.inf, 2, 1, 1, 1]  # .44, .16, .16, .16, .06
+    # probabilities .06, .44, .16, .16, .16
+    assert candidates(logits, top_k=0, top_p=0.6).tolist() == [-math.inf, 2, 1, 1, 1]
 
 
 def test_ids_come_in_their_own_order():
     """A growing number draws growing ids, whatever their logits."""
-    ids = sample(LOGITS.expand(1000, -1), torch.arange(1000) / 1000, Sampling(temperature=1.0, top_k=4).over(PUBLISHED))
+    settings = Sampling(temperature=1.0, top_k=4).over(PUBLISHED)
+    ids = sample(LOGITS.expand(1000, -1), torch.arange(1000) / 1000, settings)
     assert ids.diff().min() == 0 and ids.unique().tolist() == [0, 2, 3, 4]
 
 

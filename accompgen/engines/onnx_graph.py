@@ -1,7 +1,7 @@
 """A step of a stage as a graph of ONNX, from the ids of the step before to its own.
 
-It is built from the stage's weights, operator by operator; nothing is traced or exported. Keys and values are written where
-they are read: `GroupQueryAttention` takes past and present in one buffer.
+It is built from the stage's weights, operator by operator; nothing is traced or exported. Keys and
+values are written where they are read: `GroupQueryAttention` takes past and present in one buffer.
 """
 
 import numpy as np
@@ -19,11 +19,15 @@ BLOCK = 32  # inputs that share a scale
 class StepGraph:
     """Builds the graph of a step, for a batch of as many copies of the songs as guidance mixes.
 
-    Inputs: rows [songs, W] of the embedding table; added [copies, songs, 1, D], what the step adds to them; step, its number;
-    past [B] and total, the positions in the cache without and with it; bias [1, H, 1, N] and where this step's part of it
-    starts; past_keys_l and past_values_l [B, H', N, d]. Of the choice: apart, the shape [copies, songs, 1, D]; guidance, each
-    copy's weight [copies, 1, 1, 1]; logit_bias [songs, W, V] or [1, 1, 1]; temperature; top_k [1]; uniform [songs, W, 1].
-    Outputs: ids [songs, W]; logits [songs, 1, W * V], without the bias; present_keys_l and present_values_l.
+    Inputs of the network: rows [songs, W] of the embedding table; added [copies, songs, 1, D], what
+    the step adds to them; step, its number; past [B] and total, the positions in the cache without
+    and with it; bias [1, H, 1, N] and where this step's part of it starts; past_keys_l and
+    past_values_l [B, H', N, d].
+    Inputs of the choice: apart, the shape [copies, songs, 1, D]; guidance, each copy's weight
+    [copies, 1, 1, 1]; logit_bias [songs, W, V] or [1, 1, 1]; temperature; top_k [1]; uniform
+    [songs, W, 1].
+    Outputs: ids [songs, W]; logits [songs, 1, W * V], without the bias; present_keys_l and
+    present_values_l.
     """
 
     def __init__(self, int8: bool):
@@ -32,7 +36,12 @@ class StepGraph:
     def build(self, model: StageLM) -> onnx.ModelProto:
         """The graph of a stage with its weights."""
         decoder, layout = model.decoder, model.layout
-        width, heads, kv_heads, head_width = model.config.width, decoder.heads, decoder.kv_heads, decoder.head_width
+        width, heads, kv_heads, head_width = (
+            model.config.width,
+            decoder.heads,
+            decoder.kv_heads,
+            decoder.head_width,
+        )
         batch = ["batch", kv_heads, "length", head_width]
         self._input("rows", TensorProto.INT64, ["songs", layout.slots])
         self._input("added", TensorProto.FLOAT, ["copies", "songs", 1, width])
@@ -61,21 +70,35 @@ class StepGraph:
         return helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION)
 
     def _embedding(self, model):
-        """The tokens' embeddings, summed, and what the step adds to them [B, 1, D]; every copy of guidance gets the same."""
+        """The tokens' embeddings, summed, and what the step adds to them [B, 1, D]; every copy of
+        guidance gets the same tokens."""
         table = self._weight("embedding", model.token_embedding.weight * model.embedding_scale)
         tokens = self._node("Gather", [table, "rows"], "tokens")  # [songs, W, D]
         if model.layout.slots > 1:
-            tokens = self._node("ReduceSum", [tokens, self._ints("slot_axis", [1])], "tokens_summed", keepdims=1)
+            tokens = self._node(
+                "ReduceSum", [tokens, self._ints("slot_axis", [1])], "tokens_summed", keepdims=1
+            )
         x = self._node("Add", ["added", tokens], "input_by_copies")  # [copies, songs, 1, D]
-        return self._node("Reshape", [x, self._ints("rows_of_input", [-1, 1, model.config.width])], "input")
+        return self._node(
+            "Reshape", [x, self._ints("rows_of_input", [-1, 1, model.config.width])], "input"
+        )
 
     def _norm(self, x, branch, norm, name):
-        """(x + branch, its RMS norm), `branch` its values and a bias of them, or no bias; without a branch (x, its norm)."""
+        """(x + branch, its RMS norm), `branch` its values and a bias of them, or no bias; without a
+        branch (x, its norm)."""
         gain = self._weight(f"{name}_gain", norm.gain)
         if branch is None:
-            return x, self._node("SimplifiedLayerNormalization", [x, gain], name, epsilon=TINY, axis=-1, stash_type=1)
+            return x, self._node(
+                "SimplifiedLayerNormalization", [x, gain], name, epsilon=TINY, axis=-1, stash_type=1
+            )
         outputs = [name, "", "", f"{name}_sum"]
-        self._node("SkipSimplifiedLayerNormalization", [x, branch[0], gain, *branch[1:]], outputs, CONTRIB, epsilon=TINY)
+        self._node(
+            "SkipSimplifiedLayerNormalization",
+            [x, branch[0], gain, *branch[1:]],
+            outputs,
+            CONTRIB,
+            epsilon=TINY,
+        )
         return outputs[3], name
 
     def _attention(self, y, attention, layer):
@@ -83,40 +106,91 @@ class StepGraph:
         both, name = heads + kv_heads, f"attention_{layer}"
         qkv = self._linear(y, attention.qkv.weight, f"{name}_qkv")
         qk, v = f"{name}_qk", f"{name}_v"
-        self._node("Split", [qkv, self._ints(f"{name}_parts", [both * head_width, kv_heads * head_width])], [qk, v], axis=-1)
-        qk = self._node("Reshape", [qk, self._ints(f"{name}_apart", [-1, both, head_width])], f"{name}_by_head")
+        self._node(
+            "Split",
+            [qkv, self._ints(f"{name}_parts", [both * head_width, kv_heads * head_width])],
+            [qk, v],
+            axis=-1,
+        )
+        qk = self._node(
+            "Reshape", [qk, self._ints(f"{name}_apart", [-1, both, head_width])], f"{name}_by_head"
+        )
         ones = self._weight(f"{name}_ones", torch.ones(head_width))
-        qk = self._node("SimplifiedLayerNormalization", [qk, ones], f"{name}_unit", epsilon=TINY, axis=-1, stash_type=1)
-        qk = self._node("Mul", [qk, self._weight(f"{name}_gain", attention.gain.flatten(0, -2))], f"{name}_normed")
-        qk = self._node("Reshape", [qk, self._ints(f"{name}_together", [-1, 1, both * head_width])], f"{name}_flat")
+        qk = self._node(
+            "SimplifiedLayerNormalization",
+            [qk, ones],
+            f"{name}_unit",
+            epsilon=TINY,
+            axis=-1,
+            stash_type=1,
+        )
+        qk = self._node(
+            "Mul",
+            [qk, self._weight(f"{name}_gain", attention.gain.flatten(0, -2))],
+            f"{name}_normed",
+        )
+        qk = self._node(
+            "Reshape",
+            [qk, self._ints(f"{name}_together", [-1, 1, both * head_width])],
+            f"{name}_flat",
+        )
         q, k = f"{name}_q", f"{name}_k"
-        self._node("Split", [qk, self._ints(f"{name}_two", [heads * head_width, kv_heads * head_width])], [q, k], axis=-1)
+        self._node(
+            "Split",
+            [qk, self._ints(f"{name}_two", [heads * head_width, kv_heads * head_width])],
+            [q, k],
+            axis=-1,
+        )
         cache = [f"{{}}_keys_{layer}", f"{{}}_values_{layer}"]
-        inputs = [q, k, v, *(part.format("past") for part in cache), "past", "total", "", "", "", "bias_now"]
+        inputs = [
+            q,
+            k,
+            v,
+            *(part.format("past") for part in cache),
+            "past",
+            "total",
+            "",
+            "",
+            "",
+            "bias_now",
+        ]
         outputs = [f"{name}_heard", *(part.format("present") for part in cache)]
-        self._node("GroupQueryAttention", inputs, outputs, CONTRIB, num_heads=heads, kv_num_heads=kv_heads)
+        self._node(
+            "GroupQueryAttention", inputs, outputs, CONTRIB, num_heads=heads, kv_num_heads=kv_heads
+        )
         return self._linear(outputs[0], attention.out.weight, f"{name}_out")
 
     def _feed_forward(self, y, feed_forward, layer):
         name = f"feed_forward_{layer}"
         inner = feed_forward.contract.weight.shape[1]
         y = self._linear(y, feed_forward.expand.weight, f"{name}_expand")
-        y = self._node("Add", [y, self._weight(f"{name}_expand_bias", feed_forward.expand.bias)], f"{name}_expanded")
+        y = self._node(
+            "Add",
+            [y, self._weight(f"{name}_expand_bias", feed_forward.expand.bias)],
+            f"{name}_expanded",
+        )
         value, gate = f"{name}_value", f"{name}_gate"
-        self._node("Split", [y, self._ints(f"{name}_halves", [inner, inner])], [value, gate], axis=-1)
+        self._node(
+            "Split", [y, self._ints(f"{name}_halves", [inner, inner])], [value, gate], axis=-1
+        )
         gate = self._node("Gelu", [gate], f"{name}_gelu", CONTRIB)
         y = self._node("Mul", [value, gate], f"{name}_product")
         y = self._linear(y, feed_forward.contract.weight, f"{name}_contract")
         return [y, self._weight(f"{name}_contract_bias", feed_forward.contract.bias)]
 
     def _heads(self, y, model):
-        """Logits [songs, 1, W * V] of the step's slots. Where steps take turns at the codebooks, the head of this one is looked up."""
-        heads = model.heads.unflatten(0, (-1, model.layout.slots)).flatten(1, 2)  # [heads of a step, W * V, D]
+        """Logits [songs, 1, W * V] of the step's slots. Where steps take turns at the codebooks,
+        the head of this one is looked up."""
+        heads = model.heads.unflatten(0, (-1, model.layout.slots)).flatten(
+            1, 2
+        )  # [heads of a step, W * V, D]
         if len(heads) == 1:
             self._linear(y, heads[0], "logits")
             return
         turn = self._node("Mod", ["step", self._weight("turns", torch.tensor(len(heads)))], "turn")
-        head = self._node("Gather", [self._weight("heads", heads.transpose(1, 2)), turn], "head", axis=0)
+        head = self._node(
+            "Gather", [self._weight("heads", heads.transpose(1, 2)), turn], "head", axis=0
+        )
         self._node("MatMul", [y, head], "logits")
 
     def _guided(self, y):
@@ -128,17 +202,21 @@ class StepGraph:
         self._input("guidance", TensorProto.FLOAT, ["copies", 1, 1, 1])
         copies = self._node("Reshape", [y, "apart"], "output_by_copies")
         weighed = self._node("Mul", [copies, "guidance"], "copies_weighed")
-        return self._node("ReduceSum", [weighed, self._ints("copy_axis", [0])], "guided", keepdims=0)
+        return self._node(
+            "ReduceSum", [weighed, self._ints("copy_axis", [0])], "guided", keepdims=0
+        )
 
     def _draw(self, slots, vocab):
-        """The ids that the numbers draw from the logits, as generation/sampling.py does: in the order of the ids, from
-        probabilities in float32 that are summed up in float64."""
+        """The ids that the numbers draw from the logits, as generation/sampling.py does: in the
+        order of the ids, from probabilities in float32 that are summed up in float64."""
         self._input("logit_bias", TensorProto.FLOAT, ["bias_songs", "bias_slots", "bias_ids"])
         self._input("temperature", TensorProto.FLOAT, [])
         self._input("top_k", TensorProto.INT64, [1])
         self._input("uniform", TensorProto.DOUBLE, ["songs", slots, 1])
         last = self._ints("last_axis", [-1])
-        x = self._node("Reshape", ["logits", self._ints("logits_by_slot", [-1, slots, vocab])], "logits_apart")
+        x = self._node(
+            "Reshape", ["logits", self._ints("logits_by_slot", [-1, slots, vocab])], "logits_apart"
+        )
         x = self._node("Add", [x, "logit_bias"], "logits_biased")
         x = self._node("Div", [x, "temperature"], "logits_tempered")
         likeliest = ["likeliest", "likeliest_ids"]
@@ -146,14 +224,22 @@ class StepGraph:
         least = self._node("ReduceMin", likeliest[:1], "least", axes=[-1], keepdims=1)
         kept = self._node("GreaterOrEqual", [x, least], "kept")
         kept = self._node("Cast", [kept], "kept_as_factor", to=TensorProto.FLOAT)
-        chances = self._node("Mul", [self._node("Softmax", [x], "chances", axis=-1), kept], "chances_kept")
+        chances = self._node(
+            "Mul", [self._node("Softmax", [x], "chances", axis=-1), kept], "chances_kept"
+        )
         chances = self._node("Cast", [chances], "chances_in_float64", to=TensorProto.DOUBLE)
-        sums = self._node("CumSum", [chances, self._weight("sum_axis", torch.tensor(-1))], "chances_summed")
-        total = self._node("Gather", [sums, self._ints("last_id", [vocab - 1])], "chances_in_all", axis=-1)
+        sums = self._node(
+            "CumSum", [chances, self._weight("sum_axis", torch.tensor(-1))], "chances_summed"
+        )
+        total = self._node(
+            "Gather", [sums, self._ints("last_id", [vocab - 1])], "chances_in_all", axis=-1
+        )
         # below the last sum, since a number is below 1: the id found is always one that was kept
         threshold = self._node("Mul", ["uniform", total], "threshold")
         below = self._node("LessOrEqual", [sums, threshold], "ids_below")
-        below = self._node("Cast", [below], "ids_below_as_ones", to=TensorProto.FLOAT)  # their count is exact
+        below = self._node(
+            "Cast", [below], "ids_below_as_ones", to=TensorProto.FLOAT
+        )  # their count is exact
         below = self._node("ReduceSum", [below, last], "ids_below_counted", keepdims=0)
         self._node("Cast", [below], "ids", to=TensorProto.INT64)
         self._output("ids", ["songs", slots], TensorProto.INT64)
@@ -166,13 +252,21 @@ class StepGraph:
         blocks = weight.detach().float().reshape(outputs, -1, BLOCK)
         scales = (blocks.abs().amax(-1, keepdim=True) / 127).clamp_min(1e-30)
         ids = ((blocks / scales).round() + 128).to(torch.uint8)
-        parts = [x, self._weight(f"{name}_weight", ids), self._weight(f"{name}_scales", scales.flatten())]
+        parts = [
+            x,
+            self._weight(f"{name}_weight", ids),
+            self._weight(f"{name}_scales", scales.flatten()),
+        ]
         sizes = dict(K=inputs, N=outputs, bits=8, block_size=BLOCK, accuracy_level=4)
         return self._node("MatMulNBits", parts, name, CONTRIB, **sizes)
 
     def _node(self, operator, inputs, outputs, domain="", **attributes):
         outputs = [outputs] if isinstance(outputs, str) else outputs
-        self.nodes.append(helper.make_node(operator, inputs, outputs, name=outputs[0], domain=domain, **attributes))
+        self.nodes.append(
+            helper.make_node(
+                operator, inputs, outputs, name=outputs[0], domain=domain, **attributes
+            )
+        )
         return outputs[0]
 
     def _weight(self, name, tensor):

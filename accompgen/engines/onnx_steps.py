@@ -1,12 +1,15 @@
-"""The steps of a stage as one program of ONNX Runtime: a call a step, where torch makes several hundred.
+"""The steps of a stage as one program of ONNX Runtime: a call a step, of several hundred in torch.
 
-torch reads context and prompt (`StageLM.start`) and chooses the first ids. From there on each step is one run of the graph of
-onnx_graph.py, from ids to ids: embeddings, transformer, guidance, bias, temperature, top-k and the draw. Keys and values are
-the very memory of the stage's cache. What stands fast of a step (its place, what it hears, its numbers of chance) is one row
-of a table, copied to where the session reads it. top_p is no part of the graph: with it a step gives logits, and torch draws.
+torch reads context and prompt (`StageLM.start`) and chooses the first ids. From there on each step
+is one run of the graph of onnx_graph.py, from ids to ids: embeddings, transformer, guidance, bias,
+temperature, top-k and the draw. Keys and values are the very memory of the stage's cache. What
+stands fast of a step (its place, what it hears, its numbers of chance) is one row of a table, which
+is copied to where the session reads it. top_p is no part of the graph: with it a step gives logits,
+and torch draws.
 
-Weights are float32, or of 8 bits: a scale for every 32 inputs of an output, sums by the processor's products of integers,
-and the inputs rounded to 8 bits in blocks of 32 as well. A row's rounding does not depend on the rows beside it.
+Weights are float32, or of 8 bits: a scale for every 32 inputs of an output, sums by the processor's
+products of integers, and the inputs rounded to 8 bits in blocks of 32 as well. A row's rounding
+does not depend on the rows beside it.
 """
 
 from collections.abc import Callable
@@ -23,24 +26,50 @@ from accompgen.model.attention import Attention, Linear, RelativeBias
 from accompgen.model.stage_lm import DecodeState, StageLM
 from accompgen.model.transformer import GEGLU, Block, RMSNorm, Transformer
 
-LAYERS = {Attention, Block, GEGLU, Linear, nn.Dropout, nn.ModuleList, RelativeBias, RMSNorm, Transformer}  # of a decoder
+LAYERS = {
+    Attention,
+    Block,
+    GEGLU,
+    Linear,
+    nn.Dropout,
+    nn.ModuleList,
+    RelativeBias,
+    RMSNorm,
+    Transformer,
+}  # of a decoder
 HEAD_WIDTHS = 8  # of which a head's width must be a multiple
 
 
 def why_not(model: StageLM, int8: bool = False) -> str | None:
-    """Why a stage cannot be decoded: layers that the graph has no nodes for, such as those of a model that was prepared
-    for decoding, or sizes that the runtime's operators do not take. None where it can."""
+    """Why a stage cannot be decoded: layers that the graph has no nodes for, such as those of a
+    model that was prepared for decoding, or sizes that the runtime's operators do not take. None
+    where it can."""
     stage, head_width, width = model.config.stage, model.decoder.head_width, model.config.width
-    strange = [type(layer).__name__ for layer in model.decoder.modules() if type(layer) not in LAYERS]
+    strange = [
+        type(layer).__name__ for layer in model.decoder.modules() if type(layer) not in LAYERS
+    ]
     if type(model) is not StageLM or strange:
         what = strange[0] if strange else type(model).__name__
         return f"the {stage} stage has a layer {what}, for which the engine 'onnx' builds no graph"
-    if any(layer.bias is not None for block in model.decoder.blocks for layer in (block.attention.qkv, block.attention.out)):
-        return f"the {stage} stage has biases in its attention, for which the engine 'onnx' builds no graph"
+    if any(
+        layer.bias is not None
+        for block in model.decoder.blocks
+        for layer in (block.attention.qkv, block.attention.out)
+    ):
+        return (
+            f"the {stage} stage has biases in its attention, for which the engine 'onnx' builds "
+            "no graph"
+        )
     if head_width % HEAD_WIDTHS:
-        return f"the {stage} stage has heads of {head_width} values, and the engine 'onnx' needs a multiple of {HEAD_WIDTHS}"
+        return (
+            f"the {stage} stage has heads of {head_width} values, and the engine 'onnx' needs "
+            f"a multiple of {HEAD_WIDTHS}"
+        )
     if int8 and width % BLOCK:
-        return f"the {stage} stage has a width of {width}, and the engine 'onnx-int8' needs a multiple of {BLOCK}"
+        return (
+            f"the {stage} stage has a width of {width}, and the engine 'onnx-int8' needs "
+            f"a multiple of {BLOCK}"
+        )
     return None
 
 
@@ -65,13 +94,17 @@ class OnnxSteps:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 3
         graph = StepGraph(int8).build(model).SerializeToString()
-        self.session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+        self.session = onnxruntime.InferenceSession(
+            graph, options, providers=["CPUExecutionProvider"]
+        )
         self.slots, self.vocab = model.layout.slots, model.layout.target.vocab
         self.int8, self.name = int8, f"onnx {'int8' if int8 else 'float32'}"  # in reports
 
-    def logits(self, state: DecodeState, songs: int, guidance: float = 1.0) -> Callable[[torch.Tensor], torch.Tensor]:
-        """What `StageLM.step` does for a state that `StageLM.start` made, and guidance of its copies of the songs, the null
-        context's last: ids [songs, W] -> logits [songs, W, V].
+    def logits(
+        self, state: DecodeState, songs: int, guidance: float = 1.0
+    ) -> Callable[[torch.Tensor], torch.Tensor]:
+        """What `StageLM.step` does for a state that `StageLM.start` made, and guidance of its
+        copies of the songs, the null context's last: ids [songs, W] -> logits [songs, W, V].
 
         The logits are overwritten by the next step.
         """
@@ -87,13 +120,15 @@ class OnnxSteps:
         bias: torch.Tensor | None = None,
         at: torch.Tensor | None = None,
     ) -> Callable[[np.ndarray, np.ndarray], None]:
-        """A step with its choice, as generation/sampling.py makes it: writes behind ids [songs, W] the next step's, to an
-        array that is given.
+        """A step with its choice, as generation/sampling.py makes it: from ids [songs, W] to those
+        of the next step, which are written to the second array.
 
         Args:
             state: as in `logits`.
-            chances: of each step that is to come one number in [0, 1) for each slot [N, songs, W], float64.
-            guidance: weight of the first copy of the songs; the second has the rest to 1. With one copy it must be 1.
+            chances: of each step that is to come one number in [0, 1) for each slot, float64
+                [N, songs, W].
+            guidance: weight of the first copy of the songs; the second has the rest to 1. Of one
+                copy alone it is 1, whatever is given.
             temperature: 0: always the likeliest id.
             top_k: 0: off.
             bias: added to the logits, float32 [songs, slots of all steps, V]; None: nothing is.
@@ -102,13 +137,26 @@ class OnnxSteps:
         if temperature == 0:  # of the likeliest alone the smallest number draws the first
             chances, temperature, top_k = torch.zeros_like(chances), 1.0, 1
         top_k = min(top_k or self.vocab, self.vocab)
-        return _Bound(self, state, chances.shape[1], guidance, chances, temperature, top_k, bias, at).draw
+        return _Bound(
+            self, state, chances.shape[1], guidance, chances, temperature, top_k, bias, at
+        ).draw
 
 
 class _Bound:
     """A decoding: the session with the memory that it reads and writes."""
 
-    def __init__(self, engine, state, songs, guidance, chances=None, temperature=1.0, top_k=1, bias=None, at=None):
+    def __init__(
+        self,
+        engine,
+        state,
+        songs,
+        guidance,
+        chances=None,
+        temperature=1.0,
+        top_k=1,
+        bias=None,
+        at=None,
+    ):
         self.state, self.session, self.binding = state, engine.session, engine.session.io_binding()
         self.held = []  # arrays that the session reads and writes
         self.first = state.cache.filled - state.first  # the first step to come
@@ -117,7 +165,10 @@ class _Bound:
         own = np.zeros((), table.dtype)
         for name in table.dtype.names:
             self._read(name, own[name])
-        self.own, table = own.reshape(1).view(np.uint8), table.view(np.uint8).reshape(len(table), own.nbytes)
+        self.own, table = (
+            own.reshape(1).view(np.uint8),
+            table.view(np.uint8).reshape(len(table), own.nbytes),
+        )
         self.rows = self._read("rows", np.empty((songs, slots), np.int64))
         self.steps = list(zip(table, *_history(state, self.first)))
         self._read("bias", np.ascontiguousarray(state.bias.numpy()))
@@ -127,7 +178,9 @@ class _Bound:
         self._read("temperature", np.array(temperature, np.float32))
         self._read("top_k", np.array([top_k]))
         self.bias, self.at = (None, None) if bias is None else (bias.numpy(), at.numpy())
-        self.own_bias = self._read("logit_bias", np.zeros((1, 1, 1) if bias is None else (songs, slots, vocab), np.float32))
+        self.own_bias = self._read(
+            "logit_bias", np.zeros((1, 1, 1) if bias is None else (songs, slots, vocab), np.float32)
+        )
         for layer, pair in enumerate(state.cache.layers):
             for name, grid in zip(("keys", "values"), pair):
                 if not grid.is_contiguous():
@@ -172,13 +225,16 @@ class _Bound:
             np.multiply(ids, there, out=self.rows)
             self.rows += before
         if self.bias is not None:
-            np.take(self.bias, self.at[n], 1, self.own_bias, "clip")  # this mode writes straight into the array
+            np.take(
+                self.bias, self.at[n], 1, self.own_bias, "clip"
+            )  # this mode writes straight into the array
         self.session.run_with_iobinding(self.binding)
         cache.filled += 1
 
 
 def _table(state, first, copies, songs, chances):
-    """What stands fast of the steps from the first one on: a row for each, of what the session reads under these names."""
+    """What stands fast of the steps from the first one on: a row for each, of what the session
+    reads under these names."""
     steps, (batch, width) = range(first, len(state.given)), state.given[0].shape
     slots = state.rows[0].shape[-1]
     kinds = [
@@ -200,8 +256,11 @@ def _table(state, first, copies, songs, chances):
 
 
 def _history(state, first):
-    """What the ids become that each step from the first one on receives: (rows of the embedding table that are added to them
-    [W], factors before that [W] or None). An empty slot is received as BOS, whatever its id."""
+    """How ids become the rows of the embedding table that each step from the first one on receives:
+    (what is added to them [W], and by what they are multiplied before that [W] or None). An empty
+    slot is received as BOS, whatever its id."""
     rows, empty = state.rows[first - 1 : -1], state.empty[first - 1 : -1]
     rows = [of if none is None else of.masked_fill(none, BOS) for of, none in zip(rows, empty)]
-    return [of.numpy() for of in rows], [None if none is None else (~none).long().numpy() for none in empty]
+    return [of.numpy() for of in rows], [
+        None if none is None else (~none).long().numpy() for none in empty
+    ]

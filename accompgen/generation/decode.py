@@ -125,7 +125,8 @@ class _Plan:
     """What stands fast of a decoding before its first step: N steps of W slots each.
 
     Attributes:
-        tokens: [B, F * Q + 1], interleaved, those of the prompt filled in; the last column is for empty slots.
+        tokens: [B, F * Q + 1], interleaved, those of the prompt filled in; the last column is of
+            empty slots.
         at: column of each step's slots [N, W].
         chances: of each step one number in [0, 1) for each slot [N, B, W].
         known: of each step, which slots are given already or empty, bool [W]; None where none is.
@@ -167,7 +168,8 @@ def _plan(layout, frames, prompt, generators):
 class _Steps:
     """The steps of a decoding in turn: each chooses the tokens of its slots from those before it.
 
-    torch gives logits and draws; so does a compiled step but for the first one, unless top_p is asked for, which it has not.
+    A compiled step draws, too, but for the first one, which torch begins, and with top_p, which it
+    has not: then it gives logits.
     """
 
     def __init__(self, model, context, told, prompt, frames, sampling, plan, engine):
@@ -192,7 +194,8 @@ class _Steps:
         else:
             settings = sampling.guidance, sampling.temperature, sampling.top_k
             self.draw = engine.draw(state, plan.chances[1:], *settings, self.bias, plan.at[1:])
-        self.chosen = torch.empty(plan.chances.shape, dtype=torch.long, device=prompt.device)  # [N, B, W]
+        device = prompt.device
+        self.chosen = torch.empty(plan.chances.shape, dtype=torch.long, device=device)  # [N, B, W]
         self.ids = list(self.chosen)
         self.arrays = [ids.numpy() for ids in self.ids] if self.draw else None  # the same memory
 
@@ -202,13 +205,15 @@ class _Steps:
         if n and self.draw:
             self.draw(self.arrays[n - 1], self.arrays[n])
         else:
-            ids.copy_(self._drawn(n, self.next_logits(self.ids[n - 1]) if n else self.first_logits))  # [B, W]
+            logits = self.next_logits(self.ids[n - 1]) if n else self.first_logits  # [B, W, V]
+            ids.copy_(self._drawn(n, logits))
         if plan.known[n] is not None:
             ids.copy_(torch.where(plan.known[n], plan.tokens.index_select(1, plan.at[n]), ids))
 
     def tokens(self) -> torch.Tensor:
         """The tokens of the prompt and of all steps, interleaved [B, F * Q]."""
-        return self.plan.tokens.index_copy(1, self.plan.at.flatten(), self.chosen.transpose(0, 1).flatten(1))[:, :-1]
+        chosen = self.chosen.transpose(0, 1).flatten(1)
+        return self.plan.tokens.index_copy(1, self.plan.at.flatten(), chosen)[:, :-1]
 
     def _drawn(self, n, logits):
         if self.bias is not None:

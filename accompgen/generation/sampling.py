@@ -63,8 +63,9 @@ def guide(conditional, null, guidance: float):
 def candidates(logits, top_k: int, top_p: float):
     """The logits [*, V] with -inf for the ids that may not be drawn, in their own order.
 
-    top_k keeps what reaches the k-th largest logit, more than k ids where several are equal to it. top_p keeps the fewest of
-    the likeliest whose probabilities (of the logits given, after top_k) reach it, and what is equal to the last of them.
+    top_k keeps what reaches the k-th largest logit, more than k ids where several are equal to it.
+    top_p keeps the fewest of the likeliest whose probabilities (of the logits given, after top_k)
+    reach it, and what is equal to the last of them.
     """
     vocab = logits.shape[-1]
     if top_p < 1:
@@ -82,8 +83,8 @@ def candidates(logits, top_k: int, top_p: float):
 def sample(logits, uniform, sampling: Sampling):
     """Draw one id per row by inverting the cumulative distribution, in the order of the ids.
 
-    Probabilities are float32, as the logits are, and summed up in float64. The order is what engines/onnx_steps.py shares, so
-    that a number draws the same id from the same logits there.
+    Probabilities are float32, as the logits are, and summed up in float64. engines/onnx_graph.py
+    does the same in the same order, so that a number draws the same id from the same logits there.
 
     Args:
         logits: [*, V].
