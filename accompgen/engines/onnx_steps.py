@@ -225,9 +225,8 @@ class _Bound:
             np.multiply(ids, there, out=self.rows)
             self.rows += before
         if self.bias is not None:
-            np.take(
-                self.bias, self.at[n], 1, self.own_bias, "clip"
-            )  # this mode writes straight into the array
+            # in this mode it writes straight into the array
+            np.take(self.bias, self.at[n], 1, self.own_bias, "clip")
         self.session.run_with_iobinding(self.binding)
         cache.filled += 1
 
@@ -259,8 +258,7 @@ def _history(state, first):
     """How ids become the rows of the embedding table that each step from the first one on receives:
     (what is added to them [W], and by what they are multiplied before that [W] or None). An empty
     slot is received as BOS, whatever its id."""
-    rows, empty = state.rows[first - 1 : -1], state.empty[first - 1 : -1]
-    rows = [of if none is None else of.masked_fill(none, BOS) for of, none in zip(rows, empty)]
-    return [of.numpy() for of in rows], [
-        None if none is None else (~none).long().numpy() for none in empty
-    ]
+    rows = torch.stack(state.rows).numpy()[first - 1 : -1]
+    there = [None if empty is None else (~empty).long().numpy() for empty in state.empty]
+    there = there[first - 1 : -1]
+    return [of if some is None else np.where(some, of, BOS) for of, some in zip(rows, there)], there

@@ -197,7 +197,7 @@ class _Steps:
         device = prompt.device
         self.chosen = torch.empty(plan.chances.shape, dtype=torch.long, device=device)  # [N, B, W]
         self.ids = list(self.chosen)
-        self.arrays = [ids.numpy() for ids in self.ids] if self.draw else None  # the same memory
+        self.arrays = list(self.chosen.numpy()) if self.draw else None  # the same memory
 
     def step(self, n: int) -> None:
         """Choose the tokens of step n = 0, 1, ... of those to do."""
