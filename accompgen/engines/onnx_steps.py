@@ -137,61 +137,55 @@ class OnnxSteps:
         if temperature == 0:  # of the likeliest alone the smallest number draws the first
             chances, temperature, top_k = torch.zeros_like(chances), 1.0, 1
         top_k = min(top_k or self.vocab, self.vocab)
-        return _Bound(
-            self, state, chances.shape[1], guidance, chances, temperature, top_k, bias, at
-        ).draw
+        draw = _Bound(self, state, chances.shape[1], guidance, chances)
+        draw.set(temperature, top_k, bias, at)
+        return draw.draw
 
 
 class _Bound:
     """A decoding: the session with the memory that it reads and writes."""
 
-    def __init__(
-        self,
-        engine,
-        state,
-        songs,
-        guidance,
-        chances=None,
-        temperature=1.0,
-        top_k=1,
-        bias=None,
-        at=None,
-    ):
+    def __init__(self, engine, state, songs, guidance, chances=None):
         self.state, self.session, self.binding = state, engine.session, engine.session.io_binding()
         self.held = []  # arrays that the session reads and writes
         self.first = state.cache.filled - state.first  # the first step to come
-        copies, slots, vocab = len(state.given[0]) // songs, engine.slots, engine.vocab
+        self.songs, self.slots, self.vocab = songs, engine.slots, engine.vocab
+        copies = len(state.given[0]) // songs
         table = _table(state, self.first, copies, songs, chances)
         own = np.zeros((), table.dtype)
-        for name in table.dtype.names:
+        for name in own.dtype.names:
             self._read(name, own[name])
-        self.own, table = (
-            own.reshape(1).view(np.uint8),
-            table.view(np.uint8).reshape(len(table), own.nbytes),
-        )
-        self.rows = self._read("rows", np.empty((songs, slots), np.int64))
+        self.own = own.reshape(1).view(np.uint8)
+        table = table.view(np.uint8).reshape(len(table), own.nbytes)
         self.steps = list(zip(table, *_history(state, self.first)))
+        self.rows = self._read("rows", np.empty((songs, self.slots), np.int64))
         self._read("bias", np.ascontiguousarray(state.bias.numpy()))
         self._read("apart", np.array([copies, songs, 1, state.given[0].shape[-1]]))
         weights = [1.0] if copies == 1 else [guidance, 1 - guidance]
         self._read("guidance", np.array(weights, np.float32).reshape(copies, 1, 1, 1))
+        self._bind_cache(state.cache)
+        self.set()
+        if chances is None:
+            given = self._write("logits", np.empty((songs, 1, self.slots * self.vocab), np.float32))
+            self.given = torch.from_numpy(given.reshape(songs, self.slots, self.vocab))
+        else:
+            self.given = self._write("ids", np.empty((songs, self.slots), np.int64))
+
+    def set(self, temperature=1.0, top_k=1, bias=None, at=None):
+        """Choose how ids are drawn, see OnnxSteps.draw; nothing where logits are asked for."""
         self._read("temperature", np.array(temperature, np.float32))
         self._read("top_k", np.array([top_k]))
         self.bias, self.at = (None, None) if bias is None else (bias.numpy(), at.numpy())
-        self.own_bias = self._read(
-            "logit_bias", np.zeros((1, 1, 1) if bias is None else (songs, slots, vocab), np.float32)
-        )
-        for layer, pair in enumerate(state.cache.layers):
+        shape = (1, 1, 1) if bias is None else (self.songs, self.slots, self.vocab)
+        self.own_bias = self._read("logit_bias", np.zeros(shape, np.float32))
+
+    def _bind_cache(self, cache):
+        for layer, pair in enumerate(cache.layers):
             for name, grid in zip(("keys", "values"), pair):
                 if not grid.is_contiguous():
                     raise EngineError(f"the {name} of layer {layer} do not lie together in memory")
                 self._read(f"past_{name}_{layer}", grid.numpy())
                 self._write(f"present_{name}_{layer}", grid.numpy())
-        if chances is None:
-            given = self._write("logits", np.empty((songs, 1, slots * vocab), np.float32))
-            self.given = torch.from_numpy(given.reshape(songs, slots, vocab))
-        else:
-            self.given = self._write("ids", np.empty((songs, slots), np.int64))
 
     def _read(self, name, array):
         return self._bind(self.binding.bind_input, name, array)
