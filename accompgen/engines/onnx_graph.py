@@ -181,9 +181,8 @@ class StepGraph:
     def _heads(self, y, model):
         """Logits [songs, 1, W * V] of the step's slots. Where steps take turns at the codebooks,
         the head of this one is looked up."""
-        heads = model.heads.unflatten(0, (-1, model.layout.slots)).flatten(
-            1, 2
-        )  # [heads of a step, W * V, D]
+        heads = model.heads.unflatten(0, (-1, model.layout.slots))
+        heads = heads.flatten(1, 2)  # [heads of a step, W * V, D]
         if len(heads) == 1:
             self._linear(y, heads[0], "logits")
             return
@@ -213,10 +212,8 @@ class StepGraph:
         self._input("temperature", TensorProto.FLOAT, [])
         self._input("top_k", TensorProto.INT64, [1])
         self._input("uniform", TensorProto.DOUBLE, ["songs", slots, 1])
-        last = self._ints("last_axis", [-1])
-        x = self._node(
-            "Reshape", ["logits", self._ints("logits_by_slot", [-1, slots, vocab])], "logits_apart"
-        )
+        last, by_slot = self._ints("last_axis", [-1]), self._ints("by_slot", [-1, slots, vocab])
+        x = self._node("Reshape", ["logits", by_slot], "logits_apart")
         x = self._node("Add", [x, "logit_bias"], "logits_biased")
         x = self._node("Div", [x, "temperature"], "logits_tempered")
         likeliest = ["likeliest", "likeliest_ids"]
@@ -224,22 +221,17 @@ class StepGraph:
         least = self._node("ReduceMin", likeliest[:1], "least", axes=[-1], keepdims=1)
         kept = self._node("GreaterOrEqual", [x, least], "kept")
         kept = self._node("Cast", [kept], "kept_as_factor", to=TensorProto.FLOAT)
-        chances = self._node(
-            "Mul", [self._node("Softmax", [x], "chances", axis=-1), kept], "chances_kept"
-        )
+        chances = self._node("Softmax", [x], "chances", axis=-1)
+        chances = self._node("Mul", [chances, kept], "chances_kept")
         chances = self._node("Cast", [chances], "chances_in_float64", to=TensorProto.DOUBLE)
-        sums = self._node(
-            "CumSum", [chances, self._weight("sum_axis", torch.tensor(-1))], "chances_summed"
-        )
-        total = self._node(
-            "Gather", [sums, self._ints("last_id", [vocab - 1])], "chances_in_all", axis=-1
-        )
+        axis, last_id = self._weight("sum_axis", torch.tensor(-1)), self._ints("end", [vocab - 1])
+        sums = self._node("CumSum", [chances, axis], "chances_summed")
+        total = self._node("Gather", [sums, last_id], "chances_in_all", axis=-1)
         # below the last sum, since a number is below 1: the id found is always one that was kept
         threshold = self._node("Mul", ["uniform", total], "threshold")
         below = self._node("LessOrEqual", [sums, threshold], "ids_below")
-        below = self._node(
-            "Cast", [below], "ids_below_as_ones", to=TensorProto.FLOAT
-        )  # their count is exact
+        # float32 counts them exactly
+        below = self._node("Cast", [below], "ids_below_as_ones", to=TensorProto.FLOAT)
         below = self._node("ReduceSum", [below, last], "ids_below_counted", keepdims=0)
         self._node("Cast", [below], "ids", to=TensorProto.INT64)
         self._output("ids", ["songs", slots], TensorProto.INT64)
