@@ -106,12 +106,7 @@ class StepGraph:
         both, name = heads + kv_heads, f"attention_{layer}"
         qkv = self._linear(y, attention.qkv.weight, f"{name}_qkv")
         qk, v = f"{name}_qk", f"{name}_v"
-        self._node(
-            "Split",
-            [qkv, self._ints(f"{name}_parts", [both * head_width, kv_heads * head_width])],
-            [qk, v],
-            axis=-1,
-        )
+        self._split(qkv, [both * head_width, kv_heads * head_width], [qk, v])
         qk = self._node(
             "Reshape", [qk, self._ints(f"{name}_apart", [-1, both, head_width])], f"{name}_by_head"
         )
@@ -135,12 +130,7 @@ class StepGraph:
             f"{name}_flat",
         )
         q, k = f"{name}_q", f"{name}_k"
-        self._node(
-            "Split",
-            [qk, self._ints(f"{name}_two", [heads * head_width, kv_heads * head_width])],
-            [q, k],
-            axis=-1,
-        )
+        self._split(qk, [heads * head_width, kv_heads * head_width], [q, k])
         cache = [f"{{}}_keys_{layer}", f"{{}}_values_{layer}"]
         inputs = [
             q,
@@ -170,9 +160,7 @@ class StepGraph:
             f"{name}_expanded",
         )
         value, gate = f"{name}_value", f"{name}_gate"
-        self._node(
-            "Split", [y, self._ints(f"{name}_halves", [inner, inner])], [value, gate], axis=-1
-        )
+        self._split(y, [inner, inner], [value, gate])
         gate = self._node("Gelu", [gate], f"{name}_gelu", CONTRIB)
         y = self._node("Mul", [value, gate], f"{name}_product")
         y = self._linear(y, feed_forward.contract.weight, f"{name}_contract")
@@ -251,6 +239,10 @@ class StepGraph:
         ]
         sizes = dict(K=inputs, N=outputs, bits=8, block_size=BLOCK, accuracy_level=4)
         return self._node("MatMulNBits", parts, name, CONTRIB, **sizes)
+
+    def _split(self, x, sizes, outputs):
+        """The parts of the last axis, of these sizes and under these names."""
+        self._node("Split", [x, self._ints(f"sizes_of_{outputs[0]}", sizes)], outputs, axis=-1)
 
     def _node(self, operator, inputs, outputs, domain="", **attributes):
         outputs = [outputs] if isinstance(outputs, str) else outputs
