@@ -14,7 +14,7 @@ from accompgen.engines import EngineError, choose_engine
 from accompgen.generation.cascade import cascade, cascade_in_pieces
 from accompgen.generation.decode import decode, prepare_for_decoding
 from accompgen.generation.load import load_stages
-from accompgen.generation.sampling import PUBLISHED, Sampling
+from accompgen.generation.sampling import PUBLISHED, Sampling, sample
 from accompgen.layout import frames_covering
 from accompgen.model.stage_lm import StageLM
 from accompgen.seeding import make_generator
@@ -71,9 +71,67 @@ def test_greedy_ids_are_those_of_torch(context, pattern, guidance, kv_heads):
 
 
 @compiled
-def test_sampled_ids_are_those_of_torch_for_a_seed():
-    slow, quick = both(build(pattern="delay"), 2, Sampling(top_k=0))
+@pytest.mark.parametrize(
+    "settings", [dict(top_k=0), dict(top_k=5, guidance=1.0), dict(top_k=5, top_p=0.8)]
+)
+def test_sampled_ids_are_those_of_torch_for_a_seed(settings):
+    """top_p is torch's own, behind the engine's logits."""
+    slow, quick = both(build(pattern="delay"), 2, Sampling(**settings), given=3)
     assert torch.equal(slow, quick) and len(slow.unique()) > 4
+
+
+@compiled
+@pytest.mark.parametrize("pattern", ["interleave", "delay"])
+@pytest.mark.parametrize(
+    "settings", [{}, dict(temperature=0.4, top_k=1), dict(temperature=2.0, top_k=9), dict(temperature=0)]
+)
+@pytest.mark.parametrize("biased", [False, True])
+def test_the_graph_draws_what_sampling_does(pattern, settings, biased):
+    """Of the very logits that it has, for numbers of both ends, too."""
+    from accompgen.engines.onnx_steps import OnnxSteps
+
+    songs, model, draw = 12, build(pattern=pattern), torch.Generator().manual_seed(6)
+    engine, chosen = OnnxSteps(model), Sampling(**settings).over(Sampling(1.3, 0, 1.0, 2.5))
+    context = {name: grid.repeat(2, 1, 1) for name, grid in context_of(model, songs).items()}
+    drop, nothing = torch.arange(2 * songs) >= songs, torch.zeros(2 * songs, 3, 0, dtype=torch.long)
+    states = [model.start(context, nothing, FRAMES, drop)[0] for _ in range(2)]
+    steps, slots = model.layout.steps(FRAMES) - 1, model.layout.slots
+    chances = torch.rand(steps, songs, slots, generator=draw, dtype=torch.float64)
+    chances[:, 0], chances[:, 1] = 0.0, 1 - 2**-53
+    at = torch.randint(40, (steps, slots), generator=draw)
+    bias = torch.randn(songs, 40, model.layout.target.vocab, generator=draw) if biased else None
+    settings = chosen.guidance, chosen.temperature, chosen.top_k
+    quick = engine.draw(states[0], chances, *settings, bias, at)
+    logits_of = engine.logits(states[1], songs, chosen.guidance)
+    ids, seen = torch.zeros(songs, slots, dtype=torch.long), []
+    for n in range(steps):
+        logits, before, ids = logits_of(ids), ids, torch.empty_like(ids)
+        quick(before.numpy(), ids.numpy())
+        logits = logits if bias is None else logits + bias[:, at[n]]
+        assert torch.equal(ids, sample(logits, chances[n], chosen))
+        seen.append(ids)
+    assert len(torch.cat(seen).unique()) > 8
+
+
+@compiled
+@pytest.mark.parametrize("int8", [False, True])
+def test_what_is_given_of_a_step_stays(int8):
+    """In the delay pattern the first steps behind a prompt have slots of its frames."""
+    from accompgen.engines.onnx_steps import OnnxSteps
+
+    model, generators = build(pattern="delay"), [make_generator(5, "test", row) for row in range(2)]
+    prompt = torch.randint(16, (2, 3, 7), generator=torch.Generator().manual_seed(2))
+    engine = OnnxSteps(model, int8=int8)
+    context = context_of(model, 2)
+    ids = decode(model, context, FRAMES, PUBLISHED, generators, prompt, engine=engine)
+    assert torch.equal(ids[..., :7], prompt)
+
+
+@compiled
+def test_a_single_step_is_left():
+    model = build("semantic")
+    slow, quick = both(model, 2, GREEDY, given=FRAMES - 1)
+    assert torch.equal(slow, quick)
 
 
 @compiled
@@ -119,7 +177,8 @@ def test_weights_of_8_bits_are_near():
     for _ in range(2):
         states.append(model.start(context_of(model, 2), torch.zeros(2, 3, 0, dtype=torch.long), FRAMES)[0])
     ids = torch.tensor([[1, 2, 3], [4, 5, 6]])
-    exact, near = model.step(states[0], ids), OnnxSteps(model, int8=True).bind(states[1])(ids)
+    engine = OnnxSteps(model, int8=True)
+    exact, near = model.step(states[0], ids), engine.logits(states[1], songs=2)(ids)
     assert 0 < (exact - near).square().mean().sqrt() < 0.03 * exact.std()
 
 

@@ -49,8 +49,22 @@ def test_top_p_keeps_the_fewest_that_reach_p(p, kept):
 
 
 def test_top_p_counts_what_top_k_left():
-    values, ids = candidates(LOGITS, top_k=2, top_p=0.7)  # of ids 2 and 4 the first alone has .73
-    assert ids.tolist() == [2, 4] and values[0] == 3 and values[1] == -math.inf
+    values = candidates(LOGITS, top_k=2, top_p=0.7)  # of ids 2 and 4 the first alone has .73
+    assert values.tolist() == [-math.inf, -math.inf, 3, -math.inf, -math.inf, -math.inf]
+
+
+def test_ids_as_likely_as_the_last_candidate_are_kept():
+    logits = torch.tensor([0.0, 2.0, 1.0, 1.0, 1.0])
+    assert candidates(logits, top_k=2, top_p=1.0).tolist() == [-math.inf, 2, 1, 1, 1]
+    # probabilities .06, .44, .16, .16, .16
+    assert candidates(logits, top_k=0, top_p=0.6).tolist() == [-math.inf, 2, 1, 1, 1]
+
+
+def test_ids_come_in_their_own_order():
+    """A growing number draws growing ids, whatever their logits."""
+    settings = Sampling(temperature=1.0, top_k=4).over(PUBLISHED)
+    ids = sample(LOGITS.expand(1000, -1), torch.arange(1000) / 1000, settings)
+    assert ids.diff().min() == 0 and ids.unique().tolist() == [0, 2, 3, 4]
 
 
 @pytest.mark.parametrize("choices", [{}, {"top_k": 3}, {"top_p": 0.5}])

@@ -53,7 +53,6 @@ ALLOWED = {
     ("evaluation/runner.py", "chart"): FIGURE,
     ("generation/song.py", "chart"): REPORT,
     ("generation/song.py", "vocal"): REPORT,
-    ("engines/onnx_steps.py", "given"): "an input of the compiled step",
     ("web/page.py", "chart"): "what the page shows of a chart",
     ("verbs/chart.py", "chart"): OPTION,
     ("verbs/generate.py", "chart"): OPTION,

@@ -1,49 +1,75 @@
-"""The steps of a stage as one program of ONNX Runtime: a call a step, where torch makes several hundred.
+"""The steps of a stage as one program of ONNX Runtime: a call a step, of several hundred in torch.
 
-torch reads context and prompt (`StageLM.start`). From there on each step is one run of a graph that is built here from the
-stage's weights, operator by operator; nothing is traced or exported. Keys and values are the very memory of the stage's
-cache: `GroupQueryAttention` writes a position into it where past and present are one buffer. What stands fast of a step
-(its place, what it hears, the bias of its distances) comes in from `DecodeState`. Sampling is torch's.
+torch reads context and prompt (`StageLM.start`) and chooses the first ids. From there on each step
+is one run of the graph of onnx_graph.py, from ids to ids: embeddings, transformer, guidance, bias,
+temperature, top-k and the draw. Keys and values are the very memory of the stage's cache. What
+stands fast of a step (its place, what it hears, its numbers of chance) is one row of a table, which
+is copied to where the session reads it. top_p is no part of the graph: with it a step gives logits,
+and torch draws.
 
-Weights are float32, or of 8 bits: a scale for every 32 inputs of an output, sums by the processor's products of integers,
-and the inputs rounded to 8 bits in blocks of 32 as well. A row's rounding does not depend on the rows beside it.
+Weights are float32, or of 8 bits: a scale for every 32 inputs of an output, sums by the processor's
+products of integers, and the inputs rounded to 8 bits in blocks of 32 as well. A row's rounding
+does not depend on the rows beside it.
 """
 
 from collections.abc import Callable
 
 import numpy as np
-import onnx
 import onnxruntime
 import torch
-from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 from accompgen.engines import EngineError
+from accompgen.engines.onnx_graph import BLOCK, StepGraph
 from accompgen.layout import BOS
-from accompgen.model.attention import TINY, Attention, Linear, RelativeBias
+from accompgen.model.attention import Attention, Linear, RelativeBias
 from accompgen.model.stage_lm import DecodeState, StageLM
 from accompgen.model.transformer import GEGLU, Block, RMSNorm, Transformer
 
-OPSET, IR_VERSION, CONTRIB = 17, 10, "com.microsoft"
-BLOCK = 32  # inputs that share a scale
-LAYERS = {Attention, Block, GEGLU, Linear, nn.Dropout, nn.ModuleList, RelativeBias, RMSNorm, Transformer}  # of a decoder
+LAYERS = {
+    Attention,
+    Block,
+    GEGLU,
+    Linear,
+    nn.Dropout,
+    nn.ModuleList,
+    RelativeBias,
+    RMSNorm,
+    Transformer,
+}  # of a decoder
 HEAD_WIDTHS = 8  # of which a head's width must be a multiple
 
 
 def why_not(model: StageLM, int8: bool = False) -> str | None:
-    """Why a stage cannot be decoded: layers that the graph below has no nodes for, such as those of a model that was prepared
-    for decoding, or sizes that the runtime's operators do not take. None where it can."""
+    """Why a stage cannot be decoded: layers that the graph has no nodes for, such as those of a
+    model that was prepared for decoding, or sizes that the runtime's operators do not take. None
+    where it can."""
     stage, head_width, width = model.config.stage, model.decoder.head_width, model.config.width
-    strange = [type(layer).__name__ for layer in model.decoder.modules() if type(layer) not in LAYERS]
+    strange = [
+        type(layer).__name__ for layer in model.decoder.modules() if type(layer) not in LAYERS
+    ]
     if type(model) is not StageLM or strange:
         what = strange[0] if strange else type(model).__name__
         return f"the {stage} stage has a layer {what}, for which the engine 'onnx' builds no graph"
-    if any(layer.bias is not None for block in model.decoder.blocks for layer in (block.attention.qkv, block.attention.out)):
-        return f"the {stage} stage has biases in its attention, for which the engine 'onnx' builds no graph"
+    if any(
+        layer.bias is not None
+        for block in model.decoder.blocks
+        for layer in (block.attention.qkv, block.attention.out)
+    ):
+        return (
+            f"the {stage} stage has biases in its attention, for which the engine 'onnx' builds "
+            "no graph"
+        )
     if head_width % HEAD_WIDTHS:
-        return f"the {stage} stage has heads of {head_width} values, and the engine 'onnx' needs a multiple of {HEAD_WIDTHS}"
+        return (
+            f"the {stage} stage has heads of {head_width} values, and the engine 'onnx' needs "
+            f"a multiple of {HEAD_WIDTHS}"
+        )
     if int8 and width % BLOCK:
-        return f"the {stage} stage has a width of {width}, and the engine 'onnx-int8' needs a multiple of {BLOCK}"
+        return (
+            f"the {stage} stage has a width of {width}, and the engine 'onnx-int8' needs "
+            f"a multiple of {BLOCK}"
+        )
     return None
 
 
@@ -67,207 +93,166 @@ class OnnxSteps:
         # threads that wait take the processor from those that work: see threads.py
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 3
-        graph = _Graph(int8).build(model).SerializeToString()
-        self.session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+        graph = StepGraph(int8).build(model).SerializeToString()
+        self.session = onnxruntime.InferenceSession(
+            graph, options, providers=["CPUExecutionProvider"]
+        )
         self.slots, self.vocab = model.layout.slots, model.layout.target.vocab
         self.int8, self.name = int8, f"onnx {'int8' if int8 else 'float32'}"  # in reports
 
-    def bind(self, state: DecodeState) -> Callable[[torch.Tensor], torch.Tensor]:
-        """What `StageLM.step` does for a state that `StageLM.start` made: ids [songs, W] -> logits [B, W, V].
+    def logits(
+        self, state: DecodeState, songs: int, guidance: float = 1.0
+    ) -> Callable[[torch.Tensor], torch.Tensor]:
+        """What `StageLM.step` does for a state that `StageLM.start` made, and guidance of its
+        copies of the songs, the null context's last: ids [songs, W] -> logits [songs, W, V].
 
         The logits are overwritten by the next step.
         """
-        return _Bound(self, state).step
+        return _Bound(self, state, songs, guidance).logits
+
+    def draw(
+        self,
+        state: DecodeState,
+        chances: torch.Tensor,
+        guidance: float = 1.0,
+        temperature: float = 1.0,
+        top_k: int = 0,
+        bias: torch.Tensor | None = None,
+        at: torch.Tensor | None = None,
+    ) -> Callable[[np.ndarray, np.ndarray], None]:
+        """A step with its choice, as generation/sampling.py makes it: from ids [songs, W] to those
+        of the next step, which are written to the second array.
+
+        Args:
+            state: as in `logits`.
+            chances: of each step that is to come one number in [0, 1) for each slot, float64
+                [N, songs, W].
+            guidance: weight of the first copy of the songs; the second has the rest to 1. Of one
+                copy alone it is 1, whatever is given.
+            temperature: 0: always the likeliest id.
+            top_k: 0: off.
+            bias: added to the logits, float32 [songs, slots of all steps, V]; None: nothing is.
+            at: of each step, which rows of the bias are its slots' [N, W].
+        """
+        if temperature == 0:  # of the likeliest alone the smallest number draws the first
+            chances, temperature, top_k = torch.zeros_like(chances), 1.0, 1
+        top_k = min(top_k or self.vocab, self.vocab)
+        draw = _Bound(self, state, chances.shape[1], guidance, chances)
+        draw.set(temperature, top_k, bias, at)
+        return draw.draw
 
 
 class _Bound:
     """A decoding: the session with the memory that it reads and writes."""
 
-    def __init__(self, engine, state):
+    def __init__(self, engine, state, songs, guidance, chances=None):
         self.state, self.session, self.binding = state, engine.session, engine.session.io_binding()
-        batch, _, length, _ = state.cache.layers[0][0].shape
-        self.given = torch.stack(state.given).numpy()  # [N, B, D]
-        self.rows = torch.stack(state.rows).numpy()  # [N, W]
-        there = [np.ones_like(self.rows[0]) if empty is None else ~empty.numpy() for empty in state.empty]
-        self.there = np.stack(there).astype(np.int64)
-        self.rows = np.where(self.there, self.rows, BOS)  # an empty slot is received as BOS, whatever its id
-        self.length = length
-        self.own = {
-            "given": np.empty((batch, 1, self.given.shape[-1]), np.float32),
-            "past": np.empty(batch, np.int32),
-            "total": np.empty((), np.int32),
-            "bias_start": np.empty(1, np.int64),
-            "step": np.empty((), np.int64),
-            "bias": np.ascontiguousarray(state.bias.numpy()),
-        }
-        for name, array in self.own.items():
-            self._bind(self.binding.bind_input, name, array.dtype, array.shape, array.ctypes.data)
-        for layer, pair in enumerate(state.cache.layers):
+        self.held = []  # arrays that the session reads and writes
+        self.first = state.cache.filled - state.first  # the first step to come
+        self.songs, self.slots, self.vocab = songs, engine.slots, engine.vocab
+        copies = len(state.given[0]) // songs
+        table = _table(state, self.first, copies, songs, chances)
+        own = np.zeros((), table.dtype)
+        for name in own.dtype.names:
+            self._read(name, own[name])
+        self.own = own.reshape(1).view(np.uint8)
+        table = table.view(np.uint8).reshape(len(table), own.nbytes)
+        self.steps = list(zip(table, *_history(state, self.first)))
+        self.rows = self._read("rows", np.empty((songs, self.slots), np.int64))
+        self._read("bias", np.ascontiguousarray(state.bias.numpy()))
+        self._read("apart", np.array([copies, songs, 1, state.given[0].shape[-1]]))
+        weights = [1.0] if copies == 1 else [guidance, 1 - guidance]
+        self._read("guidance", np.array(weights, np.float32).reshape(copies, 1, 1, 1))
+        self._bind_cache(state.cache)
+        self.set()
+        if chances is None:
+            given = self._write("logits", np.empty((songs, 1, self.slots * self.vocab), np.float32))
+            self.given = torch.from_numpy(given.reshape(songs, self.slots, self.vocab))
+        else:
+            self.given = self._write("ids", np.empty((songs, self.slots), np.int64))
+
+    def set(self, temperature=1.0, top_k=1, bias=None, at=None):
+        """Choose how ids are drawn, see OnnxSteps.draw; nothing where logits are asked for."""
+        self._read("temperature", np.array(temperature, np.float32))
+        self._read("top_k", np.array([top_k]))
+        self.bias, self.at = (None, None) if bias is None else (bias.numpy(), at.numpy())
+        shape = (1, 1, 1) if bias is None else (self.songs, self.slots, self.vocab)
+        self.own_bias = self._read("logit_bias", np.zeros(shape, np.float32))
+
+    def _bind_cache(self, cache):
+        for layer, pair in enumerate(cache.layers):
             for name, grid in zip(("keys", "values"), pair):
                 if not grid.is_contiguous():
                     raise EngineError(f"the {name} of layer {layer} do not lie together in memory")
-                for bind, of in ((self.binding.bind_input, "past"), (self.binding.bind_output, "present")):
-                    self._bind(bind, f"{of}_{name}_{layer}", np.float32, grid.shape, grid.data_ptr())
-        self.logits = torch.empty(batch, engine.slots, engine.vocab)
-        self._bind(
-            self.binding.bind_output, "logits", np.float32, (batch, 1, engine.slots * engine.vocab), self.logits.data_ptr()
-        )
-        self.ids = None  # made at the first step, which tells how many songs there are
+                self._read(f"past_{name}_{layer}", grid.numpy())
+                self._write(f"present_{name}_{layer}", grid.numpy())
 
-    def _bind(self, bind, name, dtype, shape, address):
-        bind(name, "cpu", 0, dtype, list(shape), address)
+    def _read(self, name, array):
+        return self._bind(self.binding.bind_input, name, array)
 
-    def step(self, ids: torch.Tensor) -> torch.Tensor:
-        """See OnnxSteps.bind."""
-        if self.ids is None:
-            self.ids = np.empty(tuple(ids.shape), np.int64)
-            self._bind(self.binding.bind_input, "rows", np.int64, self.ids.shape, self.ids.ctypes.data)
-        at, own = self.state.cache.filled, self.own
-        n = at - self.state.first  # the step of the target
-        np.multiply(ids.numpy(), self.there[n - 1], out=self.ids)
-        self.ids += self.rows[n - 1]
-        own["given"][:, 0] = self.given[n]
-        own["past"].fill(at)
-        own["total"].fill(at + 1)
-        own["bias_start"].fill(self.length - at - 1)
-        own["step"].fill(n)
+    def _write(self, name, array):
+        return self._bind(self.binding.bind_output, name, array)
+
+    def _bind(self, bind, name, array):
+        bind(name, "cpu", 0, array.dtype, list(array.shape), array.ctypes.data)
+        self.held.append(array)
+        return array
+
+    def logits(self, ids: torch.Tensor) -> torch.Tensor:
+        """See OnnxSteps.logits."""
+        self._run(ids.numpy())
+        return self.given
+
+    def draw(self, ids: np.ndarray, drawn: np.ndarray) -> None:
+        """See OnnxSteps.draw."""
+        self._run(ids)
+        drawn[:] = self.given
+
+    def _run(self, ids):
+        cache = self.state.cache
+        n = cache.filled - self.state.first - self.first
+        own, before, there = self.steps[n]
+        self.own[:] = own
+        if there is None:
+            np.add(ids, before, out=self.rows)
+        else:
+            np.multiply(ids, there, out=self.rows)
+            self.rows += before
+        if self.bias is not None:
+            # in this mode it writes straight into the array
+            np.take(self.bias, self.at[n], 1, self.own_bias, "clip")
         self.session.run_with_iobinding(self.binding)
-        self.state.cache.filled = at + 1
-        return self.logits
+        cache.filled += 1
 
 
-class _Graph:
-    """Builds the graph of a step.
+def _table(state, first, copies, songs, chances):
+    """What stands fast of the steps from the first one on: a row for each, of what the session
+    reads under these names."""
+    steps, (batch, width) = range(first, len(state.given)), state.given[0].shape
+    slots = state.rows[0].shape[-1]
+    kinds = [
+        ("uniform", np.float64, (songs, slots, 1)),
+        ("bias_start", np.int64, (1,)),
+        ("step", np.int64, ()),
+        ("past", np.int32, (batch,)),
+        ("total", np.int32, ()),
+        ("added", np.float32, (copies, songs, 1, width)),
+    ]
+    table = np.zeros(len(steps), np.dtype(kinds, align=True))
+    at = state.first + np.array(steps)  # positions in the sequence
+    table["step"], table["total"] = steps, at + 1
+    table["past"], table["bias_start"] = at[:, None], state.bias.shape[-1] - at[:, None] - 1
+    table["added"] = torch.stack(state.given).numpy()[first:].reshape(table["added"].shape)
+    if chances is not None:
+        table["uniform"] = chances.numpy()[..., None]
+    return table
 
-    Inputs: rows [songs, W] of the embedding table; given [B, 1, D], what the step adds to them; step, its number; past [B]
-    and total, the positions in the cache without and with it; bias [1, H, 1, N] and where this step's part of it starts;
-    past_keys_l and past_values_l [B, H', N, d]. Outputs: logits [B, 1, W * V], and present_keys_l, present_values_l.
-    """
 
-    def __init__(self, int8: bool):
-        self.int8, self.nodes, self.weights, self.inputs, self.outputs = int8, [], [], [], []
-
-    def build(self, model: StageLM) -> onnx.ModelProto:
-        """The graph of a stage with its weights."""
-        decoder, layout = model.decoder, model.layout
-        width, heads, kv_heads, head_width = model.config.width, decoder.heads, decoder.kv_heads, decoder.head_width
-        batch = ["batch", kv_heads, "length", head_width]
-        self._input("rows", TensorProto.INT64, ["songs", layout.slots])
-        self._input("given", TensorProto.FLOAT, ["batch", 1, width])
-        self._input("past", TensorProto.INT32, ["batch"])
-        self._input("total", TensorProto.INT32, [])
-        self._input("bias", TensorProto.FLOAT, [1, heads, 1, "length"])
-        self._input("bias_start", TensorProto.INT64, [1])
-        self._input("step", TensorProto.INT64, [])
-        end, axis = self._ints("bias_end", [np.iinfo(np.int64).max]), self._ints("bias_axis", [3])
-        self._node("Slice", ["bias", "bias_start", end, axis], "bias_now")
-        x, branch = self._embedding(model), None
-        for layer, block in enumerate(decoder.blocks):
-            x, y = self._norm(x, branch, block.attention_norm, f"attention_norm_{layer}")
-            branch = [self._attention(y, block.attention, layer)]
-            x, y = self._norm(x, branch, block.feed_forward_norm, f"feed_forward_norm_{layer}")
-            branch = self._feed_forward(y, block.feed_forward, layer)
-            for name in ("keys", "values"):
-                self._input(f"past_{name}_{layer}", TensorProto.FLOAT, batch)
-                self._output(f"present_{name}_{layer}", batch)
-        _, y = self._norm(x, branch, decoder.norm, "norm")
-        self._heads(y, model)
-        self._output("logits", ["batch", 1, layout.slots * layout.target.vocab])
-        graph = helper.make_graph(self.nodes, "step", self.inputs, self.outputs, self.weights)
-        opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(CONTRIB, 1)]
-        return helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION)
-
-    def _embedding(self, model):
-        """The tokens' embeddings, summed, and what the step adds to them [B, 1, D]; every copy of guidance gets the same."""
-        table = self._weight("embedding", model.token_embedding.weight * model.embedding_scale)
-        tokens = self._node("Gather", [table, "rows"], "tokens")  # [songs, W, D]
-        if model.layout.slots > 1:
-            tokens = self._node("ReduceSum", [tokens, self._ints("slot_axis", [1])], "tokens_summed", keepdims=1)
-        songs = self._node("Shape", [tokens], "shape_of_songs")  # [songs, 1, D]
-        shape = self._node("Concat", [self._ints("any", [-1]), songs], "shape_of_copies", axis=0)
-        given = self._node("Reshape", ["given", shape], "given_by_copies")  # [copies, songs, 1, D]
-        x = self._node("Add", [given, tokens], "input_by_copies")
-        return self._node("Reshape", [x, self._ints("rows_of_input", [-1, 1, model.config.width])], "input")
-
-    def _norm(self, x, branch, norm, name):
-        """(x + branch, its RMS norm), `branch` its values and a bias of them, or no bias; without a branch (x, its norm)."""
-        gain = self._weight(f"{name}_gain", norm.gain)
-        if branch is None:
-            return x, self._node("SimplifiedLayerNormalization", [x, gain], name, epsilon=TINY, axis=-1, stash_type=1)
-        outputs = [name, "", "", f"{name}_sum"]
-        self._node("SkipSimplifiedLayerNormalization", [x, branch[0], gain, *branch[1:]], outputs, CONTRIB, epsilon=TINY)
-        return outputs[3], name
-
-    def _attention(self, y, attention, layer):
-        heads, kv_heads, head_width = attention.heads, attention.kv_heads, attention.head_width
-        both, name = heads + kv_heads, f"attention_{layer}"
-        qkv = self._linear(y, attention.qkv.weight, f"{name}_qkv")
-        qk, v = f"{name}_qk", f"{name}_v"
-        self._node("Split", [qkv, self._ints(f"{name}_parts", [both * head_width, kv_heads * head_width])], [qk, v], axis=-1)
-        qk = self._node("Reshape", [qk, self._ints(f"{name}_apart", [-1, both, head_width])], f"{name}_by_head")
-        ones = self._weight(f"{name}_ones", torch.ones(head_width))
-        qk = self._node("SimplifiedLayerNormalization", [qk, ones], f"{name}_unit", epsilon=TINY, axis=-1, stash_type=1)
-        qk = self._node("Mul", [qk, self._weight(f"{name}_gain", attention.gain.flatten(0, -2))], f"{name}_normed")
-        qk = self._node("Reshape", [qk, self._ints(f"{name}_together", [-1, 1, both * head_width])], f"{name}_flat")
-        q, k = f"{name}_q", f"{name}_k"
-        self._node("Split", [qk, self._ints(f"{name}_two", [heads * head_width, kv_heads * head_width])], [q, k], axis=-1)
-        cache = [f"{{}}_keys_{layer}", f"{{}}_values_{layer}"]
-        inputs = [q, k, v, *(part.format("past") for part in cache), "past", "total", "", "", "", "bias_now"]
-        outputs = [f"{name}_heard", *(part.format("present") for part in cache)]
-        self._node("GroupQueryAttention", inputs, outputs, CONTRIB, num_heads=heads, kv_num_heads=kv_heads)
-        return self._linear(outputs[0], attention.out.weight, f"{name}_out")
-
-    def _feed_forward(self, y, feed_forward, layer):
-        name = f"feed_forward_{layer}"
-        inner = feed_forward.contract.weight.shape[1]
-        y = self._linear(y, feed_forward.expand.weight, f"{name}_expand")
-        y = self._node("Add", [y, self._weight(f"{name}_expand_bias", feed_forward.expand.bias)], f"{name}_expanded")
-        value, gate = f"{name}_value", f"{name}_gate"
-        self._node("Split", [y, self._ints(f"{name}_halves", [inner, inner])], [value, gate], axis=-1)
-        gate = self._node("Gelu", [gate], f"{name}_gelu", CONTRIB)
-        y = self._node("Mul", [value, gate], f"{name}_product")
-        y = self._linear(y, feed_forward.contract.weight, f"{name}_contract")
-        return [y, self._weight(f"{name}_contract_bias", feed_forward.contract.bias)]
-
-    def _heads(self, y, model):
-        """Logits of the step's slots. Where steps take turns at the codebooks, the head of this one is looked up."""
-        heads = model.heads.unflatten(0, (-1, model.layout.slots)).flatten(1, 2)  # [heads of a step, W * V, D]
-        if len(heads) == 1:
-            self._linear(y, heads[0], "logits")
-            return
-        turn = self._node("Mod", ["step", self._weight("turns", torch.tensor(len(heads)))], "turn")
-        head = self._node("Gather", [self._weight("heads", heads.transpose(1, 2)), turn], "head", axis=0)
-        self._node("MatMul", [y, head], "logits")
-
-    def _linear(self, x, weight, name):
-        """x times a weight [outputs, inputs]."""
-        if not self.int8:
-            return self._node("MatMul", [x, self._weight(f"{name}_weight", weight.t())], name)
-        outputs, inputs = weight.shape
-        blocks = weight.detach().float().reshape(outputs, -1, BLOCK)
-        scales = (blocks.abs().amax(-1, keepdim=True) / 127).clamp_min(1e-30)
-        ids = ((blocks / scales).round() + 128).to(torch.uint8)
-        parts = [x, self._weight(f"{name}_weight", ids), self._weight(f"{name}_scales", scales.flatten())]
-        sizes = dict(K=inputs, N=outputs, bits=8, block_size=BLOCK, accuracy_level=4)
-        return self._node("MatMulNBits", parts, name, CONTRIB, **sizes)
-
-    def _node(self, operator, inputs, outputs, domain="", **attributes):
-        outputs = [outputs] if isinstance(outputs, str) else outputs
-        self.nodes.append(helper.make_node(operator, inputs, outputs, name=outputs[0], domain=domain, **attributes))
-        return outputs[0]
-
-    def _weight(self, name, tensor):
-        tensor = tensor.detach()
-        array = (tensor.float() if tensor.is_floating_point() else tensor).contiguous().numpy()
-        self.weights.append(numpy_helper.from_array(array, name))
-        return name
-
-    def _ints(self, name, values):
-        self.weights.append(numpy_helper.from_array(np.array(values, np.int64), name))
-        return name
-
-    def _input(self, name, kind, shape):
-        self.inputs.append(helper.make_tensor_value_info(name, kind, shape))
-
-    def _output(self, name, shape):
-        self.outputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
+def _history(state, first):
+    """How ids become the rows of the embedding table that each step from the first one on receives:
+    (what is added to them [W], and by what they are multiplied before that [W] or None). An empty
+    slot is received as BOS, whatever its id."""
+    rows = torch.stack(state.rows).numpy()[first - 1 : -1]
+    there = [None if empty is None else (~empty).long().numpy() for empty in state.empty]
+    there = there[first - 1 : -1]
+    return [of if some is None else np.where(some, of, BOS) for of, some in zip(rows, there)], there

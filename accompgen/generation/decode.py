@@ -3,7 +3,6 @@
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from torch import nn
@@ -112,7 +111,7 @@ def decode(
             steps.step(n)
             if progress and (whole := plan.whole_frames(n)):
                 progress(whole, frames)
-        return deinterleave(plan.tokens[:, :-1], codebooks)
+        return deinterleave(steps.tokens(), codebooks)
 
 
 def step_weights(model: StageLM) -> int:
@@ -126,7 +125,8 @@ class _Plan:
     """What stands fast of a decoding before its first step: N steps of W slots each.
 
     Attributes:
-        tokens: [B, F * Q + 1], interleaved, those of the prompt filled in; the last column takes empty slots.
+        tokens: [B, F * Q + 1], interleaved, those of the prompt filled in; the last column is of
+            empty slots.
         at: column of each step's slots [N, W].
         chances: of each step one number in [0, 1) for each slot [N, B, W].
         known: of each step, which slots are given already or empty, bool [W]; None where none is.
@@ -166,36 +166,63 @@ def _plan(layout, frames, prompt, generators):
 
 
 class _Steps:
-    """The steps of a decoding in turn: each chooses the tokens of its slots from the logits that those before it led to."""
+    """The steps of a decoding in turn: each chooses the tokens of its slots from those before it.
+
+    A compiled step draws, too, but for the first one, which torch begins, and with top_p, which it
+    has not: then it gives logits.
+    """
 
     def __init__(self, model, context, told, prompt, frames, sampling, plan, engine):
-        self.sampling, self.plan, self.ids = sampling, plan, None
+        self.sampling, self.plan = sampling, plan
         earlier = context.pop(EARLIER_VOCAL, None)
         self.copies, drop = (1, None) if sampling.guidance == 1 else (2, torch.arange(2 * len(prompt)) >= len(prompt))
-        state, self.logits = model.start(
+        state, logits = model.start(
             {name: grid.repeat(self.copies, 1, 1) for name, grid in context.items()},
             prompt.repeat(self.copies, 1, 1),
             frames,
             None if drop is None else drop.to(prompt.device),
             {name: ids.repeat(self.copies, 1) for name, ids in told.items()},
         )
-        self.next_logits = engine.bind(state) if engine else partial(model.step, state)
         bias = logit_bias(model, context, frames, sampling.weights, earlier)  # [B, F, Q or 1, V]
         # the last row: of empty slots
         self.bias = None if bias is None else nn.functional.pad(bias.flatten(1, 2), (0, 0, 0, 1))
+        self.first_logits, self.draw = self._guided(logits), None
+        if engine is None:
+            self.next_logits = lambda ids: self._guided(model.step(state, ids))
+        elif sampling.top_p < 1:
+            self.next_logits = engine.logits(state, len(prompt), sampling.guidance)
+        else:
+            settings = sampling.guidance, sampling.temperature, sampling.top_k
+            self.draw = engine.draw(state, plan.chances[1:], *settings, self.bias, plan.at[1:])
+        device = prompt.device
+        self.chosen = torch.empty(plan.chances.shape, dtype=torch.long, device=device)  # [N, B, W]
+        self.ids = list(self.chosen)
+        self.arrays = list(self.chosen.numpy()) if self.draw else None  # the same memory
 
     def step(self, n: int) -> None:
         """Choose the tokens of step n = 0, 1, ... of those to do."""
-        plan, logits = self.plan, self.logits if n == 0 else self.next_logits(self.ids)
-        if self.copies == 2:
-            logits = guide(*logits.chunk(2), self.sampling.guidance)  # [B, W, V]
-        if self.bias is not None:
-            logits = logits + self.bias.index_select(1, plan.at[n])
-        ids = sample(logits, plan.chances[n], self.sampling)  # [B, W]
+        plan, ids = self.plan, self.ids[n]
+        if n and self.draw:
+            self.draw(self.arrays[n - 1], self.arrays[n])
+        else:
+            logits = self.next_logits(self.ids[n - 1]) if n else self.first_logits  # [B, W, V]
+            ids.copy_(self._drawn(n, logits))
         if plan.known[n] is not None:
-            ids = torch.where(plan.known[n], plan.tokens.index_select(1, plan.at[n]), ids)
-        plan.tokens.index_copy_(1, plan.at[n], ids)
-        self.ids = ids
+            ids.copy_(torch.where(plan.known[n], plan.tokens.index_select(1, plan.at[n]), ids))
+
+    def tokens(self) -> torch.Tensor:
+        """The tokens of the prompt and of all steps, interleaved [B, F * Q]."""
+        chosen = self.chosen.transpose(0, 1).flatten(1)
+        return self.plan.tokens.index_copy(1, self.plan.at.flatten(), chosen)[:, :-1]
+
+    def _drawn(self, n, logits):
+        if self.bias is not None:
+            logits = logits + self.bias.index_select(1, self.plan.at[n])
+        return sample(logits, self.plan.chances[n], self.sampling)
+
+    def _guided(self, logits):
+        """Logits [B, W, V] of those of all copies."""
+        return guide(*logits.chunk(2), self.sampling.guidance) if self.copies == 2 else logits
 
 
 def _check(context, prompt, batch, codebooks, frames):

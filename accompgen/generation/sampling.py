@@ -61,23 +61,30 @@ def guide(conditional, null, guidance: float):
 
 
 def candidates(logits, top_k: int, top_p: float):
-    """The tokens that may be drawn: (logits [*, k] and their ids [*, k]; None: all, in their own order).
+    """The logits [*, V] with -inf for the ids that may not be drawn, in their own order.
 
-    top_k alone finds them without sorting them; with top_p the likeliest come first, and it keeps the fewest of those whose
-    probabilities (of the logits given, after top_k) reach top_p.
+    top_k keeps what reaches the k-th largest logit, more than k ids where several are equal to it.
+    top_p keeps the fewest of the likeliest whose probabilities (of the logits given, after top_k)
+    reach it, and what is equal to the last of them.
     """
     vocab = logits.shape[-1]
     if top_p < 1:
-        values, ids = logits.topk(min(top_k or vocab, vocab))
-        before = values.softmax(-1).cumsum(-1) - values.softmax(-1)  # mass of the likelier tokens
-        return values.masked_fill(before >= top_p, -math.inf), ids
-    if 0 < top_k < vocab:
-        return logits.topk(top_k, sorted=False)
-    return logits, None
+        values = logits.topk(min(top_k or vocab, vocab)).values  # the likeliest first
+        shares = values.softmax(-1, dtype=torch.float64)
+        before = shares.cumsum(-1) - shares  # mass of the likelier ids
+        least = values.masked_fill(before >= top_p, math.inf).amin(-1, keepdim=True)
+    elif 0 < top_k < vocab:
+        least = logits.topk(top_k, sorted=False).values.amin(-1, keepdim=True)
+    else:
+        return logits
+    return logits.masked_fill(logits < least, -math.inf)
 
 
 def sample(logits, uniform, sampling: Sampling):
-    """Draw one id per row by inverting the cumulative distribution.
+    """Draw one id per row by inverting the cumulative distribution, in the order of the ids.
+
+    Probabilities are float32, as the logits are, and summed up in float64. engines/onnx_graph.py
+    does the same in the same order, so that a number draws the same id from the same logits there.
 
     Args:
         logits: [*, V].
@@ -89,12 +96,8 @@ def sample(logits, uniform, sampling: Sampling):
     """
     if sampling.temperature == 0:
         return logits.argmax(-1)
-    if sampling.top_p == 1:  # order does not change with the temperature: find the likeliest in float32, which is quicker
-        values, ids = candidates(logits, sampling.top_k, 1.0)
-        values = values / sampling.temperature
-    else:
-        values, ids = candidates(logits.double() / sampling.temperature, sampling.top_k, sampling.top_p)
-    cumulative = values.softmax(-1, dtype=torch.float64).cumsum(-1)
+    values = candidates(logits / sampling.temperature, sampling.top_k, sampling.top_p)
+    cumulative = values.softmax(-1).cumsum(-1, dtype=torch.float64)
     threshold = uniform.to(cumulative).unsqueeze(-1) * cumulative[..., -1:]
-    choice = torch.searchsorted(cumulative, threshold, right=True).clamp_(max=cumulative.shape[-1] - 1)
-    return (choice if ids is None else ids.gather(-1, choice)).squeeze(-1)
+    choice = torch.searchsorted(cumulative, threshold, right=True)
+    return choice.clamp_(max=cumulative.shape[-1] - 1).squeeze(-1)
