@@ -213,6 +213,15 @@ def test_a_stream_is_muted_by_itself(band_store, name):
     assert 0.35 < silent / (silent + heard) < 0.65  # of 60 or more
 
 
+def test_a_stem_is_learned_as_often_as_asked_for(band_store):
+    source = batches.Batches(band_store, band_config(stem_weights={"bass": 0, ALL: 0, "harmony": 4}))
+    drawn = [window.stem for window, _ in rows(source, 60) if window.song.id != "song-0"]
+    assert set(drawn) == {"drums", "harmony"} and 2.5 < drawn.count("harmony") / drawn.count("drums") < 6
+    source = batches.Batches(band_store, band_config(stem_weights={"bass": 0, "drums": 0, ALL: 0}))
+    with pytest.raises(ConfigError, match="stem_weights are .* alone; give one of them a weight"):
+        rows(source, 60)
+
+
 def test_spans_of_a_stream_are_muted_by_itself(band_store):
     plain = rows(batches.Batches(band_store, band_config()))
     masked = rows(batches.Batches(band_store, band_config(stream_masking={"vocal": 0.8})))
@@ -233,6 +242,9 @@ def test_spans_of_a_stream_are_muted_by_itself(band_store):
         ({"stream_dropout": {"vocal": 1.5}}, "stream_dropout.vocal is 1.5"),
         ({"stream_masking": {"stem": 0.5}}, "stream_masking is 'stem'"),
         ({"stream_masking": {"vocal": "often"}}, "stream_masking.vocal is 'often'; expected a number"),
+        ({"stem_weights": {"guitar": 1}}, "stem_weights is 'guitar'; expected one of 'drums', 'bass', 'harmony', 'all'"),
+        ({"stem_weights": {"bass": "often"}}, "stem_weights.bass is 'often'; expected a number"),
+        ({"stem_weights": {"bass": -1}}, "stem_weights.bass is -1"),
     ],
 )
 def test_what_cannot_be_muted_is_named(values, words):
