@@ -103,7 +103,7 @@ def add_play(commands):
     play.add_argument("--checkpoint", default="pocket")
     play.add_argument("--device", default="auto")
     play.add_argument("--count", type=int, help="the first so many songs by name")
-    play.add_argument("--skip", type=int, default=0, help="begin behind the first so many; each is asked what it is asked without")
+    play.add_argument("--skip", type=int, default=0, help="begin behind the first so many")
     play.add_argument("--seconds", type=float, help="of each vocal (default: all)")
     play.add_argument("-o", "--out", type=Path, required=True)
     play.set_defaults(run=play_part)
