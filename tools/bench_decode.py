@@ -6,6 +6,7 @@ stages are decoded by ONNX Runtime, too (engines/onnx_steps.py). The systems and
 median of the ratios of the rounds.
 """
 
+import gc
 import sys
 
 import torch
@@ -58,6 +59,7 @@ def measure(options: Options) -> dict:
             for dtype in dict.fromkeys([torch.float32, decoding_dtype(device)]):
                 label = dict(device=device, size=name, weights=_name(dtype))
                 found = _size(options, label, size, positions, steps, dtype, bandwidth)
+                gc.collect()  # models whose methods are replaced hold themselves
                 rows += found[0]
                 ratios += found[1]
     return {"rows": rows, "ratios": ratios}
