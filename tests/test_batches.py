@@ -219,7 +219,7 @@ def test_a_stem_is_learned_as_often_as_asked_for(band_store):
     assert set(drawn) == {"drums", "harmony"} and 2.5 < drawn.count("harmony") / drawn.count("drums") < 6
     source = batches.Batches(band_store, band_config(stem_weights={"bass": 0, "drums": 0, ALL: 0}))
     with pytest.raises(ConfigError, match="stem_weights are .* alone; give one of them a weight"):
-        rows(source, 60)
+        list(rows(source, 60))
 
 
 def test_spans_of_a_stream_are_muted_by_itself(band_store):
