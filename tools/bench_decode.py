@@ -83,7 +83,9 @@ def _size(options, label, size, positions, steps, dtype, bandwidth):
             for stage in STAGES:
                 for model, memory, engine in _compiled(options.checkpoint, stage, size):
                     ours.append(Ours(stage, model, memory, songs, positions, steps, device, engine))
-        found = _in_turn(ours, others, bandwidth, songs, steps, device, 2 if options.quick else 3)
+        compiled = songs == 1 and dtype == decoding_dtype(device) and not options.quick
+        there = [peer for peer in others if compiled or not peer.compiled]
+        found = _in_turn(ours, there, bandwidth, songs, steps, device, 2 if options.quick else 3)
         rows += [label | dict(songs=songs) | row for row in found[0]]
         ratios += [label | dict(songs=songs) | ratio for ratio in found[1]]
     return rows, ratios
