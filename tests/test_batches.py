@@ -97,6 +97,9 @@ def test_masks_have_the_asked_probabilities(store):
     assert abs(hidden.mean() - 0.5) < 0.1 and hidden.std() > 0.2  # spread over 0 to 1, not always one half
     plain = batches.Batches(store, config(context_dropout=0.0, history_masking=0.0)).next()
     assert not plain.drop.any() and not plain.hide.any()
+    source = batches.Batches(store, config(history_masking=0.0, history_dropout=0.5))
+    share = torch.cat([source.next().hide for _ in range(100)]).float().mean(1)
+    assert set(share.tolist()) == {0.0, 1.0} and abs(share.mean() - 0.5) < 0.1
 
 
 def test_spans_of_the_context_are_hidden(store):

@@ -123,6 +123,8 @@ class Batches:
         rng = np.random.default_rng((*key, 1))
         dropped = rng.random() < self.config.context_dropout
         share = rng.random() if rng.random() < self.config.history_masking else 0.0
+        if self.config.history_dropout and rng.random() < self.config.history_dropout:
+            share = 1.0
         hidden = rng.random(tokens) < share
         return dropped | _spans(self.blocks, self.config.context_masking * rng.random(), rng), hidden
 
