@@ -68,8 +68,8 @@ bench: $(VENV)/.installed-dev  ## measure its speed, beside peers (WHAT='decode 
 	$(VENV)/bin/python tools/bench.py $(WHAT) $(if $(QUICK),--quick) -o 'bench'
 
 .PHONY: examples
-examples: $(VENV)/.installed-dev  ## docs/examples: songs to hear, by pocket
-	$(MAKE) -C recipes/synthetic examples SIZE=pocket SCORED=pocket VENV='$(abspath $(VENV))'
+examples: $(VENV)/.installed-dev  ## docs/examples: songs to hear, by band
+	$(MAKE) -C recipes/synthetic examples SIZE=band SCORED=band EXAMPLE_GIVEN=3 EXAMPLE_PROMPTS=3 VENV='$(abspath $(VENV))'
 
 .PHONY: train
 train: $(VENV)/.installed-dev  ## train a recipe's stages: RECIPE=synthetic SIZE=pocket GPUS=1

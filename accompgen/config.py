@@ -133,6 +133,8 @@ class TrainConfig:
     acoustic_tokenizer: str = ""  # those that the stage depends on are needed, or none: at random
     text_tokenizer: str = ""  # component directory, with `captions`: what a stage that is told a text learns it from
     captions: str = ""  # manifest of the songs of the shards: their meta files say what is known of them
+    caption_players: float = 0.0  # share of the captions that name who plays, whatever else they say
+    stem_weights: dict = field(default_factory=dict)  # stem -> how often it is learned, beside the 1 of those not named
     start_from: str = ""  # directory of a trained stage, of the same model and tokenizers, whose weights to go on with
     seed: int = 0
     steps: int = 1000
@@ -152,6 +154,7 @@ class TrainConfig:
     stream_dropout: dict = field(default_factory=dict)  # stream or prefix -> probability that it alone is not heard in a window
     stream_masking: dict = field(default_factory=dict)  # stream -> at most this share of it alone is not heard, in such spans
     history_masking: float = 0.7  # probability that a window hides a random share of its target history
+    history_dropout: float = 0.0  # probability that it hides all: only then is what it is told needed to know its sound
     listening_weight: float = 0.0  # of a second loss: the target as the context encoder alone names it; context = aligned
     encoder_learns: str = "joint"  # joint: from both losses | apart: from the second | alone: likewise, and the rest rests
     dtype: str = "float32"  # float32 | bfloat16 (of the products; weights, optimiser and loss stay float32)
@@ -190,7 +193,7 @@ class TrainConfig:
                 f"encoder_learns is {self.encoder_learns!r}, which needs an encoder of its own (model.context_width is "
                 f"{self.model.context_width}) and its loss (listening_weight is {self.listening_weight}); set both"
             )
-        for name in ("context_dropout", "history_masking", "final_learning_rate"):
+        for name in ("context_dropout", "history_masking", "history_dropout", "final_learning_rate", "caption_players"):
             _in_range(name, getattr(self, name), 0.0, 1.0)
         _in_range("context_masking", self.context_masking, 0.0, 0.99)
         row = self.model.rows.stage(self.model.stage)
@@ -200,6 +203,11 @@ class TrainConfig:
                 if not isinstance(share, (int, float)):
                     raise ConfigError(f"{key}.{name} is {share!r}; expected a number")
                 _in_range(f"{key}.{name}", share, 0.0, 1.0 if key == "stream_dropout" else 0.99)
+        for stem, weight in self.stem_weights.items():
+            _one_of("stem_weights", stem, self.model.rows.stems)
+            if not isinstance(weight, (int, float)):
+                raise ConfigError(f"stem_weights.{stem} is {weight!r}; expected a number")
+            _in_range(f"stem_weights.{stem}", weight, 0.0, 10**6)
         for name in ("learning_rate", "clip_norm"):
             _in_range(name, getattr(self, name), 1e-12, 1e6)
         for name, value in (("ema_decay", self.ema_decay), ("betas[0]", self.betas[0]), ("betas[1]", self.betas[1])):

@@ -41,7 +41,7 @@ def tool(load_tools):
 def corpus(tmp_path_factory):
     """Shards, and a manifest of songs whose chord in each frame has the band's unit as its root."""
     folder = tmp_path_factory.mktemp("ablations")
-    opened = open_shards(make_shards(folder / "shards", blocks=BLOCKS))
+    opened = open_shards(make_shards(folder / "shards", blocks=BLOCKS, band=True))
     lines = []
     for song in opened.songs:
         units = opened.read(song)["semantic/all"]
@@ -120,7 +120,8 @@ def test_differences_are_taken_window_by_window(tool):
 
 def test_variants_are_trained_once_and_their_figures_stand_in_the_table(tool, corpus, tmp_path, monkeypatch, capsys):
     pytest.importorskip("deepspeed", reason="training needs the extra `train`")
-    monkeypatch.setattr(tool, "VARIANTS", {"semantic": tool.VARIANTS["semantic"][:1], "coarse": tool.VARIANTS["coarse"][:2]})
+    kept = {"semantic": slice(1), "coarse": slice(2), "band": slice(3)}
+    monkeypatch.setattr(tool, "VARIANTS", {part: tool.VARIANTS[part][rows] for part, rows in kept.items()})
     monkeypatch.setattr(tool.measures, "SECONDS", {"semantic": 0.8, "coarse": 0.8})
     monkeypatch.setattr(tool.measures, "tone_shares", lambda tokenizer, known, windows: lambda codes: [0.25] * len(codes))
     trained = []
@@ -131,12 +132,15 @@ def test_variants_are_trained_once_and_their_figures_stand_in_the_table(tool, co
 
     monkeypatch.setattr(tool, "subprocess", SimpleNamespace(run=run))
     command = [corpus / "manifest.jsonl", corpus / "shards", "-o", tmp_path, "--conf", corpus, "--windows", 4]
-    command += ["--semantic-tokenizer", "none", "--acoustic-tokenizer", "none", "--steps", "semantic=3", "coarse=3"]
-    command += ["--set", *(f"{part}.{kind}_tokenizer=" for part in ("semantic", "coarse") for kind in ("semantic", "acoustic"))]
-    command += ["coarse.window_seconds=0.8"]
+    command += ["--semantic-tokenizer", "none", "--acoustic-tokenizer", "none", "--steps", *(f"{part}=3" for part in kept)]
+    command += ["--parts", *kept, "--set", *(f"{part}.{kind}_tokenizer=" for part in kept for kind in ("semantic", "acoustic"))]
+    command += ["coarse.window_seconds=0.8", 'band.model.graph="band"']
     command = [str(word) for word in command]
     assert tool.main(command) == 0
-    assert trained == ["semantic/base", "coarse/base", "coarse/without-the-semantic-stage"]
+    assert trained == [
+        "semantic/base", "coarse/base", "coarse/without-the-semantic-stage",
+        "band/base", "band/without-a-chart", "band/one-track"
+    ]  # fmt: skip
     text, found = capsys.readouterr().out, json.loads((tmp_path / "ablations.json").read_text())
     assert found["semantic"]["base"]["share"]["truth"] == [1.0] * 4
     assert found["semantic"]["base"]["hours"] == pytest.approx(3 * 4 * 0.8 / 3600)
@@ -144,6 +148,11 @@ def test_variants_are_trained_once_and_their_figures_stand_in_the_table(tool, co
     assert deaf["shuffled_semantic"]["all"] == [0.0, 0.0]  # all units are alike
     assert found["coarse"]["base"]["validation"]["gain"]["shuffled_semantic"]["all"] != [0.0, 0.0]
     assert f"{found['coarse']['base']['validation']['cross_entropy']:.3f}" in text
-    assert tool.main(command) == 0 and len(trained) == 3
-    assert tool.main([*command, "--seed", "1"]) == 1 and len(trained) == 4  # another seed wants another folder
+    _, chartless, whole = found["band"].values()
+    assert chartless["validation"]["gain"]["shuffled_chord"]["all"] == [0.0, 0.0], "nothing untrained is heard"
+    assert chartless["validation"]["gain"]["shuffled_vocal"]["all"] != [0.0, 0.0]
+    assert set(whole["share"]) == {"generated", "truth", "shuffled pairs"} and whole["share"]["truth"] == [1.0] * 4
+    assert set(chartless["share"]) == {"generated"} and len(chartless["share"]["generated"]) == 4
+    assert tool.main(command) == 0 and len(trained) == 6
+    assert tool.main([*command, "--seed", "1"]) == 1 and len(trained) == 7  # another seed wants another folder
     assert "seed = 0" in capsys.readouterr().err

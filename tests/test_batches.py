@@ -97,6 +97,9 @@ def test_masks_have_the_asked_probabilities(store):
     assert abs(hidden.mean() - 0.5) < 0.1 and hidden.std() > 0.2  # spread over 0 to 1, not always one half
     plain = batches.Batches(store, config(context_dropout=0.0, history_masking=0.0)).next()
     assert not plain.drop.any() and not plain.hide.any()
+    source = batches.Batches(store, config(history_masking=0.0, history_dropout=0.5))
+    share = torch.cat([source.next().hide for _ in range(100)]).float().mean(1)
+    assert set(share.tolist()) == {0.0, 1.0} and abs(share.mean() - 0.5) < 0.1
 
 
 def test_spans_of_the_context_are_hidden(store):
@@ -213,6 +216,15 @@ def test_a_stream_is_muted_by_itself(band_store, name):
     assert 0.35 < silent / (silent + heard) < 0.65  # of 60 or more
 
 
+def test_a_stem_is_learned_as_often_as_asked_for(band_store):
+    source = batches.Batches(band_store, band_config(stem_weights={"bass": 0, ALL: 0, "harmony": 4}))
+    drawn = [window.stem for window, _ in rows(source, 60) if window.song.id != "song-0"]
+    assert set(drawn) == {"drums", "harmony"} and 2.5 < drawn.count("harmony") / drawn.count("drums") < 6
+    source = batches.Batches(band_store, band_config(stem_weights={"bass": 0, "drums": 0, ALL: 0}))
+    with pytest.raises(ConfigError, match="stem_weights are .* alone; give one of them a weight"):
+        list(rows(source, 60))
+
+
 def test_spans_of_a_stream_are_muted_by_itself(band_store):
     plain = rows(batches.Batches(band_store, band_config()))
     masked = rows(batches.Batches(band_store, band_config(stream_masking={"vocal": 0.8})))
@@ -233,6 +245,9 @@ def test_spans_of_a_stream_are_muted_by_itself(band_store):
         ({"stream_dropout": {"vocal": 1.5}}, "stream_dropout.vocal is 1.5"),
         ({"stream_masking": {"stem": 0.5}}, "stream_masking is 'stem'"),
         ({"stream_masking": {"vocal": "often"}}, "stream_masking.vocal is 'often'; expected a number"),
+        ({"stem_weights": {"guitar": 1}}, "stem_weights is 'guitar'; expected one of 'drums', 'bass', 'harmony', 'all'"),
+        ({"stem_weights": {"bass": "often"}}, "stem_weights.bass is 'often'; expected a number"),
+        ({"stem_weights": {"bass": -1}}, "stem_weights.bass is -1"),
     ],
 )
 def test_what_cannot_be_muted_is_named(values, words):

@@ -171,6 +171,13 @@ def test_people_write_tags_sentences_and_single_words():
     assert np.mean([len(text.split()) for text in texts]) < 12 and max(len(text) for text in texts) < 200
 
 
+def test_who_plays_is_named_as_often_as_asked_for():
+    song = {"style": "pop", "key": "C:maj", "bpm": 100, "metre": "3/4", "instruments": {"keys": "harp"}}
+    named = [np.mean(["harp" in text.lower() for text in every(song, players=share)]) for share in (0.0, 0.5, 1.0)]
+    assert named[0] + 0.07 < named[1] < named[2] - 0.07 and named[2] == 1.0
+    assert every({"style": "pop"}, 8, players=1.0) == every({"style": "pop"}, 8), "nobody is known"
+
+
 def test_a_passage_is_spoken_of_by_itself():
     verse, chorus = every(SONG, span=(0, 10)), every(SONG, span=(10, 20))
     assert not any(re.search(r"(?<!no )(?<!without )(?<!or )\b(bass|drums|brushes|ballad)\b", text) for text in verse)

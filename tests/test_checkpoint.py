@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,7 @@ from accompgen.component import (  # noqa: E402
     save_component,
 )
 from accompgen.config import StageConfig, to_dict  # noqa: E402
+from accompgen.generation.load import load_stages  # noqa: E402
 from accompgen.stages import GRAPHS, PUBLISHED  # noqa: E402
 
 GRAPH = GRAPHS[PUBLISHED]()
@@ -285,6 +287,22 @@ def test_a_checkpoint_carries_its_graph(tiny_checkpoint, band_checkpoint):
         sizes = dict(semantic_vocab=20, bins=16, coarse_codebooks=2, fine_codebooks=2)
         assert read_checkpoint(path).graph == GRAPHS[name](**sizes)
     assert read_checkpoint(band_checkpoint).components[2:6] == ["chart", "semantic", "coarse", "fine"]
+
+
+def test_stages_are_of_the_graph_that_the_checkpoint_carries(band_checkpoint, monkeypatch):
+    """Also where the graph of its name has become another one."""
+    verified = read_checkpoint(band_checkpoint)
+    before = load_stages(verified, "cpu", ["coarse"]).stages["coarse"].model.layout
+    band = GRAPHS["band"]
+
+    def another(*sizes, **texts):
+        graph = band(*sizes, **texts)
+        rows = [replace(row, context=("semantic",), prefix=()) if row.name == "coarse" else row for row in graph.stages]
+        return replace(graph, stages=tuple(rows))
+
+    monkeypatch.setitem(GRAPHS, "band", another)
+    after = load_stages(verified, "cpu", ["coarse"]).stages["coarse"].model.layout
+    assert after.context == before.context and [name for name, *_ in after.prefix] == ["stem"]
 
 
 @pytest.mark.parametrize(

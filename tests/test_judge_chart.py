@@ -131,9 +131,9 @@ def test_probes_are_trained_on_the_training_songs_of_a_folder(judge, place, tmp_
 
 
 def test_a_checkpoint_plays_what_the_table_measures(judge, place, band_checkpoint, tmp_path):
-    def play(part, seconds=None):
+    def play(part, seconds, *options):
         out = tmp_path / part
-        options = ["--seconds", seconds] if seconds else []
+        options = ["--seconds", seconds, *options]
         asked = ["play", part, "--songs", place / "songs", "--checkpoint", band_checkpoint, "--count", 2, "-o", out, *options]
         assert judge.main([str(word) for word in asked]) == 0
         return [json.loads(path.read_text()) for path in sorted(out.glob("*.json"))]
@@ -142,6 +142,8 @@ def test_a_checkpoint_plays_what_the_table_measures(judge, place, band_checkpoin
     annotated = json.loads((place / "songs" / "song0.json").read_text())
     assert given[0]["chart"]["beats"][0][0] == pytest.approx(annotated["beats"][0][0], abs=0.001)
     assert [report["settings"]["bpm"] for report in play("tempo", 2)] == [60.0, 180.0]
+    play("asked", 2, "--skip", 1, "--count", 1)
+    assert [path.name for path in (tmp_path / "asked").glob("*.json")] == ["song1.json"]
     before = (tmp_path / "tempo" / "song0.json").stat().st_mtime_ns
     play("tempo", 2)
     assert (tmp_path / "tempo" / "song0.json").stat().st_mtime_ns == before

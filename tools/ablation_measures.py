@@ -1,13 +1,14 @@
 """The measures of tools/ablations.py: what a trained stage generates for validation songs, and what its chords make of it."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import torch
 
 from accompgen.component import file_hash, load_component
 from accompgen.config import StageConfig, from_dict, window_blocks
-from accompgen.data.batches import held_out_windows, read_windows
+from accompgen.data.batches import held_out_windows, read_windows, stems_there, told_of
 from accompgen.data.shards import open_shards, write_index, write_shard
 from accompgen.data.songs import read_manifest
 from accompgen.evaluation.harmony import chord_tone_share
@@ -20,6 +21,7 @@ from accompgen.tokens.acoustic import AcousticTokenizer
 from accompgen.training.hubert_probe import NONE, chord_roots
 
 UNITS = f"{SEMANTIC}/{ALL}"
+STEM = {"semantic": ALL, "coarse": ALL, "band": "harmony"}  # that is generated
 SAMPLING = {"semantic": PUBLISHED, "coarse": Sampling(temperature=0.6)}
 SECONDS = {"semantic": 10.0, "coarse": 3.2}  # of the windows that are generated
 LOOKUP_SONGS = 200  # training songs on which it is counted which root a unit names
@@ -46,26 +48,34 @@ def leave_units_out(shards, out) -> None:
     write_index(out, listed, {key: value for key, value in opened.index.items() if key not in ("format_version", "shards")})
 
 
-def measure(args, part, folder, references) -> dict:
+def measure(args, part, folder, stem, references) -> dict:
     """Figures of the stage trained in `folder`: of its validation, and the shares of what it generates, a window each.
 
     Args:
         args: the command line of tools/ablations.py: manifest, acoustic_tokenizer, windows and seed.
-        part: semantic | coarse.
+        part: semantic | coarse | band.
         folder: the run, at its end.
+        stem: that is generated, beside nobody; "": that of the part.
         references: measure the true ids and those of other windows, too.
     """
     component, tensors = load_component(folder / "model")
     model = StageLM(from_dict(StageConfig, component["stage"], str(folder / "model")))
     model.load_state_dict(tensors)
-    shards = open_shards(json.loads((folder / "config.json").read_text(encoding="utf-8"))["shards"])
-    blocks = window_blocks(SECONDS[part])
+    settings = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    shards, stage, stem = open_shards(settings["shards"]), model.config.stage, stem or STEM[part]
+    blocks = window_blocks(SECONDS[stage])
     windows = held_out_windows(shards, model.config, blocks, args.windows, 0, args.seed)
+    windows = [replace(window, stem=stem, others="") for window in windows if stem in stems_there(window.song, model.config)]
     context, target = read_windows(shards, model.config, windows, blocks)
-    generators = [make_generator(args.seed, part, number) for number in range(len(windows))]
-    codes = decode(prepare_for_decoding(model.eval()), context, target.shape[-1], SAMPLING[part], generators)
+    # what was never heard in training is not heard here
+    context |= {name: -torch.ones_like(context[name]) for name, share in settings["stream_dropout"].items() if share == 1}
+    generators = [make_generator(args.seed, stage, number) for number in range(len(windows))]
+    told = told_of(model.config, windows)
+    codes = decode(
+        prepare_for_decoding(model.eval()), context, target.shape[-1], SAMPLING[stage], generators, told=told
+    )
     known = {song.id: json.loads(song.meta.read_text(encoding="utf-8")) for song in read_manifest(args.manifest) if song.meta}
-    share = root_shares(shards, known, windows) if part == "semantic" else tone_shares(args.acoustic_tokenizer, known, windows)
+    share = root_shares(shards, known, windows) if stage == "semantic" else tone_shares(args.acoustic_tokenizer, known, windows)
     grids = {"generated": codes} | ({"truth": target, "shuffled pairs": target.roll(1, 0)} if references else {})
     return {"validation": component["validation"], "share": {name: share(grid) for name, grid in grids.items()}}
 
@@ -73,11 +83,14 @@ def measure(args, part, folder, references) -> dict:
 def root_shares(shards, known, windows):
     """A function: units [B, 1, S] of the windows -> of each, the share of frames whose unit names the root of the chord.
 
-    A unit names the root over which it was counted most often in LOOKUP_SONGS training songs; None where no chord sounds.
+    A unit names the root over which it was counted most often in LOOKUP_SONGS training songs, in that stem; None where no
+    chord sounds.
     """
+    array = f"{SEMANTIC}/{windows[0].stem or ALL}"
     counts = np.zeros((shards.index["semantic_vocab"], 12))
-    for song in [song for song in shards.songs if song.split == "train" and song.id in known][:LOOKUP_SONGS]:  # no copies
-        units = shards.read(song, arrays=[UNITS])[UNITS]
+    songs = [song for song in shards.songs if song.split == "train" and song.id in known and array in song.arrays]  # no copies
+    for song in songs[:LOOKUP_SONGS]:
+        units = shards.read(song, arrays=[array])[array]
         roots = chord_roots(known[song.id], len(units)).numpy()
         np.add.at(counts, (units[roots != NONE], roots[roots != NONE]), 1)
     named = counts.argmax(1)

@@ -5,7 +5,8 @@
 A variant is a row of VARIANTS: settings put over a configuration of CONF. All variants of a part have the same seed, data,
 windows and learning rates. `accompgen train` makes each in OUT/PART/VARIANT; a stopped call goes on, a finished variant stays.
 What a stage then generates is judged on validation songs: of the semantic stage, from the vocal alone, the share of frames
-whose unit names the root of the annotated chord; of the coarse stage, from true units, the energy on tones of that chord.
+whose unit names the root of the annotated chord; of the coarse stage, from true units, the energy on tones of that chord; of
+a band's semantic stage that share of its harmony's frames, or of those of a band made as one track (shards with all stems).
 Writes OUT/ablations.md and OUT/ablations.json. Guidance needs no training: `tools/sweep.py --stages semantic --values
 guidance=1,2,3,5`.
 """
@@ -28,9 +29,10 @@ from accompgen.component import CheckpointError
 from accompgen.config import ConfigError
 from accompgen.data.shards import ShardError
 from accompgen.data.songs import ManifestError
+from accompgen.stages import ALL
 
-CONFIGURATION = {"semantic": "semantic.toml", "coarse": "coarse.toml", "targets": "hubert.toml"}
-STEPS = {"semantic": 600, "coarse": 300, "targets": 250}
+CONFIGURATION = {"semantic": "semantic.toml", "coarse": "coarse.toml", "targets": "hubert.toml", "band": "semantic.toml"}
+STEPS = {"semantic": 600, "coarse": 300, "targets": 250, "band": 300}
 OVER_ALL = {  # settings of all variants of a part: trainings that are short, and a base without what has no row
     "semantic": (
         "warmup_steps=50", "batch_size=4", "optimizer=adamw", "learning_rate=1.5e-3", "listening_weight=0.3",
@@ -38,6 +40,7 @@ OVER_ALL = {  # settings of all variants of a part: trainings that are short, an
     ),
     "coarse": ("warmup_steps=50", "window_seconds=3.2"),  # interleaved codebooks want short windows
     "targets": ("warmup_steps=50", "probe_layers=[3]"),
+    "band": ("warmup_steps=50", "stem_weights={ all = 0 }"),
 }  # fmt: skip
 
 
@@ -48,6 +51,7 @@ class Variant:
     title: str
     settings: tuple[str, ...] = ()
     against: str = "base"
+    stem: str = ""  # that is generated; "": that of the part, see measures.STEM
 
 
 VARIANTS = {
@@ -64,6 +68,13 @@ VARIANTS = {
         Variant("pattern = interleave", ("model.pattern=interleave",)),
     ),
     "targets": (Variant("base"), Variant("chroma_weight = 0", ("chroma_weight=0",))),
+    "band": (
+        Variant("base"),
+        Variant("without a chart", ("stream_dropout={ vocal = 0.1, others = 0.1, beat = 1.0, chord = 1.0 }",)),
+        Variant("one track", ("stem_weights={ drums = 0, bass = 0, harmony = 0 }",), stem=ALL),
+        # as often without a chord as the base's stream by itself
+        Variant("all streams dropped together", ("stream_dropout={}", "context_dropout=0.2")),
+    ),
 }
 
 
@@ -76,7 +87,7 @@ def main(argv=None) -> int:
     parser.add_argument("--conf", type=Path, required=True, help=f"folder of {', '.join(CONFIGURATION.values())}")
     parser.add_argument("--semantic-tokenizer", type=Path, required=True)
     parser.add_argument("--acoustic-tokenizer", type=Path, required=True)
-    parser.add_argument("--parts", nargs="+", choices=VARIANTS, default=list(VARIANTS))
+    parser.add_argument("--parts", nargs="+", choices=VARIANTS, required=True, help="band: CONF is that of a band")
     parser.add_argument("--steps", nargs="+", default=[], metavar="PART=N", help=f"default: {STEPS}")
     parser.add_argument("--windows", type=int, default=60, help="validation windows that are generated")
     parser.add_argument("--set", nargs="+", default=[], metavar="PART.KEY=VALUE", help="such as semantic.compile=false")
@@ -106,7 +117,7 @@ def figures_of(args, part, variant, steps) -> dict:
         settings += [f"shards={args.shards}", f"semantic_tokenizer={args.semantic_tokenizer}", "tensorboard=false"]
         settings += [f"acoustic_tokenizer={args.acoustic_tokenizer}"]
     settings += [text.partition(".")[2] for text in args.set if text.startswith(f"{part}.")]
-    settings += [text.format(out=args.out) for text in variant.settings]
+    settings += [text.replace("{out}", str(args.out)) for text in variant.settings]
     path = folder / "figures.json"
     if path.exists():
         known = json.loads(path.read_text(encoding="utf-8"))
@@ -120,7 +131,7 @@ def figures_of(args, part, variant, steps) -> dict:
     if part == "targets":
         figures |= measures.read_probe(folder)
     else:
-        figures |= measures.measure(args, part, folder, references=not variant.settings)
+        figures |= measures.measure(args, part, folder, variant.stem, references=not variant.settings or bool(variant.stem))
     audio.write_bytes(path, (json.dumps(figures, indent=1) + "\n").encode())
     return figures
 
@@ -163,7 +174,7 @@ def table(part, rows) -> str:
                 shares = [f"{100 * units[key]:.1f} %" for key in ("sung_pitch_class", "chord_root")]
                 lines.append([title, name, *shares, f"{figures['processor_minutes']:.1f}"])
         return bench_report.table(heads, lines) + trained
-    share = {"semantic": "right roots", "coarse": "energy on chord tones"}[part]
+    share = "energy on chord tones" if part == "coarse" else "right roots"
     heads = ["variant", "processor minutes", "cross-entropy", "gain over shuffled: all", "first second"]
     heads += ["a vocal 1 s late costs", f"generated: {share}", "minus", "difference"]
     against, lines = {variant.title: variant.against for variant in VARIANTS[part]}, []
@@ -176,8 +187,10 @@ def table(part, rows) -> str:
         other = rows[against[title]]["share"]["generated"]
         cells += ["", ""] if other is made else [against[title], mean_and_error(made, other)]
         lines.append(cells)
-    for name, values in list(rows["base"]["share"].items())[1:]:
-        lines.append([name, *[""] * 5, mean_and_error(values), "", ""])
+    for title, figures in rows.items():
+        for name, values in list(figures["share"].items())[1:]:
+            whose = "" if title == "base" else f", {title}"
+            lines.append([name + whose, *[""] * 5, mean_and_error(values), "", ""])
     return bench_report.table(heads, lines) + trained
 
 

@@ -1,5 +1,8 @@
 """Other people's decoding loops, as their users call them: x-transformers, Hugging Face's Llama and MusicGen's decoder.
 
+Llama is there once more as its users make it quick on a CPU: with a cache of fixed size, a step compiled by torch. MusicGen's
+loop cannot have that cache (transformers 5.23), and x-transformers has none.
+
 A peer has the width, layers, heads and vocabulary of the stage it stands beside; x-transformers and Llama group their queries
 where it does, MusicGen cannot. All have the same number of weights in their blocks, 16 D^2 a layer without groups:
 x-transformers and Llama a gated feed-forward of inner width 4 D, MusicGen a plain one of 4 D and attention to a text. The rows
@@ -16,6 +19,7 @@ from bench_report import wait
 
 from accompgen.config import StageConfig
 
+COMPILED = "Llama, compiled"
 TOP_K, TEMPERATURE, GUIDANCE, TEXT_TOKENS = 250, 0.9, 3.0, 16
 
 
@@ -28,6 +32,7 @@ class Peer:
     generate: Callable[[int, int, int, Callable], None]  # prompt positions, steps, songs, what to call at every step
     unread: torch.nn.Module  # embeddings, of which a step reads a row
     cache_width: int  # values that a position of a row has in the cache
+    compiled: bool = False  # half a minute for every shape
 
     def bytes_per_step(self, positions: float, songs: int) -> float:
         """Bytes of the weights that a step reads, and of the keys and values of `positions` earlier positions."""
@@ -89,14 +94,17 @@ def peers(config: StageConfig, vocab: int, positions: int, device: str) -> list[
     Raises ImportError where x-transformers is missing.
     """
     makers = {"x-transformers": _xtransformers, "Llama": _llama, "MusicGen": _musicgen}
+    if device == "cpu":
+        makers[COMPILED] = functools.partial(_llama, compiled=True)
     built = []
     for name, make in makers.items():
         kv_heads = config.heads if name == "MusicGen" else config.kv_heads or config.heads
         network, generate, unread = make(config.width, config.layers, config.heads, kv_heads, vocab, positions, device)
         network.eval().requires_grad_(False).to(device)
-        if device == "cpu":
+        if device == "cpu" and name != COMPILED:
             generate = _remembering(generate, Remembered(network, "forward"), network)
-        built.append(Peer(name, network, generate, unread, 2 * config.layers * config.width * kv_heads // config.heads))
+        cache_width = 2 * config.layers * config.width * kv_heads // config.heads
+        built.append(Peer(name, network, generate, unread, cache_width, name == COMPILED))
     return built
 
 
@@ -130,17 +138,22 @@ def _xtransformers(width, layers, heads, kv_heads, vocab, positions, device):
     return network, generate, network.token_emb
 
 
-def _llama(width, layers, heads, kv_heads, vocab, positions, device):
-    from transformers import LlamaConfig, LlamaForCausalLM
+def _llama(width, layers, heads, kv_heads, vocab, positions, device, compiled=False):
+    from transformers import CompileConfig, LlamaConfig, LlamaForCausalLM
 
     sizes = dict(hidden_size=width, num_hidden_layers=layers, num_attention_heads=heads, intermediate_size=4 * width)
     sizes |= dict(num_key_value_heads=kv_heads)
     ends = dict(bos_token_id=None, eos_token_id=None, pad_token_id=None)
     network = LlamaForCausalLM(LlamaConfig(vocab_size=vocab, max_position_embeddings=positions, **sizes, **ends))
 
+    settings = {}
+    if compiled:
+        settings = dict(cache_implementation="static", compile_config=CompileConfig(fullgraph=False, mode="default"))
+        settings["compile_config"]._compile_all_devices = True  # by itself it compiles on GPUs alone
+
     def generate(prompt, steps, songs, tick):
         ids = torch.randint(vocab, (2 * songs, prompt), device=device)
-        network.generate(ids, attention_mask=torch.ones_like(ids), **_settings(steps, tick, vocab))
+        network.generate(ids, attention_mask=torch.ones_like(ids), **_settings(steps, tick, vocab), **settings)
 
     return network, generate, network.model.embed_tokens
 

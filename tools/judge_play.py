@@ -42,15 +42,16 @@ MINOR = (
 
 
 def play_part(args) -> None:
-    """Play `args.part` to the first `args.count` songs of a folder of NAME.vocal.* and NAME.json."""
+    """Play `args.part` to `args.count` songs behind the first `args.skip` of a folder of NAME.vocal.* and NAME.json."""
     vocals = find_songs(args.songs, "vocal")
     metas = {name: args.songs / f"{name}.json" for name in sorted(vocals)}
     metas = {name: json.loads(path.read_text(encoding="utf-8")) for name, path in metas.items() if path.exists()}
-    names = list(metas)[: args.count]
+    asked_for = list(metas)[: args.skip + args.count if args.count else None]
+    names = asked_for[args.skip :]
     if not names:
-        raise EvaluationError(f"{args.songs} has no NAME.vocal.* with a NAME.json beside it")
+        raise EvaluationError(f"{args.songs} has no NAME.vocal.* with a NAME.json beside it, behind the first {args.skip}")
     model = pipeline.load(args.checkpoint, args.device)
-    settings = asked_of(args.part, [metas[name] for name in names])
+    settings = asked_of(args.part, [metas[name] for name in asked_for])[args.skip :]
     for name, asked in tqdm(list(zip(names, settings)), unit=" songs", desc=args.part, file=sys.stderr, disable=None):
         if (args.out / f"{name}.json").exists():
             continue
@@ -102,6 +103,7 @@ def add_play(commands):
     play.add_argument("--checkpoint", default="pocket")
     play.add_argument("--device", default="auto")
     play.add_argument("--count", type=int, help="the first so many songs by name")
+    play.add_argument("--skip", type=int, default=0, help="begin behind the first so many")
     play.add_argument("--seconds", type=float, help="of each vocal (default: all)")
     play.add_argument("-o", "--out", type=Path, required=True)
     play.set_defaults(run=play_part)

@@ -91,7 +91,8 @@ class Batches:
         key = (self.config.seed, self._epoch, self._position)
         song, block = self._plan[self._position]
         rng = np.random.default_rng((*key, 2))
-        window = Window(self.songs[song], int(block), *draw_stem(self.songs[song], self.config.model, rng))
+        stem = draw_stem(self.songs[song], self.config.model, rng, self.config.stem_weights)
+        window = Window(self.songs[song], int(block), *stem)
         self._position += 1
         if self._position == len(self._plan):
             self._epoch, self._position, self._plan = self._epoch + 1, 0, None
@@ -122,6 +123,8 @@ class Batches:
         rng = np.random.default_rng((*key, 1))
         dropped = rng.random() < self.config.context_dropout
         share = rng.random() if rng.random() < self.config.history_masking else 0.0
+        if self.config.history_dropout and rng.random() < self.config.history_dropout:
+            share = 1.0
         hidden = rng.random(tokens) < share
         return dropped | _spans(self.blocks, self.config.context_masking * rng.random(), rng), hidden
 
@@ -155,11 +158,17 @@ def stems_there(song: Entry, model: StageConfig) -> list[str]:
     return [stem for stem in ([""] if once else graph.stems) if whole(stem)]
 
 
-def draw_stem(song: Entry, model: StageConfig, rng: np.random.Generator) -> tuple[str, str]:
-    """The stem that a stage makes of a song, and the mixture without it that it hears beside it, or "" as one more choice."""
+def draw_stem(song: Entry, model: StageConfig, rng: np.random.Generator, weights: dict | None = None) -> tuple[str, str]:
+    """The stem that a stage makes of a song, and the mixture without it that it hears beside it, or "" as one more choice.
+
+    `weights`: stem -> how often it is drawn, beside the others' 1.
+    """
     graph = model.rows
     there = stems_there(song, model)
-    stem = there[int(rng.integers(len(there)))]
+    shares = np.array([(weights or {}).get(stem, 1.0) for stem in there])
+    if not shares.sum():
+        raise ConfigError(f"stem_weights are {weights}, and a song of the shards has {there} alone; give one of them a weight")
+    stem = there[int(rng.choice(len(there), p=shares / shares.sum()))]
     streams = [graph.stream(name) for name in graph.stage(model.stage).context]
     # whatever plays is part of the whole
     if stem == ALL or not any(stream.track == OTHERS for stream in streams):
@@ -195,9 +204,11 @@ def plan_epoch(songs: list[Entry], blocks: int, seed: int, epoch: int) -> np.nda
 
 
 def held_out_windows(
-    shards: Shards, model: StageConfig, blocks: int, count: int, lead_blocks: int, seed: int
+    shards: Shards, model: StageConfig, blocks: int, count: int, lead_blocks: int, seed: int, weights: dict | None = None
 ) -> list[Window]:
     """`count` windows of the validation split, spread over its songs, with `lead_blocks` before each where the song allows.
+
+    `weights`: of stems, as `draw_stem` has them.
 
     Raises ConfigError if the split has no song of that length.
     """
@@ -210,7 +221,7 @@ def held_out_windows(
         song = songs[number % len(songs)]
         latest = song.blocks - blocks
         first = int(rng.integers(min(lead_blocks, latest), latest + 1))
-        windows.append(Window(song, first, *draw_stem(song, model, rng)))
+        windows.append(Window(song, first, *draw_stem(song, model, rng, weights)))
     return windows
 
 

@@ -35,7 +35,9 @@ SENTENCE_SHARE = 0.45  # of the captions; the others are tags
 REDRAWS = 10  # of a caption that stands there already
 
 
-def captions_of(meta: dict, rng, count: int, stem: str | None = None, span=None) -> list[str]:
+def captions_of(
+    meta: dict, rng, count: int, stem: str | None = None, span=None, players: float = 0.0
+) -> list[str]:
     """Captions in several wordings, each of any part of what is known.
 
     Args:
@@ -44,6 +46,7 @@ def captions_of(meta: dict, rng, count: int, stem: str | None = None, span=None)
         count: how many. They differ from each other where enough is known.
         stem: drums, bass or harmony, to speak of it alone; None: of the band.
         span: (start, end) in seconds, such as a window or a passage, to speak of it alone.
+        players: share of the captions that name somebody who plays, whatever else they say.
 
     Returns: none where nothing is known.
     Raises ValueError for an unknown stem or a span that ends before it begins.
@@ -54,7 +57,7 @@ def captions_of(meta: dict, rng, count: int, stem: str | None = None, span=None)
     captions = []
     for _ in range(count):
         for _ in range(REDRAWS):
-            text = _draw(facts, rng)
+            text = _draw(facts, rng, players)
             if text not in captions:
                 break
         captions.append(text)
@@ -64,7 +67,7 @@ def captions_of(meta: dict, rng, count: int, stem: str | None = None, span=None)
 # ---- drawing a caption ----
 
 
-def _draw(facts, rng):
+def _draw(facts, rng, players):
     sayable = _sayable(facts)
     if facts.metre == "4/4" and len(sayable) > 1 and rng.random() >= COMMON_METRE_SHARE:
         sayable.remove("metre")
@@ -72,6 +75,8 @@ def _draw(facts, rng):
     number = min(len(sayable), 1 + int(rng.choice(len(SAID), p=SAID)))
     shares = [weight / sum(weights) for weight in weights]
     said = {sayable[i] for i in rng.choice(len(sayable), number, replace=False, p=shares)}
+    if players and "instruments" in sayable and rng.random() < players:
+        said.add("instruments")
     silent = facts.stem in facts.missing
     said |= {"missing"} if silent else set()
     named = _named(facts, said, rng)

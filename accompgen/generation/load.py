@@ -1,6 +1,7 @@
 """The stages of a checkpoint, ready to decode."""
 
 from contextlib import contextmanager
+from dataclasses import replace
 
 import torch
 from torch import nn
@@ -33,7 +34,8 @@ def load_stages(checkpoint: Checkpoint, device: str, names=None, engine: str = "
     """
     graph, chosen = checkpoint.graph, choose_engine(engine, device)
     stages = {
-        name: _load_stage(checkpoint.component(name), device, chosen, engine == "auto") for name in names or graph.stage_names
+        name: _load_stage(checkpoint.component(name), graph, device, chosen, engine == "auto")
+        for name in names or graph.stage_names
     }
     for name, stage in stages.items():
         if graph.stage(name).target == graph.units.name:
@@ -66,9 +68,10 @@ def load_beat_tracker(checkpoint: Checkpoint, device: str) -> BeatTracker | None
     return tracker.to(device).eval().requires_grad_(False)
 
 
-def _load_stage(directory, device, engine, may_differ):
+def _load_stage(directory, graph, device, engine, may_differ):
     config, tensors = load_component(directory)
-    sizes = from_dict(StageConfig, config["stage"], f"{directory}/config.json: stage")
+    # by the graph that it was trained in, also where the one of that name is another by now
+    sizes = replace(from_dict(StageConfig, config["stage"], f"{directory}/config.json: stage"), own_graph=graph)
     with _unfilled():
         model = StageLM(sizes)
     _fill(model, tensors, directory)

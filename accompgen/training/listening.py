@@ -39,8 +39,15 @@ def prepare(shards: Shards, config: TrainConfig) -> HeldOut:
     """Read the validation windows, their altered contexts, and fit the bigram on the training split."""
     model, blocks = config.model, window_blocks(config.window_seconds)
     lead = blocks_of(max(DELAYS_SECONDS))
-    windows = held_out_windows(shards, model, blocks, config.validation_windows, lead, config.seed)
-    true, target = read_windows(shards, model, windows, blocks)
+    windows = held_out_windows(shards, model, blocks, config.validation_windows, lead, config.seed, config.stem_weights)
+
+    def heard(**how):
+        """The contexts and the target; what is never heard in training is not heard here."""
+        context, target = read_windows(shards, model, windows, blocks, **how)
+        muted = {name: torch.full_like(ids, -1) for name, ids in context.items() if config.stream_dropout.get(name) == 1}
+        return context | muted, target
+
+    true, target = heard()
     contexts = {"true": true, "shuffled": {name: _shuffle(ids) for name, ids in true.items()}}
     if len(true) > 1:
         for name in true:
@@ -50,12 +57,10 @@ def prepare(shards: Shards, config: TrainConfig) -> HeldOut:
     vocal = model.rows.vocal.name
     if vocal in true:
         for seconds in DELAYS_SECONDS:
-            delayed, _ = read_windows(shards, model, windows, blocks, delay_blocks=blocks_of(seconds))
-            contexts[f"{LATE}_{seconds:g}s"] = delayed
+            contexts[f"{LATE}_{seconds:g}s"], _ = heard(delay_blocks=blocks_of(seconds))
         higher = {window.song.transposed for window in windows}  # semitones
         if len(higher) == 1 and 0 not in higher:
-            transposed, _ = read_windows(shards, model, windows, blocks, transposed=True)
-            contexts[f"{HIGHER}_{higher.pop():g}"] = transposed
+            contexts[f"{HIGHER}_{higher.pop():g}"], _ = heard(transposed=True)
     stream = model.rows.stream(model.rows.stage(model.stage).target)
     bigram = bigram_cross_entropy(shards, model, target, stream)
     return HeldOut(contexts, told_of(model, windows), target, bigram, stream.hz)

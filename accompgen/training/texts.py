@@ -30,6 +30,7 @@ class WindowTexts:
     def __init__(self, config: TrainConfig):
         self.tokenizer = TextTokenizer.load(config.text_tokenizer)
         self.pieces, self.seconds = config.model.text_pieces, config.window_seconds
+        self.players = config.caption_players
         if self.tokenizer.vocab > config.model.text_vocab:
             raise ConfigError(
                 f"model.text_vocab is {config.model.text_vocab}, and {config.text_tokenizer} has {self.tokenizer.vocab}; set "
@@ -45,7 +46,7 @@ class WindowTexts:
             start = seconds_of(window.first_block)
             span = (start, start + self.seconds) if rng.random() < SPAN_SHARE else None
             stem = window.stem if rng.random() < STEM_SHARE and window.stem in STEMS else None
-            for text in captions_of(meta, rng, 1, stem, span):
+            for text in captions_of(meta, rng, 1, stem, span, self.players):
                 with warnings.catch_warnings():  # a caption that is cut off is one that says less
                     warnings.simplefilter("ignore", SoundWarning)
                     ids = self.tokenizer.encode(text, self.pieces)

@@ -161,11 +161,14 @@ ablations: $(SONGS) $(SHARDS)  ## variants of the stages and of the semantic tok
 
 # ---- examples to hear: composed by rule, so that no melody is anybody's ----
 
-EXAMPLES        ?= 9
+EXAMPLES        ?= 12
+# the last of them: so many with the chart that they were written with, behind them so many with a prompt; for a band
+EXAMPLE_GIVEN   ?= 0
+EXAMPLE_PROMPTS ?= 0
 # a recording of a person, which comes first, and who sang it under which licence; docs/ has none, for no recording is kept here
 EXAMPLE_VOICE   ?=
 EXAMPLE_CREDIT  ?=
-EXAMPLE_SECONDS ?= 16
+EXAMPLE_SECONDS ?= 12
 EXAMPLE_SEED    ?= 1#                  of the songs: none of them was trained on
 EXAMPLE_SONGS   ?= $(WORK)/examples/songs-$(EXAMPLE_SEED)
 EXAMPLE_PLAYED  := $(WORK)/examples/$(notdir $(SCORED))
@@ -175,9 +178,15 @@ $(EXAMPLE_SONGS)/manifest.jsonl:
 	$(ACCOMPGEN) synthesize -o $(@D) --count 0 --validation 0 --test $(EXAMPLES) --seconds $(EXAMPLE_SECONDS) --seed $(EXAMPLE_SEED) \
 		$(if $(WORKERS),--workers $(WORKERS)) $(if $(VOICES),--voices $(VOICES))
 
+EXAMPLE_PLAY = $(PYTHON) $(ROOT)/tools/judge.py play --songs $(EXAMPLE_SONGS)/songs --checkpoint '$(SCORED)' --device $(DEVICE) --seed $(SEED)
+
 $(EXAMPLE_PLAYED)/.done: $(EXAMPLE_SONGS)/manifest.jsonl $(HEARD)
 	$(ANEW)
 	$(ACCOMPGEN) generate --manifest $< -o $(@D) --seed $(SEED) $(PLAY_ALL)
+	$(if $(filter-out 0,$(EXAMPLE_GIVEN)),$(EXAMPLE_PLAY) given --count $(EXAMPLE_GIVEN) -o $(@D)/given \
+		--skip $$(($(EXAMPLES) - $(EXAMPLE_GIVEN) - $(EXAMPLE_PROMPTS))) && mv $(@D)/given/* $(@D))
+	$(if $(filter-out 0,$(EXAMPLE_PROMPTS)),$(EXAMPLE_PLAY) prompts --count $(EXAMPLE_PROMPTS) -o $(@D)/prompts \
+		--skip $$(($(EXAMPLES) - $(EXAMPLE_PROMPTS))) && mv $(@D)/prompts/* $(@D))
 	$(if $(EXAMPLE_VOICE),$(ACCOMPGEN) generate '$(EXAMPLE_VOICE)' -o $(@D) --seed $(SEED) --checkpoint '$(SCORED)' --device $(DEVICE) $(GENERATE))
 	@touch $@
 
