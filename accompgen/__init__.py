@@ -31,10 +31,10 @@ def load(checkpoint="pocket", device: str = "auto", helper: bool = False, engine
     makes songs; of an adopted MusicGen or STAGE a `generation.single_stage.SingleStagePlayer`,
     likewise.
 
-    With `helper`, on a CPU, songs of a minute or more are made by two processes; a script that asks
-    for it must begin its work under `if __name__ == "__main__":`. `engine` says what makes the steps
-    of the stages: "torch", "onnx" (ONNX Runtime, on a CPU), or "auto", the quicker one of those
-    installed.
+    `engine` says what makes the steps of the stages: "torch", "onnx" (ONNX Runtime, on a CPU), or
+    "auto", the quicker one of those installed. With `helper`, on a CPU, torch's steps of songs of a
+    minute or more are made by two processes; a script that asks for it must begin its work under
+    `if __name__ == "__main__":`. ONNX Runtime's are made by two threads, whatever `helper` says.
 
     Raises CheckpointError for weights that cannot be used, DeviceError for a device that is not
     there, EngineError for such an engine.
