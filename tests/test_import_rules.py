@@ -131,7 +131,7 @@ LIVES_IN = {
     "filelock": {"tokens.fetch", "web.serve"},  # of a download; of a page's folder
     "av": {"ffmpeg"},
     "soxr": {"audio"},
-    "pyloudnorm": {"audio"},
+    "loudness": {"audio"},
     "demucs": {"data.separate"},
     "ray": {"data.executors"},
     # beats and onsets; pitch and speed; filters, beats and recurrences

@@ -18,7 +18,7 @@ from accompgen.checkpoint import (
 from accompgen.component import CheckpointError
 from accompgen.generation.decode import decoding_dtype
 
-VERSIONS_OF = ("accompgen", "torch", "onnxruntime", "transformers", "numpy", "soundfile", "soxr", "pyloudnorm")
+VERSIONS_OF = ("accompgen", "torch", "onnxruntime", "transformers", "numpy", "soundfile", "soxr", "loudness")
 
 
 class Clock:
