@@ -80,7 +80,7 @@ def test_it_learns_to_tell_clicks_from_noise():
     discriminator = make(DiscriminatorConfig(filters=4, windows=(256, 64)))
     optimizer = torch.optim.Adam(discriminator.parameters(), lr=1e-2, betas=(0.5, 0.9))
     losses = []
-    for step in range(30):
+    for step in range(60):
         real, fake = noise(samples=960, seed=step), clicked(noise(samples=960, seed=1000 + step))
         loss = discriminator_loss(discriminator(real), discriminator(fake))
         optimizer.zero_grad()
