@@ -80,3 +80,24 @@ def test_a_take_hears_what_else_was_played(band_checkpoint, tmp_path, capsys, mo
     (tmp_path / "guitar.wav").unlink()
     assert main(["redo", song, "-o", str(tmp_path / "none"), *own]) == 1
     assert "guitar.wav: no such file; say where what else was played is (--with FILE)" in capsys.readouterr().err
+
+
+def test_of_a_long_song_an_excerpt_around_the_part_is_heard(band_checkpoint, monkeypatch):
+    band = accompgen.load(band_checkpoint, device="cpu")
+    vocal, chart = (sing(4.0, RATE), RATE), Chart.steady(4.0, bpm=240)
+    song, lengths = band.accompany(vocal, seed=1, chart=chart), []
+    monkeypatch.setattr(takes, "BEFORE_SECONDS", 0.8)
+    monkeypatch.setattr(takes, "BEHIND_SECONDS", 0.4)
+    encode = type(band.semantic_tokenizer).encode
+    monkeypatch.setattr(
+        type(band.semantic_tokenizer), "encode", lambda self, wav: lengths.append(wav.shape[-1] / 16_000) or encode(self, wav)
+    )
+    take = redo(band, song, vocal, 2.0, 2.8, stems=["bass"], seed=9)
+    assert set(lengths) == {2.0}  # from 1.2 to 3.2 s
+    assert takes._later(lambda start, stop: [start, stop], 30)(0, 40) == [30, 70]  # a prompt's times are the song's
+    change = take.tracks["bass"] - song.tracks["bass"]
+    inside = slice(2 * RATE, round(2.8 * RATE))
+    assert change[:, inside].any() and not change[:, : 2 * RATE].any() and not change[:, inside.stop :].any()
+    before, after = song.tokens["bass"], take.tokens["bass"]
+    assert after.codes.shape == before.codes.shape and after.semantic.shape == before.semantic.shape
+    assert (after.semantic[:, :60] == before.semantic[:, :60]).all() and (after.codes[:, 240:] == before.codes[:, 240:]).all()

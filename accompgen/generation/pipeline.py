@@ -192,9 +192,12 @@ class Accompanist:
         """The settings of each stage, see `chosen_settings`."""
         return chosen_settings(given, self.sampling, setting_names(self.system.graph))
 
-    def units(self, vocal: Vocal, noise: float, seed: int):
-        """The units of a whole vocal [1, S]; S is even."""
-        return self.semantic_tokenizer.encode(conditioning(vocal, noise, seed).to(self.device))
+    def units(self, vocal: Vocal, noise: float, seed: int, span: tuple[int, int] | None = None):
+        """The units of a vocal [1, S], or of its blocks span[0]..span[1]-1 as they are heard by themselves; S is even."""
+        wav = conditioning(vocal, noise, seed)
+        if span is not None:
+            wav = wav[:, slice(*(frames_of(block, SemanticTokenizer.sample_rate) for block in span))]
+        return self.semantic_tokenizer.encode(wav.to(self.device))
 
     def finish(self, vocal, seed, settings, tokens, sounds, clock, chart=None, others=None) -> Song:
         """The song of its stems' tokens and sounds, see `finished`."""

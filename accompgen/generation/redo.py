@@ -1,7 +1,8 @@
 """Another take of a part of a song, or of some of its stems, every other sample as it was.
 
 What is there is read as sound: the stems' units and codes are made of it anew, so that a stem that was changed elsewhere is
-continued as it sounds now. The new part is decoded with what surrounds it, and fades into it within its own borders.
+continued as it sounds now. Of a long song an excerpt around the part is read, as far as its windows reach. The new part is
+decoded with what surrounds it, and fades into it within its own borders.
 """
 
 from dataclasses import replace
@@ -10,16 +11,21 @@ import numpy as np
 import torch
 
 from accompgen import audio
+from accompgen.generation.cascade import Tokens
+from accompgen.generation.charting import chart_streams
 from accompgen.generation.pipeline import Accompanist
 from accompgen.generation.schedule import Part
 from accompgen.generation.settings import check_seed
 from accompgen.generation.song import Song
-from accompgen.generation.vocal import Vocal, read_others, read_vocal
+from accompgen.generation.vocal import Vocal, others_sound, read_others, read_vocal
 from accompgen.stages import no_stem
-from accompgen.time import blocks_covering, blocks_within, frames_of, seconds_of, whole_blocks
+from accompgen.time import blocks_covering, blocks_of, blocks_within, frames_of, seconds_of
 
+OTHERS = "others"  # what else is played, among the sounds of the stems
 CROSSFADE_SECONDS = 0.03
 AROUND_BLOCKS = 25  # decoded on either side of the new part and thrown away: a second
+# heard before and behind a part: the beat of what was sung so long before a window (EARLIER_SECONDS) and a window, and its end
+BEFORE_SECONDS, BEHIND_SECONDS = 52.0, 8.0
 
 
 def redo(
@@ -56,22 +62,31 @@ def redo(
     stop = song.seconds if stop is None else stop
     if not 0 <= start < stop <= song.seconds + 0.001:
         raise ValueError(f"from {start:g} to {stop:g} s is no part of a song of {song.seconds:.2f} s")
-    units = model.units(vocal, song.report["settings"]["noise"], song.report["seed"])
-    text, sampling = model.text_of(prompt, vocal.seconds), model.settings(sampling)
-    chart, tracks, tokens = chart or song.chart, dict(song.tracks), dict(song.tokens)
-    blocks, gain = whole_blocks(units.shape[1], model.hz), _gain_of(song)
+    sampling, chart, gain = model.settings(sampling), chart or song.chart, _gain_of(song)
+    tracks, tokens = dict(song.tracks), dict(song.tokens)
+    blocks = blocks_covering(vocal.wav.shape[1], vocal.rate)
     span = (blocks_within(start), min(blocks_covering(round(stop * 1000), 1000), blocks))
-    sounds = {name: _at_decoder(model, track / gain, song) for name, track in tracks.items()}
+    heard = (max(0, span[0] - blocks_of(BEFORE_SECONDS)), min(span[1] + blocks_of(BEHIND_SECONDS), blocks))
+    units = model.units(vocal, song.report["settings"]["noise"], song.report["seed"], heard)
+    text, inside = _later(model.text_of(prompt, vocal.seconds), heard[0]), tuple(block - heard[0] for block in span)
+    streams = {} if chart is None else chart_streams(model.system.graph, chart, blocks)
+    streams = {name: ids[..., _frames(heard, model.system.graph.stream(name).hz)] for name, ids in streams.items()}
+    around = _frames(heard, song.rate)
+    sounds = {name: _at_decoder(model, track[:, around] / gain, song) for name, track in tracks.items()}
+    if others is not None:
+        rate, length = model.decoder.sample_rate, next(iter(sounds.values())).shape[1]
+        sounds[OTHERS] = audio.fit(others_sound(others, rate)[:, _frames(heard, rate)], length)
     for number, stem in enumerate(stems):
         beside = {name: sound for name, sound in sounds.items() if name != stem}
-        given = model.given_streams(chart, others, beside, units.shape[1])
-        kept = _tokens_of(model, tracks[stem] / gain, song.rate, blocks)
+        given = streams | model.given_streams(None, None, beside, units.shape[1])
+        kept = _tokens_of(model, tracks[stem][:, around] / gain, song.rate, heard[1] - heard[0])
         report = None if on_progress is None else _counted(number, stems, on_progress)
-        made = model.play(vocal, units, sampling, seed, Part(stem, given, text, kept, span), report)
-        tokens[stem] = made
-        new = _decoded(model, made.codes, span, seed, song) * gain
+        made = model.play(vocal, units, sampling, seed, Part(stem, given, text, kept, inside), report)
+        tokens[stem] = _tokens_with(song.tokens.get(stem), made, heard, blocks, model.system.graph)
+        new = _decoded(model, made.codes, inside, seed, song) * gain
         tracks[stem] = _spliced(tracks[stem], new, span, song, start, stop)
-        sounds[stem] = _at_decoder(model, tracks[stem] / gain, song)
+        sounds[stem] = _at_decoder(model, tracks[stem][:, around] / gain, song)
+    tokens = {stem: known for stem, known in tokens.items() if known is not None}
     change = sum(tracks.values()) - sum(song.tracks.values())  # 0 where nothing changed
     mix = song.mix + audio.spread(change, len(song.mix))
     if (loudest := audio.peak(mix)) > audio.PEAK_LIMIT:
@@ -105,6 +120,28 @@ def _check_vocal(song, vocal: Vocal):
 def _gain_of(song):
     """By how much its tracks are louder than what the decoder gave."""
     return song.encoding_gain * 10 ** (song.report["levels"]["accompaniment_gain_db"] / 20)
+
+
+def _frames(blocks, hz):
+    """The frames of the blocks first..last-1 of sound or of a stream at `hz` frames a second."""
+    return slice(*(frames_of(block, hz) for block in blocks))
+
+
+def _later(text, blocks):
+    """What windows are asked for, as Part.text has it, called with blocks of an excerpt that begins so many blocks later."""
+    return None if text is None else lambda start, stop: text(start + blocks, stop + blocks)
+
+
+def _tokens_with(tokens, made, heard, blocks, graph):
+    """A stem's tokens of the whole song with those of an excerpt in them; None where the others are not known."""
+    if heard == (0, blocks):
+        return made
+    if tokens is None:
+        return None
+    semantic, codes = tokens.semantic.clone(), tokens.codes.clone()
+    semantic[:, _frames(heard, graph.units.hz)] = made.semantic
+    codes[:, _frames(heard, graph.codes[0].hz)] = made.codes
+    return Tokens(semantic, codes, made.seconds)
 
 
 def _at_decoder(model, track, song):
