@@ -44,7 +44,6 @@ __all__ = [
 
 PEAK_LIMIT = 0.891  # just under -1 dBFS (0.89125), so that rounding to 16 bits stays below it too
 SILENCE = 1e-3  # -60 dBFS
-LOUDNESS_BLOCK = 0.4  # seconds, of BS.1770
 CANCELLED_DB = 9.0  # a voice in one of two channels loses 6 dB by their mean, one out of phase much more
 
 
@@ -167,9 +166,12 @@ def loudness(wav: np.ndarray, rate: int) -> float:
     wav = np.atleast_2d(wav)
     if wav.shape[0] > 2:
         wav = to_mono(wav)[None]
-    if 0 < wav.shape[1] < (block := math.ceil(LOUDNESS_BLOCK * rate)):
+    # the library's own block, which some rates make longer than 0.4 s
+    if 0 < wav.shape[1] < (block := 4 * ((rate + 5) // 10)):
         wav = np.tile(wav, math.ceil(block / wav.shape[1]))
-    return integrated_loudness(np.ascontiguousarray(wav.T, dtype=np.float32), rate)
+    loudest = max(1.0, peak(wav))  # its steps end at +30 LUFS, and samples may have another scale than 1.0
+    wav = np.ascontiguousarray(wav.T, dtype=np.float32)
+    return integrated_loudness(wav if loudest == 1 else wav / np.float32(loudest), rate) + decibel(loudest)
 
 
 def check_vocal(wav: np.ndarray, rate: int, where="the vocal") -> None:

@@ -39,7 +39,7 @@ def threads_of_step(weights: int) -> int:
 
 @contextmanager
 def all_but_one_thread() -> Iterator[None]:
-    """Leave a processor to a second process of one thread."""
+    """Leave a processor to a second process, or to a thread beside this one, with one thread of torch's."""
     import torch
 
     with _threads(max(1, torch.get_num_threads() - 1)):
@@ -59,7 +59,7 @@ def _threads(count):
 
 
 def one_thread() -> None:
-    """One thread for this process from now on."""
+    """One thread of torch's for this process, or for the thread that calls it, from now on."""
     import torch
 
     torch.set_num_threads(1)

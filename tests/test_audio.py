@@ -208,6 +208,17 @@ def test_loudness_of_short_clips(seconds, rate):
     assert audio.loudness(tone(seconds, rate, 997, level=0.5), rate) == pytest.approx(-9.03, abs=0.6)
 
 
+@pytest.mark.parametrize("rate, samples", [(11_025, 2205), (11_025, 4410), (12_345, 4938), (8_005, 3202)])
+def test_loudness_of_a_clip_as_long_as_a_block(rate, samples):
+    # blocks of 0.4 s are no whole number of samples of a tenth of a second at these rates
+    assert audio.loudness(tone(1, rate, 997, level=0.5)[:, :samples], rate) == pytest.approx(-9.03, abs=0.6)
+
+
+def test_loudness_of_samples_of_another_scale():
+    wav = tone(2, 48_000, 997, level=1.0)
+    assert audio.loudness(32_767 * wav, 48_000) == pytest.approx(-3.01 + audio.decibel(32_767), abs=0.1)
+
+
 def test_loudness_of_silence():
     assert audio.loudness(np.zeros((2, 44_100), np.float32), 44_100) == float("-inf")
 

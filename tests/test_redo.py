@@ -13,9 +13,11 @@ from accompgen.chart import Chart
 from accompgen.cli import main
 from accompgen.export.project import voice_of
 from accompgen.generation import redo as takes
+from accompgen.generation.charting import chart_streams
 from accompgen.generation.redo import redo
 from accompgen.generation.song import read_song
 from accompgen.generation.vocal import read_vocal
+from accompgen.generation.windows import Span
 
 RATE, SECONDS = 44_100, 1.0
 VOCAL = (sing(SECONDS, RATE), RATE)
@@ -85,8 +87,9 @@ def test_a_take_hears_what_else_was_played(band_checkpoint, tmp_path, capsys, mo
 def test_of_a_long_song_an_excerpt_around_the_part_is_heard(band_checkpoint, monkeypatch):
     band = accompgen.load(band_checkpoint, device="cpu")
     vocal, chart = (sing(4.0, RATE), RATE), Chart.steady(4.0, bpm=240)
-    song, lengths = band.accompany(vocal, seed=1, chart=chart), []
-    monkeypatch.setattr(takes, "BEFORE_SECONDS", 0.8)
+    song, lengths, given, play = band.accompany(vocal, seed=1, chart=chart), [], {}, band.play
+    monkeypatch.setattr(takes, "_reach", lambda system: 20)
+    monkeypatch.setattr(band, "play", lambda *args: given.update(args[4].given) or play(*args))
     monkeypatch.setattr(takes, "BEHIND_SECONDS", 0.4)
     encode = type(band.semantic_tokenizer).encode
     monkeypatch.setattr(
@@ -95,9 +98,22 @@ def test_of_a_long_song_an_excerpt_around_the_part_is_heard(band_checkpoint, mon
     take = redo(band, song, vocal, 2.0, 2.8, stems=["bass"], seed=9)
     assert set(lengths) == {2.0}  # from 1.2 to 3.2 s
     assert takes._later(lambda start, stop: [start, stop], 30)(0, 40) == [30, 70]  # a prompt's times are the song's
+    whole = chart_streams(band.system.graph, song.chart, 100)
+    part = Span(30, 30, 80)
+    assert whole and all(given[n].equal(ids[..., part.frames(band.system.graph.stream(n).hz)]) for n, ids in whole.items())
     change = take.tracks["bass"] - song.tracks["bass"]
     inside = slice(2 * RATE, round(2.8 * RATE))
     assert change[:, inside].any() and not change[:, : 2 * RATE].any() and not change[:, inside.stop :].any()
     before, after = song.tokens["bass"], take.tokens["bass"]
     assert after.codes.shape == before.codes.shape and after.semantic.shape == before.semantic.shape
     assert (after.semantic[:, :60] == before.semantic[:, :60]).all() and (after.codes[:, 240:] == before.codes[:, 240:]).all()
+
+
+def test_a_long_song_from_files_has_no_tokens_and_says_so(model, monkeypatch, tmp_path):
+    assert takes._reach(model.system) == round(25 * (40 + max(stage.window_seconds for stage in model.system.stages.values())))
+    monkeypatch.setattr(takes, "_reach", lambda system: 5)
+    song = read_song(model.accompany(VOCAL, seed=4).save(tmp_path)["report"])
+    take = redo(model, song, VOCAL, 0.5, 0.9, seed=9)
+    assert (take.accompaniment != song.accompaniment).any()
+    with pytest.raises(ValueError, match="not known: it was read from files"):
+        take.codes  # noqa: B018

@@ -7,12 +7,13 @@ import pytest
 import torch
 from tiny import VOCAB, sing
 
+from accompgen import threads
 from accompgen.engines import NEEDS
 from accompgen.generation import pipeline
-from accompgen.generation.cascade import cascade
+from accompgen.generation.cascade import cascade, whole_song
 from accompgen.generation.sampling import Sampling
 from accompgen.generation.schedule import Part
-from accompgen.generation.two_threads import StageThread, cascade_by_threads
+from accompgen.generation.two_threads import StageThread, _Stopped, cascade_by_threads
 
 missing = [name for name in NEEDS if importlib.util.find_spec(name) is None]
 pytestmark = pytest.mark.skipif(bool(missing), reason=f"{' and '.join(missing)} not installed (extra `fast`)")
@@ -60,6 +61,15 @@ def test_an_interruption_ends_both_threads(model):
     assert threading.active_count() == threads and torch.get_num_threads() == 2
 
 
+def test_what_a_thread_is_at_does_not_go_on_when_its_song_has_ended(model):
+    schedule = whole_song(model.system, torch.zeros(1, 200 * 50, dtype=torch.long), settings_of(model), 3)
+    with StageThread(model.system, schedule.stages) as helper:
+        future = helper.submit(schedule.next_job(("semantic",)))
+        while not future.running():
+            pass
+    assert isinstance(future.exception(), _Stopped)
+
+
 def test_when_songs_are_made_so(model, tiny_checkpoint, monkeypatch):
     used, vocal = [], (sing(0.5), 44_100)
     monkeypatch.setattr(pipeline, "cascade_by_threads", lambda *args: used.append("two") or cascade_by_threads(*args))
@@ -69,4 +79,7 @@ def test_when_songs_are_made_so(model, tiny_checkpoint, monkeypatch):
     torch.set_num_threads(2)
     pipeline.load(tiny_checkpoint, "cpu", engine="torch").accompany(vocal)
     assert used == ["two"], "torch's steps wait for each other's lock"
+    monkeypatch.setattr(threads, "SMALL_STEP", 1)  # a step of a large stage has all threads already
+    assert not pipeline.suits_two_threads(model.system)
+    monkeypatch.undo()
     assert pipeline.load(tiny_checkpoint, "cpu", helper=True, engine="onnx").helper is None, "threads need no second process"

@@ -68,7 +68,8 @@ def measure(args, part, folder, stem, references) -> dict:
     windows = [replace(window, stem=stem, others="") for window in windows if stem in stems_there(window.song, model.config)]
     context, target = read_windows(shards, model.config, windows, blocks)
     # what was never heard in training is not heard here
-    context |= {name: -torch.ones_like(context[name]) for name, share in settings["stream_dropout"].items() if share == 1}
+    muted = [name for name, share in settings["stream_dropout"].items() if share == 1 and name in context]
+    context |= {name: -torch.ones_like(context[name]) for name in muted}
     generators = [make_generator(args.seed, stage, number) for number in range(len(windows))]
     told = told_of(model.config, windows)
     codes = decode(

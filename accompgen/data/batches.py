@@ -168,7 +168,8 @@ def draw_stem(song: Entry, model: StageConfig, rng: np.random.Generator, weights
     shares = np.array([(weights or {}).get(stem, 1.0) for stem in there])
     if not shares.sum():
         raise ConfigError(f"stem_weights are {weights}, and a song of the shards has {there} alone; give one of them a weight")
-    stem = there[int(rng.choice(len(there), p=shares / shares.sum()))]
+    # without weights as many random numbers as ever: windows of one seed stay the same ones
+    stem = there[int(rng.choice(len(there), p=shares / shares.sum()) if weights else rng.integers(len(there)))]
     streams = [graph.stream(name) for name in graph.stage(model.stage).context]
     # whatever plays is part of the whole
     if stem == ALL or not any(stream.track == OTHERS for stream in streams):

@@ -175,11 +175,6 @@ class Accompanist:
         return find_chart(self, units, vocal.seconds, chart, self.settings(sampling), seed, text)
 
     @property
-    def hz(self) -> int:
-        """Frames a second of the vocal's units."""
-        return self.system.graph.vocal.hz
-
-    @property
     def has_chart(self) -> bool:
         """Whether it plays by a chart."""
         return self.system.graph.has_chart

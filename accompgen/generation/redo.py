@@ -14,7 +14,7 @@ from accompgen import audio
 from accompgen.generation.cascade import Tokens
 from accompgen.generation.charting import chart_streams
 from accompgen.generation.pipeline import Accompanist
-from accompgen.generation.schedule import Part
+from accompgen.generation.schedule import EARLIER_SECONDS, Part
 from accompgen.generation.settings import check_seed
 from accompgen.generation.song import Song
 from accompgen.generation.vocal import Vocal, others_sound, read_others, read_vocal
@@ -24,8 +24,7 @@ from accompgen.time import blocks_covering, blocks_of, blocks_within, frames_of,
 OTHERS = "others"  # what else is played, among the sounds of the stems
 CROSSFADE_SECONDS = 0.03
 AROUND_BLOCKS = 25  # decoded on either side of the new part and thrown away: a second
-# heard before and behind a part: the beat of what was sung so long before a window (EARLIER_SECONDS) and a window, and its end
-BEFORE_SECONDS, BEHIND_SECONDS = 52.0, 8.0
+BEHIND_SECONDS = 8.0  # of a part, heard too
 
 
 def redo(
@@ -46,7 +45,8 @@ def redo(
         others: what else is played, as for `accompany`; it is heard, and in the song's mix already.
 
     Returns:
-        a song whose tracks are those of `song` to the sample, but for those stems between start and stop.
+        a song whose tracks are those of `song` to the sample, but for those stems between start and stop. Its tokens are known
+        where those of `song` are, or where the part is heard as one with all of a short song.
 
     Raises:
         ValueError: a part outside the song, an unknown stem, a song that other weights made, another vocal.
@@ -66,7 +66,7 @@ def redo(
     tracks, tokens = dict(song.tracks), dict(song.tokens)
     blocks = blocks_covering(vocal.wav.shape[1], vocal.rate)
     span = (blocks_within(start), min(blocks_covering(round(stop * 1000), 1000), blocks))
-    heard = (max(0, span[0] - blocks_of(BEFORE_SECONDS)), min(span[1] + blocks_of(BEHIND_SECONDS), blocks))
+    heard = (max(0, span[0] - _reach(model.system)), min(span[1] + blocks_of(BEHIND_SECONDS), blocks))
     units = model.units(vocal, song.report["settings"]["noise"], song.report["seed"], heard)
     text, inside = _later(model.text_of(prompt, vocal.seconds), heard[0]), tuple(block - heard[0] for block in span)
     streams = {} if chart is None else chart_streams(model.system.graph, chart, blocks)
@@ -120,6 +120,11 @@ def _check_vocal(song, vocal: Vocal):
 def _gain_of(song):
     """By how much its tracks are louder than what the decoder gave."""
     return song.encoding_gain * 10 ** (song.report["levels"]["accompaniment_gain_db"] / 20)
+
+
+def _reach(system):
+    """Blocks before a part that its windows hear: the longest window, and before it what was sung, whose beat goes on."""
+    return blocks_of(EARLIER_SECONDS + max(stage.window_seconds for stage in system.stages.values()))
 
 
 def _frames(blocks, hz):

@@ -84,7 +84,8 @@ def sample(logits, uniform, sampling: Sampling):
     """Draw one id per row by inverting the cumulative distribution, in the order of the ids.
 
     Probabilities are float32, as the logits are, and summed up in float64. engines/onnx_graph.py
-    does the same in the same order, so that a number draws the same id from the same logits there.
+    does the same in the same order, so that a number draws the same id from the same logits there,
+    but where a rounding decides.
 
     Args:
         logits: [*, V].

@@ -45,17 +45,22 @@ class Song:
 
     @property
     def semantic(self) -> torch.Tensor:
-        """Units [1, S] of a song of one track. Raises ValueError for one of several; `tokens` has them by name."""
+        """Units [1, S] of a song of one track.
+
+        Raises ValueError for one of several, whose `tokens` has them by name, or where they are not known.
+        """
         return self._one().semantic
 
     @property
     def codes(self) -> torch.Tensor:
-        """Codes [Q, F] of a song of one track. Raises ValueError for one of several; `tokens` has them by name."""
+        """Codes [Q, F] of a song of one track; as `semantic`."""
         return self._one().codes
 
     def _one(self):
         if len(self.tokens) > 1:
             raise ValueError(f"this song has several tracks ({', '.join(self.tokens)}); ask for song.tokens[NAME]")
+        if not self.tokens:
+            raise ValueError("the tokens of this song are not known: it was read from files, which have none")
         return next(iter(self.tokens.values()))
 
     @property

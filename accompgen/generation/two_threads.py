@@ -13,16 +13,20 @@ from threading import Event
 import torch
 
 from accompgen.generation.cascade import Tokens, decode_job, whole_song
+from accompgen.generation.decode import step_weights
 from accompgen.generation.progress import Progress
 from accompgen.generation.sampling import Sampling
 from accompgen.generation.schedule import WHOLE, Job, Part, System
 from accompgen.generation.two_process import Exchange
-from accompgen.threads import all_but_one_thread, one_thread
+from accompgen.threads import all_but_one_thread, one_thread, threads_of_step
 
 
 def suits_two_threads(system: System) -> bool:
-    """Whether the stages of a system gain by a second thread: steps by an engine, and torch may use two threads or more."""
-    return torch.get_num_threads() > 1 and all(stage.engine is not None for stage in system.stages.values())
+    """Whether the stages of a system gain by a second thread: an engine makes them by one, and torch may use two or more."""
+    stages = system.stages.values()
+    return torch.get_num_threads() > 1 and all(
+        stage.engine is not None and threads_of_step(step_weights(stage.model)) == 1 for stage in stages
+    )
 
 
 def cascade_by_threads(

@@ -56,9 +56,6 @@ class Page:
                 sources=["upload", "microphone"], type="filepath", show_label=False, buttons=[], elem_id="voice",
                 waveform_options=gr.WaveformOptions(waveform_color="#b8a7e8", waveform_progress_color="#6d4fc4"),
             )  # fmt: skip
-            prompt = gr.Textbox(
-                label="How should it sound?", placeholder="soft ballad with piano", visible=takes_text, elem_id="prompt"
-            )
             with gr.Accordion("More", open=False, elem_id="more"):
                 with gr.Row():
                     # Gradio shows 0 for a number that nobody gave
@@ -71,6 +68,8 @@ class Page:
                 rate = gr.Dropdown(RATES, value=AS_RECORDED, label="Sample rate", info="of the files", elem_id="rate")
                 chords = gr.Textbox(label="Chords", info="empty: as you sing", placeholder="| Am | F | C | G |",
                                     visible=model.has_chart, elem_id="chords")  # fmt: skip
+                prompt = gr.Textbox(label="How should it sound?", info="an experiment: few bands follow it yet",
+                                    placeholder="soft ballad with piano", visible=takes_text, elem_id="prompt")  # fmt: skip
             go = gr.Button("Play along with me", variant="primary", size="lg", elem_id="go")
             own = {"html_template": "", "apply_default_css": False}
             work = gr.HTML(IDLE, js_on_load=_text("upload.js") + _text("work.js"), elem_id="work", **own)
