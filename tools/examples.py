@@ -35,7 +35,7 @@ OWN_SETTINGS = ("prompts", "bpm", "metre", "key", "count_in", "chart_sha256")  #
 RATE = 44_100
 BALANCE_LU = -3.0  # of the band against the voice
 POOL, SHADES = 3, 24  # pixels of a picture: 60 ms; its colours
-LARGEST_BYTES = 8_000_000
+LARGEST_BYTES = 10_000_000
 COMPRESSION = 0.85  # of mp3, 0 to 1
 TEMPLATE = Path(__file__).with_name("examples.html")
 PLAYER = Path(web.__file__).with_name("player.js")  # tracks over one clock, as on the page to sing into
@@ -66,7 +66,7 @@ def make_page(vocals, played, out, count: int, voice: Path | None = None, credit
     """Write the page of the first `count` vocals, behind a real `voice`, and return its path.
 
     Raises EvaluationError for a vocal without an accompaniment, examples made with different settings, a folder that holds
-    something else, or more than 8 MB.
+    something else, or more than 10 MB.
     """
     sung, bands = find_songs(vocals, "vocal"), find_songs(played, "accompaniment")
     names = sorted(sung)[:count]
@@ -101,7 +101,7 @@ def make_page(vocals, played, out, count: int, voice: Path | None = None, credit
     files["index.html"] = _page(articles, about[0], metas).encode()
     size = sum(map(len, files.values()))
     if size > LARGEST_BYTES:
-        raise EvaluationError(f"the page would have {size / 1e6:.1f} MB, more than 8; take fewer or shorter songs")
+        raise EvaluationError(f"the page would have {size / 1e6:.1f} MB, more than 10; take fewer or shorter songs")
     hashes = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
     files[MARK] = (json.dumps({**about[0], "songs": names, "sha256": hashes}, indent=1) + "\n").encode()
     _clear(out)
@@ -184,7 +184,7 @@ def _article(number, meta, sounds, report):
     facts = [f"sung by {singer}" if singer else None, meta.get("key"), tempo, meta.get("metre"), f"{seconds:.0f} s"]
     known = html.escape(", ".join(fact for fact in facts if fact))
     prompts = report["settings"].get("prompts", ())
-    asked = f'<p class="prompt">Asked for: {html.escape("; ".join(prompts))}</p>\n' if prompts else ""
+    asked = f'<p class="prompt">Asked for, an experiment: {html.escape("; ".join(prompts))}</p>\n' if prompts else ""
     if "chart_sha256" in report["settings"]:
         asked += '<p class="prompt">Played by the chords and beats that it was written with</p>\n'
     rows = "".join(
