@@ -44,6 +44,7 @@ __all__ = [
 
 PEAK_LIMIT = 0.891  # just under -1 dBFS (0.89125), so that rounding to 16 bits stays below it too
 SILENCE = 1e-3  # -60 dBFS
+GATE_LUFS = -70.0  # below it nothing counts
 CANCELLED_DB = 9.0  # a voice in one of two channels loses 6 dB by their mean, one out of phase much more
 
 
@@ -169,9 +170,10 @@ def loudness(wav: np.ndarray, rate: int) -> float:
     # the library's own block, which some rates make longer than 0.4 s
     if 0 < wav.shape[1] < (block := 4 * ((rate + 5) // 10)):
         wav = np.tile(wav, math.ceil(block / wav.shape[1]))
-    loudest = max(1.0, peak(wav))  # its steps end at +30 LUFS, and samples may have another scale than 1.0
-    wav = np.ascontiguousarray(wav.T, dtype=np.float32)
-    return integrated_loudness(wav if loudest == 1 else wav / np.float32(loudest), rate) + decibel(loudest)
+    # so a louder copy is louder by its gain, whatever the steps, which end at +30 LUFS: samples may have any scale
+    loudest = peak(wav) or 1.0
+    found = integrated_loudness(np.ascontiguousarray(wav.T / np.float32(loudest), dtype=np.float32), rate) + decibel(loudest)
+    return found if found >= GATE_LUFS else float("-inf")
 
 
 def check_vocal(wav: np.ndarray, rate: int, where="the vocal") -> None:

@@ -21,7 +21,7 @@ from accompgen.generation.vocal import Vocal, others_sound, read_others, read_vo
 from accompgen.stages import no_stem
 from accompgen.time import blocks_covering, blocks_of, blocks_within, frames_of, seconds_of
 
-OTHERS = "others"  # what else is played, among the sounds of the stems
+BESIDE = "beside"  # what else is played, among the sounds of the stems
 CROSSFADE_SECONDS = 0.03
 AROUND_BLOCKS = 25  # decoded on either side of the new part and thrown away: a second
 BEHIND_SECONDS = 8.0  # of a part, heard too
@@ -75,7 +75,7 @@ def redo(
     sounds = {name: _at_decoder(model, track[:, around] / gain, song) for name, track in tracks.items()}
     if others is not None:
         rate, length = model.decoder.sample_rate, next(iter(sounds.values())).shape[1]
-        sounds[OTHERS] = audio.fit(others_sound(others, rate)[:, _frames(heard, rate)], length)
+        sounds[BESIDE] = audio.fit(others_sound(others, rate)[:, _frames(heard, rate)], length)
     for number, stem in enumerate(stems):
         beside = {name: sound for name, sound in sounds.items() if name != stem}
         given = streams | model.given_streams(None, None, beside, units.shape[1])

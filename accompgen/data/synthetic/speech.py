@@ -70,7 +70,10 @@ def _flite(voice, lines, _):
 
 
 # Loads a voice once; writes line0.wav, line1.wav, ... and beside each its phones' ends and names.
-_SCRIPT = """(voice_{model})
+# A voice without an intonation of its own (telugu_NSK) has that of the default voice, and fails where there is none: all begin
+# from a plain one, since singing has its own melody.
+_SCRIPT = """(Parameter.set 'Int_Method 'DuffInt)
+(voice_{model})
 (define (say text name)
   (let ((utt (utt.synth (eval (list 'Utterance 'Text text)))))
     (utt.save.wave utt (string-append name ".wav") 'riff)
