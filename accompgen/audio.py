@@ -1,6 +1,7 @@
 """Sound as numpy arrays: wav is float32 [C, T], full scale 1.0, always together with its rate in Hz.
 
-Reads what sound_file.py reads, writes what sound_writer.py writes; resamples (soxr), measures (loudness).
+Reads what sound_file.py reads, writes what sound_writer.py writes; resamples (soxr); measures
+loudness (BS.1770, by the package loudness).
 Every file is written beside its place and renamed, so that an interruption or a full disk leaves no half of one.
 """
 
@@ -158,10 +159,11 @@ def decibel(value: float) -> float:
 def loudness(wav: np.ndarray, rate: int) -> float:
     """Integrated loudness in LUFS (ITU-R BS.1770-4) of wav [C, T] or [T]; minus infinity where all of it is below the gate.
 
-    Right to 0.1 LU, as EBU Tech 3341 asks: the library counts blocks in steps of that size. A clip shorter than the standard's
-    block of 0.4 s is repeated until it fills one. More than two channels have no agreed order here: their mean is measured.
+    Right to 0.1 LU, as EBU Tech 3341 asks: the library counts blocks in steps of that size. A clip
+    shorter than the standard's block of 0.4 s is repeated until it fills one. More than two
+    channels have no agreed order here: their mean is measured.
     """
-    # imports numpy alone; pyloudnorm takes 1 s for scipy.signal, a fifth of a short song's wall time
+    # imports numpy alone; pyloudnorm takes 1 s for scipy.signal, a fifth of a short song's time
     from loudness import integrated_loudness
 
     wav = np.atleast_2d(wav)
@@ -170,10 +172,12 @@ def loudness(wav: np.ndarray, rate: int) -> float:
     # the library's own block, which some rates make longer than 0.4 s
     if 0 < wav.shape[1] < (block := 4 * ((rate + 5) // 10)):
         wav = np.tile(wav, math.ceil(block / wav.shape[1]))
-    # so a louder copy is louder by its gain, whatever the steps, which end at +30 LUFS: samples may have any scale
+    # so a louder copy is louder by its gain, whatever the steps, and samples may have any scale:
+    # the steps end at +30 LUFS
     loudest = peak(wav) or 1.0
-    found = integrated_loudness(np.ascontiguousarray(wav.T / np.float32(loudest), dtype=np.float32), rate) + decibel(loudest)
-    return found if found >= GATE_LUFS else float("-inf")
+    scaled_wav = np.ascontiguousarray(wav.T / np.float32(loudest), dtype=np.float32)
+    lufs = integrated_loudness(scaled_wav, rate) + decibel(loudest)
+    return lufs if lufs >= GATE_LUFS else float("-inf")
 
 
 def check_vocal(wav: np.ndarray, rate: int, where="the vocal") -> None:

@@ -92,7 +92,7 @@ def test_the_level_follows_the_balance_without_a_jump_and_below_the_limit():
     noise = 0.1 * np.random.default_rng(0).standard_normal((3, RATE)).astype(np.float32)
     level, lufs = stream._Level(RATE, -6.0), audio.loudness(noise[:1], RATE)
     first, second = level(noise[1:2], lufs, 1), level(noise[2:] * 0.25, lufs, 1)
-    assert audio.loudness(first, RATE) - lufs == pytest.approx(-6, abs=0.1)  # the step of a measure
+    assert audio.loudness(first, RATE) - lufs == pytest.approx(-6, abs=0.01)
     assert abs(second[0, 0] / (0.25 * noise[2, 0]) - first[0, 0] / noise[1, 0]) < 1e-3
     assert np.abs(level(noise[1:2] * 100, lufs, 1)).max() <= audio.PEAK_LIMIT
 

@@ -8,7 +8,7 @@ import torch
 
 from accompgen.component import file_hash, load_component
 from accompgen.config import StageConfig, from_dict, window_blocks
-from accompgen.data.batches import held_out_windows, read_windows, stems_there, told_of
+from accompgen.data.batches import held_out_windows, read_windows, stems_there, told_of, without_dropped
 from accompgen.data.shards import open_shards, write_index, write_shard
 from accompgen.data.songs import read_manifest
 from accompgen.evaluation.harmony import chord_tone_share
@@ -67,9 +67,7 @@ def measure(args, part, folder, stem, references) -> dict:
     windows = held_out_windows(shards, model.config, blocks, args.windows, 0, args.seed)
     windows = [replace(window, stem=stem, others="") for window in windows if stem in stems_there(window.song, model.config)]
     context, target = read_windows(shards, model.config, windows, blocks)
-    # what was never heard in training is not heard here
-    muted = [name for name, share in settings["stream_dropout"].items() if share == 1 and name in context]
-    context |= {name: -torch.ones_like(context[name]) for name in muted}
+    context = without_dropped(context, settings["stream_dropout"])
     generators = [make_generator(args.seed, stage, number) for number in range(len(windows))]
     told = told_of(model.config, windows)
     codes = decode(

@@ -165,11 +165,10 @@ def draw_stem(song: Entry, model: StageConfig, rng: np.random.Generator, weights
     """
     graph = model.rows
     there = stems_there(song, model)
-    shares = np.array([(weights or {}).get(stem, 1.0) for stem in there])
-    if not shares.sum():
-        raise ConfigError(f"stem_weights are {weights}, and a song of the shards has {there} alone; give one of them a weight")
-    # without weights as many random numbers as ever: windows of one seed stay the same ones
-    stem = there[int(rng.choice(len(there), p=shares / shares.sum()) if weights else rng.integers(len(there)))]
+    if weights:
+        stem = _weighted(there, weights, rng)
+    else:
+        stem = there[int(rng.integers(len(there)))]
     streams = [graph.stream(name) for name in graph.stage(model.stage).context]
     # whatever plays is part of the whole
     if stem == ALL or not any(stream.track == OTHERS for stream in streams):
@@ -177,6 +176,25 @@ def draw_stem(song: Entry, model: StageConfig, rng: np.random.Generator, weights
     mixtures = [name.partition("/")[2] for name in song.arrays if name.startswith(f"{SEMANTIC}/") and name != TRANSPOSED]
     beside = [name for name in mixtures if name != VOICE and stems_of(name) <= set(graph.stems) - {ALL, stem}]
     return stem, ["", *beside][int(rng.integers(len(beside) + 1))]
+
+
+def _weighted(stems, weights, rng):
+    shares = np.array([weights.get(stem, 1.0) for stem in stems])
+    if not shares.sum():
+        raise ConfigError(
+            f"stem_weights are {weights}, and a song of the shards has {stems} alone; "
+            "give one of them a weight"
+        )
+    return stems[int(rng.choice(len(stems), p=shares / shares.sum()))]
+
+
+def without_dropped(context: dict, dropout: dict) -> dict:
+    """A context [B, Q, T] by stream, unknown (-1) where `stream_dropout` of a training is 1: what
+    was never learned is not given to validate or to generate, either."""
+    return {
+        name: torch.full_like(ids, -1) if dropout.get(name) == 1 else ids
+        for name, ids in context.items()
+    }
 
 
 def told_of(model: StageConfig, windows: list[Window]) -> dict[str, torch.Tensor]:

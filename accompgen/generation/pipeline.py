@@ -50,6 +50,7 @@ from accompgen.generation.vocal import (
     read_others,
     read_vocal,
 )
+from accompgen.generation.windows import Span
 from accompgen.prompts import Prompt, PromptError, fitted, read_prompts, text_at
 from accompgen.stages import ALL, SEMANTIC
 from accompgen.time import frames_of, seconds_of, whole_blocks
@@ -187,11 +188,11 @@ class Accompanist:
         """The settings of each stage, see `chosen_settings`."""
         return chosen_settings(given, self.sampling, setting_names(self.system.graph))
 
-    def units(self, vocal: Vocal, noise: float, seed: int, span: tuple[int, int] | None = None):
-        """The units of a vocal [1, S], or of its blocks span[0]..span[1]-1 as they are heard by themselves; S is even."""
+    def units(self, vocal: Vocal, noise: float, seed: int, span: Span | None = None):
+        """The units of a vocal [1, S], or of a span of it, encoded by itself; S is even."""
         wav = conditioning(vocal, noise, seed)
         if span is not None:
-            wav = wav[:, slice(*(frames_of(block, SemanticTokenizer.sample_rate) for block in span))]
+            wav = wav[:, span.frames(SemanticTokenizer.sample_rate)]
         return self.semantic_tokenizer.encode(wav.to(self.device))
 
     def finish(self, vocal, seed, settings, tokens, sounds, clock, chart=None, others=None) -> Song:

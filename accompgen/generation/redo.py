@@ -18,13 +18,14 @@ from accompgen.generation.schedule import EARLIER_SECONDS, Part
 from accompgen.generation.settings import check_seed
 from accompgen.generation.song import Song
 from accompgen.generation.vocal import Vocal, others_sound, read_others, read_vocal
+from accompgen.generation.windows import Span
 from accompgen.stages import no_stem
 from accompgen.time import blocks_covering, blocks_of, blocks_within, frames_of, seconds_of
 
 BESIDE = "beside"  # what else is played, among the sounds of the stems
 CROSSFADE_SECONDS = 0.03
 AROUND_BLOCKS = 25  # decoded on either side of the new part and thrown away: a second
-BEHIND_SECONDS = 8.0  # of a part, heard too
+BEHIND_SECONDS = 8.0  # behind a part, read too
 
 
 def redo(
@@ -46,7 +47,7 @@ def redo(
 
     Returns:
         a song whose tracks are those of `song` to the sample, but for those stems between start and stop. Its tokens are known
-        where those of `song` are, or where the part is heard as one with all of a short song.
+        where those of `song` are, or where the excerpt is all of a short song.
 
     Raises:
         ValueError: a part outside the song, an unknown stem, a song that other weights made, another vocal.
@@ -66,23 +67,27 @@ def redo(
     tracks, tokens = dict(song.tracks), dict(song.tokens)
     blocks = blocks_covering(vocal.wav.shape[1], vocal.rate)
     span = (blocks_within(start), min(blocks_covering(round(stop * 1000), 1000), blocks))
-    heard = (max(0, span[0] - _reach(model.system)), min(span[1] + blocks_of(BEHIND_SECONDS), blocks))
-    units = model.units(vocal, song.report["settings"]["noise"], song.report["seed"], heard)
-    text, inside = _later(model.text_of(prompt, vocal.seconds), heard[0]), tuple(block - heard[0] for block in span)
-    streams = {} if chart is None else chart_streams(model.system.graph, chart, blocks)
-    streams = {name: ids[..., _frames(heard, model.system.graph.stream(name).hz)] for name, ids in streams.items()}
-    around = _frames(heard, song.rate)
+    graph, first = model.system.graph, max(0, span[0] - _reach(model.system))
+    excerpt = Span(first, first, min(span[1] + blocks_of(BEHIND_SECONDS), blocks))
+    noise, own_seed = song.report["settings"]["noise"], song.report["seed"]
+    units = model.units(vocal, noise, own_seed, excerpt)
+    text = _later(model.text_of(prompt, vocal.seconds), first)
+    inside = (span[0] - first, span[1] - first)
+    streams = {} if chart is None else chart_streams(graph, chart, blocks)
+    streams = {name: ids[..., excerpt.frames(graph.stream(name).hz)] for name, ids in streams.items()}
+    around = excerpt.frames(song.rate)
     sounds = {name: _at_decoder(model, track[:, around] / gain, song) for name, track in tracks.items()}
     if others is not None:
         rate, length = model.decoder.sample_rate, next(iter(sounds.values())).shape[1]
-        sounds[BESIDE] = audio.fit(others_sound(others, rate)[:, _frames(heard, rate)], length)
+        sounds[BESIDE] = audio.fit(others_sound(others, rate)[:, excerpt.frames(rate)], length)
     for number, stem in enumerate(stems):
         beside = {name: sound for name, sound in sounds.items() if name != stem}
         given = streams | model.given_streams(None, None, beside, units.shape[1])
-        kept = _tokens_of(model, tracks[stem][:, around] / gain, song.rate, heard[1] - heard[0])
+        kept = _tokens_of(model, tracks[stem][:, around] / gain, song.rate, excerpt.stop - first)
         report = None if on_progress is None else _counted(number, stems, on_progress)
         made = model.play(vocal, units, sampling, seed, Part(stem, given, text, kept, inside), report)
-        tokens[stem] = _tokens_with(song.tokens.get(stem), made, heard, blocks, model.system.graph)
+        whole = (excerpt.start, excerpt.stop) == (0, blocks)
+        tokens[stem] = made if whole else _tokens_with(song.tokens.get(stem), made, excerpt, graph)
         new = _decoded(model, made.codes, inside, seed, song) * gain
         tracks[stem] = _spliced(tracks[stem], new, span, song, start, stop)
         sounds[stem] = _at_decoder(model, tracks[stem][:, around] / gain, song)
@@ -127,25 +132,18 @@ def _reach(system):
     return blocks_of(EARLIER_SECONDS + max(stage.window_seconds for stage in system.stages.values()))
 
 
-def _frames(blocks, hz):
-    """The frames of the blocks first..last-1 of sound or of a stream at `hz` frames a second."""
-    return slice(*(frames_of(block, hz) for block in blocks))
-
-
 def _later(text, blocks):
     """What windows are asked for, as Part.text has it, called with blocks of an excerpt that begins so many blocks later."""
     return None if text is None else lambda start, stop: text(start + blocks, stop + blocks)
 
 
-def _tokens_with(tokens, made, heard, blocks, graph):
-    """A stem's tokens of the whole song with those of an excerpt in them; None where the others are not known."""
-    if heard == (0, blocks):
-        return made
+def _tokens_with(tokens, made, excerpt, graph):
+    """A stem's tokens of the whole song with those of an excerpt in them; None: not known."""
     if tokens is None:
         return None
     semantic, codes = tokens.semantic.clone(), tokens.codes.clone()
-    semantic[:, _frames(heard, graph.units.hz)] = made.semantic
-    codes[:, _frames(heard, graph.codes[0].hz)] = made.codes
+    semantic[:, excerpt.frames(graph.units.hz)] = made.semantic
+    codes[:, excerpt.frames(graph.codes[0].hz)] = made.codes
     return Tokens(semantic, codes, made.seconds)
 
 

@@ -13,7 +13,14 @@ import numpy as np
 import torch
 
 from accompgen.config import TrainConfig, window_blocks
-from accompgen.data.batches import held_out_windows, read_windows, stems_there, told_of, training_songs
+from accompgen.data.batches import (
+    held_out_windows,
+    read_windows,
+    stems_there,
+    told_of,
+    training_songs,
+    without_dropped,
+)
 from accompgen.data.shards import Shards
 from accompgen.time import blocks_of, seconds_of
 from accompgen.training.loss import token_cross_entropy
@@ -41,13 +48,11 @@ def prepare(shards: Shards, config: TrainConfig) -> HeldOut:
     lead = blocks_of(max(DELAYS_SECONDS))
     windows = held_out_windows(shards, model, blocks, config.validation_windows, lead, config.seed, config.stem_weights)
 
-    def heard(**how):
-        """The contexts and the target; what is never heard in training is not heard here."""
+    def read(**how):
         context, target = read_windows(shards, model, windows, blocks, **how)
-        muted = {name: torch.full_like(ids, -1) for name, ids in context.items() if config.stream_dropout.get(name) == 1}
-        return context | muted, target
+        return without_dropped(context, config.stream_dropout), target
 
-    true, target = heard()
+    true, target = read()
     contexts = {"true": true, "shuffled": {name: _shuffle(ids) for name, ids in true.items()}}
     if len(true) > 1:
         for name in true:
@@ -57,10 +62,10 @@ def prepare(shards: Shards, config: TrainConfig) -> HeldOut:
     vocal = model.rows.vocal.name
     if vocal in true:
         for seconds in DELAYS_SECONDS:
-            contexts[f"{LATE}_{seconds:g}s"], _ = heard(delay_blocks=blocks_of(seconds))
+            contexts[f"{LATE}_{seconds:g}s"], _ = read(delay_blocks=blocks_of(seconds))
         higher = {window.song.transposed for window in windows}  # semitones
         if len(higher) == 1 and 0 not in higher:
-            contexts[f"{HIGHER}_{higher.pop():g}"], _ = heard(transposed=True)
+            contexts[f"{HIGHER}_{higher.pop():g}"], _ = read(transposed=True)
     stream = model.rows.stream(model.rows.stage(model.stage).target)
     bigram = bigram_cross_entropy(shards, model, target, stream)
     return HeldOut(contexts, told_of(model, windows), target, bigram, stream.hz)
