@@ -178,6 +178,15 @@ def test_who_plays_is_named_as_often_as_asked_for():
     assert every({"style": "pop"}, 8, players=1.0) == every({"style": "pop"}, 8), "nobody is known"
 
 
+def test_a_caption_beside_a_stem_names_somebody_of_it():
+    song = SONG | {"instruments": {"keys": "harp", "bass": "fretless bass", "drums": "room drum kit"}}
+    texts = {stem: every(song, players=1.0, beside=stem) for stem in (None, "drums", "harmony")}
+    share = {stem: np.mean(["harp" in text.lower() for text in said]) for stem, said in texts.items()}
+    assert share["harmony"] == 1.0 and share[None] < 0.9 and share["drums"] < 0.9
+    alone = {"key": "C:maj", "bpm": 100, "instruments": {"bass": "fretless bass"}}
+    assert every(alone, players=1.0, beside="harmony"), "of a stem that nobody plays, somebody else"
+
+
 def test_a_passage_is_spoken_of_by_itself():
     verse, chorus = every(SONG, span=(0, 10)), every(SONG, span=(10, 20))
     assert not any(re.search(r"(?<!no )(?<!without )(?<!or )\b(bass|drums|brushes|ballad)\b", text) for text in verse)

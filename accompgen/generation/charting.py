@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import torch
 
 from accompgen.chart import Chart, ChartError
@@ -9,10 +10,15 @@ from accompgen.chart_input import ChartRequest, overlaid
 from accompgen.generation.cascade import play, whole_song
 from accompgen.generation.progress import Progress
 from accompgen.generation.schedule import Part
+from accompgen.generation.vocal import Vocal, melody
+from accompgen.model.logit_bias import MELODY
 from accompgen.stages import BEAT, CHORD, Graph
-from accompgen.time import SEMANTIC_HZ, blocks_of, frames_of, whole_blocks
+from accompgen.time import BLOCKS_PER_SECOND, SEMANTIC_HZ, blocks_of, frames_of, whole_blocks
 
 SHORTEST_SECONDS = 8.0  # at the slowest tempo three beats at least
+# what counts as sung around a block, each as shares of pitch classes: in its half of the bar, in its bar, in the song
+HALF_BAR, BAR, SONG = 1.0, 1.0, 2.0
+HARDLY_SUNG_SECONDS = 0.2  # a bar with so little song in it has half of its weight
 
 
 def chart_streams(graph: Graph, chart: Chart, blocks: int) -> dict[str, torch.Tensor]:
@@ -32,14 +38,14 @@ def chart_streams(graph: Graph, chart: Chart, blocks: int) -> dict[str, torch.Te
 
 
 def find_chart(
-    model, units, seconds: float, asked, sampling: dict, seed: int, text=None, progress: Progress | None = None
+    model, units, vocal: Vocal, asked, sampling: dict, seed: int, text=None, progress: Progress | None = None
 ) -> Chart | None:
     """The chart that a band plays by.
 
     Args:
         model: pipeline.Accompanist.
         units: of the vocal [1, S].
-        seconds: length of the song.
+        vocal: the recording: its length is the song's, and what is sung weighs in where the sampling has a `melody`.
         asked: what a person gives: a chart_input.ChartRequest, or a Chart with beats, chords and key, any of which may be
             missing; None: nothing.
         sampling, seed, text: as for the other stages.
@@ -56,7 +62,7 @@ def find_chart(
         if asked is not None:
             raise ChartError(f"the checkpoint {model.about['name']!r} plays without a chart, so none can be given")
         return None
-    chart, given = _beats(model, units, Chart(seconds), asked)
+    chart, given = _beats(model, units, Chart(vocal.seconds), asked)
     chart = replace(chart, chords=given)
     blocks = whole_blocks(units.shape[1], graph.vocal.hz)
     once, chords = [stage for stage in graph.stages if graph.made_for_song(stage)], chart.chord_ids(blocks)
@@ -64,10 +70,33 @@ def find_chart(
         return chart
     made = {stage.target for stage in once}
     heard = {name: ids for name, ids in chart_streams(graph, chart, blocks).items() if name not in made}
+    if any(sampling[stage.name].melody for stage in once):
+        around = melody_around(chart, melody(vocal, blocks))
+        heard[MELODY] = torch.from_numpy(around.T.copy())[None]
     schedule = whole_song(model.system, units, sampling, seed, Part("", heard, text))
     play(schedule, progress)
     found = chart.chords_on_beats(schedule.stream(once[-1].target)[0].numpy())
     return replace(found, chords=overlaid(found.chords, given))
+
+
+def melody_around(chart: Chart, chroma: np.ndarray) -> np.ndarray:
+    """What is sung around each block: `vocal.melody` [blocks, 12] -> weights [blocks, 12].
+
+    A chord holds for half a bar at least, and has the tones of a key: so the sung notes of all of
+    these spans count. In bars of an odd number of beats, halves are whole.
+    """
+    blocks, metre = len(chroma), chart.metre
+    halves = {1, 1 + metre // 2} if metre % 2 == 0 else {1}
+    beats = chart.continued().beats
+    around = np.zeros_like(chroma)
+    for weight, places in ((HALF_BAR, halves), (BAR, {1}), (SONG, set())):
+        starts = [round(time * BLOCKS_PER_SECOND) for time, place in beats if place in places]
+        edges = sorted({0, *(min(start, blocks) for start in starts), blocks})
+        for start, end in zip(edges, edges[1:]):
+            sung = chroma[start:end].sum(0)
+            share = sung / (sung.sum() + HARDLY_SUNG_SECONDS * BLOCKS_PER_SECOND)
+            around[start:end] += weight * share
+    return around
 
 
 def _beats(model, units, chart, asked):

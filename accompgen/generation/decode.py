@@ -10,7 +10,7 @@ from torch import nn
 from accompgen.generation.sampling import PUBLISHED, Sampling, guide, sample
 from accompgen.layout import deinterleave, interleave
 from accompgen.model.attention import Linear
-from accompgen.model.logit_bias import EARLIER_VOCAL, logit_bias
+from accompgen.model.logit_bias import BESIDE, logit_bias
 from accompgen.model.packed import DecodingNorm, PackedLinear, can_pack
 from accompgen.model.stage_lm import StageLM
 from accompgen.model.transformer import RMSNorm
@@ -73,15 +73,15 @@ def decode(
 ):
     """Sample the target of a stage.
 
-    With `listening`, `consonance` and `pulse`, what model/logit_bias.py knows of each token is added to the guided logits, at
-    no cost a step.
+    With `listening`, `consonance`, `pulse` and `melody`, what model/logit_bias.py knows of each token
+    is added to the guided logits, at no cost a step.
     With guidance other than 1 the model runs 2 B rows, the second half under the null context; with 1 it runs B.
     Row b draws one number per token from generators[b] and from nothing else, so its codes do not depend on its batch.
 
     Args:
         model: in eval mode.
         context: stream name -> LongTensor [B, Q, T], covering `frames` target frames; more is heard as what comes later; below
-            0 where it is not known. Where pulse counts it may hold EARLIER_VOCAL, too.
+            0 where it is not known. What logit_bias.BESIDE names may be there, too.
         frames: F, frames of the result, prompt included.
         sampling: what it does not give is as published.
         generators: B generators on the CPU.
@@ -174,7 +174,7 @@ class _Steps:
 
     def __init__(self, model, context, told, prompt, frames, sampling, plan, engine):
         self.sampling, self.plan = sampling, plan
-        earlier = context.pop(EARLIER_VOCAL, None)
+        beside = {name: context.pop(name) for name in BESIDE if name in context}
         self.copies, drop = (1, None) if sampling.guidance == 1 else (2, torch.arange(2 * len(prompt)) >= len(prompt))
         state, logits = model.start(
             {name: grid.repeat(self.copies, 1, 1) for name, grid in context.items()},
@@ -183,7 +183,7 @@ class _Steps:
             None if drop is None else drop.to(prompt.device),
             {name: ids.repeat(self.copies, 1) for name, ids in told.items()},
         )
-        bias = logit_bias(model, context, frames, sampling.weights, earlier)  # [B, F, Q or 1, V]
+        bias = logit_bias(model, context, frames, sampling.weights, beside)  # [B, F, Q or 1, V]
         # the last row: of empty slots
         self.bias = None if bias is None else nn.functional.pad(bias.flatten(1, 2), (0, 0, 0, 1))
         self.first_logits, self.draw = self._guided(logits), None

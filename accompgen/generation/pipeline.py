@@ -146,7 +146,7 @@ class Accompanist:
             with clock("chart") if self.has_chart else nullcontext():
                 ids = whole_song(self.system, units, sampling, seed, Part(stems[0])).all_ids()  # of each stem
                 told = PartProgress(len(stems) * ids, bar, on_progress)
-                asked, chart = chart, find_chart(self, units, vocal.seconds, chart, sampling, seed, text, told.part())
+                asked, chart = chart, find_chart(self, units, vocal, chart, sampling, seed, text, told.part())
             for stem in stems:
                 with clock("others_units") if self.system.graph.others else nullcontext():
                     part = Part(stem, self.given_streams(chart, others, sounds, units.shape[1]), text)
@@ -173,7 +173,7 @@ class Accompanist:
         check_seed(seed)
         vocal, prompts = read_vocal(vocal), self._prompts(prompt)
         units, text = self.units(vocal, noise, seed), self._text(prompts, vocal.seconds)
-        return find_chart(self, units, vocal.seconds, chart, self.settings(sampling), seed, text)
+        return find_chart(self, units, vocal, chart, self.settings(sampling), seed, text)
 
     @property
     def has_chart(self) -> bool:

@@ -1,11 +1,13 @@
 """Logits -> ids: temperature, top-k, top-p, guidance. Pure functions; chance comes in as one uniform number per token."""
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import torch
 
 from accompgen.model.logit_bias import Weights
+
+LOGIT_WEIGHTS = tuple(field.name for field in fields(Weights))
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,7 @@ class Sampling:
     listening: float | None = None  # weight of what the context encoder alone tells; for stages with a `listening_weight`
     consonance: float | None = None  # weight of how well an id's pitches go with those it expects; of units or chords, likewise
     pulse: float | None = None  # weight of how well a unit goes with the voice's beat; semantic stages beside a beat tracker
+    melody: float | None = None  # weight of the sung notes that are tones of a chord; stages of chords
 
     def __post_init__(self):
         def wrong(name, is_right):
@@ -37,14 +40,14 @@ class Sampling:
             raise ValueError(f"top_p is {self.top_p}; expected more than 0 and at most 1 (off)")
         if wrong("guidance", lambda value: 0 <= value < math.inf):
             raise ValueError(f"guidance is {self.guidance}; expected 0 or more (1: plain sampling)")
-        for name in ("listening", "consonance", "pulse"):
+        for name in LOGIT_WEIGHTS:
             if wrong(name, lambda value: 0 <= value < math.inf):
                 raise ValueError(f"{name} is {getattr(self, name)}; expected 0 (off) or more")
 
     @property
     def weights(self) -> Weights:
         """What logit_bias.py counts of these settings."""
-        return Weights(self.listening or 0.0, self.consonance or 0.0, self.pulse or 0.0)
+        return Weights(*(getattr(self, name) or 0.0 for name in LOGIT_WEIGHTS))
 
     def over(self, own: "Sampling") -> "Sampling":
         """These settings, and those of `own` where one is not given."""
@@ -52,7 +55,7 @@ class Sampling:
 
 
 # AccompGen's published values, and what it has not is off
-PUBLISHED = Sampling(temperature=0.9, top_k=250, top_p=1.0, guidance=3.0, listening=0.0, consonance=0.0, pulse=0.0)
+PUBLISHED = Sampling(temperature=0.9, top_k=250, top_p=1.0, guidance=3.0, listening=0.0, consonance=0.0, pulse=0.0, melody=0.0)
 
 
 def guide(conditional, null, guidance: float):

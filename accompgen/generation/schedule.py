@@ -15,7 +15,7 @@ import torch
 
 from accompgen.generation.sampling import Sampling
 from accompgen.generation.windows import Span, next_span
-from accompgen.model.logit_bias import EARLIER_VOCAL, check
+from accompgen.model.logit_bias import EARLIER_VOCAL, MELODY, check
 from accompgen.model.stage_lm import StageLM
 from accompgen.seeding import make_generator
 from accompgen.stages import ALL, STEM_TOKEN, TEXT, Graph, no_stem
@@ -56,7 +56,8 @@ class Part:
 
     Attributes:
         stem: of the graph; "": none.
-        given: streams that are known besides the vocal, name -> ids [1, Q, T] of the whole song, below 0 where they are not.
+        given: streams that are known besides the vocal, name -> ids [1, Q, T] of the whole song, below 0 where they are not;
+            and the melody of the song, see logit_bias.MELODY.
         text: the ids of what a window is asked for, called with its first block and the one behind its last; None: no text.
         kept: streams of a take that is there, name -> ids [1, Q, T] of the whole song; only the blocks of `span` are made.
         span: the first of them and the one behind the last; None: all of the song.
@@ -198,6 +199,8 @@ class Schedule:
         if self.sampling[name].pulse:  # units go with the beat, which is found in the vocal
             earlier, vocal = max(0, first.start - blocks_of(EARLIER_SECONDS)), self.graph.vocal.name
             context[EARLIER_VOCAL] = self._known[vocal][..., self._frames(vocal, earlier, first.start)]
+        if self.sampling[name].melody and MELODY in self._known:
+            context[MELODY] = torch.cat([self._known[MELODY][..., span.start : span.stop] for span in spans])
         prompt, generators = None, [self._generators[name]]
         if self._in_turn(name):
             prompt = self._known[layout.target.name][..., first.frames(layout.target.hz)]

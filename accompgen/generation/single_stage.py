@@ -102,7 +102,7 @@ class SingleStagePlayer:
         for stage, sampling in found.items():
             if any(vars(sampling.weights).values()):
                 raise ValueError(
-                    f"the {stage} stage hears no units; leave listening, consonance and pulse out"
+                    f"the {stage} stage hears no units; leave listening, consonance, pulse and melody out"
                 )
         return found
 

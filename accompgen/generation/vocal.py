@@ -11,6 +11,8 @@ import numpy as np
 import torch
 
 from accompgen import audio
+from accompgen.analysis.pitch import RATE as PITCH_RATE
+from accompgen.analysis.pitch import sung_chroma
 from accompgen.component import file_hash
 from accompgen.files import SoundWarning
 from accompgen.seeding import make_generator
@@ -99,6 +101,11 @@ def conditioning(vocal, noise, seed):
     blocks = blocks_covering(vocal.wav.shape[1], vocal.rate)
     mono = torch.from_numpy(audio.fit(mono, frames_of(blocks, rate)))[None]
     return mono + noise * torch.randn(mono.shape, generator=make_generator(seed, "noise", 0))
+
+
+def melody(vocal: Vocal, blocks: int) -> np.ndarray:
+    """How much of each block of 40 ms each pitch class is sung, float32 [blocks, 12]; see `pitch.sung_chroma`."""
+    return sung_chroma(audio.resample(audio.heard(vocal.wav), vocal.rate, PITCH_RATE), blocks)
 
 
 def others_conditioning(wav: np.ndarray, rate: int, blocks: int) -> torch.Tensor:

@@ -1,12 +1,18 @@
-"""What moves a stage's logits besides guidance: what the context encoder alone says, chords in common, the voice's beat."""
+"""What moves a stage's logits besides guidance: what the context encoder alone says, chords in common, the voice's beat and
+its melody."""
 
 from dataclasses import dataclass
 
 import torch
+from torch import nn
 
 from accompgen.model.stage_lm import StageLM
+from accompgen.stages import CHORD
 
-EARLIER_VOCAL = "earlier_vocal"  # beside a stage's own streams: units [B, 1, T'] before those of the vocal, for `pulse`
+# beside a stage's own streams
+EARLIER_VOCAL = "earlier_vocal"  # for `pulse`: units [B, 1, T'] before those of the vocal
+MELODY = "melody"  # for `melody`: what is sung around each block of 40 ms, weights of pitch classes [B, 12, blocks]
+BESIDE = (EARLIER_VOCAL, MELODY)
 
 
 @dataclass(frozen=True)
@@ -16,6 +22,7 @@ class Weights:
     listening: float = 0.0
     consonance: float = 0.0
     pulse: float = 0.0
+    melody: float = 0.0
 
 
 def check(model: StageLM, weights: Weights) -> None:
@@ -33,22 +40,25 @@ def check(model: StageLM, weights: Weights) -> None:
             "has no beat tracker to go by; pulse is for stages of units in checkpoints that were exported with one. Leave it "
             "at 0 elsewhere"
         )
+    elif weights.melody and (model.layout.target.tokenizer != CHORD or model.unit_chroma is None):
+        reason = "makes no chords; melody is for the stage of a chart that does. Leave it at 0 elsewhere"
     if reason:
         raise ValueError(f"the {model.config.stage} stage {reason}")
 
 
-def logit_bias(model: StageLM, context: dict, frames: int, weights: Weights, earlier=None):
+def logit_bias(model: StageLM, context: dict, frames: int, weights: Weights, beside: dict | None = None):
     """What is added to the guided logits of each token [B, F, Q or 1, V]; None without any weight.
 
     Args:
         context: as in StageLM.forward.
-        earlier: LongTensor [B, 1, T'], T' even, what was sung before: its beat goes on.
+        beside: what is known besides, by the names of BESIDE: of the units before those of the context the beat goes on (T'
+            even); of a melody that is not there nothing counts.
 
     Raises:
         ValueError: see `check`.
     """
     check(model, weights)
-    biases = []
+    biases, beside = [], beside or {}
     if weights.listening or weights.consonance:
         heard = encoder_log_probs(model, context, frames)
         if weights.listening:
@@ -56,7 +66,9 @@ def logit_bias(model: StageLM, context: dict, frames: int, weights: Weights, ear
         if weights.consonance:
             biases.append(weights.consonance * chroma_score(model, heard))
     if weights.pulse:
-        biases.append(weights.pulse * beat_score(model, context, frames, earlier))
+        biases.append(weights.pulse * beat_score(model, context, frames, beside.get(EARLIER_VOCAL)))
+    if weights.melody and MELODY in beside:
+        biases.append(weights.melody * melody_score(model, beside[MELODY]))
     return sum(biases) if biases else None
 
 
@@ -106,3 +118,19 @@ def beat_score(model: StageLM, context: dict, frames: int, earlier=None):
     vocal = own if earlier is None else torch.cat([earlier, own], dim=-1)
     first = vocal.shape[-1] - own.shape[-1]
     return model.beat_tracker.told(vocal[:, 0])[:, first : first + frames, None]
+
+
+def melody_score(model: StageLM, melody):
+    """How well each chord goes with what is sung: the weight of its tones in the melody, over the mean of all chords.
+
+    No chord (id 0) has the mean.
+
+    Args:
+        melody: weights of pitch classes [B, 12, F], a column for each frame of the target.
+
+    Returns:
+        [B, F, 1, V].
+    """
+    chords = model.unit_chroma[1:]
+    weight = melody.to(chords).transpose(1, 2) @ chords.T
+    return nn.functional.pad(weight - weight.mean(-1, keepdim=True), (1, 0))[:, :, None]

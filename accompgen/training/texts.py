@@ -46,7 +46,7 @@ class WindowTexts:
             start = seconds_of(window.first_block)
             span = (start, start + self.seconds) if rng.random() < SPAN_SHARE else None
             stem = window.stem if rng.random() < STEM_SHARE and window.stem in STEMS else None
-            for text in captions_of(meta, rng, 1, stem, span, self.players):
+            for text in captions_of(meta, rng, 1, stem, span, self.players, window.stem):
                 with warnings.catch_warnings():  # a caption that is cut off is one that says less
                     warnings.simplefilter("ignore", SoundWarning)
                     ids = self.tokenizer.encode(text, self.pieces)

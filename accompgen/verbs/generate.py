@@ -21,7 +21,7 @@ from accompgen.verbs.shared import (
     song_bar,
 )
 
-SAMPLING = ("guidance", "temperature", "top_k", "top_p", "listening", "consonance", "pulse")
+SAMPLING = ("guidance", "temperature", "top_k", "top_p", "listening", "consonance", "pulse", "melody")
 FORMATS = ("wav", "flac", "mp3")
 
 
@@ -93,6 +93,10 @@ def add_generate(verbs):
     each.add_argument(
         "--pulse", metavar="X", type=_per_stage(float), default={},
         help="weight of what belongs where the beat of the voice stands; stage of units; 0: none",
+    )  # fmt: skip
+    each.add_argument(
+        "--melody", metavar="X", type=_per_stage(float), default={},
+        help="weight of chords that have the sung notes; stage of chords; 0: none",
     )  # fmt: skip
     sound = parser.add_argument_group("sound")
     sound.add_argument("--balance", metavar="LU", type=float, help="loudness of accompaniment minus vocal (default: -3)")

@@ -1,0 +1,80 @@
+"""Which notes are sung, and what chords are made of them."""
+
+import numpy as np
+import pytest
+import torch
+
+import accompgen
+from accompgen.analysis.pitch import RATE, sung_chroma
+from accompgen.chart import Chart, chord_chroma, chord_id
+from accompgen.generation.charting import melody_around
+from accompgen.generation.sampling import Sampling
+from accompgen.model.logit_bias import melody_score
+
+
+def note(midi, seconds, level=0.3, rate=RATE):
+    """A sung note [T]: harmonics with a vibrato of a quarter of a semitone."""
+    time = np.arange(round(seconds * rate)) / rate
+    hertz = 440 * 2 ** ((midi - 69 + 0.25 * np.sin(2 * np.pi * 5.5 * time)) / 12)
+    phase = 2 * np.pi * np.cumsum(hertz) / rate
+    return (level * sum(np.sin(k * phase) / k for k in range(1, 7)) / 2).astype(np.float32)
+
+
+def test_the_sung_pitch_classes_stand_where_they_are_sung():
+    silence = np.zeros(RATE, np.float32)
+    chroma = sung_chroma(np.concatenate([note(60, 1), silence, note(57, 1), silence]), 110)
+    assert chroma.shape == (110, 12) and chroma.dtype == np.float32 and chroma.max() <= 1 + 1e-6
+    assert chroma[3:23, 0].min() > 0.7 and chroma[53:73, 9].min() > 0.7
+    assert chroma[28:48].max() == 0 and chroma[80:].max() == 0, "nobody sings in silence and behind the end"
+    assert chroma.sum() == pytest.approx(47, abs=4)
+
+
+def test_a_long_song_is_no_other_than_its_pieces():
+    """Notes of half a second across the border of two pieces."""
+    song = np.concatenate([note(midi, 0.5) for midi in (55, 62, 58, 65) * 12])
+    chroma = sung_chroma(song, 600)
+    near = sung_chroma(song[16 * RATE :], 200)
+    assert np.abs(chroma[405:] - near[5:]).mean() < 0.01
+    for number, midi in enumerate((55, 62, 58, 65) * 12):
+        middle = chroma[round(12.5 * number) + 4 : round(12.5 * number) + 9]
+        assert middle[:, midi % 12].min() > 0.7, number
+
+
+def test_what_is_faint_is_not_sung():
+    quiet = note(66, 1, level=0.3 * 10 ** (-60 / 20))
+    assert sung_chroma(np.concatenate([note(60, 1), quiet]), 50)[28:].max() == 0
+    assert sung_chroma(np.zeros(RATE, np.float32), 25).max() == 0 and sung_chroma(np.zeros(0, np.float32), 2).shape == (2, 12)
+
+
+def test_the_notes_of_half_a_bar_a_bar_and_the_song_count():
+    chart = Chart.steady(4.0, bpm=120)  # two bars of 2 s, halves of 25 blocks
+    chroma = np.zeros((100, 12), np.float32)
+    chroma[0:25, 0] = chroma[25:50, 4] = chroma[50:100, 7] = 1.0
+    around = melody_around(chart, chroma)
+    assert around.shape == (100, 12) and around.sum(1).max() < 4
+    own, bar, far = around[10, 0], around[10, 4], around[10, 7]
+    assert own > bar and far > bar > 0.8 * 0.25 * 2, "half of the song is sung on it"
+    assert np.array_equal(around[0], around[24]) and not np.array_equal(around[24], around[25])
+    assert melody_around(chart, 0 * chroma).max() == 0
+    waltz = melody_around(Chart.steady(4.0, bpm=90, metre=3), chroma)
+    assert np.array_equal(waltz[1], waltz[48]), "three beats have no half"
+
+
+def test_chords_with_the_sung_notes_gain(band_checkpoint):
+    model = accompgen.load(band_checkpoint, device="cpu").system.stages["chart"].model
+    sung = torch.zeros(1, 12, 2)
+    sung[0, [0, 4], 0] = 1.0
+    score = melody_score(model, sung)
+    assert score.shape == (1, 2, 1, len(chord_chroma())) and score[0, 1].abs().max() == 0
+    of = {label: score[0, 0, 0, chord_id(label)].item() for label in ("C:maj", "A:min", "F:maj7", "Gb:maj", "N")}
+    assert of["C:maj"] == pytest.approx(of["A:min"]) and of["C:maj"] > of["F:maj7"] > of["N"] == 0 > of["Gb:maj"]
+    assert score[0, 0, 0, 1:].mean().abs() < 1e-6
+
+
+@pytest.mark.parametrize("midi", [61, 66])
+def test_a_chart_goes_by_what_is_sung(band_checkpoint, midi):
+    """The stage has random weights: nothing else knows the note."""
+    model, vocal = accompgen.load(band_checkpoint, device="cpu"), (note(midi, 3.0, rate=32_000)[None], 32_000)
+    plain, sung = (model.chart(vocal, sampling={"chart": Sampling(melody=weight)}) for weight in (0.0, 200.0))
+    has = [[chord_chroma()[chord_id(label), midi % 12] > 0 for _, _, label in chart.chords] for chart in (plain, sung)]
+    assert all(has[1]) and not all(has[0])
