@@ -121,7 +121,10 @@ def test_settings_of_a_stage_leave_earlier_stages_alone(system):
 
 @pytest.mark.parametrize(
     "setting, word",
-    [("consonance", "what its ids sound like"), ("pulse", "no beat tracker"), ("melody", "makes no chords")],
+    [
+        ("consonance", "what its ids sound like"), ("pulse", "no beat tracker"), ("melody", "makes no chords"),
+        ("reading", "is told no texts"),
+    ],
 )
 def test_what_the_last_stage_cannot_follow_is_refused_before_the_first_begins(system, monkeypatch, setting, word):
     monkeypatch.setattr(module, "decode", lambda *args: pytest.fail("a stage began"))

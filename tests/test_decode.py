@@ -12,7 +12,7 @@ from accompgen.generation.sampling import PUBLISHED, guide, sample
 from accompgen.layout import deinterleave, frames_covering, interleave
 from accompgen.model.attention import Linear
 from accompgen.model.beat_tracker import PHASES, BeatTracker, BeatTrackerConfig
-from accompgen.model.logit_bias import EARLIER_VOCAL, chroma_score
+from accompgen.model.logit_bias import EARLIER_VOCAL, chroma_score, text_score
 from accompgen.model.packed import can_pack
 from accompgen.model.stage_lm import StageLM
 
@@ -94,14 +94,20 @@ def test_equals_plain_sampling_of_single_rows(context, pattern, guidance, given,
         assert torch.equal(codes[row], slowly(model, vocals(), row, sampling, generator, prompt))
 
 
+def heard_by_band(model, rows, frames):
+    """Ids of all that a stage of a band hears, each stream at its rate."""
+    draw, target = torch.Generator().manual_seed(3), model.layout.target
+    shapes = {stream: (rows, stream.codebooks, frames_covering(target, frames, stream)) for stream in model.layout.context}
+    return {stream.name: torch.randint(stream.vocab, shape, generator=draw) for stream, shape in shapes.items()}
+
+
 @every_context
 @pytest.mark.parametrize("stage, pattern", [("chart", "interleave"), ("semantic", "interleave"), ("coarse", "delay")])
 def test_streams_of_several_rates_and_what_is_told_are_decoded_by(context, stage, pattern):
     """Each row by what it is told itself, and what one of them does not know is no less than what is dropped in guidance."""
     model = build(context, stage, pattern, graph="band", text_vocab=7, text_pieces=3)
     target, draw = model.layout.target, torch.Generator().manual_seed(3)
-    shapes = {stream: (3, stream.codebooks, frames_covering(target, FRAMES, stream)) for stream in model.layout.context}
-    heard = {stream.name: torch.randint(stream.vocab, shape, generator=draw) for stream, shape in shapes.items()}
+    heard = heard_by_band(model, 3, FRAMES)
     heard[model.layout.context[-1].name][1] = -1
     told = {name: torch.randint(vocab, (3, length), generator=draw) for name, vocab, length in model.layout.prefix}
     if "text" in told:
@@ -168,6 +174,39 @@ def test_the_beat_of_what_was_sung_before_goes_on(monkeypatch):
     context = {"vocal": vocal[..., 4:], EARLIER_VOCAL: vocal[..., :4]}
     codes = decode(model, context, FRAMES, Sampling(pulse=1.0), seeds(5))
     assert torch.equal(heard[0], vocal[:, 0]) and codes[0, 0].tolist() == [4, 5, 6, 7, 8, 9]
+
+
+def told_of_band(model, rows):
+    """A stem and a text for each row; the last one knows no text."""
+    draw = torch.Generator().manual_seed(4)
+    told = {name: torch.randint(vocab, (rows, length), generator=draw) for name, vocab, length in model.layout.prefix}
+    told["text"][-1] = -1
+    return told
+
+
+@pytest.mark.parametrize("stage, pattern", [("semantic", "interleave"), ("coarse", "delay")])
+def test_what_a_text_alone_tells_is_added(stage, pattern):
+    """It is the gain by the text where all of the history is hidden; a row without a text has none."""
+    model, frames = build("aligned", stage, pattern, graph="band", text_vocab=7, text_pieces=3), 6
+    context = heard_by_band(model, 3, frames)
+    told, target = told_of_band(model, 3), model.layout.target
+    score = text_score(model, context, frames, told)
+    assert score.shape == (3, frames, target.codebooks, target.vocab)
+    assert score[:2].abs().amax((1, 2, 3)).min() > 1e-4 and score[2].abs().max() == 0
+    other = torch.randint(target.vocab, (3, target.codebooks, frames), generator=torch.Generator().manual_seed(5))
+    hidden = torch.ones(3, target.codebooks * frames, dtype=torch.bool)
+    likely = [
+        model(context, other, told=told | {"text": text}, hide=hidden).log_softmax(-1)
+        for text in (told["text"], 0 * told["text"] - 1)
+    ]
+    torch.testing.assert_close(score, likely[0] - likely[1])
+    ids, read, muted = (
+        decode(model, dict(context), frames, Sampling(guidance=2.0, reading=weight), seeds(5, 6, 7), told=texts)
+        for weight, texts in ((0.0, told), (300.0, told), (300.0, told | {"text": 0 * told["text"] - 1}))
+    )
+    assert not torch.equal(ids[:2], read[:2]) and torch.equal(ids[2], read[2]) and torch.equal(ids[2], muted[2])
+    best = score[:2].argmax(-1).transpose(1, 2)
+    assert (read[:2] == best).float().mean() > 0.9, "of such a weight the text decides"
 
 
 def test_there_is_no_pulse_without_a_beat_tracker():

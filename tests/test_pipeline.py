@@ -218,7 +218,7 @@ def test_the_sung_recording_end_to_end(model, shared):
     assert len(song.semantic.unique()) > 3
 
 
-TELLING = {"listening": 0.0, "consonance": 0.0, "pulse": 0.0, "melody": 0.0}
+TELLING = {"listening": 0.0, "consonance": 0.0, "pulse": 0.0, "melody": 0.0, "reading": 0.0}
 
 
 def test_a_checkpoints_own_sampling_is_the_default(tiny_checkpoint, tmp_path):

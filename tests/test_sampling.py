@@ -92,7 +92,7 @@ def test_guidance_goes_from_null_through_conditional_and_beyond():
 
 
 def test_published_defaults():
-    off = dict(listening=0.0, consonance=0.0, pulse=0.0, melody=0.0)
+    off = dict(listening=0.0, consonance=0.0, pulse=0.0, melody=0.0, reading=0.0)
     assert PUBLISHED == Sampling(temperature=0.9, top_k=250, top_p=1.0, guidance=3.0, **off)
 
 
@@ -120,5 +120,5 @@ def test_values_out_of_range_are_named(choice, words):
 
 def test_what_is_not_given_is_the_checkpoints():
     own = Sampling(guidance=4.0, pulse=3.0).over(PUBLISHED)
-    assert Sampling(temperature=0.8, pulse=0.0).over(own) == Sampling(0.8, 250, 1.0, 4.0, 0.0, 0.0, 0.0, 0.0)
+    assert Sampling(temperature=0.8, pulse=0.0).over(own) == Sampling(0.8, 250, 1.0, 4.0, 0.0, 0.0, 0.0, 0.0, 0.0)
     assert Sampling().over(own) == own

@@ -73,8 +73,7 @@ def decode(
 ):
     """Sample the target of a stage.
 
-    With `listening`, `consonance`, `pulse` and `melody`, what model/logit_bias.py knows of each token
-    is added to the guided logits, at no cost a step.
+    What model/logit_bias.py knows of each token is added to the guided logits by the weights of `sampling`, at no cost a step.
     With guidance other than 1 the model runs 2 B rows, the second half under the null context; with 1 it runs B.
     Row b draws one number per token from generators[b] and from nothing else, so its codes do not depend on its batch.
 
@@ -183,7 +182,7 @@ class _Steps:
             None if drop is None else drop.to(prompt.device),
             {name: ids.repeat(self.copies, 1) for name, ids in told.items()},
         )
-        bias = logit_bias(model, context, frames, sampling.weights, beside)  # [B, F, Q or 1, V]
+        bias = logit_bias(model, context, frames, sampling.weights, beside, told)  # [B, F, Q or 1, V]
         # the last row: of empty slots
         self.bias = None if bias is None else nn.functional.pad(bias.flatten(1, 2), (0, 0, 0, 1))
         self.first_logits, self.draw = self._guided(logits), None

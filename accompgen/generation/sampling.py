@@ -26,6 +26,7 @@ class Sampling:
     consonance: float | None = None  # weight of how well an id's pitches go with those it expects; of units or chords, likewise
     pulse: float | None = None  # weight of how well a unit goes with the voice's beat; semantic stages beside a beat tracker
     melody: float | None = None  # weight of the sung notes that are tones of a chord; stages of chords
+    reading: float | None = None  # weight of what a text alone tells; for stages with a `history_dropout`
 
     def __post_init__(self):
         def wrong(name, is_right):
@@ -55,7 +56,9 @@ class Sampling:
 
 
 # AccompGen's published values, and what it has not is off
-PUBLISHED = Sampling(temperature=0.9, top_k=250, top_p=1.0, guidance=3.0, listening=0.0, consonance=0.0, pulse=0.0, melody=0.0)
+PUBLISHED = Sampling(
+    temperature=0.9, top_k=250, top_p=1.0, guidance=3.0, **dict.fromkeys(LOGIT_WEIGHTS, 0.0)
+)
 
 
 def guide(conditional, null, guidance: float):

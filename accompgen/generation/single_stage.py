@@ -32,7 +32,7 @@ from accompgen.generation.load import load_single_stage
 from accompgen.generation.mixdown import BALANCE_LU
 from accompgen.generation.progress import PartProgress, Progress, progress_bar
 from accompgen.generation.report import Clock, asked_for
-from accompgen.generation.sampling import Sampling
+from accompgen.generation.sampling import LOGIT_WEIGHTS, Sampling
 from accompgen.generation.schedule import System
 from accompgen.generation.settings import check_seed, check_settings, chosen_settings, chosen_stems, sampling_of
 from accompgen.generation.song import Song
@@ -102,7 +102,7 @@ class SingleStagePlayer:
         for stage, sampling in found.items():
             if any(vars(sampling.weights).values()):
                 raise ValueError(
-                    f"the {stage} stage hears no units; leave listening, consonance, pulse and melody out"
+                    f"the {stage} stage hears no units; leave {', '.join(LOGIT_WEIGHTS)} out"
                 )
         return found
 

@@ -1,5 +1,5 @@
 """What moves a stage's logits besides guidance: what the context encoder alone says, chords in common, the voice's beat and
-its melody."""
+its melody, and what a text alone says."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from accompgen.model.stage_lm import StageLM
-from accompgen.stages import CHORD
+from accompgen.stages import CHORD, TEXT
 
 # beside a stage's own streams
 EARLIER_VOCAL = "earlier_vocal"  # for `pulse`: units [B, 1, T'] before those of the vocal
@@ -23,6 +23,7 @@ class Weights:
     consonance: float = 0.0
     pulse: float = 0.0
     melody: float = 0.0
+    reading: float = 0.0
 
 
 def check(model: StageLM, weights: Weights) -> None:
@@ -42,15 +43,19 @@ def check(model: StageLM, weights: Weights) -> None:
         )
     elif weights.melody and (model.layout.target.tokenizer != CHORD or model.unit_chroma is None):
         reason = "makes no chords; melody is for the stage of a chart that does. Leave it at 0 elsewhere"
+    elif weights.reading and TEXT not in [name for name, _, _ in model.layout.prefix]:
+        reason = "is told no texts, so there is nothing to read. Leave reading at 0"
     if reason:
         raise ValueError(f"the {model.config.stage} stage {reason}")
 
 
-def logit_bias(model: StageLM, context: dict, frames: int, weights: Weights, beside: dict | None = None):
+def logit_bias(
+    model: StageLM, context: dict, frames: int, weights: Weights, beside: dict | None = None, told: dict | None = None
+):
     """What is added to the guided logits of each token [B, F, Q or 1, V]; None without any weight.
 
     Args:
-        context: as in StageLM.forward.
+        context, told: as in StageLM.forward; of a text that is not there nothing counts.
         beside: what is known besides, by the names of BESIDE: of the units before those of the context the beat goes on (T'
             even); of a melody that is not there nothing counts.
 
@@ -69,6 +74,8 @@ def logit_bias(model: StageLM, context: dict, frames: int, weights: Weights, bes
         biases.append(weights.pulse * beat_score(model, context, frames, beside.get(EARLIER_VOCAL)))
     if weights.melody and MELODY in beside:
         biases.append(weights.melody * melody_score(model, beside[MELODY]))
+    if weights.reading and told and TEXT in told and bool((told[TEXT] >= 0).any()):
+        biases.append(weights.reading * text_score(model, context, frames, told))
     return sum(biases) if biases else None
 
 
@@ -134,3 +141,19 @@ def melody_score(model: StageLM, melody):
     chords = model.unit_chroma[1:]
     weight = melody.to(chords).transpose(1, 2) @ chords.T
     return nn.functional.pad(weight - weight.mean(-1, keepdim=True), (1, 0))[:, :, None]
+
+
+def text_score(model: StageLM, context: dict, frames: int, told: dict):
+    """How much likelier the text makes each token where nothing is known of those before it, in nats [B, F, Q, V].
+
+    A history says more of the sound than any text, its own faults too: behind it a stage hardly reads. Of use in a stage that
+    was trained with `history_dropout`. Arguments as in `StageLM.forward`.
+    """
+    rows, codebooks = len(told[TEXT]), model.layout.target.codebooks
+    nothing = torch.zeros(rows, codebooks, frames, dtype=torch.long, device=model.heads.device)
+    hidden = torch.ones(rows, codebooks * frames, dtype=torch.bool, device=nothing.device)
+    texts = (told[TEXT], torch.full_like(told[TEXT], -1))
+    with_text, without = (
+        model(context, nothing, told=told | {TEXT: text}, hide=hidden).log_softmax(-1) for text in texts
+    )
+    return with_text - without

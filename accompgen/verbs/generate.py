@@ -21,7 +21,7 @@ from accompgen.verbs.shared import (
     song_bar,
 )
 
-SAMPLING = ("guidance", "temperature", "top_k", "top_p", "listening", "consonance", "pulse", "melody")
+SAMPLING = ("guidance", "temperature", "top_k", "top_p", "listening", "consonance", "pulse", "melody", "reading")
 FORMATS = ("wav", "flac", "mp3")
 
 
@@ -97,6 +97,10 @@ def add_generate(verbs):
     each.add_argument(
         "--melody", metavar="X", type=_per_stage(float), default={},
         help="weight of chords that have the sung notes; stage of chords; 0: none",
+    )  # fmt: skip
+    each.add_argument(
+        "--reading", metavar="X", type=_per_stage(float), default={},
+        help="weight of what the prompt alone tells, for stages trained with history_dropout; 0: none",
     )  # fmt: skip
     sound = parser.add_argument_group("sound")
     sound.add_argument("--balance", metavar="LU", type=float, help="loudness of accompaniment minus vocal (default: -3)")
