@@ -156,7 +156,7 @@ def test_an_example_has_its_stems_chart_and_prompt(tool, band):
     rows = [attrs["data-track"] for attrs in page.all("div") if "data-track" in attrs]
     assert rows == ["vocal", "bass", "harmony", "vocal", "accompaniment"]
     assert text.count("by the chords and beats that it was written with") == 1
-    assert "Asked for, an experiment: soft &lt;ballad&gt;" in text and ">Am F</li>" in text
+    assert "Asked for: soft &lt;ballad&gt;" in text and ">Am F</li>" in text
     tracks, (mix, _) = tracks_of(band / "out" / "01.js"), audio.read(band / "out" / "01-mix.mp3")
     together = audio.spread(tracks["vocal"], 2) + tracks["bass"] + tracks["harmony"]
     assert np.corrcoef(together[0][4000:80_000], mix[0][4000:80_000])[0, 1] > 0.99  # they are the mix, at its levels

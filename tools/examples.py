@@ -184,7 +184,7 @@ def _article(number, meta, sounds, report):
     facts = [f"sung by {singer}" if singer else None, meta.get("key"), tempo, meta.get("metre"), f"{seconds:.0f} s"]
     known = html.escape(", ".join(fact for fact in facts if fact))
     prompts = report["settings"].get("prompts", ())
-    asked = f'<p class="prompt">Asked for, an experiment: {html.escape("; ".join(prompts))}</p>\n' if prompts else ""
+    asked = f'<p class="prompt">Asked for: {html.escape("; ".join(prompts))}</p>\n' if prompts else ""
     if "chart_sha256" in report["settings"]:
         asked += '<p class="prompt">Played by the chords and beats that it was written with</p>\n'
     rows = "".join(

@@ -42,7 +42,7 @@ function build() {
     <div class="ag-again">
       <div class="ag-scope" role="radiogroup" aria-label="What to play anew"></div>
       <p class="ag-hint"></p>
-      <input class="ag-prompt" placeholder="How should it sound? An experiment: few bands follow it yet" aria-label="How should it sound?">
+      <input class="ag-prompt" placeholder="How should it sound? Name an instrument or two" aria-label="How should it sound?">
       <div class="ag-go"><button type="button" class="ag-another">Another take</button>
         <label>Number <input class="ag-seed" inputmode="numeric"></label></div>
     </div>

@@ -68,7 +68,7 @@ class Page:
                 rate = gr.Dropdown(RATES, value=AS_RECORDED, label="Sample rate", info="of the files", elem_id="rate")
                 chords = gr.Textbox(label="Chords", info="empty: as you sing", placeholder="| Am | F | C | G |",
                                     visible=model.has_chart, elem_id="chords")  # fmt: skip
-                prompt = gr.Textbox(label="How should it sound?", info="an experiment: few bands follow it yet",
+                prompt = gr.Textbox(label="How should it sound?", info="an instrument or two; about half of the bands follow",
                                     placeholder="soft ballad with piano", visible=takes_text, elem_id="prompt")  # fmt: skip
             go = gr.Button("Play along with me", variant="primary", size="lg", elem_id="go")
             own = {"html_template": "", "apply_default_css": False}
