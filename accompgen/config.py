@@ -133,7 +133,7 @@ class TrainConfig:
     acoustic_tokenizer: str = ""  # those that the stage depends on are needed, or none: at random
     text_tokenizer: str = ""  # component directory, with `captions`: what a stage that is told a text learns it from
     captions: str = ""  # manifest of the songs of the shards: their meta files say what is known of them
-    caption_players: float = 0.0  # share of the captions that name somebody of the window's stem, whatever else they say
+    caption_players: float = 0.0  # share of captions that name somebody of the window's stem
     stem_weights: dict = field(default_factory=dict)  # stem -> how often it is learned, beside the 1 of those not named
     start_from: str = ""  # directory of a trained stage, of the same model and tokenizers, whose weights to go on with
     seed: int = 0

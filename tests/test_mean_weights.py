@@ -1,7 +1,6 @@
 """tools/mean_weights.py: the mean of two trained stages, and what has none."""
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
@@ -9,8 +8,10 @@ import torch
 
 from accompgen.component import load_component, save_component
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
-import mean_weights
+
+@pytest.fixture(scope="module")
+def mean_weights(load_tools):
+    return load_tools("mean_weights")
 
 
 def stage_like(band_checkpoint, folder, factor):
@@ -19,7 +20,7 @@ def stage_like(band_checkpoint, folder, factor):
     return folder
 
 
-def test_the_mean_of_two(band_checkpoint, tmp_path, capsys):
+def test_the_mean_of_two(mean_weights, band_checkpoint, tmp_path, capsys):
     one, other = (stage_like(band_checkpoint, tmp_path / str(factor), factor) for factor in (1, 3))
     assert mean_weights.main([str(one), str(other), "-o", str(tmp_path / "mean")]) == 0
     (config, found), (_, plain) = load_component(tmp_path / "mean"), load_component(one)
@@ -30,7 +31,7 @@ def test_the_mean_of_two(band_checkpoint, tmp_path, capsys):
     assert "exists; choose another folder" in capsys.readouterr().err
 
 
-def test_other_networks_have_none(band_checkpoint, tmp_path):
+def test_other_networks_have_none(mean_weights, band_checkpoint, tmp_path):
     one, other = (stage_like(band_checkpoint, tmp_path / str(factor), factor) for factor in (1, 3))
     about = json.loads((other / "config.json").read_text())
     about["tokenizers"]["semantic"] = "0" * 64

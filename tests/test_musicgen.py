@@ -30,7 +30,7 @@ from accompgen.cli import main
 from accompgen.config import ConfigError, SingleStageConfig
 from accompgen.engines import EngineError
 from accompgen.generation.decode import decode, prepare_for_decoding
-from accompgen.generation.sampling import PUBLISHED, Sampling
+from accompgen.generation.sampling import Sampling
 from accompgen.generation.single_stage import load, load_any
 from accompgen.model.single_stage import TEXT
 from accompgen.prompts import PromptError
@@ -518,7 +518,7 @@ def test_a_stage_plays_through_the_command_line(stage_checkpoint, tmp_path, caps
     assert rate_and_length == {(44100, round(1.3 * 44100))}
     report = json.loads((tmp_path / "a" / "song.json").read_text())
     assert (
-        report["settings"]["drums"] == vars(Sampling(temperature=1.0).over(PUBLISHED))
+        report["settings"]["drums"] == vars(Sampling(1.0, 250, 1.0, 3.0, 0.0, 0.0, 0.0, 0.0, 0.0))
         and report["settings"]["noise"] == 0
     )
     assert "click" not in report["settings"]

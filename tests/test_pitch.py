@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import accompgen
-from accompgen.analysis.pitch import RATE, sung_chroma
+from accompgen.analysis.pitch import RATE, vocal_chroma
 from accompgen.chart import Chart, chord_chroma, chord_id
 from accompgen.generation.charting import melody_around
 from accompgen.generation.sampling import Sampling
@@ -22,7 +22,7 @@ def note(midi, seconds, level=0.3, rate=RATE):
 
 def test_the_sung_pitch_classes_stand_where_they_are_sung():
     silence = np.zeros(RATE, np.float32)
-    chroma = sung_chroma(np.concatenate([note(60, 1), silence, note(57, 1), silence]), 110)
+    chroma = vocal_chroma(np.concatenate([note(60, 1), silence, note(57, 1), silence]), 110)
     assert chroma.shape == (110, 12) and chroma.dtype == np.float32 and chroma.max() <= 1 + 1e-6
     assert chroma[3:23, 0].min() > 0.7 and chroma[53:73, 9].min() > 0.7
     assert chroma[28:48].max() == 0 and chroma[80:].max() == 0, "nobody sings in silence and behind the end"
@@ -32,8 +32,8 @@ def test_the_sung_pitch_classes_stand_where_they_are_sung():
 def test_a_long_song_is_no_other_than_its_pieces():
     """Notes of half a second across the border of two pieces."""
     song = np.concatenate([note(midi, 0.5) for midi in (55, 62, 58, 65) * 12])
-    chroma = sung_chroma(song, 600)
-    near = sung_chroma(song[16 * RATE :], 200)
+    chroma = vocal_chroma(song, 600)
+    near = vocal_chroma(song[16 * RATE :], 200)
     assert np.abs(chroma[405:] - near[5:]).mean() < 0.01
     for number, midi in enumerate((55, 62, 58, 65) * 12):
         middle = chroma[round(12.5 * number) + 4 : round(12.5 * number) + 9]
@@ -42,8 +42,8 @@ def test_a_long_song_is_no_other_than_its_pieces():
 
 def test_what_is_faint_is_not_sung():
     quiet = note(66, 1, level=0.3 * 10 ** (-60 / 20))
-    assert sung_chroma(np.concatenate([note(60, 1), quiet]), 50)[28:].max() == 0
-    assert sung_chroma(np.zeros(RATE, np.float32), 25).max() == 0 and sung_chroma(np.zeros(0, np.float32), 2).shape == (2, 12)
+    assert vocal_chroma(np.concatenate([note(60, 1), quiet]), 50)[28:].max() == 0
+    assert vocal_chroma(np.zeros(RATE, np.float32), 25).max() == 0 and vocal_chroma(np.zeros(0, np.float32), 2).shape == (2, 12)
 
 
 def test_the_notes_of_half_a_bar_a_bar_and_the_song_count():

@@ -3,8 +3,9 @@
     python tools/mean_weights.py checkpoints/band/semantic work/text/semantic/model -o work/mean
 
 A short training on few songs for one thing (a text) costs a stage some of the others (a drum stem without chords in it); the
-mean keeps nearly all of both (Wortsman et al. 2022, "Model soups", arXiv 2203.05482). OUT is a component directory: `accompgen
-train --set start_from=OUT --set steps=1 --set learning_rate=1e-12` validates it, and its run can be exported.
+mean loses less of them, and some of what was gained (Wortsman et al. 2022, "Model soups", arXiv 2203.05482). OUT is a component
+directory: `accompgen train --set start_from=OUT --set steps=1 --set learning_rate=1e-12` validates it, and its run can be
+exported.
 """
 
 import argparse

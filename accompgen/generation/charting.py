@@ -16,9 +16,9 @@ from accompgen.stages import BEAT, CHORD, Graph
 from accompgen.time import BLOCKS_PER_SECOND, SEMANTIC_HZ, blocks_of, frames_of, whole_blocks
 
 SHORTEST_SECONDS = 8.0  # at the slowest tempo three beats at least
-# what counts as sung around a block, each as shares of pitch classes: in its half of the bar, in its bar, in the song
+# weights of the notes around a block: of its half of the bar, of its bar, of the song
 HALF_BAR, BAR, SONG = 1.0, 1.0, 2.0
-HARDLY_SUNG_SECONDS = 0.2  # a bar with so little song in it has half of its weight
+FEW_NOTES_SECONDS = 0.2  # a span with so little pitch in it has half of its weight
 
 
 def chart_streams(graph: Graph, chart: Chart, blocks: int) -> dict[str, torch.Tensor]:
@@ -45,7 +45,8 @@ def find_chart(
     Args:
         model: pipeline.Accompanist.
         units: of the vocal [1, S].
-        vocal: the recording: its length is the song's, and what is sung weighs in where the sampling has a `melody`.
+        vocal: the recording. Its length is the song's; its notes weigh in where the sampling has a
+            `melody`.
         asked: what a person gives: a chart_input.ChartRequest, or a Chart with beats, chords and key, any of which may be
             missing; None: nothing.
         sampling, seed, text: as for the other stages.
@@ -80,10 +81,10 @@ def find_chart(
 
 
 def melody_around(chart: Chart, chroma: np.ndarray) -> np.ndarray:
-    """What is sung around each block: `vocal.melody` [blocks, 12] -> weights [blocks, 12].
+    """The notes around each block: `vocal.melody` [blocks, 12] -> weights [blocks, 12].
 
-    A chord holds for half a bar at least, and has the tones of a key: so the sung notes of all of
-    these spans count. In bars of an odd number of beats, halves are whole.
+    A chord holds for half a bar at least, and has the tones of a key: so the notes of all of these
+    spans count. In bars of an odd number of beats, halves are whole.
     """
     blocks, metre = len(chroma), chart.metre
     halves = {1, 1 + metre // 2} if metre % 2 == 0 else {1}
@@ -93,8 +94,8 @@ def melody_around(chart: Chart, chroma: np.ndarray) -> np.ndarray:
         starts = [round(time * BLOCKS_PER_SECOND) for time, place in beats if place in places]
         edges = sorted({0, *(min(start, blocks) for start in starts), blocks})
         for start, end in zip(edges, edges[1:]):
-            sung = chroma[start:end].sum(0)
-            share = sung / (sung.sum() + HARDLY_SUNG_SECONDS * BLOCKS_PER_SECOND)
+            notes = chroma[start:end].sum(0)
+            share = notes / (notes.sum() + FEW_NOTES_SECONDS * BLOCKS_PER_SECOND)
             around[start:end] += weight * share
     return around
 

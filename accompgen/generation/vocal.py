@@ -11,8 +11,7 @@ import numpy as np
 import torch
 
 from accompgen import audio
-from accompgen.analysis.pitch import RATE as PITCH_RATE
-from accompgen.analysis.pitch import sung_chroma
+from accompgen.analysis import pitch
 from accompgen.component import file_hash
 from accompgen.files import SoundWarning
 from accompgen.seeding import make_generator
@@ -104,8 +103,9 @@ def conditioning(vocal, noise, seed):
 
 
 def melody(vocal: Vocal, blocks: int) -> np.ndarray:
-    """How much of each block of 40 ms each pitch class is sung, float32 [blocks, 12]; see `pitch.sung_chroma`."""
-    return sung_chroma(audio.resample(audio.heard(vocal.wav), vocal.rate, PITCH_RATE), blocks)
+    """Share of each block of 40 ms that the voice has each pitch class: float32 [blocks, 12]."""
+    mono = audio.resample(audio.heard(vocal.wav), vocal.rate, pitch.RATE)
+    return pitch.vocal_chroma(mono, blocks)
 
 
 def others_conditioning(wav: np.ndarray, rate: int, blocks: int) -> torch.Tensor:

@@ -11,7 +11,8 @@ from accompgen.stages import CHORD, TEXT
 
 # beside a stage's own streams
 EARLIER_VOCAL = "earlier_vocal"  # for `pulse`: units [B, 1, T'] before those of the vocal
-MELODY = "melody"  # for `melody`: what is sung around each block of 40 ms, weights of pitch classes [B, 12, blocks]
+# for `melody`: the voice's notes around each block of 40 ms, weights of pitch classes [B, 12, blocks]
+MELODY = "melody"
 BESIDE = (EARLIER_VOCAL, MELODY)
 
 
@@ -128,7 +129,8 @@ def beat_score(model: StageLM, context: dict, frames: int, earlier=None):
 
 
 def melody_score(model: StageLM, melody):
-    """How well each chord goes with what is sung: the weight of its tones in the melody, over the mean of all chords.
+    """How well each chord goes with the voice's notes: the weight of its tones in the melody, less
+    the mean over all chords.
 
     No chord (id 0) has the mean.
 
