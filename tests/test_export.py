@@ -19,6 +19,7 @@ from accompgen.component import (
     save_component,
 )
 from accompgen.config import to_dict
+from accompgen.generation.pipeline import load_tokenizer
 from accompgen.model.beat_tracker import BeatTracker, BeatTrackerConfig
 from accompgen.stages import GRAPHS, PUBLISHED
 from accompgen.tokens.decoder import VocosDecoder, load_decoder
@@ -56,6 +57,7 @@ def test_runs_in_any_order_become_a_checkpoint_with_a_card(runs, tmp_path):
     assert read.config == config
     assert config["stages"]["coarse"]["steps"] == 12 and config["stages"]["fine"]["validation"] == FIGURES
     card = (tmp_path / "out" / "README.md").read_text()
+    assert "silence" not in config  # one track is made as published
     assert card.startswith("# tiny\n") and "**Licence.** Apache-2.0" in card
     assert "| 12 | 0.8 s | 1.500 | 2.000 | 0.2500 +- 0.0100 | 0.5000 +- 0.0200 |" in card
     assert "1 s: 0.1250 +- 0.0100" in card and "costs it 1 higher: 0.3750 +- 0.0100" in card
@@ -132,6 +134,8 @@ def test_runs_of_a_band_become_a_checkpoint_that_says_its_graph(tmp_path):
     read = read_checkpoint(tmp_path / "out")
     assert read.graph.name == config["graph"]["name"] == "band" and list(config["stages"]) == list(read.graph.stage_names)
     assert read.components == [*required_components(read.graph)]
+    silence = load_tokenizer(tmp_path / "out", "semantic", "cpu").encode(torch.zeros(1, 16_000))
+    assert config["silence"]["semantic"] == [silence[0, 25].item()] and len(config["silence"]["acoustic"]) == COARSE + FINE
     assert "\n| chart | " in (tmp_path / "out" / "README.md").read_text()
     others = [run for run in runs if run.name != "run-chart"]
     with pytest.raises(CheckpointError, match="no run gives the chart; a checkpoint needs .*, chart, semantic, coarse"):

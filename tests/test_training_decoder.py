@@ -9,7 +9,7 @@ import torch
 from tiny import BINS, COARSE, FINE, make_acoustic_tokenizer
 
 from accompgen import audio
-from accompgen.component import tokens_hash
+from accompgen.component import CheckpointError, component_hash, load_component, tokens_hash
 from accompgen.config import ConfigError
 from accompgen.data.songs import Song, write_manifest
 from accompgen.data.tracks import Tracks
@@ -17,7 +17,7 @@ from accompgen.tokens.decoder import StereoDecoder, load_decoder
 from accompgen.tokens.decoder_network import DecoderConfig
 from accompgen.training import decoder as training
 from accompgen.training.decoder import DecoderTraining, train
-from accompgen.training.decoder_losses import energy_distance, tone_loss
+from accompgen.training.decoder_losses import QUIET, energy_distance, overshoot, tone_loss
 from accompgen.training.decoder_songs import middle_and_side, read_sounds
 from accompgen.training.discriminator import Discriminator, DiscriminatorConfig
 
@@ -126,12 +126,57 @@ def test_a_discriminator_may_join_and_goes_on_as_well(place, monkeypatch):
     lines = [line for line in log_of(place / "whole") if "features" in line]
     assert len(lines) == 2 and lines[-1]["features"] > 0 and lines[-1]["adversarial"] > 0
     whole = torch.load(place / "whole" / "last" / "state.pt", weights_only=True)
-    assert set(whole["adversary"]["balancer"]["sums"]) == {"energy", "tone", "adversarial", "features"}
+    assert set(whole["adversary"]["balancer"]["sums"]) == {"energy", "tone", "peaks", "adversarial", "features"}
     learned, started = whole["adversary"]["discriminator"], Discriminator(small).state_dict()
     assert any(not torch.equal(learned[name], started[name]) for name in learned)
     stopped = train_with_a_stop(values, place / "parts", monkeypatch, at=5)
     assert_equal_weights(whole["network"], stopped["network"])
     assert_equal_weights(learned, stopped["adversary"]["discriminator"])
+
+
+def test_peaks_above_the_truths_nearby_are_what_counts():
+    truth = torch.zeros(1, 48_000)
+    truth[0, 24_000] = 0.5  # a stroke: within 5 ms of it half of full scale is no overshoot
+    drawn = torch.zeros(1, 48_000)
+    drawn[0, 24_200] = 0.5
+    assert overshoot(truth, drawn, 48_000) == 0
+    drawn[0, 24_200] = -0.7
+    power = truth.square().mean() + QUIET
+    assert overshoot(truth, drawn, 48_000).item() == pytest.approx((0.2**2 / 48_000 / power).item(), rel=1e-4)
+    drawn[0, 24_200] = 0.0
+    drawn[0, 24_500] = 0.5  # 10 ms behind it
+    assert overshoot(truth, drawn, 48_000).item() == pytest.approx((0.5**2 / 48_000 / power).item(), rel=1e-4)
+
+
+def test_what_stands_above_is_pushed_down_and_nothing_else_is():
+    noise = torch.randn(2, 1, 9_600, generator=torch.Generator().manual_seed(0))
+    truth, drawn = 0.1 * noise[0], (0.2 * noise[1]).requires_grad_()
+    loss = overshoot(truth, drawn, 48_000)
+    (gradient,) = torch.autograd.grad(loss, drawn)
+    touched = gradient != 0
+    assert 0 < touched.sum() < 0.2 * touched.numel() and (drawn[touched].abs() > 0.2).all()
+    assert torch.equal(gradient[touched].sign(), drawn[touched].sign())
+
+
+def test_the_weight_on_peaks_reaches_the_gradient(place):
+    for name, weight in (("held", 1e4), ("free", 0.0)):
+        train(config(place, steps=1, log_every=1, peak_weight=weight), place / name)
+    held, free = (next(line for line in log_of(place / name) if "peaks" in line) for name in ("held", "free"))
+    assert held["peaks"] == free["peaks"] > 0 and held["norm"] > 10 * free["norm"]
+
+
+def test_a_run_may_begin_with_the_weights_of_another(place, trained, tmp_path):
+    train(config(place, steps=1, start_from=str(trained / "model"), learning_rate=1e-9), place / "begun")
+    before, after = (load_component(place / name / "model") for name in ("run", "begun"))
+    assert_equal_weights(before[1], after[1])
+    assert after[0]["started_from"] == component_hash(trained / "model") and before[0]["started_from"] is None
+    with pytest.raises(CheckpointError, match="has model.hidden = 32, the configuration model.hidden = 24"):
+        wider = replace(SIZES, hidden=24)
+        train(replace(config(place, start_from=str(trained / "model")), model=wider), tmp_path / "wider")
+    torch.manual_seed(1)
+    make_acoustic_tokenizer().save(tmp_path / "codec")
+    with pytest.raises(CheckpointError, match="decodes other codes than those of `codec`"):
+        train(replace(config(place, start_from=str(trained / "model")), codec=str(tmp_path / "codec")), tmp_path / "other")
 
 
 def test_other_sizes_are_refused(place, trained):

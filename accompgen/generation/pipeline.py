@@ -6,6 +6,7 @@ stems -> the vocal's rate and length -> balanced against the vocal -> mix
 """
 
 from contextlib import nullcontext
+from functools import cached_property
 
 import torch
 
@@ -24,6 +25,7 @@ from accompgen.component import CheckpointError, file_hash
 from accompgen.device import choose_device
 from accompgen.generation.cascade import cascade, whole_song
 from accompgen.generation.charting import chart_streams, find_chart
+from accompgen.generation.lead_in import begun, frames_of_silence, silence_of, without_lead_in
 from accompgen.generation.load import load_beat_tracker, load_stages
 from accompgen.generation.mixdown import BALANCE_LU, as_asked, mix_down
 from accompgen.generation.progress import PartProgress, Progress, progress_bar
@@ -66,7 +68,8 @@ LONG_SECONDS = 60.0  # vocals from this length on are worth a second process, wh
 class Accompanist:
     """A loaded checkpoint: the voice's tokenizer, the stages and the decoder on one device.
 
-    `sampling` are its own settings by stage; `helper` is a second process for vocals of LONG_SECONDS or more.
+    `sampling` are its own settings by stage; `helper` is a second process for vocals of LONG_SECONDS or more, `silence`
+    what `lead_in.frames_of_silence` says.
     """
 
     noise = VOCAL_NOISE  # unless told otherwise
@@ -74,12 +77,12 @@ class Accompanist:
     def __init__(
         self, semantic_tokenizer, decoder, system: System, about: dict, device: str,
         sampling: dict[str, Sampling] | None = None, helper: StageWorker | None = None, beat_tracker=None,
-        text_tokenizer=None, directory=None,
+        text_tokenizer=None, directory=None, silence: dict[str, list[int]] | None = None,
     ):  # fmt: skip
         self.semantic_tokenizer, self.decoder = semantic_tokenizer, decoder
         self.system, self.about, self.device = system, about, device
         self.sampling = sampling or dict.fromkeys(system.graph.stage_names, PUBLISHED)
-        self.directory, self._acoustic_tokenizer = directory, None
+        self.directory, self._acoustic_tokenizer, self._silent_frames = directory, None, silence
         self.helper, self.beat_tracker, self.text_tokenizer = helper, beat_tracker, text_tokenizer
 
     @property
@@ -144,7 +147,8 @@ class Accompanist:
         sampling, tokens, sounds = self.settings(sampling), {}, {}
         with progress_bar(vocal.name) if progress else nullcontext() as bar:
             with clock("chart") if self.has_chart else nullcontext():
-                ids = whole_song(self.system, units, sampling, seed, Part(stems[0])).all_ids()  # of each stem
+                first_part = self._begun(units, Part(stems[0]))
+                ids = whole_song(self.system, first_part[0], sampling, seed, first_part[1]).all_ids()  # of each stem
                 told = PartProgress(len(stems) * ids, bar, on_progress)
                 asked, chart = chart, find_chart(self, units, vocal, chart, sampling, seed, text, told.part())
             for stem in stems:
@@ -201,11 +205,24 @@ class Accompanist:
 
     def play(self, vocal, units, sampling, seed, part, report):
         """The tokens of a stem: by two threads where that is quicker, long ones by two processes where there is a second."""
+        units, part = self._begun(units, part)
         if suits_two_threads(self.system):
-            return cascade_by_threads(self.system, units, sampling, seed, report, part)
-        if self.helper and vocal.seconds >= LONG_SECONDS:
-            return cascade_by_two(self.system, units, sampling, seed, self.helper, report, part)
-        return cascade(self.system, units, sampling, seed, report, part)
+            tokens = cascade_by_threads(self.system, units, sampling, seed, report, part)
+        elif self.helper and vocal.seconds >= LONG_SECONDS:
+            tokens = cascade_by_two(self.system, units, sampling, seed, self.helper, report, part)
+        else:
+            tokens = cascade(self.system, units, sampling, seed, report, part)
+        return without_lead_in(self.system.graph, tokens, part)
+
+    def _begun(self, units, part):
+        """The vocal's units and a part behind what is before a stem's first note, see lead_in.py."""
+        return begun(self.system.graph, None if part.stem == ALL else self._silence, units, part)
+
+    @cached_property
+    def _silence(self):
+        graph = self.system.graph
+        # an older checkpoint does not say it, and loading both tokenizers takes seconds
+        return silence_of(graph, self._silent_frames or frames_of_silence(graph, self.tokenizer_of, self.device))
 
     def given_streams(self, chart, others, sounds, frames):
         """What a stem is made beside, stream -> ids: the chart, and the units of what is played already."""
@@ -296,6 +313,7 @@ def load(checkpoint="pocket", device: str = "auto", helper: bool = False, engine
         load_beat_tracker(verified, device),
         TextTokenizer.load(verified.component(TEXT_TOKENIZER)) if TEXT_TOKENIZER in verified.components else None,
         path,
+        verified.config.get("silence"),
     )
 
 

@@ -1,9 +1,9 @@
 """Trains the decoder of a codec's codes: 48 kHz, stereo, without clicks. The codec itself stands still, and so do its codes.
 
-Two losses, since neither alone will do: the tone by itself is held to the waveform, and its sum with the noise
-to the truth by the spectral energy distance (decoder_losses.py). Of the tone alone no treble comes, of the energy
-distance alone no tune. A discriminator may join (`adversarial_weight`), as published for EnCodec, on machines
-that can pay for it.
+Three losses, since none alone will do: the tone by itself is held to the waveform, its sum with the noise to the truth by
+the spectral energy distance, and the sum's peaks to the truth's nearby (decoder_losses.py). Of the tone alone no treble
+comes, of the energy distance alone no tune, and spectra do not see how high the noise of a stroke stands. A discriminator may
+join (`adversarial_weight`), as published for EnCodec, on machines that can pay for it.
 
 All randomness of a step comes from (seed, step). A run directory holds config.json, codes/, log.jsonl, last/state.pt (resumes
 exactly), snapshot/ and, when done, model/: component directories.
@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from accompgen import audio
-from accompgen.component import tokens_hash
+from accompgen.component import CheckpointError, component_hash, load_component, tokens_hash
 from accompgen.config import ConfigError, from_dict, read_toml, to_dict
 from accompgen.device import choose_device
 from accompgen.time import ACOUSTIC_HZ
@@ -29,16 +29,16 @@ from accompgen.tokens.decoder_network import DecoderConfig, DecoderNetwork
 from accompgen.training.average import make_average
 from accompgen.training.codec_figures import chroma, chroma_correlation, correlation, onset_envelope, si_sdr
 from accompgen.training.decoder_adversary import Adversary, complex_normal
-from accompgen.training.decoder_losses import energy_distance, log_magnitude, tone_loss
+from accompgen.training.decoder_losses import energy_distance, log_magnitude, overshoot, tone_loss
 from accompgen.training.decoder_songs import Sound, middle_and_side, read_sounds
 from accompgen.training.discriminator import DiscriminatorConfig
 from accompgen.training.optimizer import learning_rate
 from accompgen.training.run_log import RunLog
-from accompgen.training.run_state import lasting, load_state, save_state
+from accompgen.training.run_state import differing, lasting, load_state, save_state
 
 LOOKS = ((1.0, 0.0), (1.0, 1.0), (1.0, -1.0), (0.0, 1.0))  # of (middle, side): the middle, left, right and the side
 DISTANCE_WINDOWS = (64, 128, 256, 512, 1024, 2048)  # at 24 kHz, of the figure `spectra`
-NOT_TOLD = {"model", "manifest", "codec", "device"}  # of the configuration, in the component
+NOT_TOLD = {"model", "manifest", "codec", "start_from", "device"}  # of the configuration, in the component
 # when a run goes on, beside its length
 MAY_CHANGE = ("manifest", "codec", "songs", "learning_rate", "validation_songs", "validation_seconds")
 
@@ -51,6 +51,7 @@ class DecoderTraining:
     manifest: str  # JSONL of songs; their accompaniments, and stems where they are named, are learned
     codec: str  # component directory of the codec whose codes are decoded
     model: DecoderConfig
+    start_from: str = ""  # component directory of a decoder, of the same model and codes, whose weights to go on with
     seed: int = 0
     steps: int = 10_000
     minutes: float = 0.0  # end after this wall time of all calls together, the learning rate following it; 0: no limit
@@ -66,6 +67,7 @@ class DecoderTraining:
     tone_windows: tuple[int, ...] = (256, 1024, 4096, 8192)  # of the tone's spectra, in samples at 24 kHz
     tone_weight: float = 4.0
     side_weight: float = 0.5  # of the side's waveform beside the middle's
+    peak_weight: float = 0.0  # of what stands above the truth's peaks nearby
     stem_share: float = 0.4  # of the crops that are a stem alone
     stem_seconds: float = 10.0  # of each stem
     adversarial_weight: float = 0.0  # of a discriminator's judgement; 0: there is none. With one, losses are balanced
@@ -130,7 +132,7 @@ def train(config: DecoderTraining, run_dir, pause_after_minutes: float = 0.0) ->
     Raises:
         ConfigError: the run was begun with other sizes, seed or levels, the codec has other codes than the model's,
             there are no training or validation songs, or no such device.
-        CheckpointError: no codec. FloatingPointError: a step was not finite.
+        CheckpointError: no codec, or `start_from` has other sizes or other codes. FloatingPointError: a step was not finite.
     """
     entered, run_dir = time.monotonic(), Path(run_dir)
     device = torch.device(choose_device(config.device))
@@ -191,7 +193,7 @@ def training_step(config, step, songs, network, optimizer, adversary, device) ->
         losses |= adversary.losses(network, said, wav.to(device), random, generator)
         adversary.backward(losses, said)
     else:
-        (losses["energy"] + config.tone_weight * losses["tone"]).backward()
+        (losses["energy"] + config.tone_weight * losses["tone"] + config.peak_weight * losses["peaks"]).backward()
     norm = torch.nn.utils.clip_grad_norm_(network.parameters(), config.clip_norm)
     if not torch.isfinite(norm):
         raise FloatingPointError(f"step {step}: the gradient is not finite; lower learning_rate and start the call again")
@@ -227,7 +229,7 @@ def heard_vectors(network, codes, counts):
 
 
 def reconstruction_losses(config, network, said, wav, random, generator) -> dict:
-    """`tone` and `energy` of what was said of crops wav [B, 2, T] (middle, side), the latter of one look at each crop."""
+    """`tone`, `peaks` and `energy` of what was said of crops wav [B, 2, T] (middle, side), the last two of one look at each."""
     rate, hop, margin = config.model.sample_rate, config.model.hop_samples, config.margin
     tone, pan, level = network.parts(said)
     low = torch.from_numpy(audio.resample(wav.numpy(), rate, 24000)).to(said.device)
@@ -244,6 +246,7 @@ def reconstruction_losses(config, network, said, wav, random, generator) -> dict
     draws = [(heard + network.noise(loud, complex_normal(loud, generator)))[:, inside] for _ in range(2)]
     truth = (wav.to(said.device) * look[:, :, None]).sum(1)[:, inside]
     windows = random.choice(config.windows, config.windows_per_step, replace=False)
+    losses["peaks"] = sum(overshoot(truth, draw, rate) for draw in draws) / len(draws)
     return losses | {"energy": energy_distance(truth, *draws, windows.tolist(), rate)}
 
 
@@ -292,8 +295,26 @@ def _build(config, device):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         network = DecoderNetwork(config.model).to(device)
+    if config.start_from:
+        _start(network, config.start_from, tokens_hash(config.codec))
     network.code_vectors.copy_(vectors)
     return network, make_average(network, config.ema_decay), tokenizer
+
+
+def _start(network, directory, codes):
+    """Give `network` the weights of the decoder in `directory`, which reads the same `codes` (a hash)."""
+    about, _ = load_component(directory)
+    if about.get("tokenizers", {}).get("acoustic") != codes:
+        raise CheckpointError(
+            f"{directory} decodes other codes than those of `codec`; name its codec, or begin without start_from"
+        )
+    begun = StereoDecoder.load(directory)
+    if begun.config != network.config:
+        before, now = differing("model", to_dict(begun.config), to_dict(network.config))
+        raise CheckpointError(
+            f"{directory} has {before}, the configuration {now}; use its sizes, or begin without start_from"
+        )
+    network.load_state_dict(begun.network.state_dict())
 
 
 def _resume(config, run_dir, parts):
@@ -311,6 +332,7 @@ def _save_component(config, directory, network, step, figures):
         "tokenizers": {"acoustic": tokens_hash(config.codec)},
         "step": step,
         "seed": config.seed,
+        "started_from": component_hash(config.start_from) if config.start_from else None,
         "training": {name: value for name, value in to_dict(config).items() if name not in NOT_TOLD},
         "validation": figures,
     }

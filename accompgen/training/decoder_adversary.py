@@ -25,6 +25,7 @@ class Adversary:
         self.weights = {
             "energy": 1.0,
             "tone": config.tone_weight,
+            "peaks": config.peak_weight,
             "adversarial": config.adversarial_weight,
             "features": config.matching_weight * config.adversarial_weight,
         }

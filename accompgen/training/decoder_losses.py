@@ -9,12 +9,14 @@ click unlike noise.
 from functools import lru_cache
 
 import torch
+from torch.nn import functional as F
 
 from accompgen.tokens.decoder_network import mel_interpolation
 
 FLOOR = 1e-4  # of magnitudes, -80 dB of full scale
 QUIET = 1e-4  # a mean square below it, -40 dB, counts as it does: near silence must not outweigh all music
 ONSET_WINDOWS = (512, 1024, 2048)  # of those of the energy distance, where onsets are looked for
+PEAK_REACH = 0.005  # seconds before and after, within which the truth's peak is looked for
 ONSETS_AT_LEAST = 0.3  # a mean of the onset envelope below it counts as it does
 
 
@@ -75,6 +77,20 @@ def tone_loss(truth: torch.Tensor, tone: torch.Tensor, windows, side_weight: flo
         x, y = (torch.view_as_real(_stft(wav[:, 0], window)) for wav in (truth, tone))
         loss = loss + (x - y).abs().mean() / (x.abs().mean() + 1e-3) / len(windows)
     return loss
+
+
+def overshoot(truth: torch.Tensor, drawn: torch.Tensor, rate: int) -> torch.Tensor:
+    """How far a draw [B, T] at `rate` stands above the truth's peaks within PEAK_REACH: mean square over the truth's power.
+
+    Spectra say how loud a stroke is, not how high: noise of random phase stood 3 dB above the strokes it is for.
+    """
+    piece = rate // 1000
+    whole = truth.shape[-1] // piece * piece
+    pieces = truth[..., :whole].abs().unflatten(-1, (-1, piece)).amax(-1)
+    reach = round(PEAK_REACH * 1000)
+    peaks = F.max_pool1d(pieces, 2 * reach + 1, stride=1, padding=reach).repeat_interleave(piece, dim=-1)
+    above = (drawn[..., :whole].abs() - peaks).clamp_min(0).square().mean(-1)
+    return (above / (truth.square().mean(-1) + QUIET)).mean()
 
 
 def _stft(wav, window):

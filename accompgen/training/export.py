@@ -18,6 +18,7 @@ from accompgen.checkpoint import (
     write_checkpoint,
 )
 from accompgen.component import CheckpointError, load_component, save_component
+from accompgen.stages import ACOUSTIC, ALL, SEMANTIC
 from accompgen.time import ACOUSTIC_HZ, SEMANTIC_HZ
 
 CARD_FILE = "README.md"
@@ -80,6 +81,7 @@ def export_checkpoint(
         "acoustic_hz": ACOUSTIC_HZ,
         "stages": {name: _stage_summary(_config(components[name])) for name in graph.stage_names},
         **inherited,
+        **_silence(graph, components),
         **(about or {}),
     }
     if songs:
@@ -92,6 +94,18 @@ def export_checkpoint(
     config = _config(Path(directory))
     (Path(directory) / CARD_FILE).write_text(model_card(config, components, graph), encoding="utf-8")
     return config
+
+
+def _silence(graph, components):
+    """What stems are begun with, of a checkpoint that makes some."""
+    if not graph.has_units or graph.stems == (ALL,):
+        return {}
+    from accompgen.generation.lead_in import frames_of_silence
+    from accompgen.tokens.acoustic import AcousticTokenizer
+    from accompgen.tokens.semantic import SemanticTokenizer
+
+    kinds = {SEMANTIC: SemanticTokenizer, ACOUSTIC: AcousticTokenizer}
+    return {"silence": frames_of_silence(graph, lambda kind: kinds[kind].load(components[f"{kind}_tokenizer"]))}
 
 
 def _stage_of_units(graph):

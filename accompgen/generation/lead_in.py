@@ -1,0 +1,74 @@
+"""What is before a stem's first note: silence, as in every recording.
+
+A stage that is told nothing of it begins as if in the middle of a song, in the ring of a cymbal or of a chord that
+nobody struck. So the stages continue LEAD_SECONDS of silence, which are cut off again. After longer ones a stem may stay
+silent, as if it had nothing to play: of ten songs' drums one did after .64 s, none after .2 s.
+"""
+
+from dataclasses import replace
+
+import torch
+from torch.nn import functional as F
+
+from accompgen.generation.cascade import Tokens
+from accompgen.generation.schedule import Part
+from accompgen.stages import ALL, Graph
+from accompgen.time import blocks_of, frames_of
+
+LEAD_SECONDS = 0.2
+LEAD = blocks_of(LEAD_SECONDS)
+
+
+def frames_of_silence(graph: Graph, tokenizer_of, device: str = "cpu") -> dict[str, list[int]]:
+    """What a checkpoint's config.json says of silence: kind of tokenizer (SEMANTIC, ACOUSTIC) -> the ids of a frame of it.
+
+    `tokenizer_of` gives the tokenizer of a kind, on the device.
+    """
+    frames = {}
+    for kind in graph.tokenizers:
+        tokenizer = tokenizer_of(kind)
+        ids = tokenizer.encode(torch.zeros(1, tokenizer.sample_rate, device=device))
+        frames[kind] = ids[..., ids.shape[-1] // 2].flatten().tolist()
+    return frames
+
+
+def silence_of(graph: Graph, frames: dict[str, list[int]]) -> dict[str, torch.Tensor]:
+    """The ids [1, Q, T] of LEAD_SECONDS of silence, of every stream that is made of sound; `frames` as `frames_of_silence`."""
+    silence = {}
+    for stream in filter(None, (graph.vocal, graph.others, graph.units, *graph.codes)):
+        ids = torch.tensor(frames[stream.tokenizer][stream.first : stream.first + stream.codebooks])
+        silence[stream.name] = ids[None, :, None].repeat(1, 1, frames_of(LEAD, stream.hz))
+    return silence
+
+
+def begun(graph: Graph, silence: dict[str, torch.Tensor], vocal: torch.Tensor, part: Part) -> tuple[torch.Tensor, Part]:
+    """The vocal's ids [1, S] and a part, both behind the silence; `without_lead_in` takes it off.
+
+    The whole accompaniment in one (ALL) is made as published, without.
+    """
+    if part.stem == ALL:
+        return vocal, part
+    blocks = vocal.shape[1] // frames_of(1, graph.vocal.hz)
+    first, last = part.span or (0, blocks)
+    made = (graph.units, *graph.codes)
+    kept = {stream.name: silence[stream.name] for stream in made}
+    kept |= {name: torch.cat([kept[name], ids.cpu()], dim=-1) for name, ids in part.kept.items()}
+    given = {name: _behind(graph, silence, name, ids.cpu()) for name, ids in part.given.items()}
+    text = part.text and (lambda start, stop: part.text(max(0, start - LEAD), stop - LEAD))
+    vocal = torch.cat([silence[graph.vocal.name][0], vocal.cpu()], dim=-1)
+    return vocal, replace(part, given=given, text=text, kept=kept, span=(first + LEAD, last + LEAD))
+
+
+def without_lead_in(graph: Graph, tokens: Tokens, part: Part) -> Tokens:
+    """What was made of a part that `begun` gave, or of one that stayed as it was, from the song's begin on."""
+    if part.stem == ALL:
+        return tokens
+    units, codes = frames_of(LEAD, graph.units.hz), frames_of(LEAD, graph.codes[0].hz)
+    return replace(tokens, semantic=tokens.semantic[:, units:], codes=tokens.codes[:, codes:])
+
+
+def _behind(graph, silence, name, ids):
+    """The ids of a stream behind the silence: what is not made of sound, beats and chords, is not known there."""
+    if name in silence:
+        return torch.cat([silence[name], ids], dim=-1)
+    return F.pad(ids, (frames_of(LEAD, graph.stream(name).hz), 0), value=-1)
