@@ -122,7 +122,7 @@ def test_settings_of_a_stage_leave_earlier_stages_alone(system):
 @pytest.mark.parametrize(
     "setting, word",
     [
-        ("consonance", "what its ids sound like"), ("pulse", "no beat tracker"), ("melody", "makes no chords"),
+        ("consonance", "what its ids sound like"), ("pulse", "no beat tracker"), ("melody", "neither makes nor plays"),
         ("reading", "is told no texts"),
     ],
 )

@@ -1,4 +1,4 @@
-"""What is before a stem's first note: silence, that is told to the stages and cut off again."""
+"""What is before the first stroke: silence, that is told to the stages and cut off again."""
 
 import json
 import shutil
@@ -53,7 +53,7 @@ def test_all_that_is_known_moves_behind_the_silence(model, silence, units):
     chord = torch.arange(BLOCKS)[None, None] % 100
     texts = []
     given = {"chord": chord, graph.others.name: units[None]}
-    vocal, part = begun(graph, silence, units, Part("bass", given, lambda *blocks: texts.append(blocks) or [1]))
+    vocal, part = begun(graph, silence, units, Part("drums", given, lambda *blocks: texts.append(blocks) or [1]))
     assert vocal.shape == (1, 10 + 2 * BLOCKS) and torch.equal(vocal[:, 10:], units)
     assert part.given["chord"][0, 0, : LEAD + 2].tolist() == [-1] * LEAD + [0, 1]
     others = part.given[graph.others.name]
@@ -87,8 +87,9 @@ def test_the_stages_go_on_from_it_and_it_is_cut_off(model, silence, units):
     assert not torch.equal(found["silence"].codes, found["noise"].codes)
 
 
-def test_the_accompaniment_in_one_is_made_as_published(model, units):
-    part = Part(ALL, {"chord": torch.zeros(1, 1, BLOCKS)})
+@pytest.mark.parametrize("stem", [ALL, "bass", "harmony"])
+def test_others_begin_without(model, units, stem):
+    part = Part(stem, {"chord": torch.zeros(1, 1, BLOCKS)})
     assert begun(model.system.graph, {}, units, part) == (units, part)
     tokens = Tokens(units, units, {})
     assert without_lead_in(model.system.graph, tokens, part) is tokens

@@ -8,8 +8,9 @@ import accompgen
 from accompgen.analysis.pitch import RATE, vocal_chroma
 from accompgen.chart import Chart, chord_chroma, chord_id
 from accompgen.generation.charting import melody_around
+from accompgen.generation.redo import redo
 from accompgen.generation.sampling import Sampling
-from accompgen.model.logit_bias import melody_score
+from accompgen.model.logit_bias import Weights, check, chord_score, melody_score
 
 
 def note(midi, seconds, level=0.3, rate=RATE):
@@ -64,11 +65,54 @@ def test_chords_with_the_sung_notes_gain(band_checkpoint):
     model = accompgen.load(band_checkpoint, device="cpu").system.stages["chart"].model
     sung = torch.zeros(1, 12, 2)
     sung[0, [0, 4], 0] = 1.0
-    score = melody_score(model, sung)
+    score = melody_score(model, sung, 2)
     assert score.shape == (1, 2, 1, len(chord_chroma())) and score[0, 1].abs().max() == 0
     of = {label: score[0, 0, 0, chord_id(label)].item() for label in ("C:maj", "A:min", "F:maj7", "Gb:maj", "N")}
     assert of["C:maj"] == pytest.approx(of["A:min"]) and of["C:maj"] > of["F:maj7"] > of["N"] == 0 > of["Gb:maj"]
     assert score[0, 0, 0, 1:].mean().abs() < 1e-6
+
+
+def units_of_one_pitch(model):
+    """What the units of a stage sound like: 0 to 11 have a pitch class each, the others none."""
+    chroma = torch.zeros(model.layout.target.vocab, 12)
+    chroma[:12] = torch.eye(12)
+    return chroma
+
+
+def test_units_that_play_a_chart_gain_by_its_tones_and_by_the_sung_notes(band_checkpoint):
+    stages = accompgen.load(band_checkpoint, device="cpu").system.stages
+    model = stages["semantic"].model
+    with pytest.raises(ValueError, match="the semantic stage does not know what its ids sound like; melody is for chords"):
+        check(model, Weights(melody=1.0))
+    with pytest.raises(ValueError, match="the coarse stage does not know what its ids sound like; consonance is for chords"):
+        check(stages["coarse"].model, Weights(consonance=1.0))
+    model.unit_chroma = units_of_one_pitch(model)
+    chords = torch.tensor([[[chord_id("D:min"), 0, -1]]])  # then none, then none that is known
+    score = chord_score(model, {"chord": chords}, 6)
+    assert score.shape == (1, 6, 1, model.layout.target.vocab) and score[:, 2:].abs().max() == 0
+    expected = torch.zeros(model.layout.target.vocab)
+    expected[[2, 5, 9]] = 3**-0.5
+    torch.testing.assert_close(score[0, :2, 0], expected.expand(2, -1))
+    sung = torch.zeros(1, 12, 3)
+    sung[0, 7, 1] = 0.5
+    score = melody_score(model, sung, 6)
+    assert score[0, 2:4, 0, 7].tolist() == [0.5, 0.5] and score.sum() == 1
+
+
+def test_a_stem_goes_by_its_chart_and_by_what_is_sung(band_checkpoint):
+    """The stages have random weights: nothing else knows chords or notes."""
+    model, vocal = accompgen.load(band_checkpoint, device="cpu"), (note(66, 3.0, rate=32_000)[None], 32_000)
+    stage = model.system.stages["semantic"].model
+    stage.unit_chroma = units_of_one_pitch(stage)
+    chart = Chart.steady(3.0, bpm=120).with_chords([(0.0, 1.5, "C:maj"), (1.5, 3.01, "E:min")])
+    for weights, right in (({"consonance": 99.0}, ({0, 4, 7}, {4, 7, 11})), ({"melody": 99.0}, ({6}, {6}))):
+        song = model.accompany(vocal, chart=chart, stems=("drums", "bass"), sampling={"semantic/bass": Sampling(**weights)})
+        drums, bass = (song.tokens[stem].semantic[0] for stem in ("drums", "bass"))
+        for begin, tones in zip((10, 90), right):
+            assert set(bass[begin : begin + 50].tolist()) <= tones, weights
+        assert len(set(drums.tolist())) > 6, "which nothing was said of"
+        again = redo(model, song, vocal, 1.0, 2.0, stems=("bass",), sampling={"semantic/bass": Sampling(**weights)})
+        assert set(again.tokens["bass"].semantic[0, 80:98].tolist()) <= right[1]
 
 
 @pytest.mark.parametrize("midi", [61, 66])

@@ -72,12 +72,16 @@ def find_chart(
     made = {stage.target for stage in once}
     heard = {name: ids for name, ids in chart_streams(graph, chart, blocks).items() if name not in made}
     if any(sampling[stage.name].melody for stage in once):
-        around = melody_around(chart, melody(vocal, blocks))
-        heard[MELODY] = torch.from_numpy(around.T.copy())[None]
+        heard[MELODY] = melody_stream(chart, vocal, blocks)
     schedule = whole_song(model.system, units, sampling, seed, Part("", heard, text))
     play(schedule, progress)
     found = chart.chords_on_beats(schedule.stream(once[-1].target)[0].numpy())
     return replace(found, chords=overlaid(found.chords, given))
+
+
+def melody_stream(chart: Chart, vocal: Vocal, blocks: int) -> torch.Tensor:
+    """What is known as MELODY of a song: `melody_around` as [1, 12, blocks]."""
+    return torch.from_numpy(melody_around(chart, melody(vocal, blocks)).T.copy())[None]
 
 
 def melody_around(chart: Chart, chroma: np.ndarray) -> np.ndarray:

@@ -1,8 +1,9 @@
-"""What is before a stem's first note: silence, as in every recording.
+"""What is before the first stroke of the drums: silence, as in every recording.
 
-A stage that is told nothing of it begins as if in the middle of a song, in the ring of a cymbal or of a chord that
-nobody struck. So the stages continue LEAD_SECONDS of silence, which are cut off again. After longer ones a stem may stay
-silent, as if it had nothing to play: of ten songs' drums one did after .64 s, none after .2 s.
+A stage that is told nothing of it begins as if in the middle of a song, in the ring of a cymbal that nobody struck. So the
+stages continue LEAD_SECONDS of silence, which are cut off again. After longer ones drums may stay silent, as if they had
+nothing to play: of ten songs one's did after .64 s, none after .2 s. A bass and a harmony do so after .2 s, too (20 songs: the
+bass sounds in .57 of the seconds, .74 without, chords in .89 and .96), and they begin well without it.
 """
 
 from dataclasses import replace
@@ -12,9 +13,11 @@ from torch.nn import functional as F
 
 from accompgen.generation.cascade import Tokens
 from accompgen.generation.schedule import Part
-from accompgen.stages import ALL, Graph
+from accompgen.model.logit_bias import MELODY
+from accompgen.stages import Graph
 from accompgen.time import blocks_of, frames_of
 
+STEMS = ("drums",)  # that are begun with it
 LEAD_SECONDS = 0.2
 LEAD = blocks_of(LEAD_SECONDS)
 
@@ -44,9 +47,9 @@ def silence_of(graph: Graph, frames: dict[str, list[int]]) -> dict[str, torch.Te
 def begun(graph: Graph, silence: dict[str, torch.Tensor], vocal: torch.Tensor, part: Part) -> tuple[torch.Tensor, Part]:
     """The vocal's ids [1, S] and a part, both behind the silence; `without_lead_in` takes it off.
 
-    The whole accompaniment in one (ALL) is made as published, without.
+    Of other stems than STEMS both stay as they are.
     """
-    if part.stem == ALL:
+    if part.stem not in STEMS:
         return vocal, part
     blocks = vocal.shape[1] // frames_of(1, graph.vocal.hz)
     first, last = part.span or (0, blocks)
@@ -61,7 +64,7 @@ def begun(graph: Graph, silence: dict[str, torch.Tensor], vocal: torch.Tensor, p
 
 def without_lead_in(graph: Graph, tokens: Tokens, part: Part) -> Tokens:
     """What was made of a part that `begun` gave, or of one that stayed as it was, from the song's begin on."""
-    if part.stem == ALL:
+    if part.stem not in STEMS:
         return tokens
     units, codes = frames_of(LEAD, graph.units.hz), frames_of(LEAD, graph.codes[0].hz)
     return replace(tokens, semantic=tokens.semantic[:, units:], codes=tokens.codes[:, codes:])
@@ -71,4 +74,6 @@ def _behind(graph, silence, name, ids):
     """The ids of a stream behind the silence: what is not made of sound, beats and chords, is not known there."""
     if name in silence:
         return torch.cat([silence[name], ids], dim=-1)
+    if name == MELODY:  # no stream, but weights, of blocks
+        return F.pad(ids, (LEAD, 0))
     return F.pad(ids, (frames_of(LEAD, graph.stream(name).hz), 0), value=-1)

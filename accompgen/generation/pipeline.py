@@ -23,8 +23,9 @@ from accompgen.checkpoint import (
 )
 from accompgen.component import CheckpointError, file_hash
 from accompgen.device import choose_device
+from accompgen.generation import lead_in
 from accompgen.generation.cascade import cascade, whole_song
-from accompgen.generation.charting import chart_streams, find_chart
+from accompgen.generation.charting import chart_streams, find_chart, melody_stream
 from accompgen.generation.lead_in import begun, frames_of_silence, silence_of, without_lead_in
 from accompgen.generation.load import load_beat_tracker, load_stages
 from accompgen.generation.mixdown import BALANCE_LU, as_asked, mix_down
@@ -53,6 +54,7 @@ from accompgen.generation.vocal import (
     read_vocal,
 )
 from accompgen.generation.windows import Span
+from accompgen.model.logit_bias import MELODY
 from accompgen.prompts import Prompt, PromptError, fitted, read_prompts, text_at
 from accompgen.stages import ALL, SEMANTIC
 from accompgen.time import frames_of, seconds_of, whole_blocks
@@ -151,9 +153,10 @@ class Accompanist:
                 ids = whole_song(self.system, first_part[0], sampling, seed, first_part[1]).all_ids()  # of each stem
                 told = PartProgress(len(stems) * ids, bar, on_progress)
                 asked, chart = chart, find_chart(self, units, vocal, chart, sampling, seed, text, told.part())
+                sung = self.melody(vocal, chart, sampling, units.shape[1])
             for stem in stems:
                 with clock("others_units") if self.system.graph.others else nullcontext():
-                    part = Part(stem, self.given_streams(chart, others, sounds, units.shape[1]), text)
+                    part = Part(stem, sung | self.given_streams(chart, others, sounds, units.shape[1]), text)
                 report = told.part(stem if len(stems) > 1 else "", ids)
                 tokens[stem] = self.play(vocal, units, sampling, seed, part, report)
                 for stage, seconds in tokens[stem].seconds.items():
@@ -215,14 +218,21 @@ class Accompanist:
         return without_lead_in(self.system.graph, tokens, part)
 
     def _begun(self, units, part):
-        """The vocal's units and a part behind what is before a stem's first note, see lead_in.py."""
-        return begun(self.system.graph, None if part.stem == ALL else self._silence, units, part)
+        """The vocal's units and a part behind what is before the first stroke, see lead_in.py."""
+        return begun(self.system.graph, self._silence, units, part) if part.stem in lead_in.STEMS else (units, part)
 
     @cached_property
     def _silence(self):
         graph = self.system.graph
         # an older checkpoint does not say it, and loading both tokenizers takes seconds
         return silence_of(graph, self._silent_frames or frames_of_silence(graph, self.tokenizer_of, self.device))
+
+    def melody(self, vocal, chart, sampling, frames):
+        """The sung notes as Part.given has them, where a stage of stems weighs them."""
+        graph = self.system.graph
+        names = [stage.name for stage in graph.stages if not graph.made_for_song(stage)]
+        weighed = any(sampling[name].melody for name in sampling if name.partition("/")[0] in names)
+        return {MELODY: melody_stream(chart, vocal, whole_blocks(frames, graph.vocal.hz))} if weighed and chart else {}
 
     def given_streams(self, chart, others, sounds, frames):
         """What a stem is made beside, stream -> ids: the chart, and the units of what is played already."""

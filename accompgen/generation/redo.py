@@ -75,6 +75,8 @@ def redo(
     inside = (span[0] - first, span[1] - first)
     streams = {} if chart is None else chart_streams(graph, chart, blocks)
     streams = {name: ids[..., excerpt.frames(graph.stream(name).hz)] for name, ids in streams.items()}
+    sung = model.melody(vocal, chart, sampling, frames_of(blocks, graph.vocal.hz))
+    streams |= {name: weights[..., excerpt.start : excerpt.stop] for name, weights in sung.items()}
     around = excerpt.frames(song.rate)
     sounds = {name: _at_decoder(model, track[:, around] / gain, song) for name, track in tracks.items()}
     if others is not None:

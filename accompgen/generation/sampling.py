@@ -23,9 +23,11 @@ class Sampling:
     top_p: float | None = None  # 1: off
     guidance: float | None = None  # 1: plain sampling; 0: the context is ignored
     listening: float | None = None  # weight of what the context encoder alone tells; for stages with a `listening_weight`
-    consonance: float | None = None  # weight of how well an id's pitches go with those it expects; of units or chords, likewise
+    # weight of how well an id's pitches go with the chart's chord, where a stage hears one; else with those that the context
+    # encoder expects, likewise
+    consonance: float | None = None
     pulse: float | None = None  # weight of how well a unit goes with the voice's beat; semantic stages beside a beat tracker
-    melody: float | None = None  # weight of the sung notes that are tones of a chord; stages of chords
+    melody: float | None = None  # weight of the sung notes among the pitches of an id; stages of chords, or of units
     reading: float | None = None  # weight of what a text alone tells; for stages with a `history_dropout`
 
     def __post_init__(self):

@@ -1,11 +1,12 @@
-"""What moves a stage's logits besides guidance: what the context encoder alone says, chords in common, the voice's beat and
-its melody, and what a text alone says."""
+"""What moves a stage's logits besides guidance: what the context encoder alone says, the pitches of chords, of what is expected
+and of the melody, the voice's beat, and what a text alone says."""
 
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 
+from accompgen.chart import chord_chroma
 from accompgen.model.stage_lm import StageLM
 from accompgen.stages import CHORD, TEXT
 
@@ -29,8 +30,8 @@ class Weights:
 
 def check(model: StageLM, weights: Weights) -> None:
     """Raise ValueError, and say why, where a stage cannot tell what is asked of it."""
-    reason = None
-    if (weights.listening or weights.consonance) and model.config.context == "prefix":
+    reason, by_chart = None, plays_chords(model)
+    if (weights.listening or (weights.consonance and not by_chart)) and model.config.context == "prefix":
         reason = "has no context encoder to listen to (context = 'prefix')"
     elif weights.consonance and model.unit_chroma is None:
         reason = (
@@ -42,8 +43,13 @@ def check(model: StageLM, weights: Weights) -> None:
             "has no beat tracker to go by; pulse is for stages of units in checkpoints that were exported with one. Leave it "
             "at 0 elsewhere"
         )
-    elif weights.melody and (model.layout.target.tokenizer != CHORD or model.unit_chroma is None):
-        reason = "makes no chords; melody is for the stage of a chart that does. Leave it at 0 elsewhere"
+    elif weights.melody and not (by_chart or model.layout.target.tokenizer == CHORD):
+        reason = "neither makes nor plays the chords of a chart, which melody is for. Leave it at 0"
+    elif weights.melody and model.unit_chroma is None:
+        reason = (
+            "does not know what its ids sound like; melody is for chords, and for units in checkpoints that were exported "
+            "with --songs. Leave it at 0 elsewhere"
+        )
     elif weights.reading and TEXT not in [name for name, _, _ in model.layout.prefix]:
         reason = "is told no texts, so there is nothing to read. Leave reading at 0"
     if reason:
@@ -65,19 +71,31 @@ def logit_bias(
     """
     check(model, weights)
     biases, beside = [], beside or {}
-    if weights.listening or weights.consonance:
+    by_chart = plays_chords(model)
+    if weights.consonance and by_chart:
+        biases.append(weights.consonance * chord_score(model, context, frames))
+    if weights.listening or (weights.consonance and not by_chart):
         heard = encoder_log_probs(model, context, frames)
         if weights.listening:
             biases.append(weights.listening * (heard - encoder_log_probs(model, context, frames, dropped=True)))
-        if weights.consonance:
+        if weights.consonance and not by_chart:
             biases.append(weights.consonance * chroma_score(model, heard))
     if weights.pulse:
         biases.append(weights.pulse * beat_score(model, context, frames, beside.get(EARLIER_VOCAL)))
     if weights.melody and MELODY in beside:
-        biases.append(weights.melody * melody_score(model, beside[MELODY]))
+        biases.append(weights.melody * melody_score(model, beside[MELODY], frames))
     if weights.reading and told and TEXT in told and bool((told[TEXT] >= 0).any()):
         biases.append(weights.reading * text_score(model, context, frames, told))
     return sum(biases) if biases else None
+
+
+def plays_chords(model: StageLM) -> bool:
+    """Whether a stage makes what plays the chords of a chart, which it hears."""
+    return _chord_stream(model) is not None and model.layout.target.tokenizer != CHORD
+
+
+def _chord_stream(model):
+    return next((stream for stream in model.layout.context if stream.tokenizer == CHORD), None)
 
 
 def encoder_log_probs(model: StageLM, context: dict, frames: int, dropped: bool = False):
@@ -116,6 +134,17 @@ def chroma_score(model: StageLM, heard):
     return gain - by_size * size
 
 
+def chord_score(model: StageLM, context: dict, frames: int):
+    """How well the pitches of each unit go with the tones of the chart's chord, [B, F, 1, V]: their chroma's product.
+
+    0 where the chart has no chord, or none is known. Raises ValueError as `check`.
+    """
+    check(model, Weights(consonance=1.0))
+    ids = context[_chord_stream(model).name][:, 0]
+    chords = torch.from_numpy(chord_chroma()).to(model.unit_chroma)[ids.clamp_min(0)] * (ids >= 0)[..., None]
+    return _at_frames(chords @ model.unit_chroma.T, frames)
+
+
 def beat_score(model: StageLM, context: dict, frames: int, earlier=None):
     """How well each token goes with the beat that the voice makes likely, in nats [B, F, 1, V]: see BeatTracker.told.
 
@@ -128,21 +157,28 @@ def beat_score(model: StageLM, context: dict, frames: int, earlier=None):
     return model.beat_tracker.told(vocal[:, 0])[:, first : first + frames, None]
 
 
-def melody_score(model: StageLM, melody):
-    """How well each chord goes with the voice's notes: the weight of its tones in the melody, less
-    the mean over all chords.
+def melody_score(model: StageLM, melody, frames: int):
+    """How well each chord or unit goes with the voice's notes: the weight of its pitches in the melody.
 
-    No chord (id 0) has the mean.
+    Of chords less the mean over all of them, and no chord (id 0) has the mean. The pitches of units differ from their mean
+    already (training/unit_chroma.py).
 
     Args:
-        melody: weights of pitch classes [B, 12, F], a column for each frame of the target.
+        melody: weights of pitch classes [B, 12, blocks of 40 ms].
 
     Returns:
         [B, F, 1, V].
     """
-    chords = model.unit_chroma[1:]
-    weight = melody.to(chords).transpose(1, 2) @ chords.T
-    return nn.functional.pad(weight - weight.mean(-1, keepdim=True), (1, 0))[:, :, None]
+    weight = melody.to(model.unit_chroma).transpose(1, 2) @ model.unit_chroma.T
+    if model.layout.target.tokenizer == CHORD:
+        chords = weight[..., 1:]
+        weight = nn.functional.pad(chords - chords.mean(-1, keepdim=True), (1, 0))
+    return _at_frames(weight, frames)
+
+
+def _at_frames(scores, frames):
+    """Scores [B, blocks, V] at the target's frames: [B, F, 1, V]."""
+    return scores.repeat_interleave(frames // scores.shape[1], dim=1)[:, :, None]
 
 
 def text_score(model: StageLM, context: dict, frames: int, told: dict):

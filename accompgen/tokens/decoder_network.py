@@ -30,9 +30,9 @@ TONE_CEILING, NOISE_CEILING = 0.3, 0.25
 # it, all that lies below 1 kHz was nearly mono.
 NOISE_RISES = (1000.0, 2000.0)
 KERNEL = 7  # frames that a convolution looks at
-# Places do not jump: pans are averaged over 15 spectra of the tone, a tenth of a second. Left as they are said, they gave the
-# side a grain at the frames' rate; over five, that of a bass kept a frame lock of 1.15 to 1.19, which is 1.02 to 1.04 now. Width
-# and likeness of the side stay as they were.
+# Places do not jump: pans are averaged over 15 spectra of the tone, a tenth of a second. Left as they are said, they gave
+# the side a grain at the frames' rate; over five, that of a bass kept a frame lock of 1.15 to 1.19, which is 1.02 to 1.04 now.
+# Width and likeness of the side stay as they were.
 PAN_WEIGHTS = tuple(math.sin(math.pi * step / 16) ** 2 / 8 for step in range(1, 16))
 
 

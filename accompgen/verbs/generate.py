@@ -88,7 +88,7 @@ def add_generate(verbs):
     )  # fmt: skip
     each.add_argument(
         "--consonance", metavar="X", type=_per_stage(float), default={},
-        help="weight of pitches that go with what the voice makes likely; of units or chords; 0: none",
+        help="weight of pitches that go with the chart's chord, or without one with what the voice makes likely; 0: none",
     )  # fmt: skip
     each.add_argument(
         "--pulse", metavar="X", type=_per_stage(float), default={},
@@ -96,7 +96,7 @@ def add_generate(verbs):
     )  # fmt: skip
     each.add_argument(
         "--melody", metavar="X", type=_per_stage(float), default={},
-        help="weight of chords that have the sung notes; stage of chords; 0: none",
+        help="weight of the sung notes; stages of chords, and of units that play them; 0: none",
     )  # fmt: skip
     each.add_argument(
         "--reading", metavar="X", type=_per_stage(float), default={},
