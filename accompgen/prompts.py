@@ -3,6 +3,8 @@ band`. Pure.
 
 A prompt with times holds from its start to its end; one without holds wherever no other does. Times
 are m:ss, h:mm:ss or seconds, any of them with a fraction; an end that is left out is the song's.
+
+`no drums` or `without bass` is no matter of taste: who is named so does not play there.
 """
 
 import math
@@ -15,6 +17,12 @@ _SPAN = re.compile(rf"\s*({_TIME})\s*[-–—]\s*({_TIME})?\s*:(?!\d)\s*(.*)", r
 _NEARLY = re.compile(
     r"\s*(\d+:[\d:.]*\d\s*([-–—:]|$)|[\d:.]+\s*[-–—]\s*[\d:.]*\s*:|\d+\s*:\s)"
 )
+# a phrase of its own: "no drums until the chorus" and "no bass drum" say something else
+_ABSENT = (
+    r"\b(?:(?:with\s+)?no|without)(?:\s+(?:any|the))?\s+({0}(?:\s*(?:,|,?\s*(?:and|or|nor))\s*(?:no\s+)?{0})*)"
+    r"\s*(?=[,;.!]|$|\bbut\b|\bwith\b)"
+)
+_LEFT_OVER = re.compile(r"\s*[,;]\s*(?=[,;]|$)|^\s*(?:[,;.!]|but\b|and\b|with\b)\s*")  # around such a phrase
 EXPECTED = 'such as "0:40-1:10: full band", "1:10-: quiet" or, for the whole song, "soft ballad"'
 
 
@@ -27,25 +35,28 @@ class Prompt:
     """A text that holds from `start` to `end`, in seconds; `end` may be infinity.
 
     said: as it was given, to be named in errors; empty: it fills what others leave.
+    absent: the stems that it asks not to play; its text does not speak of them.
     """
 
     start: float
     end: float
     text: str
     said: str = ""
+    absent: tuple[str, ...] = ()
 
 
-def read_prompts(texts) -> list[Prompt]:
+def read_prompts(texts, stems=()) -> list[Prompt]:
     """Prompts in the order of time, none overlapping, from what a user gave.
 
     Args:
         texts: such as ["soft ballad", "0:40-1:10: full band"]; the first of these holds before 0:40
             and after 1:10.
+        stems: the names of those that a prompt may ask not to play.
 
     Raises PromptError for a prompt without text, times that cannot be read, an end that is not
     after its start, two prompts for the same time, or two without times.
     """
-    read = [_read(text) for text in texts]
+    read = [_without(_read(text), stems) for text in texts]
     general = [prompt for prompt in read if prompt.start == -math.inf]
     if len(general) > 1:
         raise PromptError(
@@ -82,6 +93,11 @@ def fitted(prompts, seconds: float) -> list[Prompt]:
             )
     inside = [prompt for prompt in prompts if prompt.start < seconds]
     return [replace(prompt, end=min(prompt.end, seconds)) for prompt in inside]
+
+
+def left_out(prompts) -> tuple[str, ...]:
+    """The stems that do not play at all: those that the one prompt, which holds all along, asks not to."""
+    return prompts[0].absent if len(prompts) == 1 and prompts[0].start <= 0 and prompts[0].end == math.inf else ()
 
 
 def text_at(prompts, start: float, end: float) -> str:
@@ -130,6 +146,16 @@ def _read(said):
     if not text:
         raise PromptError(f"prompt {said!r} has no text; write {EXPECTED}")
     return Prompt(start, end, text, said)
+
+
+def _without(prompt, stems):
+    """A prompt that knows which of the stems it asks not to play."""
+    phrase = re.compile(_ABSENT.format(f"(?:{'|'.join(map(re.escape, stems))})"), re.IGNORECASE)
+    found = phrase.findall(prompt.text) if stems else []
+    if not found:
+        return prompt
+    absent = tuple(stem for stem in stems if any(re.search(rf"\b{stem}\b", named, re.IGNORECASE) for named in found))
+    return replace(prompt, text=_LEFT_OVER.sub("", phrase.sub("", prompt.text)).strip(" ,;"), absent=absent)
 
 
 def read_time(text: str) -> float:

@@ -20,6 +20,7 @@ from accompgen.generation.redo import redo
 from accompgen.generation.schedule import Part
 from accompgen.generation.song import read_song
 from accompgen.generation.two_process import StageWorker, cascade_by_two
+from accompgen.prompts import PromptError
 from accompgen.stages import ALL, STEMS
 
 VOCAL = (sing(1.0), 44_100)
@@ -194,3 +195,51 @@ def test_what_was_asked_for_is_in_the_report_and_tells_songs_apart(model, tmp_pa
     assert (tmp_path / "out" / "voice.mid").read_bytes() == score_files(played, "voice", count_in=1)[".mid"]
     other = replace(job, chart=ChartRequest(bpm=100.0)).work(model, "voice", tmp_path / "voice.wav")
     assert "made with another settings" in other["error"]
+
+
+class Words:
+    """A text tokenizer of one piece, which remembers what it was given."""
+
+    def __init__(self):
+        self.texts = []
+
+    def encode(self, text, pieces):
+        self.texts.append(text)
+        return [1] if text else []
+
+
+@pytest.fixture
+def reader(band_checkpoint):
+    model = accompgen.load(band_checkpoint, device="cpu")
+    model.text_tokenizer = Words()
+    return model
+
+
+def test_who_is_asked_not_to_play_does_not(reader, song, tmp_path):
+    made = reader.accompany(VOCAL, seed=1, prompt="harp, no drums")
+    assert list(made.tracks) == ["bass", "harmony"]
+    assert reader.text_of("harp, no drums", 1.0)(0, 25) == [1] and reader.text_tokenizer.texts[-1] == "harp"
+    assert made.report["settings"]["prompt"] == "harp, no drums"
+    with pytest.raises(PromptError, match="asks for no bass and no harmony, so nobody is left to play; leave one of them in"):
+        reader.accompany(VOCAL, stems=("bass", "harmony"), prompt="no drums, bass or harmony")
+    path = tmp_path / "voice.wav"
+    audio.write(path, *VOCAL)
+    job = GenerateJob(str(tmp_path / "out"), prompts=("no bass",))
+    assert job.work(reader, "voice", path)["made"]
+    written = sorted(file.name for file in (tmp_path / "out").glob("*.wav"))
+    assert "voice.drums.wav" in written and "voice.bass.wav" not in written
+    assert not job.work(reader, "voice", path)["made"], "it is there"
+
+
+def test_who_is_asked_not_to_play_for_a_while_rests(reader, tmp_path):
+    made = reader.accompany(VOCAL, seed=1, prompt=["0-0.4: no drums", "0.4-: loud"])
+    silence = reader._silence[reader.system.graph.units.name][0, 0, 0]
+    units, codes = made.tokens["drums"].semantic[0], made.tokens["drums"].codes
+    assert (units[:20] == silence).all() and not (units[20:] == silence).all()
+    assert (codes[:, :30] == codes[:, :1]).all() and not (codes[:, 30:] == codes[:, :1]).all()
+    assert not (made.tokens["bass"].semantic == silence).all()
+    audio.write(tmp_path / "voice.wav", *VOCAL)
+    whole = reader.accompany(tmp_path / "voice.wav", seed=1, prompt="loud")
+    take = redo(reader, whole, tmp_path / "voice.wav", 0.2, 0.6, stems=("drums",), prompt="0.4-: no drums")
+    units = take.tokens["drums"].semantic[0]
+    assert (units[20:30] == silence).all() and not (units[10:20] == silence).all() and not (units[30:] == silence).all()

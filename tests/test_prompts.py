@@ -4,7 +4,8 @@ import math
 
 import pytest
 
-from accompgen.prompts import Prompt, PromptError, clock, fitted, read_prompts, text_at
+from accompgen.prompts import Prompt, PromptError, clock, fitted, left_out, read_prompts, text_at
+from accompgen.stages import STEMS
 
 
 def spans(texts, seconds=None):
@@ -88,3 +89,35 @@ def test_the_text_of_a_window_is_that_of_most_of_it():
 
 def test_times_are_told_as_they_are_written():
     assert [clock(t) for t in (0, 65.5, 3723, 59.9996)] == ["0:00", "1:05.5", "1:02:03", "1:00"]
+
+
+@pytest.mark.parametrize(
+    "said, text, absent",
+    [
+        ("no drums", "", ("drums",)),
+        ("harp, No drums", "harp", ("drums",)),
+        ("soft ballad without drums or bass", "soft ballad", ("drums", "bass")),
+        ("piano, no bass, no drums, slow", "piano, slow", ("drums", "bass")),
+        ("no drums but loud organ", "loud organ", ("drums",)),
+        ("a song with no bass", "a song", ("bass",)),
+        ("without any drums with strings", "strings", ("drums",)),
+        ("no drums. Slow", "Slow", ("drums",)),
+        ("bass, no drums and no harmony", "bass", ("drums", "harmony")),
+        ("no drums until the chorus", "no drums until the chorus", ()),
+        ("no bass drum, big drums", "no bass drum, big drums", ()),
+        ("no piano", "no piano", ()),
+        ("piano and drums", "piano and drums", ()),
+    ],
+)
+def test_who_shall_not_play_is_understood_and_not_read(said, text, absent):
+    (prompt,) = read_prompts([said], STEMS)
+    assert (prompt.text, prompt.absent) == (text, absent)
+    assert left_out([prompt]) == absent
+    assert read_prompts([said])[0].text == " ".join(said.split()), "where there are no stems it is a text as any other"
+
+
+def test_who_rests_for_a_while_is_not_left_out():
+    prompts = read_prompts(["0:10-0:20: no drums", "piano"], STEMS)
+    assert left_out(prompts) == () and [prompt.absent for prompt in prompts] == [(), ("drums",), ()]
+    assert left_out(read_prompts(["0:10-: no drums"], STEMS)) == () == left_out([])
+    assert text_at(prompts, 12.0, 18.0) == "" and text_at(prompts, 2.0, 8.0) == "piano"

@@ -79,7 +79,7 @@ class GenerateJob:
         return model.noise if self.noise is None else self.noise
 
     def _parts(self, model):
-        return song.parts_of(model.check_stems(self.stems), model.has_chart)
+        return song.parts_of(model.check_stems(self.stems, list(self.prompts)), model.has_chart)
 
     def _paths(self, model, name, force):
         return song.output_paths(self.directory, name, self.format, force, *self._parts(model))

@@ -55,9 +55,9 @@ from accompgen.generation.vocal import (
 )
 from accompgen.generation.windows import Span
 from accompgen.model.logit_bias import MELODY
-from accompgen.prompts import Prompt, PromptError, fitted, read_prompts, text_at
+from accompgen.prompts import Prompt, PromptError, fitted, left_out, read_prompts, text_at
 from accompgen.stages import ALL, SEMANTIC
-from accompgen.time import frames_of, seconds_of, whole_blocks
+from accompgen.time import blocks_covering, blocks_within, frames_of, seconds_of, whole_blocks
 from accompgen.tokens.acoustic import AcousticTokenizer
 from accompgen.tokens.decoder import load_decoder
 from accompgen.tokens.semantic import SemanticTokenizer
@@ -115,7 +115,8 @@ class Accompanist:
         Args:
             vocal: path of a recording, a pair (wav [C, T] or [T], rate in Hz), or what `read_vocal` gave.
             seed: any integer.
-            stems: which to make, in this order, each hearing those before it; None: all that the checkpoint makes.
+            stems: which to make, in this order, each hearing those before it; None: all that the checkpoint makes. Those that
+                the prompt asks not to play, as in "no drums", are left out.
             chart: beats, chords and key to play by, any of which may be missing and is found then; None: all are found.
             prompt: what it should sound like, a text or several, such as ["soft ballad", "0:40-1:10: full band"]; None: as it
                 comes.
@@ -138,7 +139,7 @@ class Accompanist:
         """
         check_settings(balance, noise, loudness, rate, channels)
         check_seed(seed)
-        stems, prompts = self.check_stems(stems), self._prompts(prompt)
+        stems, prompts = self.check_stems(stems, prompt), self._prompts(prompt)
         clock = Clock()
         with clock("read"):
             vocal = read_vocal(vocal)
@@ -156,7 +157,8 @@ class Accompanist:
                 sung = self.melody(vocal, chart, sampling, units.shape[1])
             for stem in stems:
                 with clock("others_units") if self.system.graph.others else nullcontext():
-                    part = Part(stem, sung | self.given_streams(chart, others, sounds, units.shape[1]), text)
+                    given = sung | self.given_streams(chart, others, sounds, units.shape[1])
+                part = Part(stem, given, text, rests=self.rests_of(prompt, stem, vocal.seconds))
                 report = told.part(stem if len(stems) > 1 else "", ids)
                 tokens[stem] = self.play(vocal, units, sampling, seed, part, report)
                 for stage, seconds in tokens[stem].seconds.items():
@@ -187,9 +189,23 @@ class Accompanist:
         """Whether it plays by a chart."""
         return self.system.graph.has_chart
 
-    def check_stems(self, stems) -> tuple[str, ...]:
-        """The stems to make, see `chosen_stems`."""
-        return chosen_stems(self.stems if stems is None else stems, self.system.graph.stems)
+    def check_stems(self, stems, prompt=None) -> tuple[str, ...]:
+        """The stems to make, see `chosen_stems`, less those that a prompt for the whole song asks not to play.
+
+        Raises PromptError where none is left.
+        """
+        chosen = chosen_stems(self.stems if stems is None else stems, self.system.graph.stems)
+        absent = left_out(self._prompts(prompt))
+        if not set(chosen) - set(absent):
+            raise PromptError(
+                f"the prompt asks for no {' and no '.join(chosen)}, so nobody is left to play; leave one of them in"
+            )
+        return tuple(stem for stem in chosen if stem not in absent)
+
+    def rests_of(self, prompt, stem: str, seconds: float) -> tuple[tuple[int, int], ...]:
+        """Where prompts ask a stem not to play in a song of so many seconds, as Part.rests has it."""
+        prompts = [each for each in fitted(self._prompts(prompt), seconds) if stem in each.absent]
+        return tuple((blocks_within(each.start), blocks_covering(round(1000 * each.end), 1000)) for each in prompts)
 
     def settings(self, given: dict[str, Sampling] | None = None) -> dict[str, Sampling]:
         """The settings of each stage, see `chosen_settings`."""
@@ -215,7 +231,16 @@ class Accompanist:
             tokens = cascade_by_two(self.system, units, sampling, seed, self.helper, report, part)
         else:
             tokens = cascade(self.system, units, sampling, seed, report, part)
-        return without_lead_in(self.system.graph, tokens, part)
+        return self._rested(without_lead_in(self.system.graph, tokens, part), part.rests)
+
+    def _rested(self, tokens, rests):
+        """A stem's tokens with silence where it rests."""
+        graph = self.system.graph
+        for first, last in rests:
+            for ids, streams in ((tokens.semantic, (graph.units,)), (tokens.codes, graph.codes)):
+                silence = torch.cat([self._silence[stream.name][0] for stream in streams])
+                ids[:, Span(first, first, last).frames(streams[0].hz)] = silence[:, :1]
+        return tokens
 
     def _begun(self, units, part):
         """The vocal's units and a part behind what is before the first stroke, see lead_in.py."""
@@ -251,7 +276,7 @@ class Accompanist:
 
     def _prompts(self, prompt) -> list[Prompt]:
         """What is asked for in words. Raises PromptError for a prompt that cannot be used, or by this checkpoint."""
-        prompts = read_prompts([prompt] if isinstance(prompt, str) else prompt or [])
+        prompts = read_prompts([prompt] if isinstance(prompt, str) else prompt or [], self.stems)
         if prompts and self.text_tokenizer is None:
             raise PromptError(f"the checkpoint {self.about['name']!r} does not read texts; leave the prompt out")
         return prompts

@@ -73,6 +73,7 @@ def redo(
     units = model.units(vocal, noise, own_seed, excerpt)
     text = _later(model.text_of(prompt, vocal.seconds), first)
     inside = (span[0] - first, span[1] - first)
+    rests = {stem: _inside(model.rests_of(prompt, stem, vocal.seconds), span, first) for stem in stems}
     streams = {} if chart is None else chart_streams(graph, chart, blocks)
     streams = {name: ids[..., excerpt.frames(graph.stream(name).hz)] for name, ids in streams.items()}
     sung = model.melody(vocal, chart, sampling, frames_of(blocks, graph.vocal.hz))
@@ -87,7 +88,7 @@ def redo(
         given = streams | model.given_streams(None, None, beside, units.shape[1])
         kept = _tokens_of(model, tracks[stem][:, around] / gain, song.rate, excerpt.stop - first)
         report = None if on_progress is None else _counted(number, stems, on_progress)
-        made = model.play(vocal, units, sampling, seed, Part(stem, given, text, kept, inside), report)
+        made = model.play(vocal, units, sampling, seed, Part(stem, given, text, kept, inside, rests[stem]), report)
         whole = (excerpt.start, excerpt.stop) == (0, blocks)
         tokens[stem] = made if whole else _tokens_with(song.tokens.get(stem), made, excerpt, graph)
         new = _decoded(model, made.codes, inside, seed, song) * gain
@@ -137,6 +138,12 @@ def _reach(system):
 def _later(text, blocks):
     """What windows are asked for, as Part.text has it, called with blocks of an excerpt that begins so many blocks later."""
     return None if text is None else lambda start, stop: text(start + blocks, stop + blocks)
+
+
+def _inside(rests, span, first):
+    """Rests, as Part.rests has them, within a span, in blocks of an excerpt that begins with the block `first`."""
+    cut = [(max(start, span[0]), min(stop, span[1])) for start, stop in rests]
+    return tuple((start - first, stop - first) for start, stop in cut if start < stop)
 
 
 def _tokens_with(tokens, made, excerpt, graph):

@@ -61,6 +61,7 @@ class Part:
         text: the ids of what a window is asked for, called with its first block and the one behind its last; None: no text.
         kept: streams of a take that is there, name -> ids [1, Q, T] of the whole song; only the blocks of `span` are made.
         span: the first of them and the one behind the last; None: all of the song.
+        rests: blocks in which the stem is silent, as pairs of the first and the one behind the last.
     """
 
     stem: str = ALL
@@ -68,6 +69,7 @@ class Part:
     text: Callable[[int, int], list[int]] | None = None
     kept: dict[str, torch.Tensor] = field(default_factory=dict)
     span: tuple[int, int] | None = None
+    rests: tuple[tuple[int, int], ...] = ()
 
 
 WHOLE = Part()  # the whole accompaniment, from the vocal alone

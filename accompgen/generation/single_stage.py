@@ -89,8 +89,8 @@ class SingleStagePlayer:
         """What it makes unless told otherwise, in this order."""
         return self.system.graph.stems
 
-    def check_stems(self, stems) -> tuple[str, ...]:
-        """The stems to make, see `settings.chosen_stems`."""
+    def check_stems(self, stems, prompt=None) -> tuple[str, ...]:
+        """The stems to make, see `settings.chosen_stems`; what a prompt asks not to play, the model itself may understand."""
         return chosen_stems(self.stems if stems is None else stems, self.stems)
 
     def settings(self, given: dict[str, Sampling] | None = None) -> dict[str, Sampling]:

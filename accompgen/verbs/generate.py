@@ -178,7 +178,7 @@ def run_generate(args) -> int:
     given = {"sampling": sampling, "balance": balance, "noise": noise}
 
     def work(path):
-        parts = song.parts_of(model.check_stems(asked.get("stems")), model.has_chart)
+        parts = song.parts_of(model.check_stems(asked.get("stems"), asked.get("prompt")), model.has_chart)
         if args.skip_existing and (args.out.exists() if file else song.has_outputs(args.out, path.stem, args.format, *parts)):
             remark(args, f"{args.out} exists, skipped" if file else f"{path}: its files exist, skipped")
             return [args.out] if file else []
