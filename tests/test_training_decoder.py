@@ -143,6 +143,7 @@ def test_peaks_above_the_truths_nearby_are_what_counts():
     drawn[0, 24_200] = -0.7
     power = truth.square().mean() + QUIET
     assert overshoot(truth, drawn, 48_000).item() == pytest.approx((0.2**2 / 48_000 / power).item(), rel=1e-4)
+    assert overshoot(truth[:0], drawn[:0], 48_000) == 0
     drawn[0, 24_200] = 0.0
     drawn[0, 24_500] = 0.5  # 10 ms behind it
     assert overshoot(truth, drawn, 48_000).item() == pytest.approx((0.5**2 / 48_000 / power).item(), rel=1e-4)

@@ -82,15 +82,16 @@ def tone_loss(truth: torch.Tensor, tone: torch.Tensor, windows, side_weight: flo
 def overshoot(truth: torch.Tensor, drawn: torch.Tensor, rate: int) -> torch.Tensor:
     """How far a draw [B, T] at `rate` stands above the truth's peaks within PEAK_REACH: mean square over the truth's power.
 
-    Spectra say how loud a stroke is, not how high: noise of random phase stood 3 dB above the strokes it is for.
+    Spectra say how loud a stroke is, not how high: noise of random phase stood 3 dB above the strokes it is for. Of no draws
+    (B = 0) it is 0.
     """
     piece = rate // 1000
     whole = truth.shape[-1] // piece * piece
     pieces = truth[..., :whole].abs().unflatten(-1, (-1, piece)).amax(-1)
     reach = round(PEAK_REACH * 1000)
-    peaks = F.max_pool1d(pieces, 2 * reach + 1, stride=1, padding=reach).repeat_interleave(piece, dim=-1)
+    peaks = F.max_pool1d(pieces[:, None], 2 * reach + 1, stride=1, padding=reach)[:, 0].repeat_interleave(piece, dim=-1)
     above = (drawn[..., :whole].abs() - peaks).clamp_min(0).square().mean(-1)
-    return (above / (truth.square().mean(-1) + QUIET)).mean()
+    return (above / (truth.square().mean(-1) + QUIET)).sum() / max(1, len(truth))
 
 
 def _stft(wav, window):
