@@ -21,6 +21,7 @@ VOICE, OTHERS, STEM = "vocal", "others", "stem"
 TRACKS = ("", VOICE, OTHERS, STEM)  # "": of none, but of the song
 ALL = "all"  # the stem that is the whole accompaniment
 STEMS = ("drums", "bass", "harmony")  # of a band, in the order in which they are made
+FROM_SILENCE = ("drums",)  # that begin behind silence: generation/lead_in.py
 # what a stage can be told before its first step
 STEM_TOKEN, TEXT = "stem", "text"
 PREFIXES = (STEM_TOKEN, TEXT)

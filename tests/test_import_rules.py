@@ -81,7 +81,7 @@ MAY_IMPORT = {
     # what a stage generates, as sound for TensorBoard
     "training.samples": ("model", "config", "generation", "stages", "tokens"),
     "training.texts": ("config", "files", "stages", "tokens", "data.songs", "data.captions", "data.facts", "data.batches"),
-    "training.export": ("config", "stages", "checkpoint", "component", "data.shards"),
+    "training.export": ("config", "stages", "checkpoint", "component", "data.shards", "tokens"),  # which it asks for silence
     "training.unit_chroma": ("config", "stages", "data.shards", "data.songs"),  # listens to the songs of the shards
     # reads the beats of songs, and scores those it finds
     "training.beat_tracker": (

@@ -9,11 +9,12 @@ from tiny import sing
 
 import accompgen
 from accompgen.generation.cascade import Tokens, cascade
-from accompgen.generation.lead_in import LEAD, begun, frames_of_silence, silence_of, without_lead_in
+from accompgen.generation.lead_in import LEAD, begun, silence_of, without_lead_in
 from accompgen.generation.schedule import Part, Schedule
 from accompgen.stages import ALL
 from accompgen.tokens.acoustic import AcousticTokenizer
 from accompgen.tokens.semantic import SemanticTokenizer
+from accompgen.tokens.silence import frames_of_silence
 
 BLOCKS = 25
 

@@ -14,29 +14,18 @@ from torch.nn import functional as F
 from accompgen.generation.cascade import Tokens
 from accompgen.generation.schedule import Part
 from accompgen.model.logit_bias import MELODY
-from accompgen.stages import Graph
+from accompgen.stages import FROM_SILENCE, Graph
 from accompgen.time import blocks_of, frames_of
 
-STEMS = ("drums",)  # that are begun with it
 LEAD_SECONDS = 0.2
 LEAD = blocks_of(LEAD_SECONDS)
 
 
-def frames_of_silence(graph: Graph, tokenizer_of, device: str = "cpu") -> dict[str, list[int]]:
-    """What a checkpoint's config.json says of silence: kind of tokenizer (SEMANTIC, ACOUSTIC) -> the ids of a frame of it.
-
-    `tokenizer_of` gives the tokenizer of a kind, on the device.
-    """
-    frames = {}
-    for kind in graph.tokenizers:
-        tokenizer = tokenizer_of(kind)
-        ids = tokenizer.encode(torch.zeros(1, tokenizer.sample_rate, device=device))
-        frames[kind] = ids[..., ids.shape[-1] // 2].flatten().tolist()
-    return frames
-
-
 def silence_of(graph: Graph, frames: dict[str, list[int]]) -> dict[str, torch.Tensor]:
-    """The ids [1, Q, T] of LEAD_SECONDS of silence, of every stream that is made of sound; `frames` as `frames_of_silence`."""
+    """The ids [1, Q, T] of LEAD_SECONDS of silence, of every stream that is made of sound.
+
+    `frames` is what `tokens.silence.frames_of_silence` gives.
+    """
     silence = {}
     for stream in filter(None, (graph.vocal, graph.others, graph.units, *graph.codes)):
         ids = torch.tensor(frames[stream.tokenizer][stream.first : stream.first + stream.codebooks])
@@ -47,9 +36,9 @@ def silence_of(graph: Graph, frames: dict[str, list[int]]) -> dict[str, torch.Te
 def begun(graph: Graph, silence: dict[str, torch.Tensor], vocal: torch.Tensor, part: Part) -> tuple[torch.Tensor, Part]:
     """The vocal's ids [1, S] and a part, both behind the silence; `without_lead_in` takes it off.
 
-    Of other stems than STEMS both stay as they are.
+    Of other stems than FROM_SILENCE both stay as they are.
     """
-    if part.stem not in STEMS:
+    if part.stem not in FROM_SILENCE:
         return vocal, part
     blocks = vocal.shape[1] // frames_of(1, graph.vocal.hz)
     first, last = part.span or (0, blocks)
@@ -64,7 +53,7 @@ def begun(graph: Graph, silence: dict[str, torch.Tensor], vocal: torch.Tensor, p
 
 def without_lead_in(graph: Graph, tokens: Tokens, part: Part) -> Tokens:
     """What was made of a part that `begun` gave, or of one that stayed as it was, from the song's begin on."""
-    if part.stem not in STEMS:
+    if part.stem not in FROM_SILENCE:
         return tokens
     units, codes = frames_of(LEAD, graph.units.hz), frames_of(LEAD, graph.codes[0].hz)
     return replace(tokens, semantic=tokens.semantic[:, units:], codes=tokens.codes[:, codes:])

@@ -15,6 +15,7 @@ from accompgen.engines import choose_engine
 from accompgen.generation.decode import prepare_for_decoding, step_weights
 from accompgen.generation.schedule import LoadedStage, System
 from accompgen.model.beat_tracker import BeatTracker, BeatTrackerConfig
+from accompgen.model.logit_bias import plays_chords
 from accompgen.model.single_stage import SingleStageLM
 from accompgen.model.stage_lm import StageLM
 from accompgen.stages import CHORD, Graph
@@ -77,6 +78,8 @@ def _load_stage(directory, graph, device, engine, may_differ):
     _fill(model, tensors, directory)
     if model.layout.target.tokenizer == CHORD:
         model.unit_chroma = torch.from_numpy(chord_chroma())  # nobody need listen to know what they sound like
+    elif plays_chords(model):
+        model.chord_chroma = torch.from_numpy(chord_chroma())
     seconds = config["window_seconds"]
     if engine != "torch":
         from accompgen.engines.onnx_steps import OnnxSteps, why_not  # here, since they may not be installed

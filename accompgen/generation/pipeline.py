@@ -23,10 +23,9 @@ from accompgen.checkpoint import (
 )
 from accompgen.component import CheckpointError, file_hash
 from accompgen.device import choose_device
-from accompgen.generation import lead_in
 from accompgen.generation.cascade import cascade, whole_song
 from accompgen.generation.charting import chart_streams, find_chart, melody_stream
-from accompgen.generation.lead_in import begun, frames_of_silence, silence_of, without_lead_in
+from accompgen.generation.lead_in import begun, silence_of, without_lead_in
 from accompgen.generation.load import load_beat_tracker, load_stages
 from accompgen.generation.mixdown import BALANCE_LU, as_asked, mix_down
 from accompgen.generation.progress import PartProgress, Progress, progress_bar
@@ -56,11 +55,12 @@ from accompgen.generation.vocal import (
 from accompgen.generation.windows import Span
 from accompgen.model.logit_bias import MELODY
 from accompgen.prompts import Prompt, PromptError, fitted, left_out, read_prompts, text_at
-from accompgen.stages import ALL, SEMANTIC
+from accompgen.stages import ALL, FROM_SILENCE, SEMANTIC
 from accompgen.time import blocks_covering, blocks_within, frames_of, seconds_of, whole_blocks
 from accompgen.tokens.acoustic import AcousticTokenizer
 from accompgen.tokens.decoder import load_decoder
 from accompgen.tokens.semantic import SemanticTokenizer
+from accompgen.tokens.silence import frames_of_silence
 from accompgen.tokens.text import TextTokenizer
 
 LONG_SECONDS = 60.0  # vocals from this length on are worth a second process, which takes some seconds to start
@@ -71,7 +71,7 @@ class Accompanist:
     """A loaded checkpoint: the voice's tokenizer, the stages and the decoder on one device.
 
     `sampling` are its own settings by stage; `helper` is a second process for vocals of LONG_SECONDS or more, `silence`
-    what `lead_in.frames_of_silence` says.
+    what `tokens.silence.frames_of_silence` says.
     """
 
     noise = VOCAL_NOISE  # unless told otherwise
@@ -244,7 +244,7 @@ class Accompanist:
 
     def _begun(self, units, part):
         """The vocal's units and a part behind what is before the first stroke, see lead_in.py."""
-        return begun(self.system.graph, self._silence, units, part) if part.stem in lead_in.STEMS else (units, part)
+        return begun(self.system.graph, self._silence, units, part) if part.stem in FROM_SILENCE else (units, part)
 
     @cached_property
     def _silence(self):

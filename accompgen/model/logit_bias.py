@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from accompgen.chart import chord_chroma
 from accompgen.model.stage_lm import StageLM
 from accompgen.stages import CHORD, TEXT
 
@@ -141,7 +140,7 @@ def chord_score(model: StageLM, context: dict, frames: int):
     """
     check(model, Weights(consonance=1.0))
     ids = context[_chord_stream(model).name][:, 0]
-    chords = torch.from_numpy(chord_chroma()).to(model.unit_chroma)[ids.clamp_min(0)] * (ids >= 0)[..., None]
+    chords = model.chord_chroma.to(model.unit_chroma)[ids.clamp_min(0)] * (ids >= 0)[..., None]
     return _at_frames(chords @ model.unit_chroma.T, frames)
 
 

@@ -67,6 +67,7 @@ class StageLM(nn.Module):
         self.beat_tracker = None  # of a checkpoint's semantic stage: model/beat_tracker.py
         self.step_heads = None  # made by generation/decode.py: the layers that a step's tokens are read with, one by one
         self.heads = nn.Parameter(torch.empty(layout.target.codebooks, layout.target.vocab, config.width))  # [Q, V, D]
+        self.register_buffer("chord_chroma", None, persistent=False)  # [ids, 12], of the chords that it hears: chart.py
         self.register_buffer("unit_chroma", None)  # [V, 12], where ids have pitches: of units (training/unit_chroma.py), chords
         for weight in (self.token_embedding, self.stream_embedding, self.codebook_embedding):
             nn.init.normal_(weight.weight, std=EMBEDDING_STD)

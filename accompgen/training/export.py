@@ -18,7 +18,7 @@ from accompgen.checkpoint import (
     write_checkpoint,
 )
 from accompgen.component import CheckpointError, load_component, save_component
-from accompgen.stages import ACOUSTIC, SEMANTIC
+from accompgen.stages import ACOUSTIC, FROM_SILENCE, SEMANTIC
 from accompgen.time import ACOUSTIC_HZ, SEMANTIC_HZ
 
 CARD_FILE = "README.md"
@@ -98,12 +98,12 @@ def export_checkpoint(
 
 def _silence(graph, components):
     """What drums are begun with, of a checkpoint that makes some."""
-    from accompgen.generation.lead_in import STEMS, frames_of_silence
+    if not graph.has_units or not set(FROM_SILENCE) & set(graph.stems):
+        return {}
     from accompgen.tokens.acoustic import AcousticTokenizer
     from accompgen.tokens.semantic import SemanticTokenizer
+    from accompgen.tokens.silence import frames_of_silence
 
-    if not graph.has_units or not set(STEMS) & set(graph.stems):
-        return {}
     kinds = {SEMANTIC: SemanticTokenizer, ACOUSTIC: AcousticTokenizer}
     return {"silence": frames_of_silence(graph, lambda kind: kinds[kind].load(components[f"{kind}_tokenizer"]))}
 
