@@ -1,9 +1,10 @@
 """What is before the first stroke of the drums: silence, as in every recording.
 
-A stage that is told nothing of it begins as if in the middle of a song, in the ring of a cymbal that nobody struck. So the
-stages continue LEAD_SECONDS of silence, which are cut off again. After longer ones drums may stay silent, as if they had
-nothing to play: of ten songs one's did after .64 s, none after .2 s. A bass and a harmony do so after .2 s, too (20 songs: the
-bass sounds in .57 of the seconds, .74 without, chords in .89 and .96), and they begin well without it.
+Without a history a stage begins as if in the middle of a song, in the ring of a cymbal that was
+never struck. So the stages continue LEAD_SECONDS of silence, which are cut off again. After longer
+ones drums may stay silent, as if they had nothing to play: of ten songs one's did after .64 s, none
+after .2 s. A bass and a harmony do so after .2 s, too (20 songs: the bass sounds in .57 of the
+seconds, .74 without, chords in .89 and .96), and they begin well without it.
 """
 
 from dataclasses import replace
@@ -13,9 +14,10 @@ from torch.nn import functional as F
 
 from accompgen.generation.cascade import Tokens
 from accompgen.generation.schedule import Part
+from accompgen.generation.windows import Span
 from accompgen.model.logit_bias import MELODY
 from accompgen.stages import FROM_SILENCE, Graph
-from accompgen.time import blocks_of, frames_of
+from accompgen.time import blocks_of, frames_of, whole_blocks
 
 LEAD_SECONDS = 0.2
 LEAD = blocks_of(LEAD_SECONDS)
@@ -40,8 +42,7 @@ def begun(graph: Graph, silence: dict[str, torch.Tensor], vocal: torch.Tensor, p
     """
     if part.stem not in FROM_SILENCE:
         return vocal, part
-    blocks = vocal.shape[1] // frames_of(1, graph.vocal.hz)
-    first, last = part.span or (0, blocks)
+    first, last = part.span or (0, whole_blocks(vocal.shape[1], graph.vocal.hz))
     made = (graph.units, *graph.codes)
     kept = {stream.name: silence[stream.name] for stream in made}
     kept |= {name: torch.cat([kept[name], ids.cpu()], dim=-1) for name, ids in part.kept.items()}
@@ -57,6 +58,15 @@ def without_lead_in(graph: Graph, tokens: Tokens, part: Part) -> Tokens:
         return tokens
     units, codes = frames_of(LEAD, graph.units.hz), frames_of(LEAD, graph.codes[0].hz)
     return replace(tokens, semantic=tokens.semantic[:, units:], codes=tokens.codes[:, codes:])
+
+
+def rested(graph: Graph, silence: dict[str, torch.Tensor], tokens: Tokens, rests) -> Tokens:
+    """A stem's tokens, in place, with silence where it rests, as Part.rests has it."""
+    for first, last in rests:
+        for ids, streams in ((tokens.semantic, (graph.units,)), (tokens.codes, graph.codes)):
+            quiet = torch.cat([silence[stream.name][0] for stream in streams])
+            ids[:, Span(first, first, last).frames(streams[0].hz)] = quiet[:, :1]
+    return tokens
 
 
 def _behind(graph, silence, name, ids):

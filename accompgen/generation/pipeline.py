@@ -25,7 +25,7 @@ from accompgen.component import CheckpointError, file_hash
 from accompgen.device import choose_device
 from accompgen.generation.cascade import cascade, whole_song
 from accompgen.generation.charting import chart_streams, find_chart, melody_stream
-from accompgen.generation.lead_in import begun, silence_of, without_lead_in
+from accompgen.generation.lead_in import begun, rested, silence_of, without_lead_in
 from accompgen.generation.load import load_beat_tracker, load_stages
 from accompgen.generation.mixdown import BALANCE_LU, as_asked, mix_down
 from accompgen.generation.progress import PartProgress, Progress, progress_bar
@@ -150,8 +150,8 @@ class Accompanist:
         sampling, tokens, sounds = self.settings(sampling), {}, {}
         with progress_bar(vocal.name) if progress else nullcontext() as bar:
             with clock("chart") if self.has_chart else nullcontext():
-                first_part = self._begun(units, Part(stems[0]))
-                ids = whole_song(self.system, first_part[0], sampling, seed, first_part[1]).all_ids()  # of each stem
+                begun_units, first = self._begun(units, Part(stems[0]))
+                ids = whole_song(self.system, begun_units, sampling, seed, first).all_ids()  # of each stem
                 told = PartProgress(len(stems) * ids, bar, on_progress)
                 asked, chart = chart, find_chart(self, units, vocal, chart, sampling, seed, text, told.part())
                 sung = self.melody(vocal, chart, sampling, units.shape[1])
@@ -231,16 +231,8 @@ class Accompanist:
             tokens = cascade_by_two(self.system, units, sampling, seed, self.helper, report, part)
         else:
             tokens = cascade(self.system, units, sampling, seed, report, part)
-        return self._rested(without_lead_in(self.system.graph, tokens, part), part.rests)
-
-    def _rested(self, tokens, rests):
-        """A stem's tokens with silence where it rests."""
-        graph = self.system.graph
-        for first, last in rests:
-            for ids, streams in ((tokens.semantic, (graph.units,)), (tokens.codes, graph.codes)):
-                silence = torch.cat([self._silence[stream.name][0] for stream in streams])
-                ids[:, Span(first, first, last).frames(streams[0].hz)] = silence[:, :1]
-        return tokens
+        tokens = without_lead_in(self.system.graph, tokens, part)
+        return rested(self.system.graph, self._silence, tokens, part.rests) if part.rests else tokens
 
     def _begun(self, units, part):
         """The vocal's units and a part behind what is before the first stroke, see lead_in.py."""

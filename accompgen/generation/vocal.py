@@ -36,6 +36,11 @@ class Vocal:
     sha256: str
     stamp: int | None = None
 
+    @cached_property
+    def melodies(self) -> dict[int, np.ndarray]:
+        """What `melody` found, by so many blocks: the chart and the stems both ask."""
+        return {}
+
     @property
     def seconds(self) -> float:
         """How long it is."""
@@ -104,8 +109,10 @@ def conditioning(vocal, noise, seed):
 
 def melody(vocal: Vocal, blocks: int) -> np.ndarray:
     """Share of each block of 40 ms that the voice has each pitch class: float32 [blocks, 12]."""
-    mono = audio.resample(audio.heard(vocal.wav), vocal.rate, pitch.RATE)
-    return pitch.vocal_chroma(mono, blocks)
+    if blocks not in vocal.melodies:
+        mono = audio.resample(audio.heard(vocal.wav), vocal.rate, pitch.RATE)
+        vocal.melodies[blocks] = pitch.vocal_chroma(mono, blocks)
+    return vocal.melodies[blocks]
 
 
 def others_conditioning(wav: np.ndarray, rate: int, blocks: int) -> torch.Tensor:
