@@ -11,6 +11,8 @@ import math
 import re
 from dataclasses import dataclass, replace
 
+from accompgen.time import blocks_covering, blocks_within
+
 _TIME = r"\d+(?::\d+){0,2}(?:\.\d+)?"
 _SPAN = re.compile(rf"\s*({_TIME})\s*[-–—]\s*({_TIME})?\s*:(?!\d)\s*(.*)", re.DOTALL)
 # what was meant for times: 0:40-1:10 without a colon behind it, 0:40 alone, 1:2:3:4, 0:75
@@ -98,6 +100,14 @@ def fitted(prompts, seconds: float) -> list[Prompt]:
 def left_out(prompts) -> tuple[str, ...]:
     """The stems that do not play at all: those that the one prompt, which holds all along, asks not to."""
     return prompts[0].absent if len(prompts) == 1 and prompts[0].start <= 0 and prompts[0].end == math.inf else ()
+
+
+def rests_of(prompts, stem: str) -> tuple[tuple[int, int], ...]:
+    """The blocks in which prompts, as `fitted` gave them, ask a stem not to play: pairs of the first and the one behind the
+    last.
+    """
+    named = [prompt for prompt in prompts if stem in prompt.absent]
+    return tuple((blocks_within(each.start), blocks_covering(round(1000 * each.end), 1000)) for each in named)
 
 
 def text_at(prompts, start: float, end: float) -> str:

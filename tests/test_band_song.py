@@ -218,7 +218,7 @@ def reader(band_checkpoint):
 def test_who_is_asked_not_to_play_does_not(reader, song, tmp_path):
     made = reader.accompany(VOCAL, seed=1, prompt="harp, no drums")
     assert list(made.tracks) == ["bass", "harmony"]
-    assert reader.text_of("harp, no drums", 1.0)(0, 25) == [1] and reader.text_tokenizer.texts[-1] == "harp"
+    assert reader.text_of(reader.prompts("harp, no drums", 1.0))(0, 25) == [1] and reader.text_tokenizer.texts[-1] == "harp"
     assert made.report["settings"]["prompts"] == ["harp, no drums"]
     with pytest.raises(PromptError, match="asks for no bass and no harmony, so nobody is left to play; leave one of them in"):
         reader.accompany(VOCAL, stems=("bass", "harmony"), prompt="no drums, bass or harmony")

@@ -50,7 +50,7 @@ MAY_IMPORT = {
     "generation.load": ("chart", "checkpoint", "component", "model", "stages", "config", "engines", "threads"),
     # the chart of a song, given or found
     "generation.charting": ("model", "layout", "stages", "config", "seeding", "threads", "chart", "chart_input"),
-    "generation.redo": ("audio", "stages", "seeding", "model"),  # another take of a part
+    "generation.redo": ("audio", "stages", "seeding", "model", "prompts"),  # another take of a part
     "generation.vocal": ("audio", "component", "files", "seeding", "tokens", "analysis.pitch"),  # a recording made ready
     "generation.mixdown": ("audio",),  # sound made a song's
     "generation.settings": ("checkpoint", "component", "stages", "audio"),  # what a checkpoint and a person ask for

@@ -54,9 +54,9 @@ from accompgen.generation.vocal import (
 )
 from accompgen.generation.windows import Span
 from accompgen.model.logit_bias import MELODY
-from accompgen.prompts import Prompt, PromptError, fitted, left_out, read_prompts, text_at
+from accompgen.prompts import Prompt, PromptError, fitted, left_out, read_prompts, rests_of, text_at
 from accompgen.stages import ALL, FROM_SILENCE, SEMANTIC
-from accompgen.time import blocks_covering, blocks_within, frames_of, seconds_of, whole_blocks
+from accompgen.time import frames_of, seconds_of, whole_blocks
 from accompgen.tokens.acoustic import AcousticTokenizer
 from accompgen.tokens.decoder import load_decoder
 from accompgen.tokens.semantic import SemanticTokenizer
@@ -144,7 +144,8 @@ class Accompanist:
         with clock("read"):
             vocal = read_vocal(vocal)
             others = None if others is None else self._read_others(vocal, others)
-            text = self._text(prompts, vocal.seconds)
+            prompts = fitted(prompts, vocal.seconds)
+            text = self.text_of(prompts)
         with clock("vocal_units"):
             units = self.units(vocal, noise, seed)  # [1, S]
         sampling, tokens, sounds = self.settings(sampling), {}, {}
@@ -158,7 +159,7 @@ class Accompanist:
             for stem in stems:
                 with clock("others_units") if self.system.graph.others else nullcontext():
                     given = sung | self.given_streams(chart, others, sounds, units.shape[1])
-                part = Part(stem, given, text, rests=self.rests_of(prompt, stem, vocal.seconds))
+                part = Part(stem, given, text, rests=rests_of(prompts, stem))
                 report = told.part(stem if len(stems) > 1 else "", ids)
                 tokens[stem] = self.play(vocal, units, sampling, seed, part, report)
                 for stage, seconds in tokens[stem].seconds.items():
@@ -181,7 +182,7 @@ class Accompanist:
         check_settings(BALANCE_LU, noise)
         check_seed(seed)
         vocal, prompts = read_vocal(vocal), self._prompts(prompt)
-        units, text = self.units(vocal, noise, seed), self._text(prompts, vocal.seconds)
+        units, text = self.units(vocal, noise, seed), self.text_of(fitted(prompts, vocal.seconds))
         return find_chart(self, units, vocal, chart, self.settings(sampling), seed, text)
 
     @property
@@ -201,11 +202,6 @@ class Accompanist:
                 f"the prompt asks for no {' and no '.join(chosen)}, so nobody is left to play; leave one of them in"
             )
         return tuple(stem for stem in chosen if stem not in absent)
-
-    def rests_of(self, prompt, stem: str, seconds: float) -> tuple[tuple[int, int], ...]:
-        """Where prompts ask a stem not to play in a song of so many seconds, as Part.rests has it."""
-        prompts = [each for each in fitted(self._prompts(prompt), seconds) if stem in each.absent]
-        return tuple((blocks_within(each.start), blocks_covering(round(1000 * each.end), 1000)) for each in prompts)
 
     def settings(self, given: dict[str, Sampling] | None = None) -> dict[str, Sampling]:
         """The settings of each stage, see `chosen_settings`."""
@@ -273,9 +269,16 @@ class Accompanist:
             raise PromptError(f"the checkpoint {self.about['name']!r} does not read texts; leave the prompt out")
         return prompts
 
-    def text_of(self, prompt, seconds: float):
-        """What a window of a song of so many seconds is asked for, as Part.text has it; None without a prompt."""
-        return self._text(self._prompts(prompt), seconds)
+    def prompts(self, prompt, seconds: float) -> list[Prompt]:
+        """What a song of so many seconds is asked for in words, as `accompany` takes it and with its errors."""
+        return fitted(self._prompts(prompt), seconds)
+
+    def text_of(self, prompts: list[Prompt]):
+        """What a window is asked for, as Part.text has it; None without prompts. They are those of `prompts`."""
+        if not prompts:
+            return None
+        pieces = self.system.graph.text_pieces
+        return lambda start, stop: self.text_tokenizer.encode(text_at(prompts, seconds_of(start), seconds_of(stop)), pieces)
 
     def tokenizer_of(self, kind: str):
         """The tokenizer of sound of a kind, SEMANTIC or ACOUSTIC; the latter is loaded when it is asked for."""
@@ -284,13 +287,6 @@ class Accompanist:
         if self._acoustic_tokenizer is None:
             self._acoustic_tokenizer = load_tokenizer(self.directory, kind, self.device)
         return self._acoustic_tokenizer
-
-    def _text(self, prompts, seconds):
-        """What a window is asked for, as Part.text has it; None without prompts."""
-        if not prompts:
-            return None
-        prompts, pieces = fitted(prompts, seconds), self.system.graph.text_pieces
-        return lambda start, stop: self.text_tokenizer.encode(text_at(prompts, seconds_of(start), seconds_of(stop)), pieces)
 
     def _read_others(self, vocal, others) -> Vocal:
         """What is played already, at the vocal's rate and of its length.

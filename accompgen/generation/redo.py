@@ -19,6 +19,7 @@ from accompgen.generation.settings import check_seed
 from accompgen.generation.song import Song
 from accompgen.generation.vocal import Vocal, others_sound, read_others, read_vocal
 from accompgen.generation.windows import Span
+from accompgen.prompts import rests_of
 from accompgen.stages import no_stem
 from accompgen.time import blocks_covering, blocks_of, blocks_within, frames_of, seconds_of
 
@@ -71,9 +72,10 @@ def redo(
     excerpt = Span(first, first, min(span[1] + blocks_of(BEHIND_SECONDS), blocks))
     noise, own_seed = song.report["settings"]["noise"], song.report["seed"]
     units = model.units(vocal, noise, own_seed, excerpt)
-    text = _later(model.text_of(prompt, vocal.seconds), first)
+    prompts = model.prompts(prompt, vocal.seconds)
+    text = _later(model.text_of(prompts), first)
     inside = (span[0] - first, span[1] - first)
-    rests = {stem: _inside(model.rests_of(prompt, stem, vocal.seconds), span, first) for stem in stems}
+    rests = {stem: _inside(rests_of(prompts, stem), span, first) for stem in stems}
     streams = {} if chart is None else chart_streams(graph, chart, blocks)
     streams = {name: ids[..., excerpt.frames(graph.stream(name).hz)] for name, ids in streams.items()}
     sung = model.melody(vocal, chart, sampling, frames_of(blocks, graph.vocal.hz))
