@@ -57,6 +57,37 @@ def test_shares_are_those_of_the_seconds_and_not_of_the_level():
     assert band.presence(np.zeros(10)) == {"drums": 0, "bass": 0, "chords": 0}
 
 
+def notes(*hertz):
+    """Tones of half a second each, one after the other, softer than their octave."""
+    each = [0.1 * np.sin(2 * np.pi * f * TIME[: RATE // 2]) + 0.05 * np.sin(4 * np.pi * f * TIME[: RATE // 2]) for f in hertz]
+    return np.concatenate(each).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    "wav, expected",
+    [
+        (notes(*8 * [43.9]), 0),  # between two bins
+        (notes(*4 * [55, 65.4]), 7 / 4),
+        (notes(*4 * [55, 110]), 7 / 4),  # an octave is another tone
+        (notes(55, 55, 73.4, 73.4), 1 / 2),
+        (np.concatenate([notes(55, 73.4), 0 * TIME[: 2 * RATE], notes(41.2)]), 1 / 1.5),  # silence is no time
+    ],
+    ids=["one tone", "minor thirds", "octaves", "two notes", "with a rest"],
+)
+def test_changes_of_tone_are_counted(wav, expected):
+    # a frame of 171 ms that holds two notes has either as its strongest, or one between them
+    assert band.tone_changes(wav) == pytest.approx(expected, rel=0.15, abs=0.01)
+    noisy = wav + 1e-3 * np.random.default_rng(1).normal(size=len(wav))
+    assert band.tone_changes(noisy) == pytest.approx(expected, rel=0.2, abs=0.02)
+
+
+def test_what_jumps_within_its_notes_changes_more_often():
+    drawn = np.random.default_rng(3).choice([55.0, 82.4, 110.0, 164.8], size=40)
+    restless = np.concatenate([0.1 * np.sin(2 * np.pi * f * TIME[: RATE // 10]) for f in drawn])
+    assert band.tone_changes(restless) > 3
+    assert band.tone_changes(np.zeros(RATE)) is None
+
+
 def test_tones_measure_themselves():
     heard = band.features(tones(100, level=0.5))
     np.testing.assert_allclose(heard["level"], 0.5 / np.sqrt(2), rtol=1e-3)

@@ -45,6 +45,11 @@ def place(tmp_path_factory):
         # named after the file that was sung to
         for part in ("accompaniment", "harmony", "mix"):
             audio.write(alone / f"{name}.vocal.{part}.wav", clicking if part == "harmony" else wav, RATE)
+        # a bass that plays a note a second, and one that jumps ten times a second
+        notes = [55.0, 110.0, 55.0, 110.0], np.random.default_rng(3).choice([55.0, 82.4, 110.0, 164.8], size=40)
+        for place, hertz in zip((songs / f"{name}.bass.wav", alone / f"{name}.vocal.bass.wav"), notes):
+            phase = 2 * np.pi * np.cumsum(np.repeat(hertz, int(SECONDS * RATE) // len(hertz))) / RATE
+            audio.write(place, 0.1 * np.sin(phase, dtype=np.float32)[None], RATE)
         lines = [f"{start}\t{end}\t{label}\n" for start, end, label in meta["chords"]]
         (alone / f"{name}.vocal.lab").write_text("".join(lines) if i else "0.0 4.0 F#:maj\n")  # the first plays another one
         settings = {"bpm": meta["bpm"] * (1.5 if i == 2 else 1.0), "prompts": ["a harp, slow"]}
@@ -103,6 +108,8 @@ def test_outputs_are_measured_and_set_beside_their_goals(judge, place, probes, m
     harmony = rows["harmony: share of its energy outside its class"]
     assert harmony[1] == "<= 0.05; true stems 0, with a tenth of another 0.1" and harmony[2] in ("yes", "**no**")
     assert rows["drums: share of its energy outside its class"][0] == "not measured"
+    restless = rows["bass: its strongest tone changes so often a second, alone"]
+    assert float(restless[0][:3]) > 2.5 and restless[1].startswith("truth 0.8 ["), "three changes in four seconds"
     lock = rows["alone, harmony: frame lock"]
     assert "3 of 3 files over" in lock[0] and "truth at most 1." in lock[1] and lock[2] == "**no**"
     assert rows["alone, accompaniment: frame lock"][2] == "yes" and "alone, mix: buzz, dB" in rows
@@ -119,7 +126,7 @@ def test_songs_are_linked_by_composition_and_none_is_left_out(judge, place, tmp_
     rows = {"songs": place / "songs", "alone": place / "alone", "given": tmp_path / "given"}
     placed = link_songs(rows, tmp_path / "out", count=1)
     assert sorted(path.name for path in placed["given"].iterdir()) == [
-        f"work-0@song0.{ending}" for ending in ("accompaniment.wav", "harmony.wav", "json", "lab", "mix.wav")
+        f"work-0@song0.{ending}" for ending in ("accompaniment.wav", "bass.wav", "harmony.wav", "json", "lab", "mix.wav")
     ]
     with pytest.raises(EvaluationError, match="given has nothing for 2 songs, song1, song2; generate them"):
         link_songs(rows, tmp_path / "out")

@@ -56,7 +56,7 @@ def write_chart(args) -> None:
     rows = figure_rows(results) + tempo_rows(args.tempo, places["songs"], cache, report)
     rows += asked_rows(args.asked, cache, report) + prompt_rows(args.prompts, prompt_probe, cache, report)
     rows += purity_rows(places.get("alone"), stem_probe, cache, report)
-    rows += sound_rows(results) + voice_rows(args.notes, args.played)
+    rows += restless_rows(places, cache, report) + sound_rows(results) + voice_rows(args.notes, args.played)
     lines = [*markdown_head(["figure", "value", "goal", "reached"])]
     lines += [f"| {' | '.join(row)} |" for row in rows]
     data = results["data"]
@@ -230,6 +230,18 @@ def purity_rows(folder, probe, cache, report) -> list[tuple]:
         beside = "true stems 0, with a tenth of another 0.1" if known else ""
         rows.append(one_row(f"{stem}: share of its energy outside its class", mean_interval(scores), -PURITY_GOAL, beside))
     return rows
+
+
+def restless_rows(places, cache, report) -> list[tuple]:
+    """Does a bass keep the tone that it plays?"""
+    means = {}
+    for row in ("alone", "given", "songs"):
+        found = find_stems(places[row]).get("bass", {}) if row in places else {}
+        opened = {name: tracks.open_track(path, cache, report) for name, path in found.items()}
+        means[row] = mean_interval({name: tracks.tone_changes_of(track, cache) for name, track in opened.items() if track})
+    beside = f"truth {cell(means['songs'], 1)}" if means["songs"]["value"] is not None else ""
+    figure = "bass: its strongest tone changes so often a second"
+    return [one_row(f"{figure}, {row}", means[row], None, beside, 1) for row in ("alone", "given") if row in places]
 
 
 def sound_rows(results) -> list[tuple]:

@@ -23,6 +23,8 @@ SILENCE = 1e-3  # RMS of a second: -60 dBFS
 FFT_STROKE, HOP_STROKE = 512, 240  # 21 ms every 10 ms
 FFT_TONE, HOP_TONE = 4096, 1200  # 171 ms every 50 ms
 STEADY = 0.4  # a tone is there for more than 60 % of its second
+TONE_HZ = (35.0, 330.0)  # what a bass plays, and its octave
+TONE_CHANGE = 1.5  # half tones: of a stroke at 41 Hz the first frame lies .9 off
 OVER_MEDIAN = 4.0  # and its power stands so far over the median of its band: noise seldom does
 
 
@@ -60,6 +62,31 @@ def presence(mono: np.ndarray) -> dict[str, float]:
         "chords": heard["chords"] > LIMITS["chords"],
     }
     return {part: float(np.mean(there[part] & loud)) for part in PARTS}
+
+
+def tone_changes(mono: np.ndarray) -> float | None:
+    """How often a second the strongest tone from 35 to 330 Hz becomes another for 0.1 s or more.
+
+    Sound [T] at 24 kHz, such as a bass by itself: two quarter notes a second change at most twice, and what changes more often
+    jumps between pitches or overtones within its notes. Steps of a half tone do not count, nor do times 30 dB below the
+    loudest; of whole tones below 70 Hz some are missed, so near do they lie. None for silence.
+    """
+    power, hertz = power_spectra(mono, FFT_TONE, HOP_TONE)
+    low, high = np.searchsorted(hertz, TONE_HZ)
+    best = low + power[:, low:high].argmax(axis=1)
+    around = np.log(np.maximum(power[np.arange(len(power))[:, None], best[:, None] + [-1, 0, 1]], 1e-20))
+    left, middle, right = around.T
+    bend = np.minimum(left - 2 * middle + right, -1e-9)  # of the parabola through the three, whose top lies between bins
+    top = best + np.clip(0.5 * (left - right) / bend, -0.5, 0.5)
+    if len(top) > 2:
+        top[1:-1] = np.median([top[:-2], top[1:-1], top[2:]], axis=0)
+    level = power.sum(axis=1)
+    there = level > max(SILENCE**2, 1e-3 * level.max())
+    pairs = there[1:] & there[:-1]
+    if not pairs.any():
+        return None
+    changed = np.abs(12 * np.log2(top[1:] / top[:-1])) >= TONE_CHANGE
+    return float(np.mean(changed[pairs])) * RATE / HOP_TONE
 
 
 def power_spectra(mono: np.ndarray, size: int, hop: int) -> tuple[np.ndarray, np.ndarray]:

@@ -81,6 +81,12 @@ def band_of(track, cache) -> dict[str, float]:
     return cache.values(caches.key("band", track.digest, band.LIMITS), lambda: band.presence(track.mono(listen.RATE)))
 
 
+def tone_changes_of(track, cache) -> float | None:
+    """`band.tone_changes` of a track."""
+    name = caches.key("tone changes", track.digest, band.TONE_HZ, band.TONE_CHANGE)
+    return cache.values(name, lambda: band.tone_changes(track.mono(listen.RATE)))
+
+
 def mels_of(track, cache) -> np.ndarray:
     """`mels.mel_decibel` of the whole file, to a sixteenth of a decibel."""
     name = caches.key("mels", track.digest)
