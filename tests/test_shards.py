@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+import soundfile
 from counting import contents
 from fake_shards import make_shards
 
@@ -171,6 +172,17 @@ def test_a_pair_of_two_lengths_is_refused_by_name(tmp_path):
     with pytest.raises(PairError, match="lost: the vocal lasts 1.00 s and the accompaniment 1.25 s"):
         tracks = Tracks(vocal=tmp_path / "v.wav", accompaniment=tmp_path / "a.wav")
         read_pair(Song("lost", "train", "none", 1.0, tracks), (16000,))
+
+
+def test_files_of_any_format_are_read_to_their_end(tmp_path):
+    wav = np.random.default_rng(0).normal(scale=0.1, size=(2, 44100)).astype(np.float32)
+    for name in ("v.wav", "v.flac", "v.mp3", "v.ogg"):
+        soundfile.write(tmp_path / name, wav.T, 44100)
+        found, rate = read_mix((tmp_path / name,))
+        assert rate == 44100 and found.shape[0] == 2 and abs(found.shape[1] - 44100) < 3000, name
+    tracks = Tracks(vocal=tmp_path / "v.mp3", accompaniment=tmp_path / "v.mp3")
+    blocks, _ = read_pair(Song("compressed", "train", "none", 1.0, tracks), (16000,))
+    assert blocks >= 24, "a second, but for what a codec adds or takes"
 
 
 def test_stems_of_one_rate_and_length_are_summed_and_others_refused(tmp_path):

@@ -67,7 +67,8 @@ def main(arguments=None) -> int:
     for name, paths in sets(args).items():
         if paths:
             results[name] = score(name, paths, tokenizer, decoders, embeddings, args)
-    (args.out / "results.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+            # after each set, for all of them take an hour
+            (args.out / "results.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False).stdout.strip()
     text = table(results, [embedding.name for embedding in embeddings]) + f"\ncheckpoint {args.checkpoint}, commit {commit}\n"
     (args.out / "table.md").write_text(text, encoding="utf-8")
