@@ -86,6 +86,7 @@ def test_what_jumps_within_its_notes_changes_more_often():
     restless = np.concatenate([0.1 * np.sin(2 * np.pi * f * TIME[: RATE // 10]) for f in drawn])
     assert band.tone_changes(restless) > 3
     assert band.tone_changes(np.zeros(RATE)) is None
+    assert band.tone_changes(np.zeros(10)) is None, "shorter than a frame"
 
 
 def test_tones_measure_themselves():

@@ -47,9 +47,9 @@ def place(tmp_path_factory):
             audio.write(alone / f"{name}.vocal.{part}.wav", clicking if part == "harmony" else wav, RATE)
         # a bass that plays a note a second, and one that jumps ten times a second
         notes = [55.0, 110.0, 55.0, 110.0], np.random.default_rng(3).choice([55.0, 82.4, 110.0, 164.8], size=40)
-        for place, hertz in zip((songs / f"{name}.bass.wav", alone / f"{name}.vocal.bass.wav"), notes):
+        for path, hertz in zip((songs / f"{name}.bass.wav", alone / f"{name}.vocal.bass.wav"), notes):
             phase = 2 * np.pi * np.cumsum(np.repeat(hertz, int(SECONDS * RATE) // len(hertz))) / RATE
-            audio.write(place, 0.1 * np.sin(phase, dtype=np.float32)[None], RATE)
+            audio.write(path, 0.1 * np.sin(phase, dtype=np.float32)[None], RATE)
         lines = [f"{start}\t{end}\t{label}\n" for start, end, label in meta["chords"]]
         (alone / f"{name}.vocal.lab").write_text("".join(lines) if i else "0.0 4.0 F#:maj\n")  # the first plays another one
         settings = {"bpm": meta["bpm"] * (1.5 if i == 2 else 1.0), "prompts": ["a harp, slow"]}

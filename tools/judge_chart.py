@@ -150,12 +150,14 @@ def figure_rows(results) -> list[tuple]:
 
 def _outputs(folder, cache, report) -> dict:
     """Name as the JSON has it -> track of a folder of outputs."""
-    opened = {}
-    for path in find_songs(folder, "accompaniment", report).values():
-        track = tracks.open_track(path, cache, report)
-        if track:
-            opened[folders.output_name(path)] = track
-    return opened
+    found = find_songs(folder, "accompaniment", report).values()
+    return _opened({folders.output_name(path): path for path in found}, cache, report)
+
+
+def _opened(paths, cache, report) -> dict:
+    """Name -> track of name -> path, of those that can be read."""
+    opened = {name: tracks.open_track(path, cache, report) for name, path in paths.items()}
+    return {name: track for name, track in opened.items() if track}
 
 
 def _setting(folder, name, setting):
@@ -222,10 +224,8 @@ def purity_rows(folder, probe, cache, report) -> list[tuple]:
     rows, stems = [], find_stems(folder) if folder else {}
     for stem in purity.CLASSES:
         scores = {}
-        for name, path in stems.get(stem, {}).items() if probe else ():
-            track = tracks.open_track(path, cache, report)
-            if track:
-                scores[name] = probe.calibrated(probe.outside(purity.cells(tracks.mels_of(track, cache)), stem), stem)
+        for name, track in _opened(stems.get(stem, {}) if probe else {}, cache, report).items():
+            scores[name] = probe.calibrated(probe.outside(purity.cells(tracks.mels_of(track, cache)), stem), stem)
         known = probe.calibration.get(stem) if probe else None
         beside = "true stems 0, with a tenth of another 0.1" if known else ""
         rows.append(one_row(f"{stem}: share of its energy outside its class", mean_interval(scores), -PURITY_GOAL, beside))
@@ -237,8 +237,8 @@ def restless_rows(places, cache, report) -> list[tuple]:
     means = {}
     for row in ("alone", "given", "songs"):
         found = find_stems(places[row]).get("bass", {}) if row in places else {}
-        opened = {name: tracks.open_track(path, cache, report) for name, path in found.items()}
-        means[row] = mean_interval({name: tracks.tone_changes_of(track, cache) for name, track in opened.items() if track})
+        opened = _opened(found, cache, report)
+        means[row] = mean_interval({name: tracks.tone_changes_of(opened[name], cache) for name in opened})
     beside = f"truth {cell(means['songs'], 1)}" if means["songs"]["value"] is not None else ""
     figure = "bass: its strongest tone changes so often a second"
     return [one_row(f"{figure}, {row}", means[row], None, beside, 1) for row in ("alone", "given") if row in places]

@@ -18,7 +18,9 @@ class PairError(ValueError):
     """A song that is no usable pair; the message names it."""
 
 
-def read_mix(paths: Sequence[Path], start: int = 0, frames: int | None = None) -> tuple[np.ndarray, int]:
+def read_mix(
+    paths: Sequence[Path], start: int = 0, frames: int | None = None
+) -> tuple[np.ndarray, int]:
     """The sum of some files [C, T] and their rate, as `audio.read` gives one of them; as short as the shortest.
 
     Raises audio.AudioError as it does, and for files of several rates, or whose lengths differ by more than 0.1 s.

@@ -67,21 +67,21 @@ def presence(mono: np.ndarray) -> dict[str, float]:
 def tone_changes(mono: np.ndarray) -> float | None:
     """How often a second the strongest tone from 35 to 330 Hz becomes another for 0.1 s or more.
 
-    Sound [T] at 24 kHz, such as a bass by itself: two quarter notes a second change at most twice, and what changes more often
-    jumps between pitches or overtones within its notes. Steps of a half tone do not count, nor do times 30 dB below the
-    loudest; of whole tones below 70 Hz some are missed, so near do they lie. None for silence.
+    Sound [T] at 24 kHz, such as a bass by itself: two quarter notes a second change at most twice,
+    and what changes more often jumps between pitches or overtones within its notes. Steps of a half
+    tone do not count, nor do times 30 dB below the loudest; of whole tones below 70 Hz some are
+    missed, so near do they lie. None for silence.
     """
     power, hertz = power_spectra(mono, FFT_TONE, HOP_TONE)
     low, high = np.searchsorted(hertz, TONE_HZ)
     best = low + power[:, low:high].argmax(axis=1)
-    around = np.log(np.maximum(power[np.arange(len(power))[:, None], best[:, None] + [-1, 0, 1]], 1e-20))
-    left, middle, right = around.T
-    bend = np.minimum(left - 2 * middle + right, -1e-9)  # of the parabola through the three, whose top lies between bins
-    top = best + np.clip(0.5 * (left - right) / bend, -0.5, 0.5)
-    if len(top) > 2:
-        top[1:-1] = np.median([top[:-2], top[1:-1], top[2:]], axis=0)
+    around = np.take_along_axis(power, best[:, None] + [-1, 0, 1], axis=1)
+    offset = top_between_bins(*np.log(np.maximum(around, 1e-20)).T)
+    # where the range ends, the strongest may be the slope of a stronger one outside
+    top = best + np.clip(offset, -0.5, 0.5)
+    top[1:-1] = np.median([top[:-2], top[1:-1], top[2:]], axis=0)
     level = power.sum(axis=1)
-    there = level > max(SILENCE**2, 1e-3 * level.max())
+    there = level > max(SILENCE**2, 1e-3 * level.max(initial=0.0))
     pairs = there[1:] & there[:-1]
     if not pairs.any():
         return None
@@ -102,6 +102,14 @@ def power_spectra(mono: np.ndarray, size: int, hop: int) -> tuple[np.ndarray, np
     for start in range(0, len(frames), 64):
         power[start : start + 64] = np.abs(np.fft.rfft(frames[start : start + 64] * window)) ** 2
     return power, np.arange(size // 2 + 1) * RATE / size
+
+
+def top_between_bins(left, centre, right):
+    """Bins from a peak of a spectrum to the top of the parabola through it and its neighbours.
+
+    Logarithms of the magnitudes, or powers, of like shape; -0.5 to 0.5 where `centre` is the largest.
+    """
+    return 0.5 * (left - right) / np.minimum(left - 2 * centre + right, -1e-9)
 
 
 def _decibel(ratio):

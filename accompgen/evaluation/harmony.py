@@ -9,6 +9,7 @@ the same, and a block in which the system is silent where it should sound scores
 import numpy as np
 
 from accompgen.analysis import labels
+from accompgen.evaluation.band import top_between_bins
 from accompgen.evaluation.listen import RATE
 
 FRAME_SAMPLES, HOP_SAMPLES = 8192, 2400  # 341 ms every 100 ms
@@ -34,7 +35,7 @@ def peaks(mono: np.ndarray):
     loud = magnitude[:, 1:-1] > np.maximum(PEAK_FLOOR * magnitude.max(axis=1, keepdims=True), 1e-4)
     frame, index = np.nonzero((centre > left) & (centre >= right) & loud)
     a, b, c = left[frame, index], centre[frame, index], right[frame, index]
-    offset = 0.5 * (a - c) / np.minimum(a - 2 * b + c, -1e-9)  # of the parabola through three points of the log spectrum
+    offset = top_between_bins(a, b, c)
     frequency = (low + 1 + index + offset) * RATE / FRAME_SAMPLES
     power = np.exp(2 * (b - 0.25 * (a - c) * offset))
     return frame, 12 * np.log2(frequency / 440) + 57, power, len(frames)
