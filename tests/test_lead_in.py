@@ -9,7 +9,7 @@ from tiny import sing
 
 import accompgen
 from accompgen.generation.cascade import Tokens, cascade
-from accompgen.generation.lead_in import LEAD, begun, silence_of, without_lead_in
+from accompgen.generation.lead_in import LEAD, begun, silence_of, stays_silent, without_lead_in
 from accompgen.generation.schedule import Part, Schedule
 from accompgen.stages import ALL
 from accompgen.tokens.acoustic import AcousticTokenizer
@@ -86,6 +86,39 @@ def test_the_stages_go_on_from_it_and_it_is_cut_off(model, silence, units):
         found[name] = without_lead_in(graph, cascade(model.system, vocal, model.sampling, 0, part=part), part)
         assert found[name].semantic.shape == (1, 2 * BLOCKS) and found[name].codes.shape[1] == 3 * BLOCKS
     assert not torch.equal(found["silence"].codes, found["noise"].codes)
+
+
+def test_silence_of_most_of_a_song_is_no_drumming(model, silence):
+    graph, quiet = model.system.graph, silence["semantic"][0, 0, 0].item()
+
+    def silent(first, part):
+        """Of a song whose drums come in at frame `first` of 100."""
+        ids = torch.full((1, 100), quiet + 1)
+        ids[:, :first] = quiet
+        return stays_silent(graph, silence, Tokens(ids, torch.zeros(8, 150), {}), part)
+
+    assert silent(100, Part("drums")) and silent(60, Part("drums")) and not silent(40, Part("drums"))
+    assert not silent(60, Part("drums", rests=((0, 15),)))  # asked to rest for 30 of these frames
+    assert not silent(100, Part("drums", rests=((0, 50),)))  # for all of them
+    assert not silent(100, Part("bass"))
+    assert not silent(100, Part("drums", kept={"semantic": torch.zeros(1, 1, 100)}))
+
+
+def test_drums_that_stay_silent_are_drawn_again_without_the_silence(model, monkeypatch):
+    begins = []
+    drawn = model._drawn
+
+    def spied(vocal, units, sampling, seed, part, report):
+        tokens = drawn(vocal, units, sampling, seed, part, report)
+        begins.append(part.stem if part.span is None else f"{part.stem} behind silence")
+        if part.span is not None:
+            tokens.semantic[:] = model._silence["semantic"][0, 0, 0]
+        return tokens
+
+    monkeypatch.setattr(model, "_drawn", spied)
+    song = model.accompany((sing(1.0), 44_100), stems=("drums", "bass"))
+    assert begins == ["drums behind silence", "drums", "bass"]
+    assert song.tokens["drums"].semantic.shape[1] == song.tokens["bass"].semantic.shape[1]
 
 
 @pytest.mark.parametrize("stem", [ALL, "bass", "harmony"])

@@ -65,6 +65,23 @@ def test_files_that_were_made_softer_are_as_loud_in_takes_and_projects(model, tm
     assert again.encoding_gain == 0.5
 
 
+def test_a_take_that_would_pass_the_limit_is_softer(model):
+    song = model.accompany(VOCAL, seed=4)
+    silent = np.zeros_like(song.accompaniment)
+    song = replace(song, tracks={name: silent for name in song.tracks}, mix=np.zeros_like(song.mix))
+    free = redo(model, song, VOCAL, 0.3, 0.7)
+    assert "gain_db" not in free.report["takes"][-1]
+    room = audio.PEAK_LIMIT - np.float32(0.6) * free.mix.max()
+    tight = replace(song, mix=np.full_like(song.mix, room))
+    take = redo(model, tight, VOCAL, 0.3, 0.7)
+    assert take.report["takes"][-1]["gain_db"] == pytest.approx(audio.decibel(0.6), abs=0.02)
+    assert 0.999 * audio.PEAK_LIMIT < audio.peak(take.mix) <= audio.PEAK_LIMIT
+    assert np.allclose(take.mix - tight.mix, 0.6 * free.mix, atol=1e-3 * audio.peak(free.mix))
+    assert np.allclose(take.accompaniment, take.mix - tight.mix, atol=1e-6)
+    with pytest.raises(ValueError, match="would reach -0.* dBFS, and 6 dB less of it would not help; try another seed"):
+        redo(model, replace(song, mix=np.full_like(song.mix, audio.PEAK_LIMIT - 0.4 * free.mix.max())), VOCAL, 0.3, 0.7)
+
+
 def test_a_take_hears_what_else_was_played(band_checkpoint, tmp_path, capsys, monkeypatch):
     for name, seconds in (("voice", SECONDS), ("guitar", SECONDS), ("short", 0.5)):
         audio.write(tmp_path / f"{name}.wav", sing(seconds, RATE), RATE)

@@ -25,7 +25,7 @@ from accompgen.component import CheckpointError, file_hash
 from accompgen.device import choose_device
 from accompgen.generation.cascade import cascade, whole_song
 from accompgen.generation.charting import chart_streams, find_chart, melody_stream
-from accompgen.generation.lead_in import begun, rested, silence_of, without_lead_in
+from accompgen.generation.lead_in import begun, rested, silence_of, stays_silent, without_lead_in
 from accompgen.generation.load import load_beat_tracker, load_stages
 from accompgen.generation.mixdown import BALANCE_LU, as_asked, mix_down
 from accompgen.generation.progress import PartProgress, Progress, progress_bar
@@ -219,16 +219,22 @@ class Accompanist:
         return finished(self, vocal, seed, settings, tokens, sounds, clock, chart, others)
 
     def play(self, vocal, units, sampling, seed, part, report):
-        """The tokens of a stem: by two threads where that is quicker, long ones by two processes where there is a second."""
-        units, part = self._begun(units, part)
-        if suits_two_threads(self.system):
-            tokens = cascade_by_threads(self.system, units, sampling, seed, report, part)
-        elif self.helper and vocal.seconds >= LONG_SECONDS:
-            tokens = cascade_by_two(self.system, units, sampling, seed, self.helper, report, part)
-        else:
-            tokens = cascade(self.system, units, sampling, seed, report, part)
-        tokens = without_lead_in(self.system.graph, tokens, part)
+        """The tokens of a stem, see `_drawn`, silent where it rests."""
+        begun_units, begun_part = self._begun(units, part)
+        tokens = self._drawn(vocal, begun_units, sampling, seed, begun_part, report)
+        if begun_part is not part:
+            tokens = without_lead_in(self.system.graph, tokens, part)
+            if stays_silent(self.system.graph, self._silence, tokens, part):
+                tokens = self._drawn(vocal, units, sampling, seed, part, report)
         return rested(self.system.graph, self._silence, tokens, part.rests) if part.rests else tokens
+
+    def _drawn(self, vocal, units, sampling, seed, part, report):
+        """The tokens of a stem: by two threads where that is quicker, long ones by two processes where there is a second."""
+        if suits_two_threads(self.system):
+            return cascade_by_threads(self.system, units, sampling, seed, report, part)
+        if self.helper and vocal.seconds >= LONG_SECONDS:
+            return cascade_by_two(self.system, units, sampling, seed, self.helper, report, part)
+        return cascade(self.system, units, sampling, seed, report, part)
 
     def _begun(self, units, part):
         """The vocal's units and a part behind what is before the first stroke, see lead_in.py."""

@@ -27,6 +27,7 @@ BESIDE = "beside"  # what else is played, among the sounds of the stems
 CROSSFADE_SECONDS = 0.03
 AROUND_BLOCKS = 25  # decoded on either side of the new part and thrown away: a second
 BEHIND_SECONDS = 8.0  # behind a part, read too
+SOFTEST_DB = -6.0  # a take that must be softer still for the mix's peaks is another take's business
 
 
 def redo(
@@ -48,10 +49,12 @@ def redo(
 
     Returns:
         a song whose tracks are those of `song` to the sample, but for those stems between start and stop. Its tokens are known
-        where those of `song` are, or where the excerpt is all of a short song.
+        where those of `song` are, or where the excerpt is all of a short song. Where the mix would pass -1 dBFS the new sound
+        is as much softer as it takes, and its report says so: the take's `gain_db`.
 
     Raises:
-        ValueError: a part outside the song, an unknown stem, a song that other weights made, another vocal.
+        ValueError: a part outside the song, an unknown stem, a song that other weights made, another vocal, a take that 6 dB
+            less would not bring below -1 dBFS.
     """
     check_seed(seed)
     check_weights(model, song)
@@ -65,7 +68,7 @@ def redo(
     if not 0 <= start < stop <= song.seconds + 0.001:
         raise ValueError(f"from {start:g} to {stop:g} s is no part of a song of {song.seconds:.2f} s")
     sampling, chart, gain = model.settings(sampling), chart or song.chart, _gain_of(song)
-    tracks, tokens = dict(song.tracks), dict(song.tokens)
+    tracks, tokens, added = dict(song.tracks), dict(song.tokens), {}
     blocks = blocks_covering(vocal.wav.shape[1], vocal.rate)
     span = (blocks_within(start), min(blocks_covering(round(stop * 1000), 1000), blocks))
     graph, first = model.system.graph, max(0, span[0] - _reach(model.system))
@@ -94,16 +97,44 @@ def redo(
         whole = (excerpt.start, excerpt.stop) == (0, blocks)
         tokens[stem] = made if whole else _tokens_with(song.tokens.get(stem), made, excerpt, graph)
         new = _decoded(model, made.codes, inside, seed, song) * gain
-        tracks[stem] = _spliced(tracks[stem], new, span, song, start, stop)
+        stays, added[stem] = _spliced(tracks[stem], new, span, song, start, stop)
+        tracks[stem] = stays + added[stem]
         sounds[stem] = _at_decoder(model, tracks[stem][:, around] / gain, song)
     tokens = {stem: known for stem, known in tokens.items() if known is not None}
-    change = sum(tracks.values()) - sum(song.tracks.values())  # 0 where nothing changed
-    mix = song.mix + audio.spread(change, len(song.mix))
-    if (loudest := audio.peak(mix)) > audio.PEAK_LIMIT:
-        raise ValueError(f"with this take the mix would reach {audio.decibel(loudest):.1f} dBFS; try another seed")
     take = {"stems": list(stems), "from": round(start, 3), "to": round(stop, 3), "seed": seed}
+    softer = _room(song, tracks, added)
+    if softer < 1:
+        tracks |= {stem: tracks[stem] - (1 - softer) * sound for stem, sound in added.items()}
+        take["gain_db"] = round(audio.decibel(softer), 2)
     report = {**song.report, "takes": [*song.report.get("takes", []), take]}
+    mix = _mix_of(song, tracks)
     return replace(song, tracks=tracks, mix=mix.astype(np.float32), tokens=tokens, report=report, chart=chart)
+
+
+def _mix_of(song, tracks):
+    """The song's mix with these tracks in place of its own; where none has changed, what it was."""
+    return song.mix + audio.spread(sum(tracks.values()) - sum(song.tracks.values()), len(song.mix))
+
+
+def _room(song, tracks, added):
+    """The factor, at most 1, by which the sounds that were added to tracks keep the mix within PEAK_LIMIT.
+
+    Raises ValueError where it is below SOFTEST_DB.
+    """
+    mix = _mix_of(song, tracks)
+    if (loudest := audio.peak(mix)) <= audio.PEAK_LIMIT:
+        return 1.0
+    new = audio.spread(sum(added.values()), len(mix))
+    over = np.abs(mix) > audio.PEAK_LIMIT
+    left = audio.PEAK_LIMIT - np.sign(mix[over]) * (mix - new)[over]
+    # a sample that is too loud without anything new has nothing to be made softer
+    factor = np.divide(left, np.abs(new[over]), out=np.full_like(left, -1), where=new[over] * mix[over] > 0).min()
+    if factor < 10 ** (SOFTEST_DB / 20):
+        raise ValueError(
+            f"with this take the mix would reach {audio.decibel(loudest):.1f} dBFS, and {-SOFTEST_DB:g} dB less of it would "
+            "not help; try another seed"
+        )
+    return float(factor) * 0.9999  # rounding shall not pass the limit
 
 
 def check_weights(model, song) -> None:
@@ -190,7 +221,7 @@ def _decoded(model, codes, span, seed, song):
 
 
 def _spliced(track, new, span, song, start, stop):
-    """The track [C, T] with the new sound between start and stop, faded over within these."""
+    """What stays of the track [C, T], and the new sound between start and stop, [C, T] too: faded over within these."""
     begin, end = round(start * song.rate), min(round(stop * song.rate), track.shape[1])
     offset = begin - round(seconds_of(span[0]) * song.rate)
     new = audio.fit(new[:, max(0, offset) :], end - begin)
@@ -201,9 +232,10 @@ def _spliced(track, new, span, song, start, stop):
         weight[:fade] = ramp
     if end < track.shape[1]:
         weight[len(weight) - fade :] = ramp[::-1]
-    result = track.copy()
-    result[:, begin:end] = track[:, begin:end] * (1 - weight) + new * weight
-    return result
+    stays, comes = track.copy(), np.zeros_like(track)
+    stays[:, begin:end] *= 1 - weight
+    comes[:, begin:end] = new * weight
+    return stays, comes
 
 
 def _counted(number, stems, call):

@@ -58,7 +58,9 @@ def run_redo(args) -> int:
             model, song, recording, args.start, args.stop, stems=args.stem, seed=args.seed, prompt=args.prompt or None,
             others=others,
         )  # fmt: skip
-        remark(args, f"{path}: {', '.join(take.report['takes'][-1]['stems'])} anew")
+        made = take.report["takes"][-1]
+        softer = f", {-made['gain_db']:.1f} dB softer: the mix would pass -1 dBFS" if "gain_db" in made else ""
+        remark(args, f"{path}: {', '.join(made['stems'])} anew{softer}")
         return take.save(args.out, kind, bits, args.force).values()
 
     return for_each([args.song], work)
