@@ -85,6 +85,20 @@ def test_a_frame_depends_on_no_more_than_its_reach(decoder):
     assert changed[30] and not changed[: 30 - reach].any() and not changed[30 + reach + 1 :].any()
 
 
+def test_a_song_begins_and_ends_as_it_goes_on(decoder, monkeypatch):
+    monkeypatch.setattr(decoder.network, "noise", lambda level, drawn: torch.zeros(1, level.shape[1] * 160))
+    frames = decoder.decode(draw_codes(1).repeat(1, 1, 50))[0, 0].reshape(50, -1)
+    assert decoder.config.noise_frames * 160 == decoder.hop_samples and frames.std() > 0
+    torch.testing.assert_close(frames, frames[25:26].expand_as(frames), rtol=0, atol=1e-3 * frames.abs().max().item())
+
+
+def test_shipped_silence_has_no_tick_at_its_ends():
+    shipped = load_decoder(checkpoint.find_checkpoint("pocket") / "decoder")
+    silence = checkpoint.read_info(checkpoint.find_checkpoint("band"))["silence"]["acoustic"]
+    wav = shipped.decode(torch.tensor(silence)[None, :, None].repeat(1, 1, 75))[0].numpy()
+    assert np.abs(wav).max() < 0.003
+
+
 def test_noise_of_a_steady_level_is_as_loud_at_every_place_of_a_frame(decoder):
     """What a decoder that clicks fails: 22 here, where sound that knows nothing of frames has 1.1."""
     network, frames = decoder.network, 3000

@@ -101,8 +101,12 @@ class StereoDecoder:
             codes: [B, q, n] of the song's frames from `start` on: `before` frames before `first` and `ahead` behind `stop`,
                 or as many as the song has.
         """
-        network, end = self.network, start + codes.shape[-1]
-        low, high = max(start, first - EDGE_FRAMES), min(end, stop + EDGE_FRAMES)
+        network = self.network
+        # A song goes on as it begins and ends. Zeros around it are no sound that was ever learned, and what no window overlaps
+        # with does not cancel: a song of silence began and ended with a tick of -46 dBFS.
+        around = torch.arange(first - self.before, stop + self.ahead).clamp(start, start + codes.shape[-1] - 1)
+        codes, start = codes[..., around - start], first - self.before
+        low, high = first - EDGE_FRAMES, stop + EDGE_FRAMES
         tone, pan, level = network.parts(network(network.vectors(codes.to(self.device))))
         per_tone, per_level = self.config.tone_frames, self.config.noise_frames
         inside = slice((low - start) * per_tone, (high - start) * per_tone)

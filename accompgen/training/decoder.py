@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from accompgen import audio
-from accompgen.component import CheckpointError, component_hash, load_component, tokens_hash
+from accompgen.component import CONFIG_FILE, CheckpointError, component_hash, read_json, tokens_hash
 from accompgen.config import ConfigError, from_dict, read_toml, to_dict
 from accompgen.device import choose_device
 from accompgen.time import ACOUSTIC_HZ
@@ -306,7 +306,7 @@ def _build(config, device):
 
 def _start(network, directory, codes):
     """Give `network` the weights of the decoder in `directory`, which reads the same `codes` (a hash)."""
-    about, _ = load_component(directory)
+    about = read_json(Path(directory) / CONFIG_FILE)
     if about.get("tokenizers", {}).get("acoustic") != codes:
         raise CheckpointError(
             f"{directory} decodes other codes than those of `codec`; name its codec, or begin without start_from"
