@@ -27,7 +27,7 @@ BESIDE = "beside"  # what else is played, among the sounds of the stems
 CROSSFADE_SECONDS = 0.03
 AROUND_BLOCKS = 25  # decoded on either side of the new part and thrown away: a second
 BEHIND_SECONDS = 8.0  # behind a part, read too
-SOFTEST_DB = -6.0  # a take that must be softer still for the mix's peaks is another take's business
+SOFTEST_DB = -6.0  # of a take, for the mix's peaks; one that must be softer still is refused
 
 
 def redo(
@@ -129,12 +129,14 @@ def _room(song, tracks, added):
     left = audio.PEAK_LIMIT - np.sign(mix[over]) * (mix - new)[over]
     # a sample that is too loud without anything new has nothing to be made softer
     factor = np.divide(left, np.abs(new[over]), out=np.full_like(left, -1), where=new[over] * mix[over] > 0).min()
-    if factor < 10 ** (SOFTEST_DB / 20):
+    factor = float(factor) * 0.9999  # rounding shall not pass the limit
+    # elsewhere the new sound may be what keeps a peak down
+    if factor < 10 ** (SOFTEST_DB / 20) or audio.peak(mix - (1 - factor) * new) > audio.PEAK_LIMIT:
         raise ValueError(
             f"with this take the mix would reach {audio.decibel(loudest):.1f} dBFS, and {-SOFTEST_DB:g} dB less of it would "
             "not help; try another seed"
         )
-    return float(factor) * 0.9999  # rounding shall not pass the limit
+    return factor
 
 
 def check_weights(model, song) -> None:
