@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+from torch.nn import functional as F
 
 from accompgen import audio
 from accompgen.generation.cascade import Tokens
@@ -27,7 +28,7 @@ BESIDE = "beside"  # what else is played, among the sounds of the stems
 CROSSFADE_SECONDS = 0.03
 AROUND_BLOCKS = 25  # decoded on either side of the new part and thrown away: a second
 BEHIND_SECONDS = 8.0  # behind a part, read too
-SOFTEST_DB = -6.0  # of a take, for the mix's peaks; one that must be softer still is refused
+DIP_SECONDS, DIP_STEPS = 0.02, 20  # before and behind a peak of the mix, where a take is softer
 
 
 def redo(
@@ -50,11 +51,11 @@ def redo(
     Returns:
         a song whose tracks are those of `song` to the sample, but for those stems between start and stop. Its tokens are known
         where those of `song` are, or where the excerpt is all of a short song. Where the mix would pass -1 dBFS the new sound
-        is as much softer as it takes, and its report says so: the take's `gain_db`.
+        is softer for 20 ms around, and its report says by how much at most: the take's `peaks_softer_db`.
 
     Raises:
-        ValueError: a part outside the song, an unknown stem, a song that other weights made, another vocal, a take that 6 dB
-            less would not bring below -1 dBFS.
+        ValueError: a part outside the song, an unknown stem, a song that other weights made, another vocal; a mix that would
+            pass -1 dBFS without the new sound, too.
     """
     check_seed(seed)
     check_weights(model, song)
@@ -102,10 +103,10 @@ def redo(
         sounds[stem] = _at_decoder(model, tracks[stem][:, around] / gain, song)
     tokens = {stem: known for stem, known in tokens.items() if known is not None}
     take = {"stems": list(stems), "from": round(start, 3), "to": round(stop, 3), "seed": seed}
-    softer = _room(song, tracks, added)
-    if softer < 1:
-        tracks |= {stem: tracks[stem] - (1 - softer) * sound for stem, sound in added.items()}
-        take["gain_db"] = round(audio.decibel(softer), 2)
+    room = _room(song, tracks, added)  # [T]
+    if (least := float(room.min())) < 1:
+        tracks |= {stem: tracks[stem] - (1 - room) * sound for stem, sound in added.items()}
+        take["peaks_softer_db"] = round(-audio.decibel(least), 2)
     report = {**song.report, "takes": [*song.report.get("takes", []), take]}
     mix = _mix_of(song, tracks)
     return replace(song, tracks=tracks, mix=mix.astype(np.float32), tokens=tokens, report=report, chart=chart)
@@ -117,26 +118,34 @@ def _mix_of(song, tracks):
 
 
 def _room(song, tracks, added):
-    """The factor, at most 1, by which the sounds that were added to tracks keep the mix within PEAK_LIMIT.
+    """Gains [T], at most 1, by which the sounds that were added to tracks keep the mix within PEAK_LIMIT.
 
-    Raises ValueError where it is below SOFTEST_DB.
+    They fall around peaks alone, in DIP_SECONDS before and behind. Raises ValueError where that does not help.
     """
     mix = _mix_of(song, tracks)
     if (loudest := audio.peak(mix)) <= audio.PEAK_LIMIT:
-        return 1.0
+        return np.ones(mix.shape[1], np.float32)
     new = audio.spread(sum(added.values()), len(mix))
     over = np.abs(mix) > audio.PEAK_LIMIT
-    left = audio.PEAK_LIMIT - np.sign(mix[over]) * (mix - new)[over]
-    # a sample that is too loud without anything new has nothing to be made softer
-    factor = np.divide(left, np.abs(new[over]), out=np.full_like(left, -1), where=new[over] * mix[over] > 0).min()
-    factor = float(factor) * 0.9999  # rounding shall not pass the limit
-    # elsewhere the new sound may be what keeps a peak down
-    if factor < 10 ** (SOFTEST_DB / 20) or audio.peak(mix - (1 - factor) * new) > audio.PEAK_LIMIT:
+    left = 0.9999 * audio.PEAK_LIMIT - np.sign(mix) * (mix - new)  # rounding shall not pass the limit
+    room = np.divide(left, np.abs(new), out=np.ones_like(mix), where=over & (new != 0)).clip(0, 1).min(axis=0)
+    room = _smoothed(room, round(song.rate * DIP_SECONDS / DIP_STEPS))
+    if audio.peak(mix - (1 - room) * new) > audio.PEAK_LIMIT:
         raise ValueError(
-            f"with this take the mix would reach {audio.decibel(loudest):.1f} dBFS, and {-SOFTEST_DB:g} dB less of it would "
-            "not help; try another seed"
+            f"with this take the mix would reach {audio.decibel(loudest):.1f} dBFS, and without its new sound, too; "
+            "try another seed"
         )
-    return factor
+    return room
+
+
+def _smoothed(gains, step):
+    """Gains [T] that change slowly and are nowhere above those given: of `step` samples each the least, of the steps around the
+    least, and of those around the mean, so that a line from one step to the next stays below, too."""
+    steps = np.pad(gains, (0, -len(gains) % step), mode="edge").reshape(-1, step).min(axis=1)
+    around = 2 * DIP_STEPS + 1
+    least = -F.max_pool1d(-torch.from_numpy(steps)[None], around, 1, DIP_STEPS)
+    mean = F.avg_pool1d(least, around - 2, 1, DIP_STEPS - 1, count_include_pad=False)[0].numpy()
+    return np.interp(np.arange(len(gains)), (np.arange(len(mean)) + 0.5) * step, mean).astype(np.float32)
 
 
 def check_weights(model, song) -> None:

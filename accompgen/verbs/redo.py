@@ -59,7 +59,8 @@ def run_redo(args) -> int:
             others=others,
         )  # fmt: skip
         made = take.report["takes"][-1]
-        softer = f", {-made['gain_db']:.1f} dB softer: the mix would pass -1 dBFS" if "gain_db" in made else ""
+        softer = made.get("peaks_softer_db")
+        softer = f", its peaks up to {softer:.1f} dB softer: the mix would pass -1 dBFS" if softer else ""
         remark(args, f"{path}: {', '.join(made['stems'])} anew{softer}")
         return take.save(args.out, kind, bits, args.force).values()
 
