@@ -84,6 +84,9 @@ def test_a_take_that_would_pass_the_limit_is_softer_around_its_peaks(model):
     assert np.array_equal(take.accompaniment[:, far], free.accompaniment[:, far])
     gain = take.accompaniment[0, ~far] / np.where(free.accompaniment[0, ~far] == 0, np.nan, free.accompaniment[0, ~far])
     assert np.nanmax(np.abs(np.diff(gain))) < 0.01  # no click
+    mix[:, peak - 50 : peak + 50] = sign * np.float32(0.99995 * audio.PEAK_LIMIT)  # leaves nothing
+    take = redo(model, replace(song, mix=mix), VOCAL, 0.3, 0.7)
+    assert take.report["takes"][-1]["peaks_softer_db"] == 60 and audio.peak(take.mix) <= audio.PEAK_LIMIT
     loud = replace(song, mix=np.full_like(song.mix, 1.01 * audio.PEAK_LIMIT))
     with pytest.raises(ValueError, match="would reach .* dBFS, and without its new sound, too; try another seed"):
         redo(model, loud, VOCAL, 0.3, 0.7)

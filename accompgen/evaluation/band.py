@@ -107,7 +107,8 @@ def power_spectra(mono: np.ndarray, size: int, hop: int) -> tuple[np.ndarray, np
 def top_between_bins(left, centre, right):
     """Bins from a peak of a spectrum to the top of the parabola through it and its neighbours.
 
-    Logarithms of the magnitudes, or powers, of like shape; -0.5 to 0.5 where `centre` is the largest.
+    Logarithms of the magnitudes, or powers, of like shape; -0.5 to 0.5 where `centre` is the
+    largest.
     """
     return 0.5 * (left - right) / np.minimum(left - 2 * centre + right, -1e-9)
 

@@ -2,10 +2,10 @@
 
 Without a history a stage begins as if in the middle of a song, in the ring of a cymbal that was
 never struck. So the stages continue LEAD_SECONDS of silence, which are cut off again. After longer
-ones drums may stay silent, as if they had nothing to play: of ten songs one's did after .64 s. Where
-they do after .2 s (one of 102 songs) they are drawn again without. A bass and a harmony fall silent
-after .2 s, too (20 songs: the bass sounds in .57 of the seconds, .74 without, chords in .89 and .96),
-and they begin well without it.
+ones drums may stay silent, as if they had nothing to play: of ten songs one's did after .64 s.
+Where they do after .2 s (one of 102 songs) they are drawn again without. A bass and a harmony fall
+silent after .2 s, too (20 songs: the bass sounds in .57 of the seconds, .74 without, chords in .89
+and .96), and they begin well without it.
 """
 
 from dataclasses import replace
@@ -22,7 +22,8 @@ from accompgen.time import blocks_of, frames_of, whole_blocks
 
 LEAD_SECONDS = 0.2
 LEAD = blocks_of(LEAD_SECONDS)
-SILENT_SHARE = 0.5  # of a stem's units; of 67 true songs no drums rest for so long, of 102 that were made one's did, all along
+# of a stem's units: drums of 67 true songs never rest for so long, and one's of 102 made ones did
+SILENT_SHARE = 0.5
 
 
 def silence_of(graph: Graph, frames: dict[str, list[int]]) -> dict[str, torch.Tensor]:
@@ -65,7 +66,7 @@ def without_lead_in(graph: Graph, tokens: Tokens, part: Part) -> Tokens:
 def stays_silent(graph: Graph, silence: dict[str, torch.Tensor], tokens: Tokens, part: Part) -> bool:
     """Whether a stem that began behind the silence goes on with it for SILENT_SHARE of the time that it need not rest.
 
-    `tokens` are what `without_lead_in` gave. A part of a take, which goes on with what is kept of it, may do so.
+    `tokens` are what `without_lead_in` gave. A part of a take goes on with what is there, and may do so.
     """
     if part.stem not in FROM_SILENCE or part.kept:
         return False

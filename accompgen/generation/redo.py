@@ -103,33 +103,30 @@ def redo(
         sounds[stem] = _at_decoder(model, tracks[stem][:, around] / gain, song)
     tokens = {stem: known for stem, known in tokens.items() if known is not None}
     take = {"stems": list(stems), "from": round(start, 3), "to": round(stop, 3), "seed": seed}
-    room = _room(song, tracks, added)  # [T]
+    change = sum(tracks.values()) - sum(song.tracks.values())  # 0 where nothing changed
+    mix = song.mix + audio.spread(change, len(song.mix))
+    new = audio.spread(sum(added.values(), np.zeros_like(change)), len(song.mix))
+    room = _room(mix, new, song.rate)  # [T]
     if (least := float(room.min())) < 1:
         tracks |= {stem: tracks[stem] - (1 - room) * sound for stem, sound in added.items()}
-        take["peaks_softer_db"] = round(-audio.decibel(least), 2)
+        mix = mix - (1 - room) * new
+        # a number even where nothing of it is left
+        take["peaks_softer_db"] = round(-audio.decibel(max(least, audio.SILENCE)), 2)
     report = {**song.report, "takes": [*song.report.get("takes", []), take]}
-    mix = _mix_of(song, tracks)
     return replace(song, tracks=tracks, mix=mix.astype(np.float32), tokens=tokens, report=report, chart=chart)
 
 
-def _mix_of(song, tracks):
-    """The song's mix with these tracks in place of its own; where none has changed, what it was."""
-    return song.mix + audio.spread(sum(tracks.values()) - sum(song.tracks.values()), len(song.mix))
-
-
-def _room(song, tracks, added):
-    """Gains [T], at most 1, by which the sounds that were added to tracks keep the mix within PEAK_LIMIT.
+def _room(mix, new, rate):
+    """Gains [T], at most 1, for the sound `new` [C, T] within a mix [C, T] that keep it within PEAK_LIMIT.
 
     They fall around peaks alone, in DIP_SECONDS before and behind. Raises ValueError where that does not help.
     """
-    mix = _mix_of(song, tracks)
     if (loudest := audio.peak(mix)) <= audio.PEAK_LIMIT:
         return np.ones(mix.shape[1], np.float32)
-    new = audio.spread(sum(added.values()), len(mix))
     over = np.abs(mix) > audio.PEAK_LIMIT
     left = 0.9999 * audio.PEAK_LIMIT - np.sign(mix) * (mix - new)  # rounding shall not pass the limit
     room = np.divide(left, np.abs(new), out=np.ones_like(mix), where=over & (new != 0)).clip(0, 1).min(axis=0)
-    room = _smoothed(room, round(song.rate * DIP_SECONDS / DIP_STEPS))
+    room = _smoothed(room, round(rate * DIP_SECONDS / DIP_STEPS))
     if audio.peak(mix - (1 - room) * new) > audio.PEAK_LIMIT:
         raise ValueError(
             f"with this take the mix would reach {audio.decibel(loudest):.1f} dBFS, and without its new sound, too; "
@@ -139,8 +136,11 @@ def _room(song, tracks, added):
 
 
 def _smoothed(gains, step):
-    """Gains [T] that change slowly and are nowhere above those given: of `step` samples each the least, of the steps around the
-    least, and of those around the mean, so that a line from one step to the next stays below, too."""
+    """Gains [T] that change slowly and are nowhere above those given.
+
+    Of `step` samples each the least, of the steps around the least, and of those around the mean, so
+    that a line from one step to the next stays below, too.
+    """
     steps = np.pad(gains, (0, -len(gains) % step), mode="edge").reshape(-1, step).min(axis=1)
     around = 2 * DIP_STEPS + 1
     least = -F.max_pool1d(-torch.from_numpy(steps)[None], around, 1, DIP_STEPS)
