@@ -155,6 +155,7 @@ class TrainConfig:
     stream_masking: dict = field(default_factory=dict)  # stream -> at most this share of it alone is not heard, in such spans
     history_masking: float = 0.7  # probability that a window hides a random share of its target history
     history_dropout: float = 0.0  # probability that it hides all: only then a text says more of the sound
+    history_drawn: float = 0.0  # of a window's history, at most this share is what the stage itself draws there
     listening_weight: float = 0.0  # of a second loss: the target as the context encoder alone names it; context = aligned
     encoder_learns: str = "joint"  # joint: from both losses | apart: from the second | alone: likewise, and the rest rests
     dtype: str = "float32"  # float32 | bfloat16 (of the products; weights, optimiser and loss stay float32)
@@ -193,7 +194,8 @@ class TrainConfig:
                 f"encoder_learns is {self.encoder_learns!r}, which needs an encoder of its own (model.context_width is "
                 f"{self.model.context_width}) and its loss (listening_weight is {self.listening_weight}); set both"
             )
-        for name in ("context_dropout", "history_masking", "history_dropout", "final_learning_rate", "caption_players"):
+        of_history = ("history_masking", "history_dropout", "history_drawn")
+        for name in ("context_dropout", *of_history, "final_learning_rate", "caption_players"):
             _in_range(name, getattr(self, name), 0.0, 1.0)
         _in_range("context_masking", self.context_masking, 0.0, 0.99)
         row = self.model.rows.stage(self.model.stage)

@@ -100,6 +100,10 @@ def test_masks_have_the_asked_probabilities(store):
     source = batches.Batches(store, config(history_masking=0.0, history_dropout=0.5))
     share = torch.cat([source.next().hide for _ in range(100)]).float().mean(1)
     assert set(share.tolist()) == {0.0, 1.0} and abs(share.mean() - 0.5) < 0.1
+    source = batches.Batches(store, config(history_drawn=0.6))
+    draw = torch.cat([source.next().draw for _ in range(100)]).float()  # [windows, Q, F]
+    share = draw.flatten(1).mean(1)  # of each window, from 0 to .6
+    assert abs(share.mean() - 0.3) < 0.05 and share.std() > 0.1 and not plain.draw.any()
 
 
 def test_spans_of_the_context_are_hidden(store):

@@ -51,13 +51,15 @@ def test_the_notes_of_half_a_bar_a_bar_and_the_song_count():
     chart = Chart.steady(4.0, bpm=120)  # two bars of 2 s, halves of 25 blocks
     chroma = np.zeros((100, 12), np.float32)
     chroma[0:25, 0] = chroma[25:50, 4] = chroma[50:100, 7] = 1.0
-    around = melody_around(chart, chroma)
+    around = melody_around(chart, chroma, 2.0)
     assert around.shape == (100, 12) and around.sum(1).max() < 4
     own, bar, far = around[10, 0], around[10, 4], around[10, 7]
     assert own > bar and far > bar > 0.8 * 0.25 * 2, "half of the song is sung on it"
     assert np.array_equal(around[0], around[24]) and not np.array_equal(around[24], around[25])
-    assert melody_around(chart, 0 * chroma).max() == 0
-    waltz = melody_around(Chart.steady(4.0, bpm=90, metre=3), chroma)
+    apart = melody_around(chart, chroma, -1.0)
+    assert np.allclose(around - apart, 3 * (around[0, 7] / 2)[..., None] * np.array(chroma.sum(0) / chroma.sum(0).max()))
+    assert melody_around(chart, 0 * chroma, 2.0).max() == 0
+    waltz = melody_around(Chart.steady(4.0, bpm=90, metre=3), chroma, 2.0)
     assert np.array_equal(waltz[1], waltz[48]), "three beats have no half"
 
 
@@ -117,8 +119,12 @@ def test_a_stem_goes_by_its_chart_and_by_what_is_sung(band_checkpoint):
 
 @pytest.mark.parametrize("midi", [61, 66])
 def test_a_chart_goes_by_what_is_sung(band_checkpoint, midi):
-    """The stage has random weights: nothing else knows the note."""
-    model, vocal = accompgen.load(band_checkpoint, device="cpu"), (note(midi, 3.0, rate=32_000)[None], 32_000)
-    plain, sung = (model.chart(vocal, sampling={"chart": Sampling(melody=weight)}) for weight in (0.0, 200.0))
-    has = [[chord_chroma()[chord_id(label), midi % 12] > 0 for _, _, label in chart.chords] for chart in (plain, sung)]
+    """The stage has random weights: nothing else knows the notes, each of which is sung in two bars."""
+    model, beats = accompgen.load(band_checkpoint, device="cpu"), Chart.steady(8.0, bpm=120)
+    notes = midi, midi + 6
+    vocal = np.concatenate([note(sung, 4.0, rate=32_000) for sung in notes])[None], 32_000
+    has = []
+    for weight in (0.0, 200.0):
+        chart = model.chart(vocal, chart=beats, sampling={"chart": Sampling(melody=weight)})
+        has.append([chord_chroma()[chord_id(label), notes[start >= 4] % 12] > 0 for start, _, label in chart.chords])
     assert all(has[1]) and not all(has[0])

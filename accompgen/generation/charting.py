@@ -16,8 +16,10 @@ from accompgen.stages import BEAT, CHORD, Graph
 from accompgen.time import BLOCKS_PER_SECOND, SEMANTIC_HZ, blocks_of, frames_of, whole_blocks
 
 SHORTEST_SECONDS = 8.0  # at the slowest tempo three beats at least
-# weights of the notes around a block: of its half of the bar, of its bar, of the song
-HALF_BAR, BAR, SONG = 1.0, 1.0, 2.0
+HALF_BAR, BAR = 1.0, 1.0  # weights of the notes around a block
+# Of all of the song's. A voice seldom sings the tones of IV and often those of VI: were they to count for chords, VI would be
+# played throughout. What is sung in this bar and seldom elsewhere tells of its chord. For a stem they are those of the key.
+SONG_OF_CHORDS, SONG_OF_STEMS = -1.0, 2.0
 FEW_NOTES_SECONDS = 0.2  # a span with so little pitch in it has half of its weight
 
 
@@ -72,29 +74,30 @@ def find_chart(
     made = {stage.target for stage in once}
     heard = {name: ids for name, ids in chart_streams(graph, chart, blocks).items() if name not in made}
     if any(sampling[stage.name].melody for stage in once):
-        heard[MELODY] = melody_stream(chart, vocal, blocks)
+        heard[MELODY] = melody_stream(chart, vocal, blocks, SONG_OF_CHORDS)
     schedule = whole_song(model.system, units, sampling, seed, Part("", heard, text))
     play(schedule, progress)
     found = chart.chords_on_beats(schedule.stream(once[-1].target)[0].numpy())
     return replace(found, chords=overlaid(found.chords, given))
 
 
-def melody_stream(chart: Chart, vocal: Vocal, blocks: int) -> torch.Tensor:
+def melody_stream(chart: Chart, vocal: Vocal, blocks: int, song: float) -> torch.Tensor:
     """What is known as MELODY of a song: `melody_around` as [1, 12, blocks]."""
-    return torch.from_numpy(melody_around(chart, melody(vocal, blocks)).T.copy())[None]
+    return torch.from_numpy(melody_around(chart, melody(vocal, blocks), song).T.copy())[None]
 
 
-def melody_around(chart: Chart, chroma: np.ndarray) -> np.ndarray:
+def melody_around(chart: Chart, chroma: np.ndarray, song: float) -> np.ndarray:
     """The notes around each block: `vocal.melody` [blocks, 12] -> weights [blocks, 12].
 
-    A chord holds for half a bar at least, and has the tones of a key: so the notes of all of these
-    spans count. In bars of an odd number of beats, halves are whole.
+    A chord holds for half a bar at least, so the notes of that and of the bar count; those of the
+    song by the weight `song`, which may be negative. In bars of an odd number of beats, halves are
+    whole.
     """
     blocks, metre = len(chroma), chart.metre
     halves = {1, 1 + metre // 2} if metre % 2 == 0 else {1}
     beats = chart.continued().beats
     around = np.zeros_like(chroma)
-    for weight, places in ((HALF_BAR, halves), (BAR, {1}), (SONG, set())):
+    for weight, places in ((HALF_BAR, halves), (BAR, {1}), (song, set())):
         starts = [round(time * BLOCKS_PER_SECOND) for time, place in beats if place in places]
         edges = sorted({0, *(min(start, blocks) for start in starts), blocks})
         for start, end in zip(edges, edges[1:]):

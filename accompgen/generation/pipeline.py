@@ -24,7 +24,7 @@ from accompgen.checkpoint import (
 from accompgen.component import CheckpointError, file_hash
 from accompgen.device import choose_device
 from accompgen.generation.cascade import cascade, whole_song
-from accompgen.generation.charting import chart_streams, find_chart, melody_stream
+from accompgen.generation.charting import SONG_OF_STEMS, chart_streams, find_chart, melody_stream
 from accompgen.generation.lead_in import begun, rested, silence_of, stays_silent, without_lead_in
 from accompgen.generation.load import load_beat_tracker, load_stages
 from accompgen.generation.mixdown import BALANCE_LU, as_asked, mix_down
@@ -251,7 +251,9 @@ class Accompanist:
         graph = self.system.graph
         names = [stage.name for stage in graph.stages if not graph.made_for_song(stage)]
         weighed = any(sampling[name].melody for name in sampling if name.partition("/")[0] in names)
-        return {MELODY: melody_stream(chart, vocal, whole_blocks(frames, graph.vocal.hz))} if weighed and chart else {}
+        if not (weighed and chart):
+            return {}
+        return {MELODY: melody_stream(chart, vocal, whole_blocks(frames, graph.vocal.hz), SONG_OF_STEMS)}
 
     def given_streams(self, chart, others, sounds, frames):
         """What a stem is made beside, stream -> ids: the chart, and the units of what is played already."""
