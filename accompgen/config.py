@@ -155,7 +155,7 @@ class TrainConfig:
     stream_masking: dict = field(default_factory=dict)  # stream -> at most this share of it alone is not heard, in such spans
     history_masking: float = 0.7  # probability that a window hides a random share of its target history
     history_dropout: float = 0.0  # probability that it hides all: only then a text says more of the sound
-    history_drawn: float = 0.0  # of a window's history, at most this share is what the stage itself draws there
+    history_drawn: float = 0.0  # of a window's history, at most this share is the stage's own draw
     listening_weight: float = 0.0  # of a second loss: the target as the context encoder alone names it; context = aligned
     encoder_learns: str = "joint"  # joint: from both losses | apart: from the second | alone: likewise, and the rest rests
     dtype: str = "float32"  # float32 | bfloat16 (of the products; weights, optimiser and loss stay float32)

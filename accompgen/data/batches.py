@@ -132,7 +132,7 @@ class Batches:
         return dropped | _spans(self.blocks, self.config.context_masking * rng.random(), rng), hidden
 
     def _draws(self, key, shape):
-        """Which tokens of a window's target [Q, F] its history has as the stage itself draws them."""
+        """Which tokens of a window's target [Q, F] the stage itself draws for its history."""
         rng = np.random.default_rng((*key, 5))
         return rng.random(shape) < self.config.history_drawn * rng.random()
 

@@ -300,8 +300,10 @@ def _forward(engine, batch, config):
     target, told = batch.target.to(device), {name: ids.to(device) for name, ids in batch.told.items()}
     masks = {"drop": batch.drop.to(device), "hide": batch.hide.to(device)}
     given = {"told": told, **masks}
-    history = _own_history(engine.module, config, context, target, batch.draw.to(device), **given)
-    made = engine(context, target, **given, history=history, listen=listen)  # logits [B, F, Q, V], or two
+    draw = batch.draw.to(device)
+    history = _own_history(engine.module, config, context, target, draw, **given)
+    # logits [B, F, Q, V], or two of them
+    made = engine(context, target, **given, history=history, listen=listen)
     if listen is True:
         logits, heard = made
         result = stage_loss(logits, target)
@@ -316,7 +318,8 @@ def _own_history(model, config, context, target, draw, **given):
     Two passes in place of a whole song step by step: Mihaylova and Martins, "Scheduled Sampling for
     Transformers", 2019.
     """
-    if not draw.any():
+    # an encoder by itself reads no history
+    if config.encoder_learns == "alone" or not draw.any():
         return None
     with torch.no_grad(), deepspeed_engine.autocast(config):
         logits = model.forward(context, target, **given)  # [B, F, Q, V]
