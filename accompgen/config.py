@@ -155,7 +155,7 @@ class TrainConfig:
     stream_masking: dict = field(default_factory=dict)  # stream -> at most this share of it alone is not heard, in such spans
     history_masking: float = 0.7  # probability that a window hides a random share of its target history
     history_dropout: float = 0.0  # probability that it hides all: only then a text says more of the sound
-    history_drawn: float = 0.0  # of a window's history, at most this share is the stage's own draw
+    history_drawn: dict = field(default_factory=dict)  # stem -> at most this share of its history is the stage's own draw
     listening_weight: float = 0.0  # of a second loss: the target as the context encoder alone names it; context = aligned
     encoder_learns: str = "joint"  # joint: from both losses | apart: from the second | alone: likewise, and the rest rests
     dtype: str = "float32"  # float32 | bfloat16 (of the products; weights, optimiser and loss stay float32)
@@ -194,7 +194,7 @@ class TrainConfig:
                 f"encoder_learns is {self.encoder_learns!r}, which needs an encoder of its own (model.context_width is "
                 f"{self.model.context_width}) and its loss (listening_weight is {self.listening_weight}); set both"
             )
-        of_history = ("history_masking", "history_dropout", "history_drawn")
+        of_history = ("history_masking", "history_dropout")
         for name in ("context_dropout", *of_history, "final_learning_rate", "caption_players"):
             _in_range(name, getattr(self, name), 0.0, 1.0)
         _in_range("context_masking", self.context_masking, 0.0, 0.99)
@@ -205,11 +205,12 @@ class TrainConfig:
                 if not isinstance(share, (int, float)):
                     raise ConfigError(f"{key}.{name} is {share!r}; expected a number")
                 _in_range(f"{key}.{name}", share, 0.0, 1.0 if key == "stream_dropout" else 0.99)
-        for stem, weight in self.stem_weights.items():
-            _one_of("stem_weights", stem, self.model.rows.stems)
-            if not isinstance(weight, (int, float)):
-                raise ConfigError(f"stem_weights.{stem} is {weight!r}; expected a number")
-            _in_range(f"stem_weights.{stem}", weight, 0.0, 10**6)
+        for key, highest in (("stem_weights", 10**6), ("history_drawn", 1.0)):
+            for stem, value in getattr(self, key).items():
+                _one_of(key, stem, self.model.rows.stems)
+                if not isinstance(value, (int, float)):
+                    raise ConfigError(f"{key}.{stem} is {value!r}; expected a number")
+                _in_range(f"{key}.{stem}", value, 0.0, highest)
         for name in ("learning_rate", "clip_norm"):
             _in_range(name, getattr(self, name), 1e-12, 1e6)
         for name, value in (("ema_decay", self.ema_decay), ("betas[0]", self.betas[0]), ("betas[1]", self.betas[1])):

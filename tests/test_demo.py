@@ -43,6 +43,16 @@ def test_it_writes_the_three_sounds_and_says_where_they_are(demo, tmp_path, caps
         assert f"  {step} " in printed
 
 
+def test_the_shipped_band_is_played_by_stems_on_a_chart(demo, band_checkpoint, tmp_path, capsys):
+    run, _ = demo
+    audio.write(tmp_path / "voice.wav", sing(0.6), 44_100)
+    assert run(tmp_path / "voice.wav", "--checkpoint", str(band_checkpoint)) == 0
+    printed = capsys.readouterr().out
+    written = {path.name.removeprefix("voice.") for path in (tmp_path / "out").iterdir()}
+    assert {"drums.wav", "bass.wav", "harmony.wav", "mid", "chords.txt", "mix.wav", "json"} <= written
+    assert all(f"voice.{ending}" in printed for ending in written)
+
+
 def test_a_bad_vocal_is_one_line(demo, tmp_path, capsys):
     run, asked = demo
     assert run(tmp_path / "nobody.wav") == 1

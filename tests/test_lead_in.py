@@ -116,9 +116,12 @@ def test_drums_that_stay_silent_are_drawn_again_without_the_silence(model, monke
         return tokens
 
     monkeypatch.setattr(model, "_drawn", spied)
-    song = model.accompany((sing(1.0), 44_100), stems=("drums", "bass"))
+    steps = []
+    song = model.accompany((sing(1.0), 44_100), stems=("drums", "bass"), on_progress=lambda *step: steps.append(step))
     assert begins == ["drums behind silence", "drums", "bass"]
     assert song.tokens["drums"].semantic.shape[1] == song.tokens["bass"].semantic.shape[1]
+    done = [step[1] for step in steps]
+    assert done == sorted(done) and done[-1] == steps[-1][2], "a bar never goes back"
 
 
 @pytest.mark.parametrize("stem", [ALL, "bass", "harmony"])

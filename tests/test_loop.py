@@ -15,6 +15,7 @@ from accompgen.config import ConfigError, StageConfig, TrainConfig, from_dict
 from accompgen.data.batches import Batches
 from accompgen.data.shards import open_shards
 from accompgen.model.stage_lm import StageLM
+from accompgen.stages import ALL
 from accompgen.training import listening, loop, state
 from accompgen.training.loss import stage_loss
 
@@ -224,7 +225,7 @@ def test_it_learns_the_songs_and_listens_to_them(shards, tmp_path):
 
 
 def test_the_history_of_a_window_may_be_drawn_by_the_stage_itself(shards, tmp_path):
-    settings = config(shards, "semantic", steps=4, history_drawn=1.0)
+    settings = config(shards, "semantic", steps=4, history_drawn={ALL: 1.0})
     batch = Batches(open_shards(shards), settings).next()
     assert batch.draw.any() and not batch.draw.all()
     model = StageLM(settings.model)
@@ -237,7 +238,7 @@ def test_the_history_of_a_window_may_be_drawn_by_the_stage_itself(shards, tmp_pa
     nowhere = torch.zeros_like(batch.draw)
     assert loop._own_history(model, settings, batch.context, batch.target, nowhere, **given) is None
     # what is learned stays the target, behind another history
-    shares = {share: dataclasses.replace(settings, history_drawn=share) for share in (0.0, 1.0)}
+    shares = {share: dataclasses.replace(settings, history_drawn={ALL: share}) for share in (0.0, 1.0)}
     true, drawn = (loop.train(shares[share], tmp_path / str(share)) for share in shares)
     assert true["validation"]["bigram"] == drawn["validation"]["bigram"]
     assert true["validation"]["cross_entropy"] != drawn["validation"]["cross_entropy"]

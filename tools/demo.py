@@ -12,7 +12,7 @@ def main(argv=None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("vocal", type=Path, help="a recording of a singing voice: wav, flac, mp3, m4a, ogg, webm")
     parser.add_argument("-o", "--out", type=Path, default=Path("demo"))
-    parser.add_argument("--checkpoint", default="pocket")
+    parser.add_argument("--checkpoint", default="band")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--force", action="store_true", help="replace the files of an earlier demo")
     args = parser.parse_args(argv)
@@ -49,7 +49,7 @@ def demo(args) -> int:
     for step, seconds in {"load the weights": loaded, **song.timings, "draw the picture": drawn}.items():
         print(f"  {step:<28} {seconds:7.1f} s")
     print("\nListen and look:")
-    for path in (vocal, files["accompaniment"], files["mix"], picture):
+    for path in (vocal, *files.values(), picture):
         print(f"  {path}")
     return 0
 

@@ -84,7 +84,7 @@ class Batches:
         masks = [self._masks(key, target[0].numel()) for _, key in places]
         drop = torch.from_numpy(np.stack([dropped for dropped, _ in masks]))
         hide = torch.from_numpy(np.stack([hidden for _, hidden in masks]))
-        draw = torch.from_numpy(np.stack([self._draws(key, target[0].shape) for _, key in places]))
+        draw = torch.from_numpy(np.stack([self._draws(window, key, target[0].shape) for window, key in places]))
         return Batch(context, told, target, drop, hide, draw, windows)
 
     def _take(self):
@@ -131,10 +131,10 @@ class Batches:
         hidden = rng.random(tokens) < share
         return dropped | _spans(self.blocks, self.config.context_masking * rng.random(), rng), hidden
 
-    def _draws(self, key, shape):
+    def _draws(self, window, key, shape):
         """Which tokens of a window's target [Q, F] the stage itself draws for its history."""
         rng = np.random.default_rng((*key, 5))
-        return rng.random(shape) < self.config.history_drawn * rng.random()
+        return rng.random(shape) < self.config.history_drawn.get(window.stem, 0.0) * rng.random()
 
 
 def _spans(blocks, share, rng):

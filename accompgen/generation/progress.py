@@ -19,8 +19,14 @@ class PartProgress:
         return self._report(name) if self.calls else None
 
     def _report(self, name):
+        last = 0
+
         def report(stage: str, done: int, total: int) -> None:
-            self.total = total
+            nonlocal last
+            # a cascade that begins anew counts anew: a bar never goes back
+            if done < last:
+                self.before += last
+            last, self.total = done, total
             for call in self.calls:
                 call(f"{name} {stage}".strip(), self.before + done, self.before + total + self.rest)
 
