@@ -10,7 +10,7 @@ import io
 import sys
 import warnings
 
-from accompgen.verbs import adopt, chart, data, evaluation, generate, project, redo, training, web
+from accompgen.verbs import adopt, chart, data, evaluation, generate, project, redo, tokens, training, web
 from accompgen.verbs.shared import close_stdout, complain, explains_itself
 
 
@@ -41,7 +41,7 @@ def _run(argv):
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", dest="verb", required=True)
     for add in (generate.add_generate, redo.add_redo, chart.add_chart, project.add_project, web.add_web):
         add(verbs)
-    for add in (generate.add_encode, generate.add_decode):
+    for add in (tokens.add_encode, tokens.add_decode):
         add(verbs)
     for add in (data.add_synthesize, data.add_prepare, data.add_tokenize, training.add_train, training.add_export):
         add(verbs)
