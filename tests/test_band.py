@@ -89,6 +89,19 @@ def test_what_jumps_within_its_notes_changes_more_often():
     assert band.tone_changes(np.zeros(10)) is None, "shorter than a frame"
 
 
+def test_strokes_above_the_tones_are_heard_in_few_frames():
+    hum = 0.1 * np.sin(2 * np.pi * 220 * TIME[:RATE])
+    struck = hum.copy()
+    stroke = np.random.default_rng(0).normal(size=RATE // 50)  # 20 ms of white noise, a bin of which is 1 / 12 kHz of it
+    struck[RATE // 2 :][: len(stroke)] += 0.1 * stroke
+    level = band.stroke_level(struck)
+    # 5.5 of 12 kHz of .01 against .005 of the hum and 2 % of .01
+    assert level == pytest.approx(10 * np.log10(0.01 * 5.5 / 12 / (0.005 + 0.02 * 0.01)), abs=1.5)
+    assert band.stroke_level(hum) < -60 < -30 < level
+    assert band.stroke_level(4 * struck) == pytest.approx(level, abs=0.01), "how loud it is does not count"
+    assert band.stroke_level(0 * hum) is None and band.stroke_level(hum[:0]) is None
+
+
 def test_tones_measure_themselves():
     heard = band.features(tones(100, level=0.5))
     np.testing.assert_allclose(heard["level"], 0.5 / np.sqrt(2), rtol=1e-3)

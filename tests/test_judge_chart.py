@@ -13,7 +13,7 @@ pytest.importorskip("mir_eval", reason="the judge needs mir_eval: pip install 'a
 
 from accompgen import audio
 from accompgen.analysis import chords
-from accompgen.evaluation import mels, prompts, purity
+from accompgen.evaluation import band, mels, prompts, purity
 from accompgen.evaluation.folders import EvaluationError
 
 RATE, SECONDS = 24000, 4.0
@@ -110,6 +110,11 @@ def test_outputs_are_measured_and_set_beside_their_goals(judge, place, probes, m
     assert rows["drums: share of its energy outside its class"][0] == "not measured"
     restless = rows["bass: its strongest tone changes so often a second, alone"]
     assert float(restless[0][:3]) > 2.5 and restless[1].startswith("truth 0.8 ["), "three changes in four seconds"
+    strokes = rows["harmony: its brightest strokes above 6 kHz, dB of the whole, alone"]
+    for side, shown in (("alone/song{}.vocal", strokes[0]), ("songs/song{}", strokes[1].removeprefix("truth "))):
+        files = [place / f"{side.format(i)}.harmony.wav" for i in range(3)]
+        levels = [band.stroke_level(audio.to_mono(audio.read(path)[0])) for path in files]
+        assert float(shown.split()[0]) == pytest.approx(np.mean(levels), abs=0.06)
     lock = rows["alone, harmony: frame lock"]
     assert "3 of 3 files over" in lock[0] and "truth at most 1." in lock[1] and lock[2] == "**no**"
     assert rows["alone, accompaniment: frame lock"][2] == "yes" and "alone, mix: buzz, dB" in rows

@@ -56,7 +56,7 @@ def write_chart(args) -> None:
     rows = figure_rows(results) + tempo_rows(args.tempo, places["songs"], cache, report)
     rows += asked_rows(args.asked, cache, report) + prompt_rows(args.prompts, prompt_probe, cache, report)
     rows += purity_rows(places.get("alone"), stem_probe, cache, report)
-    rows += restless_rows(places, cache, report) + sound_rows(results) + voice_rows(args.notes, args.played)
+    rows += player_rows(places, cache, report) + sound_rows(results) + voice_rows(args.notes, args.played)
     lines = [*markdown_head(["figure", "value", "goal", "reached"])]
     lines += [f"| {' | '.join(row)} |" for row in rows]
     data = results["data"]
@@ -232,16 +232,23 @@ def purity_rows(folder, probe, cache, report) -> list[tuple]:
     return rows
 
 
-def restless_rows(places, cache, report) -> list[tuple]:
-    """Does a bass keep the tone that it plays?"""
-    means = {}
-    for row in ("alone", "given", "songs"):
-        found = find_stems(places[row]).get("bass", {}) if row in places else {}
-        opened = _opened(found, cache, report)
-        means[row] = mean_interval({name: tracks.tone_changes_of(opened[name], cache) for name in opened})
-    beside = f"truth {cell(means['songs'], 1)}" if means["songs"]["value"] is not None else ""
-    figure = "bass: its strongest tone changes so often a second"
-    return [one_row(f"{figure}, {row}", means[row], None, beside, 1) for row in ("alone", "given") if row in places]
+def player_rows(places, cache, report) -> list[tuple]:
+    """Does a bass keep the tone that it plays, and is a harmony as bright as a true one?"""
+    rows = []
+    for stem, figure, measure in (
+        ("bass", "its strongest tone changes so often a second", tracks.tone_changes_of),
+        ("harmony", "its brightest strokes above 6 kHz, dB of the whole", tracks.stroke_level_of),
+    ):
+        means = {}
+        for row in ("alone", "given", "songs"):
+            found = find_stems(places[row]).get(stem, {}) if row in places else {}
+            opened = _opened(found, cache, report)
+            means[row] = mean_interval({name: measure(opened[name], cache) for name in opened})
+        beside = f"truth {cell(means['songs'], 1)}" if means["songs"]["value"] is not None else ""
+        for row in ("alone", "given"):
+            if row in places:
+                rows.append(one_row(f"{stem}: {figure}, {row}", means[row], None, beside, 1))
+    return rows
 
 
 def sound_rows(results) -> list[tuple]:

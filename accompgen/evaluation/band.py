@@ -21,6 +21,7 @@ BANDS_HZ = {"bass": (40.0, 160.0), "chords": (160.0, 1000.0)}
 LIMITS = {"hit": 10.0, "treble": -15.0, "bass": -16.0, "chords": -16.0}  # decibel
 SILENCE = 1e-3  # RMS of a second: -60 dBFS
 FFT_STROKE, HOP_STROKE = 512, 240  # 21 ms every 10 ms
+STROKE_HZ = (6000.0, 11500.0)  # above nearly all that is tone, below where this rate ends
 FFT_TONE, HOP_TONE = 4096, 1200  # 171 ms every 50 ms
 STEADY = 0.4  # a tone is there for more than 60 % of its second
 TONE_HZ = (35.0, 330.0)  # what a bass plays, and its octave
@@ -87,6 +88,20 @@ def tone_changes(mono: np.ndarray) -> float | None:
         return None
     changed = np.abs(12 * np.log2(top[1:] / top[:-1])) >= TONE_CHANGE
     return float(np.mean(changed[pairs])) * RATE / HOP_TONE
+
+
+def stroke_level(mono: np.ndarray) -> float | None:
+    """Energy from 6 to 11.5 kHz in the brightest hundredth of the frames, in dB of the mean of the whole sound.
+
+    Sound [T] at 24 kHz, such as a harmony by itself, which has such energy where a string or a skin
+    is struck. None for silence.
+    """
+    power, hertz = power_spectra(mono, FFT_STROKE, HOP_STROKE)
+    if not len(power) or (mean := float(power.sum(axis=1).mean())) <= SILENCE**2:
+        return None
+    low, high = np.searchsorted(hertz, STROKE_HZ)
+    brightest = np.percentile(power[:, low:high].sum(axis=1), 99)
+    return float(10 * np.log10(max(brightest / mean, 1e-9)))
 
 
 def power_spectra(mono: np.ndarray, size: int, hop: int) -> tuple[np.ndarray, np.ndarray]:

@@ -87,6 +87,12 @@ def tone_changes_of(track, cache) -> float | None:
     return cache.values(name, lambda: band.tone_changes(track.mono(listen.RATE)))
 
 
+def stroke_level_of(track, cache) -> float | None:
+    """`band.stroke_level` of a track."""
+    name = caches.key("stroke level", track.digest, band.STROKE_HZ)
+    return cache.values(name, lambda: band.stroke_level(track.mono(listen.RATE)))
+
+
 def mels_of(track, cache) -> np.ndarray:
     """`mels.mel_decibel` of the whole file, to a sixteenth of a decibel."""
     name = caches.key("mels", track.digest)
