@@ -8,11 +8,11 @@ codes), `model/` integers into logits, `generation/` a vocal into an accompanime
 
     import accompgen
 
-    model = accompgen.load("pocket")
+    model = accompgen.load()  # `band`: stems on a chart
     song = model.accompany("vocal.wav", seed=0)
     song.save("out/")
     cooler = model.accompany("vocal.wav", sampling={"semantic": accompgen.Sampling(temperature=0.7)})
-    for piece in accompgen.stream("vocal.wav", seed=0):  # the same song, window by window
+    for piece in accompgen.stream("vocal.wav", seed=0):  # `pocket`: one track, window by window
         play(piece.accompaniment, piece.rate)
 
 Shapes in comments and docstrings: B batch, C channels, T samples, S semantic frames (50 Hz), F acoustic frames (75 Hz),
@@ -25,8 +25,11 @@ from accompgen.threads import wait_passively
 
 wait_passively()  # before anything imports torch
 
+# the checkpoints that play unless told otherwise: whole songs, and songs that are played while they are made
+CHECKPOINT, STREAMED = "band", "pocket"
 
-def load(checkpoint="pocket", device: str = "auto", helper: bool = False, engine: str = "auto"):
+
+def load(checkpoint=CHECKPOINT, device: str = "auto", helper: bool = False, engine: str = "auto"):
     """Load a checkpoint by name or directory -> `generation.pipeline.Accompanist`, whose `accompany`
     makes songs; of an adopted MusicGen or STAGE a `generation.single_stage.SingleStagePlayer`,
     likewise.
@@ -45,7 +48,7 @@ def load(checkpoint="pocket", device: str = "auto", helper: bool = False, engine
     return single_stage.load_any(checkpoint, device, helper, engine)
 
 
-def accompany(vocal, seed: int = 0, checkpoint="pocket", device: str = "auto", **options):
+def accompany(vocal, seed: int = 0, checkpoint=CHECKPOINT, device: str = "auto", **options):
     """One accompaniment to one vocal (a path, or a pair of wav and rate) -> `generation.song.Song`.
     For several, `load` once.
 
@@ -57,7 +60,7 @@ def accompany(vocal, seed: int = 0, checkpoint="pocket", device: str = "auto", *
 
 
 def stream(
-    vocal, rate: int | None = None, seed: int = 0, checkpoint="pocket", device: str = "auto", **options
+    vocal, rate: int | None = None, seed: int = 0, checkpoint=STREAMED, device: str = "auto", **options
 ):
     """The accompaniment piece by piece, as it is made -> `generation.stream.Stream`, to be iterated.
 

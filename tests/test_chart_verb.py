@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 from tiny import sing
 
-from accompgen import audio
+from accompgen import CHECKPOINT, audio
 from accompgen.chart import Chart
 from accompgen.cli import main
 from accompgen.export.beats import read_beats
@@ -79,7 +79,7 @@ def test_its_files_hold_the_same_chart(calls, vocal, tmp_path, capsys):
     ]
     assert "90.0 beats a minute, 4 a bar, A:min, 2 bars" in captured.err
     (_, asked, more) = calls[0]
-    assert more == {"checkpoint": "pocket", "device": "cpu", "seed": 3} and asked.bpm == 90
+    assert more == {"checkpoint": CHECKPOINT, "device": "cpu", "seed": 3} and asked.bpm == 90
     chart = Chart.steady(4.0, 90).continued()
     beats = read_beats(out / "voice.beats.txt")
     assert beats.times == pytest.approx([time for time, _ in chart.beats]) and beats.places[:5] == (

@@ -84,6 +84,21 @@ def test_the_same_command_gives_the_same_sound(generate, vocal, tmp_path):
     assert a == b != c
 
 
+@pytest.mark.parametrize("options, name", [([], "band"), (["--stream"], "pocket"), (["--stream", "--checkpoint", "x"], "x")])
+def test_a_whole_song_and_a_stream_have_a_checkpoint_each(root, vocal, tmp_path, monkeypatch, options, name):
+    asked = []
+
+    def load(checkpoint, *_):
+        asked.append(checkpoint)
+        raise ValueError("seen enough")
+
+    monkeypatch.setattr("accompgen.generation.single_stage.load_any", load)
+    monkeypatch.setattr("accompgen.generation.pipeline.load", load)
+    monkeypatch.setattr("accompgen.checkpoint.find_checkpoint", lambda _: root / "checkpoints" / "pocket")
+    assert main(["generate", str(vocal), "-o", str(tmp_path), *options]) == 1
+    assert asked == [name]
+
+
 def test_quiet_says_nothing_on_stderr(generate, vocal, tmp_path, capsys):
     assert generate(vocal, "-o", tmp_path / "out", "--quiet") == 0
     captured = capsys.readouterr()

@@ -6,13 +6,15 @@ import sys
 import time
 from pathlib import Path
 
+from accompgen import CHECKPOINT
+
 
 def main(argv=None) -> int:
     """Run the demo; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("vocal", type=Path, help="a recording of a singing voice: wav, flac, mp3, m4a, ogg, webm")
     parser.add_argument("-o", "--out", type=Path, default=Path("demo"))
-    parser.add_argument("--checkpoint", default="band")
+    parser.add_argument("--checkpoint", default=CHECKPOINT)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--force", action="store_true", help="replace the files of an earlier demo")
     args = parser.parse_args(argv)

@@ -9,7 +9,7 @@ import json
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-from accompgen import audio
+from accompgen import CHECKPOINT, audio
 from accompgen.chart_input import ChartRequest
 from accompgen.generation import single_stage, song
 from accompgen.generation.mixdown import BALANCE_LU
@@ -24,7 +24,7 @@ class GenerateJob:
     """What every song of a folder is made with: see `pipeline.load`, `Accompanist.accompany` and `Song.save`."""
 
     directory: str
-    checkpoint: str = "pocket"
+    checkpoint: str = CHECKPOINT
     device: str = "auto"
     seed: int = 0
     sampling: dict[str, Sampling] = field(default_factory=dict, hash=False)  # by stage; else the checkpoint's own

@@ -10,7 +10,7 @@ from functools import cached_property
 
 import torch
 
-from accompgen import audio
+from accompgen import CHECKPOINT, audio
 from accompgen.chart import Chart, ChartError
 from accompgen.chart_input import ChartRequest
 from accompgen.checkpoint import (
@@ -306,7 +306,7 @@ class Accompanist:
         return read_others(vocal, others)
 
 
-def load(checkpoint="pocket", device: str = "auto", helper: bool = False, engine: str = "auto") -> Accompanist:
+def load(checkpoint=CHECKPOINT, device: str = "auto", helper: bool = False, engine: str = "auto") -> Accompanist:
     """Load a checkpoint by its name or its directory.
 
     Args:

@@ -13,7 +13,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from accompgen import audio
+from accompgen import CHECKPOINT, audio
 from accompgen.chart import Chart, ChartError
 from accompgen.chart_input import ChartRequest
 from accompgen.checkpoint import (
@@ -301,7 +301,7 @@ def load(checkpoint, device: str = "auto") -> SingleStagePlayer:
 
 
 def load_any(
-    checkpoint="pocket", device: str = "auto", helper: bool = False, engine: str = "auto"
+    checkpoint=CHECKPOINT, device: str = "auto", helper: bool = False, engine: str = "auto"
 ):
     """A checkpoint of whatever graph, by its name or directory; arguments and errors as
     `pipeline.load`. Those of a single-stage graph are decoded by torch alone.

@@ -85,7 +85,7 @@ class Stream:
         if len(model.stems) > 1:
             raise ValueError(
                 f"this checkpoint makes {', '.join(model.stems)} one after the other, each hearing the whole of those before "
-                "it; streams are for checkpoints of one track"
+                "it; streams are for checkpoints of one track, such as `pocket`"
             )
         recording = isinstance(vocal, (str, Path, tuple, Vocal))
         if recording == (rate is not None):

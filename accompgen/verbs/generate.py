@@ -5,6 +5,7 @@ from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
 
+from accompgen import CHECKPOINT, STREAMED
 from accompgen.verbs.chart import add_chart_options, request_of
 from accompgen.verbs.shared import (
     RECORDING,
@@ -29,7 +30,7 @@ class _Help(argparse.Action):
     def __call__(self, parser, namespace, values, option_string=None):
         from accompgen.generation.settings import sampling_of
 
-        given = getattr(namespace, "checkpoint", parser.get_default("checkpoint"))
+        given = getattr(namespace, "checkpoint", None) or CHECKPOINT
         with suppress(ValueError):  # no such checkpoint: help is shown all the same
             own = sampling_of(given)
             for action in (action for action in parser._actions if action.dest in SAMPLING):
@@ -125,12 +126,13 @@ def add_generate(verbs):
     many.add_argument("--manifest", metavar="FILE", type=Path, help="instead of VOCAL: a .jsonl or .csv manifest, or a folder")
     many.add_argument("--split", choices=("train", "validation", "test"), help="of the manifest, only these (default: all)")
     add_executor(many)
-    add_model(parser)
+    add_model(parser, f"{CHECKPOINT}, with --stream {STREAMED}")
     add_engine(parser)
-    parser.set_defaults(run=run_generate, parser=parser)
+    parser.set_defaults(run=run_generate, parser=parser, checkpoint=None)
 
 
 def run_generate(args) -> int:
+    args.checkpoint = args.checkpoint or (STREAMED if args.stream else CHECKPOINT)
     if bool(args.vocals) == bool(args.manifest):
         args.parser.error("give recordings (VOCAL...), or --manifest with many of them")
     file = args.out.suffix.lower()[1:] in FORMATS and not args.out.is_dir()

@@ -4,6 +4,7 @@ import os
 import sys
 from contextlib import contextmanager
 
+from accompgen import CHECKPOINT
 from accompgen.engines import ENGINES
 
 FORMATS_READ = "wav, flac, mp3, m4a, ogg, webm, or a video's sound"  # the most usual; docs/desk.md has all
@@ -94,9 +95,9 @@ def song_bar(quiet):
             bar.close()
 
 
-def add_model(parser):
-    """The options of verbs that load weights."""
-    parser.add_argument("--checkpoint", metavar="NAME|DIR", default="pocket", help="the weights (default: pocket)")
+def add_model(parser, default: str = CHECKPOINT):
+    """The options of verbs that load weights; `default`: what the help says of the checkpoint."""
+    parser.add_argument("--checkpoint", metavar="NAME|DIR", default=CHECKPOINT, help=f"the weights (default: {default})")
     parser.add_argument("--device", metavar="DEVICE", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
     parser.add_argument("--quiet", action="store_true", help="no progress and no remarks on stderr, only errors")
 
