@@ -513,12 +513,13 @@ def test_a_beat_tracker_of_other_units_is_refused(tmp_path, components):
     assert not (tmp_path / "six").exists()
 
 
-def test_all_of_the_shipped_checkpoint_is_installed():
+def test_all_of_the_shipped_checkpoints_is_installed():
     """`pip install .` takes the folders that setup.cfg names, and no others."""
     root = Path(__file__).resolve().parents[1]
     setup = configparser.ConfigParser()
     setup.read(root / "setup.cfg")
-    shipped = read_checkpoint(root / "checkpoints" / "pocket")
+    shipped = [read_checkpoint(root / "checkpoints" / name) for name in ("band", "pocket")]
     named = [line for text in setup["options.data_files"].values() for line in text.split()]
     installed = {path for pattern in named for path in root.glob(pattern)}
-    assert {shipped.path / file for file in [*shipped.config["sha256"], "config.json", "README.md"]} == installed
+    files = {one.path / file for one in shipped for file in [*one.config["sha256"], "config.json", "README.md"]}
+    assert files == installed
