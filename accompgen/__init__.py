@@ -25,7 +25,7 @@ from accompgen.threads import wait_passively
 
 wait_passively()  # before anything imports torch
 
-# the checkpoints that play unless told otherwise: whole songs, and songs that are played while they are made
+# the checkpoint of whole songs, and that of streams, where no other one is named
 CHECKPOINT, STREAMED = "band", "pocket"
 
 
@@ -60,7 +60,12 @@ def accompany(vocal, seed: int = 0, checkpoint=CHECKPOINT, device: str = "auto",
 
 
 def stream(
-    vocal, rate: int | None = None, seed: int = 0, checkpoint=STREAMED, device: str = "auto", **options
+    vocal,
+    rate: int | None = None,
+    seed: int = 0,
+    checkpoint=STREAMED,
+    device: str = "auto",
+    **options,
 ):
     """The accompaniment piece by piece, as it is made -> `generation.stream.Stream`, to be iterated.
 

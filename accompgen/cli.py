@@ -10,7 +10,18 @@ import io
 import sys
 import warnings
 
-from accompgen.verbs import adopt, chart, data, evaluation, generate, project, redo, tokens, training, web
+from accompgen.verbs import (
+    adopt,
+    chart,
+    data,
+    evaluation,
+    generate,
+    project,
+    redo,
+    tokens,
+    training,
+    web,
+)
 from accompgen.verbs.shared import close_stdout, complain, explains_itself
 
 

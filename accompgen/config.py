@@ -155,7 +155,8 @@ class TrainConfig:
     stream_masking: dict = field(default_factory=dict)  # stream -> at most this share of it alone is not heard, in such spans
     history_masking: float = 0.7  # probability that a window hides a random share of its target history
     history_dropout: float = 0.0  # probability that it hides all: only then a text says more of the sound
-    history_drawn: dict = field(default_factory=dict)  # stem -> at most this share of its history is the stage's own draw
+    # stem -> at most this share of its history is the stage's own draw
+    history_drawn: dict = field(default_factory=dict)
     listening_weight: float = 0.0  # of a second loss: the target as the context encoder alone names it; context = aligned
     encoder_learns: str = "joint"  # joint: from both losses | apart: from the second | alone: likewise, and the rest rests
     dtype: str = "float32"  # float32 | bfloat16 (of the products; weights, optimiser and loss stay float32)
@@ -200,17 +201,9 @@ class TrainConfig:
         _in_range("context_masking", self.context_masking, 0.0, 0.99)
         row = self.model.rows.stage(self.model.stage)
         for key, known in (("stream_dropout", (*row.context, *row.prefix)), ("stream_masking", row.context)):
-            for name, share in getattr(self, key).items():
-                _one_of(key, name, known)
-                if not isinstance(share, (int, float)):
-                    raise ConfigError(f"{key}.{name} is {share!r}; expected a number")
-                _in_range(f"{key}.{name}", share, 0.0, 1.0 if key == "stream_dropout" else 0.99)
+            _numbers(key, getattr(self, key), known, 1.0 if key == "stream_dropout" else 0.99)
         for key, highest in (("stem_weights", 10**6), ("history_drawn", 1.0)):
-            for stem, value in getattr(self, key).items():
-                _one_of(key, stem, self.model.rows.stems)
-                if not isinstance(value, (int, float)):
-                    raise ConfigError(f"{key}.{stem} is {value!r}; expected a number")
-                _in_range(f"{key}.{stem}", value, 0.0, highest)
+            _numbers(key, getattr(self, key), self.model.rows.stems, highest)
         for name in ("learning_rate", "clip_norm"):
             _in_range(name, getattr(self, name), 1e-12, 1e6)
         for name, value in (("ema_decay", self.ema_decay), ("betas[0]", self.betas[0]), ("betas[1]", self.betas[1])):
@@ -238,6 +231,15 @@ def window_blocks(seconds: float) -> int:
 def _one_of(key, value, allowed):
     if value not in allowed:
         raise ConfigError(f"{key} is {value!r}; expected one of {', '.join(map(repr, allowed))}")
+
+
+def _numbers(key, values, names, highest):
+    """Raise ConfigError unless `values` has numbers from 0 to `highest`, by some of `names`."""
+    for name, value in values.items():
+        _one_of(key, name, names)
+        if not isinstance(value, (int, float)):
+            raise ConfigError(f"{key}.{name} is {value!r}; expected a number")
+        _in_range(f"{key}.{name}", value, 0.0, highest)
 
 
 def _in_range(key, value, low, high):

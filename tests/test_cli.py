@@ -21,6 +21,7 @@ from accompgen.cli import main
 from accompgen.config import ConfigError
 from accompgen.data.tokenize_song import Tokenizing
 from accompgen.generation import pipeline
+from accompgen.generation.settings import sampling_of
 from accompgen.training import decoder
 from accompgen.verbs.generate import _per_stage
 
@@ -97,6 +98,15 @@ def test_a_whole_song_and_a_stream_have_a_checkpoint_each(root, vocal, tmp_path,
     monkeypatch.setattr("accompgen.checkpoint.find_checkpoint", lambda _: root / "checkpoints" / "pocket")
     assert main(["generate", str(vocal), "-o", str(tmp_path), *options]) == 1
     assert asked == [name]
+
+
+@pytest.mark.parametrize("options, name", [([], "band"), (["--stream"], "pocket")])
+def test_help_shows_the_settings_of_the_checkpoint_that_would_play(options, name, capsys):
+    with pytest.raises(SystemExit):
+        main(["generate", *options, "--help"])
+    shown = " ".join(capsys.readouterr().out.split())
+    used = {stage: sampling.temperature for stage, sampling in sampling_of(name).items()}
+    assert f"(default: {', '.join(f'{stage}={value:g}' for stage, value in used.items())})" in shown
 
 
 def test_quiet_says_nothing_on_stderr(generate, vocal, tmp_path, capsys):

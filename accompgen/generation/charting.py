@@ -18,8 +18,8 @@ from accompgen.time import BLOCKS_PER_SECOND, SEMANTIC_HZ, blocks_of, frames_of,
 SHORTEST_SECONDS = 8.0  # at the slowest tempo three beats at least
 HALF_BAR, BAR = 1.0, 1.0  # weights of the notes around a block
 # Of all of the song's. A voice seldom sings the tones of IV and often those of VI: were they to
-# count for chords, VI would be played throughout. What is sung in this bar and seldom elsewhere
-# tells of its chord. For a stem they are those of the key.
+# count for chords, VI would be played throughout. Notes of this bar that are rare elsewhere point
+# to its chord. For a stem they are those of the key.
 SONG_OF_CHORDS, SONG_OF_STEMS = -1.0, 2.0
 FEW_NOTES_SECONDS = 0.2  # a span with so little pitch in it has half of its weight
 

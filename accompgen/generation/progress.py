@@ -23,7 +23,7 @@ class PartProgress:
 
         def report(stage: str, done: int, total: int) -> None:
             nonlocal last
-            # a cascade that begins anew counts anew: a bar never goes back
+            # a cascade that is repeated counts from 0 again, and a bar must not go back
             if done < last:
                 self.before += last
             last, self.total = done, total

@@ -30,7 +30,7 @@ class _Help(argparse.Action):
     def __call__(self, parser, namespace, values, option_string=None):
         from accompgen.generation.settings import sampling_of
 
-        given = getattr(namespace, "checkpoint", None) or CHECKPOINT
+        given = _checkpoint_of(namespace)
         with suppress(ValueError):  # no such checkpoint: help is shown all the same
             own = sampling_of(given)
             for action in (action for action in parser._actions if action.dest in SAMPLING):
@@ -131,8 +131,13 @@ def add_generate(verbs):
     parser.set_defaults(run=run_generate, parser=parser, checkpoint=None)
 
 
+def _checkpoint_of(args):
+    """The checkpoint that is named, or the one for what is asked."""
+    return args.checkpoint or (STREAMED if args.stream else CHECKPOINT)
+
+
 def run_generate(args) -> int:
-    args.checkpoint = args.checkpoint or (STREAMED if args.stream else CHECKPOINT)
+    args.checkpoint = _checkpoint_of(args)
     if bool(args.vocals) == bool(args.manifest):
         args.parser.error("give recordings (VOCAL...), or --manifest with many of them")
     file = args.out.suffix.lower()[1:] in FORMATS and not args.out.is_dir()

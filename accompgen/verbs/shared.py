@@ -95,9 +95,9 @@ def song_bar(quiet):
             bar.close()
 
 
-def add_model(parser, default: str = CHECKPOINT):
-    """The options of verbs that load weights; `default`: what the help says of the checkpoint."""
-    parser.add_argument("--checkpoint", metavar="NAME|DIR", default=CHECKPOINT, help=f"the weights (default: {default})")
+def add_model(parser, shown: str = CHECKPOINT):
+    """The options of verbs that load weights; `shown`: the default checkpoint as the help names it."""
+    parser.add_argument("--checkpoint", metavar="NAME|DIR", default=CHECKPOINT, help=f"the weights (default: {shown})")
     parser.add_argument("--device", metavar="DEVICE", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
     parser.add_argument("--quiet", action="store_true", help="no progress and no remarks on stderr, only errors")
 
