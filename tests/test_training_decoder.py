@@ -166,6 +166,15 @@ def test_the_weight_on_peaks_reaches_the_gradient(place):
     assert held["peaks"] == free["peaks"] > 0 and held["norm"] > 10 * free["norm"]
 
 
+def test_a_run_may_end_with_the_levels_of_the_songs(place, trained):
+    values = {"steps": 1, "start_from": str(trained / "model"), "learning_rate": 1e-9}
+    train(config(place, level_octaves=True, **values), place / "levelled")
+    (levels,) = [line["levels"] for line in log_of(place / "levelled") if "levels" in line]
+    (_, before), (about, after) = (load_component(place / name / "model") for name in ("run", "levelled"))
+    assert max(levels["tone_db"]) > 0.1 and not torch.equal(before["out.bias"], after["out.bias"])
+    assert about["levels"] == levels
+
+
 def test_a_run_may_begin_with_the_weights_of_another(place, trained, tmp_path):
     train(config(place, steps=1, start_from=str(trained / "model"), learning_rate=1e-9), place / "begun")
     before, after = (load_component(place / name / "model") for name in ("run", "begun"))

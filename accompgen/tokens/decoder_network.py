@@ -214,9 +214,15 @@ def overlap_add(spectrum: torch.Tensor, window: int, hop: int, scale: float = 1.
     return total.flatten(1)[:, middle] * weight
 
 
+def mel_hertz(bands: int, top_hz: float, low_hz: float = 80.0) -> torch.Tensor:
+    """`bands` frequencies in Hz from `low_hz` to `top_hz`, in equal steps of the mel scale 2595 log10(1 + f / 700)."""
+    low, high = (math.log10(1 + hertz / 700) for hertz in (low_hz, top_hz))
+    return 700 * (10 ** torch.linspace(low, high, bands) - 1)
+
+
 def mel_interpolation(bands: int, bins: int, top_hz: float, low_hz: float = 80.0) -> torch.Tensor:
-    """Weights [bands, bins] that spread values at `bands` places, equal steps of the mel scale
-    2595 log10(1 + f / 700) from `low_hz` to `top_hz`, over bins from 0 Hz to `top_hz`. Columns sum to 1."""
+    """Weights [bands, bins] that spread values at the places of `mel_hertz` over bins from 0 Hz to
+    `top_hz`. Columns sum to 1."""
     mel = 2595 * torch.log10(1 + torch.linspace(0, top_hz, bins) / 700)
     low, high = (2595 * math.log10(1 + hertz / 700) for hertz in (low_hz, top_hz))
     place = ((mel - low) / (high - low)).clamp(0, 1) * (bands - 1)

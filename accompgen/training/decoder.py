@@ -29,6 +29,7 @@ from accompgen.tokens.decoder_network import DecoderConfig, DecoderNetwork
 from accompgen.training.average import make_average
 from accompgen.training.codec_figures import chroma, chroma_correlation, correlation, onset_envelope, si_sdr
 from accompgen.training.decoder_adversary import Adversary, complex_normal
+from accompgen.training.decoder_levels import level_octaves
 from accompgen.training.decoder_losses import energy_distance, log_magnitude, overshoot, tone_loss
 from accompgen.training.decoder_songs import Sound, middle_and_side, read_sounds
 from accompgen.training.discriminator import DiscriminatorConfig
@@ -74,6 +75,7 @@ class DecoderTraining:
     matching_weight: float = 4.0  # of the likeness of what the discriminator sees, times adversarial_weight
     discriminator_learning_rate: float = 3e-4
     discriminator_share: float = 0.67  # of the steps in which the discriminator learns, too
+    level_octaves: bool = False  # at the end, bring octaves to the level of the validation songs'
     coarse_share: float = 0.15  # of the crops whose fine half of the codebooks is not heard
     gain_db: tuple[float, float] = (-6.0, 6.0)  # random level of a sound, no louder than full scale
     songs: int = 0  # read at most so many training songs; 0: all. A song of 30 s with stems takes 12 MB of memory
@@ -148,7 +150,7 @@ def train(config: DecoderTraining, run_dir, pause_after_minutes: float = 0.0) ->
         read_sounds(config, split, count, tokenizer, run_dir / "codes" / split)
         for split, count in (("train", config.songs), ("validation", config.validation_songs))
     )
-    log, pausing = RunLog(run_dir, config, step, config.batch_size * config.crop_seconds), False
+    log, pausing, levels = RunLog(run_dir, config, step, config.batch_size * config.crop_seconds), False, None
     (run_dir / "config.json").write_text(json.dumps(to_dict(config), indent=2) + "\n", encoding="utf-8")
     log.start(seconds)
     log(step=step, sounds=len(songs), stems=sum(sound.stem for sound in songs), validation_songs=len(held_out))
@@ -167,10 +169,14 @@ def train(config: DecoderTraining, run_dir, pause_after_minutes: float = 0.0) ->
         log.step(step, share, losses)
         pausing = bool(pause_after_minutes) and time.monotonic() - entered > 60 * pause_after_minutes and share < 1
         if step % config.validate_every == 0 or share >= 1:
+            if share >= 1 and config.level_octaves:
+                frames = round(ACOUSTIC_HZ * config.validation_seconds)
+                levels = level_octaves(average.module, held_out, frames, config.seed)
+                log(step=step, levels=levels)
             figures = decoder_figures(average.module, config, held_out)
             log(step=step, validation=figures)
             for name in ("snapshot", "model") if share >= 1 else ("snapshot",):
-                _save_component(config, run_dir / name, average.module, step, figures)
+                _save_component(config, run_dir / name, average.module, step, figures, levels)
         if pausing or step % config.save_every == 0 or share >= 1:
             state = {name: part.state_dict() for name, part in parts.items()}
             now = {"step": step, "seconds": log.seconds, "figures": figures, "config": lasting(config, *MAY_CHANGE)}
@@ -330,7 +336,7 @@ def _resume(config, run_dir, parts):
     return state["step"], state["seconds"], state["figures"]
 
 
-def _save_component(config, directory, network, step, figures):
+def _save_component(config, directory, network, step, figures, levels):
     about = {
         "tokenizers": {"acoustic": tokens_hash(config.codec)},
         "step": step,
@@ -338,6 +344,7 @@ def _save_component(config, directory, network, step, figures):
         "started_from": component_hash(config.start_from) if config.start_from else None,
         "training": {name: value for name, value in to_dict(config).items() if name not in NOT_TOLD},
         "validation": figures,
+        "levels": levels,
     }
     StereoDecoder(config.model, network).save(directory, about, force=True)
     network.requires_grad_(True)
