@@ -215,7 +215,8 @@ def overlap_add(spectrum: torch.Tensor, window: int, hop: int, scale: float = 1.
 
 
 def mel_hertz(bands: int, top_hz: float, low_hz: float = 80.0) -> torch.Tensor:
-    """`bands` frequencies in Hz from `low_hz` to `top_hz`, in equal steps of the mel scale 2595 log10(1 + f / 700)."""
+    """`bands` frequencies in Hz from `low_hz` to `top_hz`, in equal steps of the mel scale
+    2595 log10(1 + f / 700)."""
     low, high = (math.log10(1 + hertz / 700) for hertz in (low_hz, top_hz))
     return 700 * (10 ** torch.linspace(low, high, bands) - 1)
 

@@ -112,6 +112,11 @@ class DecoderTraining:
         return round(ACOUSTIC_HZ * self.crop_seconds)
 
     @property
+    def validation_frames(self) -> int:
+        """Of codes, that are heard of a validation song."""
+        return round(ACOUSTIC_HZ * self.validation_seconds)
+
+    @property
     def margin(self) -> int:
         """Frames at each end of a crop that count for no loss: what lies beyond them is not known."""
         return self.model.reach // 3
@@ -150,7 +155,8 @@ def train(config: DecoderTraining, run_dir, pause_after_minutes: float = 0.0) ->
         read_sounds(config, split, count, tokenizer, run_dir / "codes" / split)
         for split, count in (("train", config.songs), ("validation", config.validation_songs))
     )
-    log, pausing, levels = RunLog(run_dir, config, step, config.batch_size * config.crop_seconds), False, None
+    log = RunLog(run_dir, config, step, config.batch_size * config.crop_seconds)
+    pausing, levels = False, None
     (run_dir / "config.json").write_text(json.dumps(to_dict(config), indent=2) + "\n", encoding="utf-8")
     log.start(seconds)
     log(step=step, sounds=len(songs), stems=sum(sound.stem for sound in songs), validation_songs=len(held_out))
@@ -170,8 +176,7 @@ def train(config: DecoderTraining, run_dir, pause_after_minutes: float = 0.0) ->
         pausing = bool(pause_after_minutes) and time.monotonic() - entered > 60 * pause_after_minutes and share < 1
         if step % config.validate_every == 0 or share >= 1:
             if share >= 1 and config.level_octaves:
-                frames = round(ACOUSTIC_HZ * config.validation_seconds)
-                levels = level_octaves(average.module, held_out, frames, config.seed)
+                levels = level_octaves(average.module, held_out, config.validation_frames, config.seed)
                 log(step=step, levels=levels)
             figures = decoder_figures(average.module, config, held_out)
             log(step=step, validation=figures)
@@ -267,11 +272,10 @@ def decoder_figures(network, config, held_out: list[Sound]) -> dict:
     """Means over some sounds: SI-SDR (dB), chroma and onset correlation of the middle at 24 kHz, mean absolute difference of
     its log spectra (nats, windows of 64 to 2048 samples), width (side over middle, dB) beyond the truth's."""
     decoder = StereoDecoder(config.model, network)
-    rows, frames = [], round(ACOUSTIC_HZ * config.validation_seconds)
+    rows = []
     for sound in held_out:
-        codes = torch.from_numpy(sound.codes[None, :, :frames].astype(np.int64))
+        codes, true = sound.beginning(config.validation_frames)
         back = middle_and_side(decoder.decode(codes)[0].cpu().numpy())
-        true = middle_and_side(sound.wav[:, : back.shape[1]].astype(np.float32) / 32767)
         rows.append(compare_middles(true, back, config.model.sample_rate))
     network.train()
     return {name: round(float(np.nanmean([row[name] for row in rows])), 4) for name in rows[0]}
