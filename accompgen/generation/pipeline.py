@@ -26,6 +26,7 @@ from accompgen.device import choose_device
 from accompgen.generation.cascade import cascade, whole_song
 from accompgen.generation.charting import SONG_OF_STEMS, chart_streams, find_chart, melody_stream
 from accompgen.generation.lead_in import begun, rested, silence_of, stays_silent, without_lead_in
+from accompgen.generation.limiter import limited
 from accompgen.generation.load import load_beat_tracker, load_stages
 from accompgen.generation.mixdown import BALANCE_LU, as_asked, mix_down
 from accompgen.generation.progress import PartProgress, Progress, progress_bar
@@ -37,6 +38,7 @@ from accompgen.generation.settings import (
     check_settings,
     chosen_settings,
     chosen_stems,
+    headroom_of,
     sampling_of,
     setting_names,
 )
@@ -71,7 +73,7 @@ class Accompanist:
     """A loaded checkpoint: the voice's tokenizer, the stages and the decoder on one device.
 
     `sampling` are its own settings by stage; `helper` is a second process for vocals of LONG_SECONDS or more, `silence`
-    what `tokens.silence.frames_of_silence` says.
+    what `tokens.silence.frames_of_silence` says, `headroom` what `settings.headroom_of` does.
     """
 
     noise = VOCAL_NOISE  # unless told otherwise
@@ -80,12 +82,14 @@ class Accompanist:
         self, semantic_tokenizer, decoder, system: System, about: dict, device: str,
         sampling: dict[str, Sampling] | None = None, helper: StageWorker | None = None, beat_tracker=None,
         text_tokenizer=None, directory=None, silence: dict[str, list[int]] | None = None,
+        headroom: dict[str, float] | None = None,
     ):  # fmt: skip
         self.semantic_tokenizer, self.decoder = semantic_tokenizer, decoder
         self.system, self.about, self.device = system, about, device
         self.sampling = sampling or dict.fromkeys(system.graph.stage_names, PUBLISHED)
         self.directory, self._acoustic_tokenizer, self._silent_frames = directory, None, silence
         self.helper, self.beat_tracker, self.text_tokenizer = helper, beat_tracker, text_tokenizer
+        self.headroom = headroom or {}
 
     @property
     def stems(self) -> tuple[str, ...]:
@@ -148,7 +152,7 @@ class Accompanist:
             text = self.text_of(prompts)
         with clock("vocal_units"):
             units = self.units(vocal, noise, seed)  # [1, S]
-        sampling, tokens, sounds = self.settings(sampling), {}, {}
+        sampling, tokens, sounds, softer = self.settings(sampling), {}, {}, {}
         with progress_bar(vocal.name) if progress else nullcontext() as bar:
             with clock("chart") if self.has_chart else nullcontext():
                 begun_units, first = self._begun(units, Part(stems[0]))
@@ -165,9 +169,11 @@ class Accompanist:
                 for stage, seconds in tokens[stem].seconds.items():
                     clock.seconds[stage] = clock.seconds.get(stage, 0.0) + seconds
                 with clock("decoder"):  # [C, T] at the decoder's rate
-                    sounds[stem] = self.decoder.decode(tokens[stem].codes[None], seed)[0].cpu().numpy()
+                    sounds[stem], softer[stem] = self.sound_of(stem, tokens[stem].codes, seed)
         settings = asked_for(sampling, balance, noise, loudness, prompt, asked, rate, channels)
-        return self.finish(vocal, seed, settings, tokens, sounds, clock, chart, others)
+        song = self.finish(vocal, seed, settings, tokens, sounds, clock, chart, others)
+        song.report["levels"] |= {f"{stem}_peaks_softer_db": round(db, 2) for stem, db in softer.items() if db}
+        return song
 
     def chart(self, vocal, seed: int = 0, *, chart: Chart | ChartRequest | None = None, prompt=None, sampling=None,
               noise: float = VOCAL_NOISE) -> Chart:  # fmt: skip
@@ -213,6 +219,16 @@ class Accompanist:
         if span is not None:
             wav = wav[:, span.frames(SemanticTokenizer.sample_rate)]
         return self.semantic_tokenizer.encode(wav.to(self.device))
+
+    def sound_of(self, stem, codes, seed, level=0.0):
+        """The sound [C, T] of a stem's codes at the decoder's rate, and by how many dB its loudest peak is softer than decoded.
+
+        `level` is that of the whole stem, see `limiter.limited`, where codes are of a part of it.
+        """
+        sound = self.decoder.decode(codes[None].to(self.device), seed)[0].cpu().numpy()
+        if stem not in self.headroom:
+            return sound, 0.0
+        return limited(sound, self.decoder.sample_rate, self.headroom[stem], level)
 
     def finish(self, vocal, seed, settings, tokens, sounds, clock, chart=None, others=None) -> Song:
         """The song of its stems' tokens and sounds, see `finished`."""
@@ -345,6 +361,7 @@ def load(checkpoint=CHECKPOINT, device: str = "auto", helper: bool = False, engi
         TextTokenizer.load(verified.component(TEXT_TOKENIZER)) if TEXT_TOKENIZER in verified.components else None,
         path,
         verified.config.get("silence"),
+        headroom_of(path),
     )
 
 

@@ -9,11 +9,11 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from torch.nn import functional as F
 
 from accompgen import audio
 from accompgen.generation.cascade import Tokens
 from accompgen.generation.charting import chart_streams
+from accompgen.generation.limiter import STEPS, level_of, smoothed
 from accompgen.generation.pipeline import Accompanist
 from accompgen.generation.schedule import EARLIER_SECONDS, Part
 from accompgen.generation.settings import check_seed
@@ -28,7 +28,7 @@ BESIDE = "beside"  # what else is played, among the sounds of the stems
 CROSSFADE_SECONDS = 0.03
 AROUND_BLOCKS = 25  # decoded on either side of the new part and thrown away: a second
 BEHIND_SECONDS = 8.0  # behind a part, read too
-DIP_SECONDS, DIP_STEPS = 0.02, 20  # before and behind a peak of the mix, where a take is softer
+DIP_SECONDS = 0.02  # before and behind a peak of the mix, where a take is softer
 
 
 def redo(
@@ -97,7 +97,8 @@ def redo(
         made = model.play(vocal, units, sampling, seed, Part(stem, given, text, kept, inside, rests[stem]), report)
         whole = (excerpt.start, excerpt.stop) == (0, blocks)
         tokens[stem] = made if whole else _tokens_with(song.tokens.get(stem), made, excerpt, graph)
-        new = _decoded(model, made.codes, inside, seed, song) * gain
+        level = level_of(tracks[stem] / gain, song.rate)
+        new = _decoded(model, stem, made.codes, inside, seed, song, level) * gain
         stays, added[stem] = _spliced(tracks[stem], new, span, song, start, stop)
         tracks[stem] = stays + added[stem]
         sounds[stem] = _at_decoder(model, tracks[stem][:, around] / gain, song)
@@ -126,26 +127,13 @@ def _room(mix, new, rate):
     over = np.abs(mix) > audio.PEAK_LIMIT
     left = 0.9999 * audio.PEAK_LIMIT - np.sign(mix) * (mix - new)  # rounding shall not pass the limit
     room = np.divide(left, np.abs(new), out=np.ones_like(mix), where=over & (new != 0)).clip(0, 1).min(axis=0)
-    room = _smoothed(room, round(rate * DIP_SECONDS / DIP_STEPS))
+    room = smoothed(room, round(rate * DIP_SECONDS / STEPS))
     if audio.peak(mix - (1 - room) * new) > audio.PEAK_LIMIT:
         raise ValueError(
             f"with this take the mix would reach {audio.decibel(loudest):.1f} dBFS, and without its new sound, too; "
             "try another seed"
         )
     return room
-
-
-def _smoothed(gains, step):
-    """Gains [T] that change slowly and are nowhere above those given.
-
-    Of `step` samples each the least, of the steps around the least, and of those around the mean, so
-    that a line from one step to the next stays below, too.
-    """
-    steps = np.pad(gains, (0, -len(gains) % step), mode="edge").reshape(-1, step).min(axis=1)
-    around = 2 * DIP_STEPS + 1
-    least = -F.max_pool1d(-torch.from_numpy(steps)[None], around, 1, DIP_STEPS)
-    mean = F.avg_pool1d(least, around - 2, 1, DIP_STEPS - 1, count_include_pad=False)[0].numpy()
-    return np.interp(np.arange(len(gains)), (np.arange(len(mean)) + 0.5) * step, mean).astype(np.float32)
 
 
 def check_weights(model, song) -> None:
@@ -219,12 +207,12 @@ def _tokens_of(model, track, rate, blocks):
     return kept
 
 
-def _decoded(model, codes, span, seed, song):
-    """The sound [C, T] of the blocks of a span at the song's rate, decoded with what surrounds them."""
+def _decoded(model, stem, codes, span, seed, song, level):
+    """The sound [C, T] of the blocks of a span at the song's rate, decoded with what surrounds them; `level` of its stem."""
     first, last = max(0, span[0] - AROUND_BLOCKS), span[1] + AROUND_BLOCKS
     hz, rate = model.system.graph.codes[0].hz, model.decoder.sample_rate
     part = codes[:, frames_of(first, hz) : frames_of(last, hz)]
-    sound = model.decoder.decode(part[None].to(model.device), seed)[0].cpu().numpy()
+    sound, _ = model.sound_of(stem, part, seed, level)
     sound = audio.resample(sound, rate, song.rate)
     begin = round(seconds_of(span[0] - first) * song.rate)
     sound = sound[:, begin : begin + round(seconds_of(span[1] - span[0]) * song.rate)]

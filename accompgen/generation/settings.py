@@ -6,6 +6,8 @@ from accompgen.component import CheckpointError
 from accompgen.generation.sampling import PUBLISHED, Sampling
 from accompgen.stages import Graph, no_stem
 
+HEADROOM_RANGE = 6.0, 60.0  # dB: a sine's peaks stand at 3
+
 
 def chosen_stems(stems, known: tuple[str, ...]) -> tuple[str, ...]:
     """The stems to make, some of those known. Raises ValueError for one that is unknown, or twice there, or for none."""
@@ -63,6 +65,27 @@ def sampling_of(checkpoint) -> dict[str, Sampling]:
         return chosen_settings(own, dict.fromkeys(graph.stage_names, PUBLISHED), names)
     except (TypeError, ValueError, AttributeError) as error:
         raise CheckpointError(f"{path}: the sampling in its config.json cannot be used ({error}); see `make sweep`") from error
+
+
+def headroom_of(checkpoint) -> dict[str, float]:
+    """How far the peaks of a checkpoint's stems may stand above their level, stem -> dB: `headroom_db` in its config.json.
+
+    The checkpoint is a name or a directory. A stem that is not there has the peaks that it was decoded with.
+
+    Raises CheckpointError for an unknown stem, or a number that cannot be one.
+    """
+    path = find_checkpoint(checkpoint)
+    found, stems = read_info(path).get("headroom_db", {}), read_graph(path).stems
+    least, most = HEADROOM_RANGE
+    where = f"{path}: headroom_db in its config.json"
+    if not isinstance(found, dict):
+        raise CheckpointError(f'{where} is {found!r}; expected dB by stem, such as {{"drums": 20.0}}')
+    for stem, db in found.items():
+        if stem not in stems:
+            raise CheckpointError(f"{where}: {no_stem(stem, stems)}")
+        if isinstance(db, bool) or not isinstance(db, int | float) or not least <= db <= most:
+            raise CheckpointError(f"{where}: {stem} has {db!r}; expected {least:g} to {most:g} dB, such as 20")
+    return {stem: float(db) for stem, db in found.items()}
 
 
 def check_settings(balance: float, noise: float, loudness: float | None = None, rate=None, channels=None) -> None:

@@ -24,7 +24,7 @@ from accompgen.time import ACOUSTIC_HZ, SEMANTIC_HZ
 CARD_FILE = "README.md"
 ACOUSTIC_FORMAT = "encodec"  # what tokens/acoustic.py writes
 DECODER_FORMATS = ("accompgen decoder 1", "vocos decoder 1")  # what tokens/decoder.py writes
-INHERITED = ("sampling", "data", "licence", "limits")  # what a checkpoint says, and one that is based on it
+INHERITED = ("sampling", "headroom_db", "data", "licence", "limits")  # what a checkpoint says, and one that is based on it
 DTYPES = ("bfloat16", "float16", "float32")
 
 
@@ -47,7 +47,7 @@ def export_checkpoint(
         songs: manifest of the songs of the semantic run's shards, so that the checkpoint knows what its units sound like
             (`consonance`); None: it does not.
         base: a checkpoint, by name or directory, that gives the parts that no run gives, and what it says of its sampling,
-            data, licence and limits where `about` does not.
+            headroom, data, licence and limits where `about` does not.
 
     Returns:
         The checkpoint's config.json.
