@@ -26,11 +26,11 @@ def limited(sound: np.ndarray, rate: int, headroom: float, level: float = 0.0) -
     """
     step = max(1, round(rate * LIMIT_SECONDS / STEPS))
     peaks = _steps(np.abs(sound).max(axis=0, initial=0), step).max(axis=1)  # [N]
-    if not peaks.any():
+    energies = _steps(np.square(sound, dtype=np.float32).mean(axis=0), step).mean(axis=1)
+    if not energies.any():
         return sound, 0.0
     needed, before = np.ones_like(peaks), None
     factor = np.float32(10 ** (headroom / 20))
-    energies = _steps(np.square(sound, dtype=np.float32).mean(axis=0), step).mean(axis=1)
     for _ in range(ROUNDS):
         ceiling = factor * max(level, _level(energies * np.square(_slow(needed)), rate / step))
         needed = np.minimum(1, ceiling / np.maximum(peaks, 1e-12))
@@ -44,7 +44,7 @@ def limited(sound: np.ndarray, rate: int, headroom: float, level: float = 0.0) -
 
 
 def level_of(sound: np.ndarray, rate: int) -> float:
-    """RMS of sound [C, T], the mean over its channels, where it sounds."""
+    """RMS of sound [C, T], T at least 1, over all channels, where it sounds."""
     return _level(np.square(sound, dtype=np.float32).mean(axis=0), rate)
 
 

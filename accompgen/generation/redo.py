@@ -97,7 +97,7 @@ def redo(
         made = model.play(vocal, units, sampling, seed, Part(stem, given, text, kept, inside, rests[stem]), report)
         whole = (excerpt.start, excerpt.stop) == (0, blocks)
         tokens[stem] = made if whole else _tokens_with(song.tokens.get(stem), made, excerpt, graph)
-        level = level_of(tracks[stem] / gain, song.rate)
+        level = level_of(tracks[stem], song.rate) / gain if stem in model.headroom else 0.0
         new = _decoded(model, stem, made.codes, inside, seed, song, level) * gain
         stays, added[stem] = _spliced(tracks[stem], new, span, song, start, stop)
         tracks[stem] = stays + added[stem]
