@@ -1,10 +1,10 @@
 """Peaks above what a stem's level bears are made softer; nothing else is."""
 
-
 import numpy as np
 import pytest
 
 from accompgen import audio
+from accompgen.checkpoint import Checkpoint, find_checkpoint, read_checkpoint, read_graph
 from accompgen.component import CheckpointError
 from accompgen.generation.limiter import LIMIT_SECONDS, level_of, limited, smoothed
 from accompgen.generation.settings import headroom_of
@@ -18,7 +18,8 @@ def strokes(loudness, seconds=4.0, every=0.25, rate=RATE):
     sound = np.zeros((2, round(seconds * rate)), np.float32)
     burst = np.exp(-np.arange(round(0.2 * rate)) / (0.03 * rate))
     for turn, start in enumerate(range(0, sound.shape[1] - len(burst), round(every * rate))):
-        sound[:, start : start + len(burst)] += loudness[turn % len(loudness)] * burst * random.uniform(-1, 1, (2, len(burst)))
+        noise = random.uniform(-1, 1, (2, len(burst)))
+        sound[:, start : start + len(burst)] += loudness[turn % len(loudness)] * burst * noise
     return sound
 
 
@@ -105,13 +106,12 @@ def test_smooth_gains_are_nowhere_above_what_is_needed():
         ([20.0], "expected dB by stem"),
     ],
 )
-def test_a_headroom_that_cannot_be_is_named(band_checkpoint, headroom, said, monkeypatch):
-    from accompgen.generation import settings
-
-    monkeypatch.setattr(settings, "read_info", lambda path: {"headroom_db": headroom})
+def test_a_headroom_that_cannot_be_is_named(band_checkpoint, headroom, said):
+    config = {"headroom_db": headroom}
     with pytest.raises(CheckpointError, match=said):
-        headroom_of(band_checkpoint)
+        headroom_of(Checkpoint(band_checkpoint, config, read_graph(band_checkpoint)))
 
 
 def test_the_shipped_band_has_even_drums():
-    assert headroom_of("band") == {"drums": 20.0} and headroom_of("pocket") == {}
+    band, pocket = (read_checkpoint(find_checkpoint(name)) for name in ("band", "pocket"))
+    assert headroom_of(band) == {"drums": 20.0} and headroom_of(pocket) == {}

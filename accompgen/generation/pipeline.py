@@ -172,7 +172,8 @@ class Accompanist:
                     sounds[stem], softer[stem] = self.sound_of(stem, tokens[stem].codes, seed)
         settings = asked_for(sampling, balance, noise, loudness, prompt, asked, rate, channels)
         song = self.finish(vocal, seed, settings, tokens, sounds, clock, chart, others)
-        song.report["levels"] |= {f"{stem}_peaks_softer_db": round(db, 2) for stem, db in softer.items() if db}
+        limits = {f"{stem}_peaks_softer_db": round(db, 2) for stem, db in softer.items() if db}
+        song.report["levels"] |= limits
         return song
 
     def chart(self, vocal, seed: int = 0, *, chart: Chart | ChartRequest | None = None, prompt=None, sampling=None,
@@ -221,9 +222,10 @@ class Accompanist:
         return self.semantic_tokenizer.encode(wav.to(self.device))
 
     def sound_of(self, stem, codes, seed, level=0.0):
-        """The sound [C, T] of a stem's codes at the decoder's rate, and by how many dB its loudest peak is softer than decoded.
+        """The sound [C, T] of a stem's codes at the decoder's rate, and by how many dB it is softer.
 
-        `level` is that of the whole stem, see `limiter.limited`, where codes are of a part of it.
+        That is what `limiter.limited` says of its loudest peak, and `level` is that of the whole
+        stem, where codes are of a part of it.
         """
         sound = self.decoder.decode(codes[None].to(self.device), seed)[0].cpu().numpy()
         if stem not in self.headroom:
@@ -361,7 +363,7 @@ def load(checkpoint=CHECKPOINT, device: str = "auto", helper: bool = False, engi
         TextTokenizer.load(verified.component(TEXT_TOKENIZER)) if TEXT_TOKENIZER in verified.components else None,
         path,
         verified.config.get("silence"),
-        headroom_of(path),
+        headroom_of(verified),
     )
 
 

@@ -208,7 +208,10 @@ def _tokens_of(model, track, rate, blocks):
 
 
 def _decoded(model, stem, codes, span, seed, song, level):
-    """The sound [C, T] of the blocks of a span at the song's rate, decoded with what surrounds them; `level` of its stem."""
+    """The sound [C, T] of the blocks of a span at the song's rate, decoded with what surrounds them.
+
+    `level` is that of the whole stem.
+    """
     first, last = max(0, span[0] - AROUND_BLOCKS), span[1] + AROUND_BLOCKS
     hz, rate = model.system.graph.codes[0].hz, model.decoder.sample_rate
     part = codes[:, frames_of(first, hz) : frames_of(last, hz)]

@@ -1,7 +1,7 @@
 """What a song is made with: which stems, how each stage draws its ids, and the numbers that a person gives."""
 
 from accompgen import audio
-from accompgen.checkpoint import find_checkpoint, read_graph, read_info
+from accompgen.checkpoint import Checkpoint, find_checkpoint, read_graph, read_info
 from accompgen.component import CheckpointError
 from accompgen.generation.sampling import PUBLISHED, Sampling
 from accompgen.stages import Graph, no_stem
@@ -67,24 +67,26 @@ def sampling_of(checkpoint) -> dict[str, Sampling]:
         raise CheckpointError(f"{path}: the sampling in its config.json cannot be used ({error}); see `make sweep`") from error
 
 
-def headroom_of(checkpoint) -> dict[str, float]:
-    """How far the peaks of a checkpoint's stems may stand above their level, stem -> dB: `headroom_db` in its config.json.
+def headroom_of(checkpoint: Checkpoint) -> dict[str, float]:
+    """How far the peaks of a checkpoint's stems may stand above their level, stem -> dB.
 
-    The checkpoint is a name or a directory. A stem that is not there has the peaks that it was decoded with.
+    It is `headroom_db` in config.json. A stem that is not there has the peaks that it was decoded
+    with.
 
     Raises CheckpointError for an unknown stem, or a number that cannot be one.
     """
-    path = find_checkpoint(checkpoint)
-    found, stems = read_info(path).get("headroom_db", {}), read_graph(path).stems
+    found, stems = checkpoint.config.get("headroom_db", {}), checkpoint.graph.stems
     least, most = HEADROOM_RANGE
-    where = f"{path}: headroom_db in its config.json"
+    where = f"{checkpoint.path}: headroom_db in its config.json"
     if not isinstance(found, dict):
-        raise CheckpointError(f'{where} is {found!r}; expected dB by stem, such as {{"drums": 20.0}}')
+        expected = 'dB by stem, such as {"drums": 20.0}'
+        raise CheckpointError(f"{where} is {found!r}; expected {expected}")
     for stem, db in found.items():
         if stem not in stems:
             raise CheckpointError(f"{where}: {no_stem(stem, stems)}")
         if isinstance(db, bool) or not isinstance(db, int | float) or not least <= db <= most:
-            raise CheckpointError(f"{where}: {stem} has {db!r}; expected {least:g} to {most:g} dB, such as 20")
+            expected = f"{least:g} to {most:g} dB, such as 20"
+            raise CheckpointError(f"{where}: {stem} has {db!r}; expected {expected}")
     return {stem: float(db) for stem, db in found.items()}
 
 

@@ -113,7 +113,7 @@ class DecoderTraining:
 
     @property
     def validation_frames(self) -> int:
-        """Of codes, that are heard of a validation song."""
+        """Of codes: how many of a validation song are measured."""
         return round(ACOUSTIC_HZ * self.validation_seconds)
 
     @property

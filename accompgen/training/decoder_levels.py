@@ -17,8 +17,8 @@ from accompgen.training.decoder_songs import Sound
 # Edges of six octaves. Above them nearly all is noise, and more of it costs likeness and raises
 # peaks.
 OCTAVES_HZ = tuple(62.5 * 2**octave for octave in range(7))
-# A tone made 5 dB louder bought .05 of FAD, and the treble of a bass showed the frames that it fits:
-# a frame lock up to 1.20, with 3 dB 1.18.
+# A tone made 5 dB louder bought .05 of FAD, and the treble of a bass showed the frames that it
+# fits: a frame lock up to 1.20, with 3 dB 1.18.
 MOST_TONE_DB, MOST_NOISE_DB = 3.0, 1.0
 WINDOW_SECONDS = 0.085  # of a spectrum, in which the lowest octave has five bins
 # Gains run on from one octave to the next, so that one pass does not give quite what was asked.

@@ -27,7 +27,10 @@ class Sound:
     stem: bool
 
     def beginning(self, frames: int) -> tuple[torch.Tensor, np.ndarray]:
-        """The first `frames` of it, or all: codes int64 [1, Q, f] and middle and side, float32 [2, f * hop]."""
+        """The first `frames` of it, or all.
+
+        Codes int64 [1, Q, f]; middle and side, float32 [2, f * hop].
+        """
         hop = self.wav.shape[1] // self.codes.shape[1]
         codes = torch.from_numpy(self.codes[None, :, :frames].astype(np.int64))
         return codes, middle_and_side(self.wav[:, : frames * hop].astype(np.float32) / 32767)

@@ -24,7 +24,8 @@ from accompgen.time import ACOUSTIC_HZ, SEMANTIC_HZ
 CARD_FILE = "README.md"
 ACOUSTIC_FORMAT = "encodec"  # what tokens/acoustic.py writes
 DECODER_FORMATS = ("accompgen decoder 1", "vocos decoder 1")  # what tokens/decoder.py writes
-INHERITED = ("sampling", "headroom_db", "data", "licence", "limits")  # what a checkpoint says, and one that is based on it
+# what a checkpoint says, and one that is based on it
+INHERITED = ("sampling", "headroom_db", "data", "licence", "limits")
 DTYPES = ("bfloat16", "float16", "float32")
 
 
