@@ -27,6 +27,7 @@ from accompgen.sound_writer import (
     Pieces,
     check_format,
     encode,
+    on_disk,
     peak,
     pieces_of,
     scaled,
@@ -39,7 +40,8 @@ from accompgen.sound_writer import (
 # fmt: off
 __all__ = [
     "MAX_RATE", "MIN_RATE", "AudioError", "Pieces", "check_format", "check_samples", "decode", "encode", "is_float", "length",
-    "peak", "pieces_of", "read", "scaled", "seconds", "time_reference", "write", "write_bytes", "write_files", "write_sound",
+    "on_disk", "peak", "pieces_of", "read", "scaled", "seconds", "time_reference", "write", "write_bytes", "write_files",
+    "write_sound",
 ]
 # fmt: on
 

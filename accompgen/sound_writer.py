@@ -5,7 +5,7 @@ stems never lies in memory as a whole for its files.
 """
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -19,6 +19,7 @@ SUBTYPES = {".wav": ("PCM_24", "PCM_16", "FLOAT"), ".flac": ("PCM_24", "PCM_16")
 MP3_RATES = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
 MAX_CHANNELS = {".wav": 1024, ".flac": 8, ".mp3": 2}
 BLOCK_FRAMES = 1 << 16
+RAW = np.dtype("<f4")  # of files without a head, [T, C]
 
 
 class Pieces:
@@ -51,6 +52,30 @@ def pieces_of(wav) -> Iterator[np.ndarray]:
     """The samples of an array [C, T], or of Pieces, one part [C, t] after the other, as float32."""
     for start in range(0, wav.shape[1], BLOCK_FRAMES):
         yield np.asarray(wav[:, start : start + BLOCK_FRAMES], np.float32)
+
+
+def on_disk(path, parts: Iterable[np.ndarray], samples: int | None = None) -> Pieces:
+    """Sound that comes in parts [C, t], one or more, put into a file without a head, from which it is read.
+
+    With `samples` the first so many of it, at most.
+
+    Raises AudioError for a place that cannot be written or a full disk.
+    """
+    channels, length = 0, 0
+    try:
+        with open(path, "wb") as file:
+            for part in parts:
+                file.write(np.ascontiguousarray(part.T, RAW).data)
+                channels, length = len(part), length + part.shape[1]
+    except OSError as error:
+        raise AudioError(f"cannot write {path}: {error.strerror}; make room or choose another folder") from error
+
+    def read(place):
+        # opened for each part: what stays open would count as memory
+        return np.ascontiguousarray(np.memmap(path, RAW, "r", shape=(length, channels)).T[:, :shown][place])
+
+    shown = length if samples is None else min(samples, length)
+    return Pieces((channels, shown), read)
 
 
 def peak(wav) -> float:

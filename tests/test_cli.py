@@ -22,6 +22,7 @@ from accompgen.config import ConfigError
 from accompgen.data.tokenize_song import Tokenizing
 from accompgen.generation import pipeline
 from accompgen.generation.settings import sampling_of
+from accompgen.tokens.files import decode_file, encode_file
 from accompgen.training import decoder
 from accompgen.verbs.generate import _per_stage
 
@@ -205,6 +206,42 @@ def test_encode_and_decode_are_a_round_trip_through_one_tokenizer(tiny_checkpoin
     capsys.readouterr()
     assert main(["decode", str(tmp_path / "u" / "voice.safetensors"), "-o", str(tmp_path / "s2"), *common]) == 1
     assert "no sound can be made" in capsys.readouterr().err and names(tmp_path / "s2") == []
+
+
+@pytest.mark.parametrize("peak, gain", [(0.5, 1.0), (1.7, audio.PEAK_LIMIT / 1.7)])
+def test_decode_writes_a_song_piece_by_piece(model, vocal, tmp_path, monkeypatch, peak, gain):
+    """In memory is one piece of it, and how loud all of it may be its last one says."""
+    encode_file(vocal, tmp_path, model.tokenizer_of("acoustic"))
+    pieces = [torch.full((1, 2, 4800), value) for value in (0.25, -0.25, peak)]
+
+    class Decoder:
+        sample_rate = 48_000
+
+        def pieces(self, codes, seed):
+            assert codes.shape == (1, COARSE + FINE, 23) and seed == 3
+            return iter(pieces)
+
+    path = decode_file(tmp_path / "voice.safetensors", tmp_path / "out", Decoder(), seed=3)
+    wav, rate = audio.read(path)
+    assert rate == 48_000 and wav.shape == (2, 14_400)
+    expected = gain * torch.cat(pieces, dim=-1)[0].numpy()
+    np.testing.assert_allclose(wav, expected, atol=1e-6)
+    assert names(tmp_path / "out") == ["voice.wav"]
+
+
+def test_what_cannot_be_decoded_leaves_nothing(model, vocal, tmp_path):
+    encode_file(vocal, tmp_path, model.tokenizer_of("acoustic"))
+
+    class Decoder:
+        sample_rate = 48_000
+
+        def pieces(self, codes, seed):
+            yield torch.zeros(1, 2, 4800)
+            raise ValueError("no more of it")
+
+    with pytest.raises(ValueError, match="no more of it"):
+        decode_file(tmp_path / "voice.safetensors", tmp_path / "out", Decoder())
+    assert names(tmp_path / "out") == []
 
 
 def test_decode_refuses_what_encode_did_not_write(tiny_checkpoint, vocal, tmp_path, capsys):

@@ -50,6 +50,9 @@ def test_chunks_leave_no_seam(decoder, monkeypatch):
     whole = decoder.decode(codes)
     monkeypatch.setattr(module, "CHUNK_FRAMES", 13)
     torch.testing.assert_close(decoder.decode(codes), whole, rtol=0, atol=1e-5)
+    pieces = list(decoder.pieces(codes))
+    assert [piece.shape[-1] for piece in pieces] == [13 * 640] * 6 + [2 * 640]
+    assert torch.equal(torch.cat(pieces, dim=-1), decoder.decode(codes))
 
 
 @pytest.mark.parametrize("sizes", [(1,) * 12 + (20, 0, 40), (72,), (3, 69)])

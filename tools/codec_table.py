@@ -13,6 +13,7 @@ import resource
 import subprocess
 import sys
 import time
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -59,11 +60,10 @@ def main(arguments=None) -> int:
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    tokenizer, decoder = load_codec(args.checkpoint, choose_device("cpu"))
-    decoders = {"EnCodec's decoder": EncodecDecoder(tokenizer), "the decoder": decoder}
+    tokenizer, decoders = open_decoders(args.checkpoint)
     embeddings = [find_embedding(name, "cpu") for name in args.embedding or ["pocket"]]
     args.out.mkdir(parents=True, exist_ok=True)
-    results = {"costs": costs(tokenizer, decoders)}
+    results = {"costs": costs(args.checkpoint, tokenizer, decoders)}
     for name, paths in sets(args).items():
         if paths:
             results[name] = score(name, paths, tokenizer, decoders, embeddings, args)
@@ -74,6 +74,12 @@ def main(arguments=None) -> int:
     (args.out / "table.md").write_text(text, encoding="utf-8")
     print(text)
     return 0
+
+
+def open_decoders(checkpoint) -> tuple:
+    """The tokenizer of a checkpoint, and both decoders of its codes by the name of their row."""
+    tokenizer, decoder = load_codec(checkpoint, choose_device("cpu"))
+    return tokenizer, {"EnCodec's decoder": EncodecDecoder(tokenizer), "the decoder": decoder}
 
 
 def sets(args) -> dict[str, list[tuple[Path, ...]]]:
@@ -130,22 +136,54 @@ def _plain(value):
     return None if value is None else round(float(value), 4)
 
 
-def costs(tokenizer, decoders) -> dict:
-    """Processor seconds a second of sound, and peak memory in MB of four minutes, of each decoder."""
-    codes = torch.randint(tokenizer.bins, (1, tokenizer.codebooks, 75 * 20), generator=torch.Generator().manual_seed(0))
+def costs(checkpoint, tokenizer, decoders) -> dict:
+    """Processor seconds a second of sound, and peak memory in MB of four minutes, of each decoder: decoded piece by piece and
+    not kept, as `accompgen decode` writes them, and whole."""
+    codes = _some_codes(tokenizer, 20)
     seconds = {row: [] for row in decoders}
     for turn in range(6):  # in turns, so that a slow hour is slow for both
         for row, decoder in decoders.items():
             began = time.process_time()
             decoder.decode(codes, turn)
             seconds[row].append((time.process_time() - began) / 20)
-    long, memory = codes.repeat(1, 1, 12), {}
-    for row, decoder in decoders.items():
-        before = _resident()
-        Path("/proc/self/clear_refs").write_text("5")  # forgets the peak so far
-        decoder.decode(long)
-        memory[row] = _resident("VmHWM") - before
-    return {row: {"seconds": float(np.median(seconds[row][1:])), "megabytes": memory[row]} for row in decoders}
+    found = {}
+    for row in decoders:
+        found[row] = {"seconds": float(np.median(seconds[row][1:]))}
+        for way in WAYS:
+            # what one has freed another would take: each has a process of its own
+            with get_context("spawn").Pool(1) as pool:
+                found[row][way] = pool.apply(_megabytes, (checkpoint, row, way))
+    return found
+
+
+def _some_codes(tokenizer, seconds):
+    size = 1, tokenizer.codebooks, 75 * seconds
+    return torch.randint(tokenizer.bins, size, generator=torch.Generator().manual_seed(0))
+
+
+def _megabytes(checkpoint, row, way):
+    """By how many MB the process's memory grows at most while four minutes are decoded."""
+    torch.set_num_threads(1)
+    tokenizer, decoders = open_decoders(checkpoint)
+    decoder, codes = decoders[row], _some_codes(tokenizer, 240)
+    decoder.decode(codes[..., :75])  # what is loaded at the first use is not counted
+    before = _resident()
+    if (peak := Path("/proc/self/clear_refs")).exists():
+        peak.write_text("5")  # forgets the peak so far
+    WAYS[way](decoder, codes)
+    return _resident("VmHWM") - before
+
+
+def _forgotten(decoder, codes):
+    for _ in decoder.pieces(codes):
+        pass
+
+
+def _kept(decoder, codes):
+    decoder.decode(codes)
+
+
+WAYS = {"megabytes": _forgotten, "whole": _kept}
 
 
 def _resident(name="VmRSS"):
@@ -193,7 +231,8 @@ def table(results, embeddings) -> str:
     for row, cost in results["costs"].items():
         lines.append(
             f"{row}: {cost['seconds']:.4f} s of one core a second of sound ({cost['seconds'] / base['seconds']:.2f} times "
-            f"EnCodec's own), {cost['megabytes']:.0f} MB more at the peak for 4 minutes"
+            f"EnCodec's own), {cost['megabytes']:.0f} MB more at the peak for 4 minutes that are decoded piece by piece, "
+            f"{cost['whole']:.0f} MB where all of it is kept"
         )
     return "\n".join(lines) + "\n"
 

@@ -6,6 +6,8 @@ published models looks back without limit; it runs over the sequence of frames a
 that sequence is short.
 """
 
+from collections.abc import Iterator
+
 import torch
 
 from accompgen.component import CheckpointError
@@ -92,12 +94,16 @@ class AcousticTokenizer:
             parts.append(latent[..., start - first : stop - first])
         return _run(layers[middle:], torch.cat(parts, dim=-1))
 
-    @torch.no_grad()
     def decode(self, codes: torch.Tensor) -> torch.Tensor:
         """Sound [B, F * hop_samples] of codes [B, q, F]; with q below Q the first q codebooks alone are heard.
 
         Raises ValueError for another shape, another type or codes out of range.
         """
+        return torch.cat(list(self.pieces(codes)), dim=-1)
+
+    @torch.no_grad()
+    def pieces(self, codes: torch.Tensor) -> Iterator[torch.Tensor]:
+        """What `decode` gives, [B, t] at a time, so that the whole need not lie in memory; errors as there."""
         if codes.ndim != 3 or not codes.shape[-1] or codes.is_floating_point():
             shape = tuple(codes.shape)
             raise ValueError(f"codes have shape {shape}, {codes.dtype}; expected integers [B, q, F] with F > 0")
@@ -105,22 +111,19 @@ class AcousticTokenizer:
         if codes.min() < 0 or codes.max() >= self.bins:
             raise ValueError(f"codes go from {codes.min()} to {codes.max()}; expected 0 to {self.bins - 1}")
         codes = codes.to(self.device, torch.int64).transpose(0, 1)  # [q, B, F]
-        return self.synthesize(self.network.quantizer.decode(codes))
+        yield from self._synthesize(self.network.quantizer.decode(codes))
 
-    @torch.no_grad()
-    def synthesize(self, latent: torch.Tensor) -> torch.Tensor:
-        """Sound [B, F * hop_samples] of a latent [B, D, F]."""
+    def _synthesize(self, latent):
+        """Pieces [B, t] of the sound of a latent [B, D, F]."""
         layers = self.network.decoder.layers
         middle = lstm_index(self.network.decoder) + 1
         look_back = _look_back_frames(layers[middle:], self.hop_samples)
         ahead = 0 if self.config.causal else look_back
         hidden = _run(layers[:middle], latent)
-        parts = []
         for start in range(0, hidden.shape[-1], CHUNK_FRAMES):
             first, stop = max(0, start - look_back), start + CHUNK_FRAMES
             wav = _run(layers[middle:], hidden[..., first : stop + ahead])
-            parts.append(wav[:, 0, (start - first) * self.hop_samples : (stop - first) * self.hop_samples])
-        return torch.cat(parts, dim=-1)
+            yield wav[:, 0, (start - first) * self.hop_samples : (stop - first) * self.hop_samples]
 
     def _quantize(self, latent, codebooks):
         """[1, D, F] -> [1, Q, F]; in spans, because the distances to all codes are the largest tensor here."""

@@ -4,7 +4,9 @@ The file holds `codes` [Q, F] (acoustic) or `units` [S] (semantic), int16, and i
 rate and number of samples of the mono sound that was encoded.
 """
 
+from itertools import chain
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 
@@ -53,7 +55,7 @@ def decode_file(path, directory, decoder, codebooks: int | None = None, force: b
     """Write directory/<name>.wav (24 bits, rate and channels of the decoder) of the acoustic codes that `encode_file` wrote;
     return its path.
 
-    A decoded sound beyond full scale is turned down to -1 dBFS, not clipped.
+    A decoded sound beyond full scale is turned down to -1 dBFS, not clipped. Memory holds a piece of it.
 
     Raises:
         TokenFileError: not such a file, semantic units (they hold no sound), or the output exists and `force` is not set.
@@ -77,11 +79,16 @@ def decode_file(path, directory, decoder, codebooks: int | None = None, force: b
     if codebooks is not None and not 1 <= codebooks <= codes.shape[1]:
         raise TokenFileError(f"{path}: has {codes.shape[1]} codebooks; {codebooks} cannot be decoded")
     samples = round(int(about["samples"]) * decoder.sample_rate / int(about["sample_rate"]))
-    wav = decoder.decode(codes[:, :codebooks], seed)[0].cpu().numpy()[:, :samples]  # [C, T]
-    if audio.peak(wav) > 1:
-        wav = wav * (audio.PEAK_LIMIT / audio.peak(wav))
+    pieces = decoder.pieces(codes[:, :codebooks], seed)
+    first = next(pieces)  # codes that cannot be decoded leave no folder behind
     audio.make_folder(directory)
-    audio.write(target, wav, decoder.sample_rate)
+    parts = (piece[0].cpu().numpy() for piece in chain([first], pieces))
+    with TemporaryDirectory(prefix=".accompgen-", dir=directory) as folder:
+        # what is too loud is known at the end
+        wav = audio.on_disk(Path(folder, "sound"), parts, samples)
+        loudest = audio.peak(wav)
+        gain = audio.PEAK_LIMIT / loudest if loudest > 1 else 1.0
+        audio.write(target, audio.scaled(wav, gain), decoder.sample_rate)
     return target
 
 

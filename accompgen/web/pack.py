@@ -19,7 +19,6 @@ from accompgen.generation.song import SUBTYPES, Song
 from accompgen.generation.vocal import Vocal
 
 MIX = "mix"
-SAMPLES = np.dtype("<f4")  # in files without a head, [T, C]
 PACKING = threading.Lock()  # a long song takes much room and time: visitors who download together wait for each other
 
 
@@ -57,9 +56,9 @@ def keep(take: Take, vocal: Vocal) -> Take:
     for name, wav in {VOICE: voice_of(song, vocal), **song.tracks}.items():
         sounds[name] = folder / f"{name}.flac"
         audio.write(sounds[name], _playable(wav), song.rate, "PCM_16")
-        kept[name] = _on_disk(folder / f"{name}.f32", wav)
+        kept[name] = audio.on_disk(folder / f"{name}.f32", audio.pieces_of(wav))
     voice = kept.pop(VOICE)
-    song = replace(song, tracks=kept, mix=_on_disk(folder / f"{MIX}.f32", song.mix))
+    song = replace(song, tracks=kept, mix=audio.on_disk(folder / f"{MIX}.f32", audio.pieces_of(song.mix)))
     return replace(take, song=song, sounds=sounds, voice=voice)
 
 
@@ -100,17 +99,3 @@ def _playable(wav) -> audio.Pieces:
     if len(wav) <= 2:
         return audio.Pieces(wav.shape, lambda place: np.clip(wav[place], -1, 1))
     return audio.Pieces((1, wav.shape[1]), lambda place: np.clip(audio.to_mono(wav[place])[None], -1, 1))
-
-
-def _on_disk(path, wav) -> audio.Pieces:
-    """Sound [C, T], an array or Pieces, put into a file, from which it is read."""
-    channels, samples = wav.shape
-    with open(path, "wb") as file:
-        for piece in audio.pieces_of(wav):
-            file.write(np.ascontiguousarray(piece.T, SAMPLES).data)
-
-    def read(place):  # and remembers no sound
-        # opened for each part: what stays open would count as memory
-        return np.ascontiguousarray(np.memmap(path, SAMPLES, "r", shape=(samples, channels)).T[place])
-
-    return audio.Pieces((channels, samples), read)
