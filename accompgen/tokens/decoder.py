@@ -22,6 +22,7 @@ from accompgen.config import ConfigError, from_dict, to_dict
 from accompgen.seeding import make_generator
 from accompgen.tokens.acoustic import AcousticTokenizer
 from accompgen.tokens.decoder_network import DecoderConfig, DecoderNetwork
+from accompgen.tokens.partials import AROUND_FRAMES, gathered, lower_factor
 from accompgen.tokens.vocos import VocosConfig, VocosNetwork
 
 FORMAT = "accompgen decoder 1"
@@ -74,7 +75,7 @@ class StereoDecoder:
     def __init__(self, config: DecoderConfig, network: DecoderNetwork):
         self.config, self.network = config, network.eval().requires_grad_(False)
         self.sample_rate, self.hop_samples = config.sample_rate, config.hop_samples
-        self.before = self.ahead = config.reach
+        self.before = self.ahead = config.reach + AROUND_FRAMES
 
     @classmethod
     def load(cls, directory, device="cpu") -> "StereoDecoder":
@@ -115,19 +116,25 @@ class StereoDecoder:
         # with does not cancel: a song of silence began and ended with a tick of -46 dBFS.
         around = torch.arange(first - self.before, stop + self.ahead).clamp(start, start + codes.shape[-1] - 1)
         codes, start = codes[..., around - start], first - self.before
-        low, high = first - EDGE_FRAMES, stop + EDGE_FRAMES
+        begin, end = first - AROUND_FRAMES, stop + AROUND_FRAMES
+        low, high = begin - EDGE_FRAMES, end + EDGE_FRAMES
         tone, pan, level = network.parts(network(network.vectors(codes.to(self.device))))
         per_tone, per_level = self.config.tone_frames, self.config.noise_frames
         inside = slice((low - start) * per_tone, (high - start) * per_tone)
         tone, pan = tone[:, inside], pan[:, inside]
         level = level[:, (low - start) * per_level : (high - start) * per_level]
         drawn = self._drawn(seed, low, high)
-        inside = slice((first - low) * self.hop_samples, (stop - low) * self.hop_samples)
+        inside = slice((begin - low) * self.hop_samples, (end - low) * self.hop_samples)
         middle, side = (
             network.tone(spectrum, self.sample_rate)[:, inside].add_(network.noise(level[:, :, index], drawn[index])[:, inside])
             for index, spectrum in enumerate((tone, tone * pan))
         )
-        return torch.stack([middle + side, middle.sub_(side)], dim=1)
+        lower = lower_factor(self.config.tone_window // 4)
+        peaks = network.tone(tone[..., : self.config.tone_window // (2 * lower) + 1], self.sample_rate // lower)
+        peaks = peaks[:, inside.start // lower : inside.stop // lower]
+        middle = gathered(middle, peaks, self.sample_rate, self.hop_samples)
+        side = side[:, AROUND_FRAMES * self.hop_samples : -AROUND_FRAMES * self.hop_samples]
+        return torch.stack([middle + side, middle - side], dim=1)
 
     def _drawn(self, seed, low, high):
         """Complex draws [2, 1, F'', bins] for the frames low..high-1 of a song."""
