@@ -52,10 +52,11 @@ def gathered(sound: torch.Tensor, tone: torch.Tensor, rate: int, hop: int) -> to
     spectra = _spectra(sound, hop)  # [B, F', bins]
     first, top = math.floor(RISES[0] / hertz), min(spectra.shape[-1], math.ceil(FALLS[1] / hertz) + 1)
     tonal = _tonal(power, hertz)[..., None]
-    weights = (1 + tonal * (_weights(power, top, hertz)[..., first:] - 1)).to(sound.device)
+    weights, near = (part[..., first:].to(sound.device) for part in _weights(power, top, hertz))
+    weights = 1 + tonal.to(sound.device) * (weights - 1)
     found = _power(spectra[..., first:top])
     gains = (weights * _smoothed(found, hertz) / _smoothed(found * weights, hertz).add_(SILENT)).sqrt_()
-    gains *= 10 ** (MAKE_UP_DB / 20 * tonal.to(sound.device))
+    gains = torch.where(near, gains * 10 ** (MAKE_UP_DB / 20 * tonal.to(sound.device)), 1.0)
     gains = torch.lerp(torch.ones(()).to(gains), gains, _reached(first, top, hertz).to(gains))
     torch.view_as_real(spectra)[:, :, first:top] *= gains[..., None]
     # the spectra's middles lie half a hop beside the frames
@@ -74,7 +75,8 @@ def _power(spectra):
 
 
 def _weights(power, bins, hertz):
-    """How much of a band's power lies in each bin [B, F', bins], 1 in the mean, by the powers of tones [B, F', low bins]."""
+    """How much of a band's power lies in each bin [B, F', bins], 1 in the mean, by the powers of tones [B, F', low bins]; and
+    whether a multiple lies in its band at all."""
     batch, frames, _ = power.shape
     power = power.flatten(0, 1)  # [N, low bins]
     first, last = (round(at / hertz) for at in PEAK_HZ)
@@ -99,7 +101,8 @@ def _weights(power, bins, hertz):
     lines = F.conv1d(lines, kernel, padding=1).view(batch, frames, bins)
     mean = _smoothed(lines, hertz)
     found = (lines / mean.clamp_min(SILENT)).clamp(10 ** (LEAST_DB / 10), 10 ** (MOST_DB / 10))
-    return torch.where(mean > SILENT, found, 1.0)
+    near = mean > SILENT
+    return torch.where(near, found, 1.0), near
 
 
 def _tonal(power, hertz):
