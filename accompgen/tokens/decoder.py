@@ -6,7 +6,7 @@ A decoder takes codes [B, Q, F] at 75 frames a second and gives sound [B, C, T] 
 - `VocosDecoder`, published for the codes of the published EnCodec: 24 kHz, one channel (vocos.py).
 
 What the codes do not say, a `StereoDecoder` draws as noise, from generators by (seed, block of a second): the same
-seed gives the same sound, and a stream's sound is that of the whole.
+seed gives the same sound, and a stream's sound is that of the whole. partials.py gathers that noise where tones have multiples.
 """
 
 from collections.abc import Iterator
