@@ -55,9 +55,9 @@ def pieces_of(wav) -> Iterator[np.ndarray]:
 
 
 def on_disk(path, parts: Iterable[np.ndarray], samples: int | None = None) -> Pieces:
-    """Sound that comes in parts [C, t], one or more, put into a file without a head, from which it is read.
+    """Sound that comes in parts [C, t], one or more, put into a file from which it is read.
 
-    With `samples` the first so many of it, at most.
+    The file has no head. With `samples` it is the first so many of the sound, at most.
 
     Raises AudioError for a place that cannot be written or a full disk.
     """
@@ -68,11 +68,13 @@ def on_disk(path, parts: Iterable[np.ndarray], samples: int | None = None) -> Pi
                 file.write(np.ascontiguousarray(part.T, RAW).data)
                 channels, length = len(part), length + part.shape[1]
     except OSError as error:
-        raise AudioError(f"cannot write {path}: {error.strerror}; make room or choose another folder") from error
+        todo = "make room or choose another folder"
+        raise AudioError(f"cannot write {path}: {error.strerror}; {todo}") from error
 
     def read(place):
         # opened for each part: what stays open would count as memory
-        return np.ascontiguousarray(np.memmap(path, RAW, "r", shape=(length, channels)).T[:, :shown][place])
+        whole = np.memmap(path, RAW, "r", shape=(length, channels)).T
+        return np.ascontiguousarray(whole[:, :shown][place])
 
     shown = length if samples is None else min(samples, length)
     return Pieces((channels, shown), read)

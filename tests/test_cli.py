@@ -209,7 +209,7 @@ def test_encode_and_decode_are_a_round_trip_through_one_tokenizer(tiny_checkpoin
 
 
 @pytest.mark.parametrize("peak, gain", [(0.5, 1.0), (1.7, audio.PEAK_LIMIT / 1.7)])
-def test_decode_writes_a_song_piece_by_piece(model, vocal, tmp_path, monkeypatch, peak, gain):
+def test_decode_writes_a_song_piece_by_piece(model, vocal, tmp_path, peak, gain):
     """In memory is one piece of it, and how loud all of it may be its last one says."""
     encode_file(vocal, tmp_path, model.tokenizer_of("acoustic"))
     pieces = [torch.full((1, 2, 4800), value) for value in (0.25, -0.25, peak)]

@@ -1,4 +1,4 @@
-"""The haze above 1 kHz: it is gathered on the multiples of the tones below, keeps its power, and drums keep theirs."""
+"""The haze above 1 kHz is gathered on the multiples of the tones below, and keeps its power."""
 
 import math
 
@@ -21,7 +21,9 @@ def tones():
 
     def at(rate):
         time = torch.arange(SAMPLES * rate // RATE) / rate
-        return 0.05 * sum(torch.sin(2 * math.pi * PITCH * order * time) for order in (1, 2, 3))[None]
+        return (
+            0.05 * sum(torch.sin(2 * math.pi * PITCH * order * time) for order in (1, 2, 3))[None]
+        )
 
     return at(RATE), at(RATE // LOWER)
 
@@ -56,12 +58,17 @@ def test_noise_is_gathered_on_the_multiples(tones):
         assert abs(contrast(before)) < 4
         assert contrast(after) > contrast(before) + 10
         # a band without a multiple stays as it is
-        assert band(after, on + 180, on + 220) == pytest.approx(band(before, on + 180, on + 220), rel=0.5)
+        assert band(after, on + 180, on + 220) == pytest.approx(
+            band(before, on + 180, on + 220), rel=0.5
+        )
 
 
 def test_a_band_keeps_its_power(tones):
     tone, low = tones
-    before, after = spectrum(inner(tone + noise())), spectrum(gathered(tone + noise(), low, RATE, HOP))
+    before, after = (
+        spectrum(inner(tone + noise())),
+        spectrum(gathered(tone + noise(), low, RATE, HOP)),
+    )
     for start in range(2000, 9000, 1000):
         change = 10 * np.log10(band(after, start, start + 1000) / band(before, start, start + 1000))
         assert abs(change) < 1.5
@@ -74,7 +81,9 @@ def test_without_tones_nothing_changes():
     torch.testing.assert_close(gathered(noise(), low, RATE, HOP), inner(noise()), rtol=0, atol=2e-3)
     whole, silence = torch.zeros(1, SAMPLES), torch.zeros(1, SAMPLES // LOWER)
     assert torch.equal(gathered(whole, silence, RATE, HOP), inner(whole))
-    torch.testing.assert_close(gathered(noise(), silence, RATE, HOP), inner(noise()), rtol=0, atol=1e-6)
+    torch.testing.assert_close(
+        gathered(noise(), silence, RATE, HOP), inner(noise()), rtol=0, atol=1e-6
+    )
 
 
 def test_a_cut_gives_the_same_samples(tones):
@@ -83,9 +92,14 @@ def test_a_cut_gives_the_same_samples(tones):
     whole = gathered(sound, low, RATE, HOP)
     first, stop = 20, 50
     part = gathered(
-        sound[:, first * HOP : stop * HOP], low[:, first * HOP // LOWER : stop * HOP // LOWER], RATE, HOP
+        sound[:, first * HOP : stop * HOP],
+        low[:, first * HOP // LOWER : stop * HOP // LOWER],
+        RATE,
+        HOP,
     )
-    torch.testing.assert_close(part, whole[:, first * HOP : (stop - 2 * AROUND_FRAMES) * HOP], rtol=0, atol=1e-5)
+    torch.testing.assert_close(
+        part, whole[:, first * HOP : (stop - 2 * AROUND_FRAMES) * HOP], rtol=0, atol=1e-5
+    )
 
 
 def test_rows_do_not_hear_each_other(tones):

@@ -137,8 +137,10 @@ def _plain(value):
 
 
 def costs(checkpoint, tokenizer, decoders) -> dict:
-    """Processor seconds a second of sound, and peak memory in MB of four minutes, of each decoder: decoded piece by piece and
-    not kept, as `accompgen decode` writes them, and whole."""
+    """Processor seconds a second of sound, and peak memory in MB of four minutes, of each decoder.
+
+    The memory is that of sound decoded piece by piece, as `accompgen decode` writes it, and whole.
+    """
     codes = _some_codes(tokenizer, 20)
     seconds = {row: [] for row in decoders}
     for turn in range(6):  # in turns, so that a slow hour is slow for both
@@ -174,16 +176,16 @@ def _megabytes(checkpoint, row, way):
     return _resident("VmHWM") - before
 
 
-def _forgotten(decoder, codes):
+def _piece_by_piece(decoder, codes):
     for _ in decoder.pieces(codes):
         pass
 
 
-def _kept(decoder, codes):
+def _whole(decoder, codes):
     decoder.decode(codes)
 
 
-WAYS = {"megabytes": _forgotten, "whole": _kept}
+WAYS = {"megabytes": _piece_by_piece, "whole": _whole}
 
 
 def _resident(name="VmRSS"):
@@ -232,7 +234,7 @@ def table(results, embeddings) -> str:
         lines.append(
             f"{row}: {cost['seconds']:.4f} s of one core a second of sound ({cost['seconds'] / base['seconds']:.2f} times "
             f"EnCodec's own), {cost['megabytes']:.0f} MB more at the peak for 4 minutes that are decoded piece by piece, "
-            f"{cost['whole']:.0f} MB where all of it is kept"
+            f"{cost['whole']:.0f} MB where it is decoded whole"
         )
     return "\n".join(lines) + "\n"
 

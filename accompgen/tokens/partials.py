@@ -1,10 +1,10 @@
-"""Partials where the codes leave a haze: the noise of a decoder, gathered where the tones below have their multiples.
+"""Partials in place of a haze: a decoder's noise, gathered on the multiples of the tones below.
 
-At 6 kbps codes say how loud it is above 1 kHz, and hardly where: a decoder fills it with noise, flat
-from -4 to -5 dB where the truth's spectrum has -16 (a harmony, 1 to 8 kHz). What they do say is the
-tone below 1.5 kHz, and its peaks tell where partials may lie: at their multiples. So gains on long
-spectra make the sound louder there and softer between them, its power in each 250 Hz as it was. What
-has no tones, such as drums, is left as it is, and so is the side, which is far softer.
+At 6 kbps codes say how loud it is above 1 kHz, and hardly where: a decoder fills it with noise,
+flat from -4 to -5 dB where the truth's spectrum has -16 (a harmony, 1 to 8 kHz). What they do say
+is the tone below 1.5 kHz, and its peaks tell where partials may be: at their multiples. So gains on
+long spectra make the sound louder there and softer between them, its power in each 250 Hz as it
+was. What has no tones, such as drums, is left as it is, and so is the side, which is far softer.
 """
 
 import math
@@ -19,10 +19,14 @@ AROUND_FRAMES = 3  # of sound before and behind what is asked for, that its spec
 PEAK_HZ = (100.0, 1500.0)  # where peaks of the tone are looked for
 LEAST_PEAK_DB = -45.0  # beside the highest of its spectrum
 ORDERS = range(2, 13)  # multiples, each of a power that falls with its number
-RISES, FALLS = (1000.0, 1500.0), (10000.0, 12000.0)  # Hz: no gain below and above, all of it between
+RISES, FALLS = (
+    (1000.0, 1500.0),
+    (10000.0, 12000.0),
+)  # Hz: no gain below and above, all of it between
 BAND_HZ = 250.0  # the power of each such band stays
 LEAST_DB, MOST_DB = -15.0, 13.0  # a bin's gain beside the others of its band
-# What is noise in one spectrum is other noise in the next: where they overlap their gains take this from its power.
+# What is noise in one spectrum is other noise in the next: where they overlap their gains take this
+# from its power.
 MAKE_UP_DB = 0.7
 FLAT_HZ = (200.0, 1500.0)  # where a spectrum shows whether it is of tones
 NOISY_DB, TONAL_DB = -6.0, -12.0  # spectral flatness from which on nothing is done, and all
@@ -31,43 +35,55 @@ BESIDE_PEAK = 0.25  # power that a Hann window gives to the next bin
 
 
 def lower_factor(tone_hop: int) -> int:
-    """By what a tone's rate can be divided, whose spectra lie `tone_hop` samples apart: peaks lie low."""
+    """By what the rate of a tone can be divided, from the hop of its spectra in samples.
+
+    Peaks are looked for below PEAK_HZ[1], so a lower rate has them all.
+    """
     return math.gcd(8, tone_hop)
 
 
 def gathered(sound: torch.Tensor, tone: torch.Tensor, rate: int, hop: int) -> torch.Tensor:
-    """Sound [B, F * hop] whose noise lies on the multiples of a tone's peaks, without AROUND_FRAMES at both ends.
+    """Sound [B, F * hop] whose noise lies on the multiples of a tone's peaks.
+
+    It is without AROUND_FRAMES at both ends.
 
     Args:
         sound: at `rate` Hz.
-        tone: the same frames [B, F * hop / n] at rate / n, n such that 1.5 kHz are below half of it.
+        tone: the same frames [B, F * hop / n] at rate / n, half of which is above 1.5 kHz.
         hop: samples of sound in a frame of codes.
 
     Returns:
-        [B, (F - 6) * hop]. A sample depends on the frames around it alone, not on where the sound begins.
+        [B, (F - 6) * hop]. A sample depends on the frames around it alone, not on where the sound
+        begins.
     """
     samples, low_hop = sound.shape[-1], hop * tone.shape[-1] // sound.shape[-1]
     hertz = rate / (HOPS * hop)  # of a bin
     power = _power(_spectra(tone, low_hop)).cpu() * (2 / (HOPS * low_hop)) ** 2  # [B, F', low bins]
     spectra = _spectra(sound, hop)  # [B, F', bins]
-    first, top = math.floor(RISES[0] / hertz), min(spectra.shape[-1], math.ceil(FALLS[1] / hertz) + 1)
+    first = math.floor(RISES[0] / hertz)
+    top = min(spectra.shape[-1], math.ceil(FALLS[1] / hertz) + 1)
     tonal = _tonal(power, hertz)[..., None]
     weights, near = (part[..., first:].to(sound.device) for part in _weights(power, top, hertz))
     weights = 1 + tonal.to(sound.device) * (weights - 1)
     found = _power(spectra[..., first:top])
-    gains = (weights * _smoothed(found, hertz) / _smoothed(found * weights, hertz).add_(SILENT)).sqrt_()
+    changed = _smoothed(found * weights, hertz).add_(SILENT)
+    gains = (weights * _smoothed(found, hertz) / changed).sqrt_()
     gains = torch.where(near, gains * 10 ** (MAKE_UP_DB / 20 * tonal.to(sound.device)), 1.0)
     gains = torch.lerp(torch.ones(()).to(gains), gains, _reached(first, top, hertz).to(gains))
     torch.view_as_real(spectra)[:, :, first:top] *= gains[..., None]
     # the spectra's middles lie half a hop beside the frames
     begin = 3 * hop // 2
-    return overlap_add(spectra, HOPS * hop, hop)[:, begin : begin + samples - 2 * AROUND_FRAMES * hop]
+    return overlap_add(spectra, HOPS * hop, hop)[
+        :, begin : begin + samples - 2 * AROUND_FRAMES * hop
+    ]
 
 
 def _spectra(wav, hop):
     """Spectra [B, F', bins] of wav [B, T] that begin one hop after the other."""
     window = HOPS * hop
-    return torch.fft.rfft(wav.unfold(-1, window, hop) * torch.hann_window(window, device=wav.device))
+    return torch.fft.rfft(
+        wav.unfold(-1, window, hop) * torch.hann_window(window, device=wav.device)
+    )
 
 
 def _power(spectra):
@@ -75,18 +91,10 @@ def _power(spectra):
 
 
 def _weights(power, bins, hertz):
-    """How much of a band's power lies in each bin [B, F', bins], 1 in the mean, by the powers of tones [B, F', low bins]; and
-    whether a multiple lies in its band at all."""
+    """How much of a band's power lies in each bin [B, F', bins], 1 in the mean; and whether a
+    multiple lies in its band at all. By the powers of tones [B, F', low bins]."""
     batch, frames, _ = power.shape
-    power = power.flatten(0, 1)  # [N, low bins]
-    first, last = (round(at / hertz) for at in PEAK_HZ)
-    left, middle, right = (power[:, first + step : last + step] for step in (-1, 0, 1))
-    least = power.amax(1, keepdim=True) * 10 ** (LEAST_PEAK_DB / 10)
-    row, column = ((middle > left) & (middle >= right) & (middle > least.clamp_min(SILENT))).nonzero(as_tuple=True)
-    before, there, behind = (part[row, column].clamp_min(SILENT).log() for part in (left, middle, right))
-    # a parabola through the logarithms finds a peak between bins
-    place = first + column + (0.5 * (before - behind) / (before - 2 * there + behind)).clamp(-0.5, 0.5)
-    strength = middle[row, column] / power.amax(1)[row]
+    row, place, strength = _peaks(power.flatten(0, 1), hertz)
     orders = torch.tensor(ORDERS, dtype=power.dtype)
     places, strengths = (place[:, None] * orders).flatten(), (strength[:, None] / orders).flatten()
     rows = row[:, None].expand(-1, len(orders)).flatten()
@@ -94,8 +102,10 @@ def _weights(power, bins, hertz):
     places, strengths, rows = places[inside], strengths[inside], rows[inside]
     lower = places.floor()
     index, share = rows * bins + lower.long(), places - lower
-    count = len(power) * bins
-    lines = torch.bincount(index, strengths * (1 - share), count) + torch.bincount(index + 1, strengths * share, count)
+    count = batch * frames * bins
+    lines = torch.bincount(index, strengths * (1 - share), count) + torch.bincount(
+        index + 1, strengths * share, count
+    )
     lines = lines.view(-1, 1, bins).to(power.dtype)
     kernel = torch.tensor([[[BESIDE_PEAK, 1.0, BESIDE_PEAK]]])
     lines = F.conv1d(lines, kernel, padding=1).view(batch, frames, bins)
@@ -105,8 +115,30 @@ def _weights(power, bins, hertz):
     return torch.where(near, found, 1.0), near
 
 
+def _peaks(power, hertz):
+    """The peaks of tones by their powers [N, low bins]: spectrum, bin and power of each.
+
+    Bins lie between those of the spectra, powers are shares of the spectrum's highest.
+    """
+    first, last = (round(at / hertz) for at in PEAK_HZ)
+    left, middle, right = (power[:, first + step : last + step] for step in (-1, 0, 1))
+    least = power.amax(1, keepdim=True) * 10 ** (LEAST_PEAK_DB / 10)
+    row, column = (
+        (middle > left) & (middle >= right) & (middle > least.clamp_min(SILENT))
+    ).nonzero(as_tuple=True)
+    before, there, behind = (
+        part[row, column].clamp_min(SILENT).log() for part in (left, middle, right)
+    )
+    # a parabola through the logarithms finds a peak between bins
+    place = (
+        first + column + (0.5 * (before - behind) / (before - 2 * there + behind)).clamp(-0.5, 0.5)
+    )
+    strength = middle[row, column] / power.amax(1)[row]
+    return row, place, strength
+
+
 def _tonal(power, hertz):
-    """From 0, a frame of noise, to 1, one of tones [B, F'], by the powers of a tone [B, F', low bins]."""
+    """From 0, a frame of noise, to 1, one of tones [B, F'], by powers [B, F', low bins]."""
     first, last = (round(at / hertz) for at in FLAT_HZ)
     part = power[..., first:last] + SILENT
     flatness = 10 * torch.log10(part.log().mean(-1).exp() / part.mean(-1))
@@ -117,7 +149,7 @@ def _smoothed(values, hertz):
     """The mean [..., bins] of BAND_HZ around each bin; beyond both ends bins are mirrored."""
     reach, bins = round(BAND_HZ / hertz / 2), values.shape[-1]
     count, sums = 2 * reach + 1, F.pad(values.flatten(0, -2), (reach, reach), mode="reflect")
-    # sums of 1, 2, 4, ... bins, those that make up the count: a pooling layer takes five times as long
+    # sums of 1, 2, 4, ... bins, those that make up the count: a pooling layer takes much longer
     total, done, size = 0, 0, 1
     while size <= count:
         if count & size:

@@ -52,13 +52,14 @@ class Take:
 def keep(take: Take, vocal: Vocal) -> Take:
     """The take with its samples in its folder, which is there, and with what the page plays: 16-bit FLAC, the voice too."""
     song, folder = take.song, take.folder
-    sounds, kept = {}, {}
+    sounds, stored = {}, {}
     for name, wav in {VOICE: voice_of(song, vocal), **song.tracks}.items():
         sounds[name] = folder / f"{name}.flac"
         audio.write(sounds[name], _playable(wav), song.rate, "PCM_16")
-        kept[name] = audio.on_disk(folder / f"{name}.f32", audio.pieces_of(wav))
-    voice = kept.pop(VOICE)
-    song = replace(song, tracks=kept, mix=audio.on_disk(folder / f"{MIX}.f32", audio.pieces_of(song.mix)))
+        stored[name] = audio.on_disk(folder / f"{name}.f32", audio.pieces_of(wav))
+    voice = stored.pop(VOICE)
+    mix = audio.on_disk(folder / f"{MIX}.f32", audio.pieces_of(song.mix))
+    song = replace(song, tracks=stored, mix=mix)
     return replace(take, song=song, sounds=sounds, voice=voice)
 
 
