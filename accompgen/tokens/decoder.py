@@ -28,8 +28,9 @@ from accompgen.tokens.vocos import VocosConfig, VocosNetwork
 FORMAT = "accompgen decoder 1"
 VOCOS_FORMAT = "vocos decoder 1"
 BLOCK_FRAMES = 75  # of which the noise is drawn together
-# decoded together; what surrounds them is decoded again: twice as many take twice the memory, and save a twentieth of the time
-CHUNK_FRAMES = 450
+CHUNK_FRAMES = 1350  # decoded together; what surrounds them, up to 66 of ours, is decoded again
+# whose sound is made together: spectra of more no longer fit into a processor's cache, those of fewer overlap more
+SOUND_FRAMES = 450
 EDGE_FRAMES = 2  # before and after a span, that its windows overlap with
 LOUDEST_LUFS = -18.0  # of what codecs were trained on here; mastered recordings lie 8 LU above it
 
@@ -116,24 +117,33 @@ class StereoDecoder:
         # with does not cancel: a song of silence began and ended with a tick of -46 dBFS.
         around = torch.arange(first - self.before, stop + self.ahead).clamp(start, start + codes.shape[-1] - 1)
         codes, start = codes[..., around - start], first - self.before
-        begin, end = first - AROUND_FRAMES, stop + AROUND_FRAMES
-        low, high = begin - EDGE_FRAMES, end + EDGE_FRAMES
-        tone, pan, level = network.parts(network(network.vectors(codes.to(self.device))))
-        per_tone, per_level = self.config.tone_frames, self.config.noise_frames
-        inside = slice((low - start) * per_tone, (high - start) * per_tone)
-        tone, pan = tone[:, inside], pan[:, inside]
-        level = level[:, (low - start) * per_level : (high - start) * per_level]
-        drawn = self._drawn(seed, low, high)
-        inside = slice((begin - low) * self.hop_samples, (end - low) * self.hop_samples)
+        said = network(network.vectors(codes.to(self.device)))
+        around, pieces = AROUND_FRAMES + EDGE_FRAMES + self.config.pan_reach, []
+        for low in range(first, stop, SOUND_FRAMES):
+            high = min(stop, low + SOUND_FRAMES)
+            pieces.append(self._sound(said[:, low - around - start : high + around - start], low, high, seed))
+        return torch.cat(pieces, dim=-1)
+
+    def _sound(self, said, first, stop, seed):
+        """The sound [B, 2, T] of frames first..stop-1 by what was said of them and of those around."""
+        network, config = self.network, self.config
+        per_tone, per_level, hop = config.tone_frames, config.noise_frames, self.hop_samples
+        tone, pan, level = network.parts(said)
+        beside = config.pan_reach
+        tone, pan = (part[:, beside * per_tone : -beside * per_tone] for part in (tone, pan))
+        level = level[:, beside * per_level : -beside * per_level]
+        around = AROUND_FRAMES + EDGE_FRAMES
+        drawn = self._drawn(seed, first - around, stop + around)
+        inside = slice(EDGE_FRAMES * hop, -EDGE_FRAMES * hop)
         middle, side = (
             network.tone(spectrum, self.sample_rate)[:, inside].add_(network.noise(level[:, :, index], drawn[index])[:, inside])
             for index, spectrum in enumerate((tone, tone * pan))
         )
-        lower = lower_factor(self.config.tone_window // 4)
-        peaks = network.tone(tone[..., : self.config.tone_window // (2 * lower) + 1], self.sample_rate // lower)
+        lower = lower_factor(config.tone_window // 4)
+        peaks = network.tone(tone[..., : config.tone_window // (2 * lower) + 1], self.sample_rate // lower)
         peaks = peaks[:, inside.start // lower : inside.stop // lower]
-        middle = gathered(middle, peaks, self.sample_rate, self.hop_samples)
-        side = side[:, AROUND_FRAMES * self.hop_samples : -AROUND_FRAMES * self.hop_samples]
+        middle = gathered(middle, peaks, self.sample_rate, hop)
+        side = side[:, AROUND_FRAMES * hop : -AROUND_FRAMES * hop]
         return torch.stack([middle + side, middle - side], dim=1)
 
     def _drawn(self, seed, low, high):

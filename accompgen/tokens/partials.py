@@ -62,15 +62,15 @@ def gathered(sound: torch.Tensor, tone: torch.Tensor, rate: int, hop: int) -> to
     spectra = _spectra(sound, hop)  # [B, F', bins]
     first = math.floor(RISES[0] / hertz)
     top = min(spectra.shape[-1], math.ceil(FALLS[1] / hertz) + 1)
-    tonal = _tonal(power, hertz)[..., None]
-    weights, near = (part[..., first:].to(sound.device) for part in _weights(power, top, hertz))
-    weights = 1 + tonal.to(sound.device) * (weights - 1)
-    found = _power(spectra[..., first:top])
+    tonal = _tonal(power, hertz)[..., None].to(sound.device)
+    weights, near = (part.to(sound.device) for part in _weights(power, first, top, hertz))
+    one = torch.ones((), device=sound.device)
+    weights = torch.lerp(one, weights, tonal * near)
+    changing = spectra[..., first:top]
+    found = _power(changing)
     changed = _smoothed(found * weights, hertz).add_(SILENT)
-    gains = (weights * _smoothed(found, hertz) / changed).sqrt_()
-    gains = torch.where(near, gains * 10 ** (MAKE_UP_DB / 20 * tonal.to(sound.device)), 1.0)
-    gains = torch.lerp(torch.ones(()).to(gains), gains, _reached(first, top, hertz).to(gains))
-    torch.view_as_real(spectra)[:, :, first:top] *= gains[..., None]
+    gains = (weights * _smoothed(found, hertz) / changed).sqrt_() * 10 ** (MAKE_UP_DB / 20 * tonal)
+    changing *= torch.lerp(one, gains, near * _reached(first, top, hertz).to(sound.device))
     # the spectra's middles lie half a hop beside the frames
     begin = 3 * hop // 2
     return overlap_add(spectra, HOPS * hop, hop)[
@@ -87,32 +87,34 @@ def _spectra(wav, hop):
 
 
 def _power(spectra):
-    return torch.view_as_real(spectra).square().sum(-1)
+    return torch.addcmul(spectra.real.square(), spectra.imag, spectra.imag)
 
 
-def _weights(power, bins, hertz):
-    """How much of a band's power lies in each bin [B, F', bins], 1 in the mean; and whether a
-    multiple lies in its band at all. By the powers of tones [B, F', low bins]."""
+def _weights(power, first, top, hertz):
+    """How much of its band's power lies in each bin from `first` to `top` [B, F', bins], 1 in the
+    mean; and 1 where a multiple lies in its band at all, else 0. By the powers of tones
+    [B, F', low bins]."""
     batch, frames, _ = power.shape
+    bins = top - first
     row, place, strength = _peaks(power.flatten(0, 1), hertz)
     orders = torch.tensor(ORDERS, dtype=power.dtype)
-    places, strengths = (place[:, None] * orders).flatten(), (strength[:, None] / orders).flatten()
+    places = (place[:, None] * orders - first).flatten()
+    strengths = (strength[:, None] / orders).flatten()
     rows = row[:, None].expand(-1, len(orders)).flatten()
-    inside = places < bins - 2
+    inside = (places >= 0) & (places < bins - 2)
     places, strengths, rows = places[inside], strengths[inside], rows[inside]
     lower = places.floor()
     index, share = rows * bins + lower.long(), places - lower
     count = batch * frames * bins
-    lines = torch.bincount(index, strengths * (1 - share), count) + torch.bincount(
-        index + 1, strengths * share, count
-    )
-    lines = lines.view(-1, 1, bins).to(power.dtype)
-    kernel = torch.tensor([[[BESIDE_PEAK, 1.0, BESIDE_PEAK]]])
-    lines = F.conv1d(lines, kernel, padding=1).view(batch, frames, bins)
-    mean = _smoothed(lines, hertz)
-    found = (lines / mean.clamp_min(SILENT)).clamp(10 ** (LEAST_DB / 10), 10 ** (MOST_DB / 10))
-    near = mean > SILENT
-    return torch.where(near, found, 1.0), near
+    lines = torch.bincount(index, strengths * (1 - share), count)
+    lines += torch.bincount(index + 1, strengths * share, count)
+    lines = lines.view(batch, frames, bins).to(power.dtype)
+    spread = lines.clone()
+    spread[..., 1:] += BESIDE_PEAK * lines[..., :-1]
+    spread[..., :-1] += BESIDE_PEAK * lines[..., 1:]
+    mean = _smoothed(spread, hertz)
+    found = (spread / mean.clamp_min(SILENT)).clamp_(10 ** (LEAST_DB / 10), 10 ** (MOST_DB / 10))
+    return found, (mean > SILENT).to(power.dtype)
 
 
 def _peaks(power, hertz):
