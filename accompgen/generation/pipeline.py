@@ -68,7 +68,6 @@ from accompgen.tokens.text import TextTokenizer
 LONG_SECONDS = 60.0  # vocals from this length on are worth a second process, which takes some seconds to start
 
 
-
 class Accompanist:
     """A loaded checkpoint: the voice's tokenizer, the stages and the decoder on one device.
 
