@@ -28,9 +28,9 @@ from accompgen.tokens.vocos import VocosConfig, VocosNetwork
 FORMAT = "accompgen decoder 1"
 VOCOS_FORMAT = "vocos decoder 1"
 BLOCK_FRAMES = 75  # of which the noise is drawn together
-CHUNK_FRAMES = 1350  # decoded together; what surrounds them, up to 66 of ours, is decoded again
+CHUNK_FRAMES = 675  # decoded together; what surrounds them, up to 66 of ours, is decoded again
 # whose sound is made together: spectra of more no longer fit into a processor's cache, those of fewer overlap more
-SOUND_FRAMES = 450
+SOUND_FRAMES = 225
 EDGE_FRAMES = 2  # before and after a span, that its windows overlap with
 LOUDEST_LUFS = -18.0  # of what codecs were trained on here; mastered recordings lie 8 LU above it
 
