@@ -6,7 +6,8 @@ A decoder takes codes [B, Q, F] at 75 frames a second and gives sound [B, C, T] 
 - `VocosDecoder`, published for the codes of the published EnCodec: 24 kHz, one channel (vocos.py).
 
 What the codes do not say, a `StereoDecoder` draws as noise, from generators by (seed, block of a second): the same
-seed gives the same sound, and a stream's sound is that of the whole. partials.py gathers that noise where tones have multiples.
+seed gives the same sound, and a stream's sound is that of the whole. partials.py gathers that noise
+where tones have multiples.
 """
 
 from collections.abc import Iterator
@@ -29,7 +30,7 @@ FORMAT = "accompgen decoder 1"
 VOCOS_FORMAT = "vocos decoder 1"
 BLOCK_FRAMES = 75  # of which the noise is drawn together
 CHUNK_FRAMES = 675  # decoded together; what surrounds them, up to 66 of ours, is decoded again
-# whose sound is made together: spectra of more no longer fit into a processor's cache, those of fewer overlap more
+# whose sound is made together: spectra of more do not fit into a processor's cache
 SOUND_FRAMES = 225
 EDGE_FRAMES = 2  # before and after a span, that its windows overlap with
 LOUDEST_LUFS = -18.0  # of what codecs were trained on here; mastered recordings lie 8 LU above it
@@ -118,22 +119,20 @@ class StereoDecoder:
         around = torch.arange(first - self.before, stop + self.ahead).clamp(start, start + codes.shape[-1] - 1)
         codes, start = codes[..., around - start], first - self.before
         said = network(network.vectors(codes.to(self.device)))
-        around, pieces = AROUND_FRAMES + EDGE_FRAMES + self.config.pan_reach, []
-        for low in range(first, stop, SOUND_FRAMES):
-            high = min(stop, low + SOUND_FRAMES)
-            pieces.append(self._sound(said[:, low - around - start : high + around - start], low, high, seed))
-        return torch.cat(pieces, dim=-1)
+        starts = range(first, stop, SOUND_FRAMES)
+        spans = [(low, min(stop, low + SOUND_FRAMES)) for low in starts]
+        return torch.cat([self._sound(said, start, *span, seed) for span in spans], dim=-1)
 
-    def _sound(self, said, first, stop, seed):
-        """The sound [B, 2, T] of frames first..stop-1 by what was said of them and of those around."""
+    def _sound(self, said, start, first, stop, seed):
+        """The sound [B, 2, T] of frames first..stop-1; `said` is of the frames from `start` on."""
         network, config = self.network, self.config
         per_tone, per_level, hop = config.tone_frames, config.noise_frames, self.hop_samples
-        tone, pan, level = network.parts(said)
+        low, high = first - AROUND_FRAMES - EDGE_FRAMES, stop + AROUND_FRAMES + EDGE_FRAMES
         beside = config.pan_reach
+        tone, pan, level = network.parts(said[:, low - beside - start : high + beside - start])
         tone, pan = (part[:, beside * per_tone : -beside * per_tone] for part in (tone, pan))
         level = level[:, beside * per_level : -beside * per_level]
-        around = AROUND_FRAMES + EDGE_FRAMES
-        drawn = self._drawn(seed, first - around, stop + around)
+        drawn = self._drawn(seed, low, high)
         inside = slice(EDGE_FRAMES * hop, -EDGE_FRAMES * hop)
         middle, side = (
             network.tone(spectrum, self.sample_rate)[:, inside].add_(network.noise(level[:, :, index], drawn[index])[:, inside])

@@ -107,8 +107,8 @@ class ConvNextBlock(nn.Module):
         self.gain = nn.Parameter(torch.full((width,), 1 / 6))
 
     def forward(self, x):
-        # As a picture of one line, whose channels lie side by side as they are: a convolution in one dimension would turn
-        # them around and back, which took a third of the block's time.
+        # As a picture of one line, whose channels lie side by side as they are: a convolution in
+        # one dimension would turn them around and back, a third of the time of a block by itself.
         line = F.conv2d(
             x.transpose(1, 2)[:, :, None],
             self.depthwise.weight[:, :, None],
@@ -218,7 +218,8 @@ def overlap_add(spectrum: torch.Tensor, window: int, hop: int, scale: float = 1.
     total = pieces.new_zeros(batch, frames + count - 1, hop)
     for index, part in enumerate(windows):
         total[:, index : index + frames].addcmul_(pieces[:, :, index], part)
-    # Squares of windows add up to the same in all rows but the first and the last, so a few rows are enough.
+    # Squares of windows add up to the same in all rows but the first and the last ones, so a few
+    # rows are enough.
     few = min(frames, count)
     squares = hann.new_zeros(few + count - 1, hop)
     for index, part in enumerate(windows):
