@@ -7,7 +7,7 @@ from accompgen import audio
 from accompgen.checkpoint import Checkpoint, find_checkpoint, read_checkpoint, read_graph
 from accompgen.component import CheckpointError
 from accompgen.generation.limiter import LIMIT_SECONDS, level_of, limited, smoothed
-from accompgen.generation.settings import headroom_of
+from accompgen.generation.settings import faders_of, headroom_of
 
 RATE = 48_000
 
@@ -112,6 +112,22 @@ def test_a_headroom_that_cannot_be_is_named(band_checkpoint, headroom, said):
         headroom_of(Checkpoint(band_checkpoint, config, read_graph(band_checkpoint)))
 
 
-def test_the_shipped_band_has_even_drums():
+@pytest.mark.parametrize(
+    ("faders", "said"),
+    [
+        ({"kick": 2.0}, "kick"),
+        ({"bass": -21}, "fader_db in its config.json: bass has -21; expected -20 to 20 dB, such as 2"),
+        ({"bass": None}, "bass has None"),
+        ("loud", "expected dB by stem"),
+    ],
+)
+def test_a_fader_that_cannot_be_is_named(band_checkpoint, faders, said):
+    config = {"fader_db": faders}
+    with pytest.raises(CheckpointError, match=said):
+        faders_of(Checkpoint(band_checkpoint, config, read_graph(band_checkpoint)))
+
+
+def test_the_shipped_band_has_even_drums_as_loud_as_true_ones():
     band, pocket = (read_checkpoint(find_checkpoint(name)) for name in ("band", "pocket"))
     assert headroom_of(band) == {"drums": 20.0} and headroom_of(pocket) == {}
+    assert faders_of(band) == {"drums": 2.3, "bass": 0.3} and faders_of(pocket) == {}

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from tiny import sing
 
 import accompgen
@@ -106,6 +107,27 @@ def test_a_take_of_limited_drums_is_as_even_as_they_are(band_checkpoint):
     band.headroom = {}
     free = redo(band, song, VOCAL, 0.3, 0.7, stems=["drums"], seed=5)
     assert audio.peak(free.tracks["drums"]) > 1.1 * audio.peak(other.tracks["drums"])
+
+
+def test_faders_change_the_mix_and_not_what_is_heard(band_checkpoint):
+    band = accompgen.load(band_checkpoint, device="cpu")
+    asked = {"seed": 4, "chart": Chart.steady(SECONDS, bpm=240)}
+    plain = band.accompany(VOCAL, **asked)
+    band.faders = {"drums": 6.0}
+    song = band.accompany(VOCAL, **asked)
+    for stem, tokens in plain.tokens.items():
+        assert torch.equal(tokens.codes, song.tokens[stem].codes)
+    assert song.report["levels"]["drums_fader_db"] == 6.0
+    assert np.allclose(sum(song.tracks.values()), song.accompaniment, atol=1e-6)
+    gains = {name: np.abs(track).sum() / np.abs(plain.tracks[name]).sum() for name, track in song.tracks.items()}
+    assert gains["drums"] / gains["bass"] == pytest.approx(10 ** (6 / 20), rel=1e-4)
+    assert gains["harmony"] == pytest.approx(gains["bass"], rel=1e-4)
+    # a take hears what the song's stems heard, whatever the faders are now, and is as loud
+    band.faders = {}
+    loud, soft = (redo(band, made, VOCAL, 0.3, 0.7, stems=["drums"], seed=5) for made in (song, plain))
+    ratio = np.abs(loud.tracks["drums"]).sum() / np.abs(soft.tracks["drums"]).sum()
+    assert ratio == pytest.approx(gains["drums"], rel=1e-3)
+    assert np.allclose(loud.tracks["drums"], gains["drums"] * soft.tracks["drums"], atol=1e-3 * audio.peak(loud.tracks["drums"]))
 
 
 def test_a_take_hears_what_else_was_played(band_checkpoint, tmp_path, capsys, monkeypatch):

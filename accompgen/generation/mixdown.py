@@ -9,25 +9,29 @@ FADE_SECONDS = 0.02  # at the very end, where the vocal's length cuts the accomp
 
 
 def mix_down(
-    vocal, sounds: dict[str, np.ndarray], rate: int, balance: float, loudness: float | None = None, others=None
-) -> tuple[dict[str, np.ndarray], np.ndarray, dict]:
+    vocal, sounds: dict[str, np.ndarray], rate: int, balance: float, loudness: float | None = None, others=None,
+    faders: dict[str, float] | None = None,
+) -> tuple[dict[str, np.ndarray], np.ndarray, dict]:  # fmt: skip
     """The tracks of a song, its mix, and their levels.
 
     Args:
         vocal: vocal.Vocal.
-        sounds: name -> [C, T] at `rate`, as loud beside each other as they are to be. They are taken out of it one by one,
-            so that a long song does not lie in memory twice.
+        sounds: name -> [C, T] at `rate`. They are taken out of it one by one, so that a long song does not lie in memory
+            twice.
         balance: loudness of all of them together minus the vocal's, in LU.
         loudness: of the mix in LUFS; None: the vocal stays as loud as it is, unless peaks would pass the limit.
         others: what else is played, at the vocal's rate and of its length, or None; it counts as part of the vocal.
+        faders: name -> dB by which a track is louder beside the others than its sound; 0 where it is not there.
 
     Returns:
-        name -> [C, T] at the vocal's rate and of its length, by one gain as loud as they are in the mix; the mix [C, T], which
+        name -> [C, T] at the vocal's rate and of its length, as loud as they are in the mix: by one gain and their faders; the mix [C, T], which
         is vocal * gain + their sum; levels by name.
     """
     tracks = {}
     for name in list(sounds):
         tracks[name] = like(vocal, sounds.pop(name), rate)
+        if db := (faders or {}).get(name):
+            tracks[name] *= np.float32(10 ** (db / 20))
     together = sum(tracks.values())
     given = vocal.wav if others is None else _together(vocal.wav, others.wav)
     accompaniment, mixed, levels = audio.mix(given, together, vocal.rate, balance)

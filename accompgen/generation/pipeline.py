@@ -38,6 +38,7 @@ from accompgen.generation.settings import (
     check_settings,
     chosen_settings,
     chosen_stems,
+    faders_of,
     headroom_of,
     sampling_of,
     setting_names,
@@ -72,7 +73,7 @@ class Accompanist:
     """A loaded checkpoint: the voice's tokenizer, the stages and the decoder on one device.
 
     `sampling` are its own settings by stage; `helper` is a second process for vocals of LONG_SECONDS or more, `silence`
-    what `tokens.silence.frames_of_silence` says, `headroom` what `settings.headroom_of` does.
+    what `tokens.silence.frames_of_silence` says, `headroom` and `faders` what settings.py reads of them.
     """
 
     noise = VOCAL_NOISE  # unless told otherwise
@@ -81,14 +82,14 @@ class Accompanist:
         self, semantic_tokenizer, decoder, system: System, about: dict, device: str,
         sampling: dict[str, Sampling] | None = None, helper: StageWorker | None = None, beat_tracker=None,
         text_tokenizer=None, directory=None, silence: dict[str, list[int]] | None = None,
-        headroom: dict[str, float] | None = None,
+        headroom: dict[str, float] | None = None, faders: dict[str, float] | None = None,
     ):  # fmt: skip
         self.semantic_tokenizer, self.decoder = semantic_tokenizer, decoder
         self.system, self.about, self.device = system, about, device
         self.sampling = sampling or dict.fromkeys(system.graph.stage_names, PUBLISHED)
         self.directory, self._acoustic_tokenizer, self._silent_frames = directory, None, silence
         self.helper, self.beat_tracker, self.text_tokenizer = helper, beat_tracker, text_tokenizer
-        self.headroom = headroom or {}
+        self.headroom, self.faders = headroom or {}, faders or {}
 
     @property
     def stems(self) -> tuple[str, ...]:
@@ -363,6 +364,7 @@ def load(checkpoint=CHECKPOINT, device: str = "auto", helper: bool = False, engi
         path,
         verified.config.get("silence"),
         headroom_of(verified),
+        faders_of(verified),
     )
 
 
@@ -375,7 +377,8 @@ def finished(model, vocal, seed, settings, tokens, sounds, clock, chart=None, ot
     with clock("mix"):
         wanted = settings.get("rate"), settings.get("channels")
         sung, sounds, played = as_asked(vocal, sounds, others, *wanted)
-        tracks, mixed, levels = mix_down(sung, sounds, model.decoder.sample_rate, balance, loudness, played)
+        tracks, mixed, levels = mix_down(sung, sounds, model.decoder.sample_rate, balance, loudness, played, model.faders)
+    levels |= {f"{name}_fader_db": db for name, db in model.faders.items() if name in tracks}
     report = song_report(model, vocal, seed, settings, levels, clock.seconds, chart)
     if others is not None:
         report["others"] = {"file": others.source, "sha256": others.sha256}

@@ -68,7 +68,7 @@ def redo(
     stop = song.seconds if stop is None else stop
     if not 0 <= start < stop <= song.seconds + 0.001:
         raise ValueError(f"from {start:g} to {stop:g} s is no part of a song of {song.seconds:.2f} s")
-    sampling, chart, gain = model.settings(sampling), chart or song.chart, _gain_of(song)
+    sampling, chart, gains = model.settings(sampling), chart or song.chart, _gains_of(song)
     tracks, tokens, added = dict(song.tracks), dict(song.tokens), {}
     blocks = blocks_covering(vocal.wav.shape[1], vocal.rate)
     span = (blocks_within(start), min(blocks_covering(round(stop * 1000), 1000), blocks))
@@ -85,12 +85,13 @@ def redo(
     sung = model.melody(vocal, chart, sampling, frames_of(blocks, graph.vocal.hz))
     streams |= {name: weights[..., excerpt.start : excerpt.stop] for name, weights in sung.items()}
     around = excerpt.frames(song.rate)
-    sounds = {name: _at_decoder(model, track[:, around] / gain, song) for name, track in tracks.items()}
+    sounds = {name: _at_decoder(model, track[:, around] / gains[name], song) for name, track in tracks.items()}
     if others is not None:
         rate, length = model.decoder.sample_rate, next(iter(sounds.values())).shape[1]
         sounds[BESIDE] = audio.fit(others_sound(others, rate)[:, excerpt.frames(rate)], length)
     for number, stem in enumerate(stems):
         beside = {name: sound for name, sound in sounds.items() if name != stem}
+        gain = gains[stem]
         given = streams | model.given_streams(None, None, beside, units.shape[1])
         kept = _tokens_of(model, tracks[stem][:, around] / gain, song.rate, excerpt.stop - first)
         report = None if on_progress is None else _counted(number, stems, on_progress)
@@ -157,9 +158,12 @@ def _check_vocal(song, vocal: Vocal):
         )
 
 
-def _gain_of(song):
-    """By how much its tracks are louder than what the decoder gave."""
-    return song.encoding_gain * 10 ** (song.report["levels"]["accompaniment_gain_db"] / 20)
+def _gains_of(song):
+    """By how much each of its tracks is louder than what the decoder gave, name -> factor."""
+    levels = song.report["levels"]
+    # songs that were made before there were faders have none
+    decibels = {name: levels.get(f"{name}_fader_db", 0.0) + levels["accompaniment_gain_db"] for name in song.tracks}
+    return {name: song.encoding_gain * 10 ** (db / 20) for name, db in decibels.items()}
 
 
 def _reach(system):

@@ -7,6 +7,7 @@ from accompgen.generation.sampling import PUBLISHED, Sampling
 from accompgen.stages import Graph, no_stem
 
 HEADROOM_RANGE = 6.0, 60.0  # dB: a sine's peaks stand at 3
+FADER_RANGE = -20.0, 20.0  # dB
 
 
 def chosen_stems(stems, known: tuple[str, ...]) -> tuple[str, ...]:
@@ -75,17 +76,31 @@ def headroom_of(checkpoint: Checkpoint) -> dict[str, float]:
 
     Raises CheckpointError for an unknown stem, or a number that cannot be one.
     """
-    found, stems = checkpoint.config.get("headroom_db", {}), checkpoint.graph.stems
-    least, most = HEADROOM_RANGE
-    where = f"{checkpoint.path}: headroom_db in its config.json"
+    return _decibels_of(checkpoint, "headroom_db", HEADROOM_RANGE, 20)
+
+
+def faders_of(checkpoint: Checkpoint) -> dict[str, float]:
+    """By how much a checkpoint's stems are louder in the mix than they were decoded, stem -> dB.
+
+    It is `fader_db` in config.json, 0 dB for a stem that is not there.
+
+    Raises CheckpointError for an unknown stem, or a number that cannot be one.
+    """
+    return _decibels_of(checkpoint, "fader_db", FADER_RANGE, 2)
+
+
+def _decibels_of(checkpoint, entry, limits, example):
+    found, stems = checkpoint.config.get(entry, {}), checkpoint.graph.stems
+    least, most = limits
+    where = f"{checkpoint.path}: {entry} in its config.json"
     if not isinstance(found, dict):
-        expected = 'dB by stem, such as {"drums": 20.0}'
+        expected = f'dB by stem, such as {{"drums": {example:.1f}}}'
         raise CheckpointError(f"{where} is {found!r}; expected {expected}")
     for stem, db in found.items():
         if stem not in stems:
             raise CheckpointError(f"{where}: {no_stem(stem, stems)}")
         if isinstance(db, bool) or not isinstance(db, int | float) or not least <= db <= most:
-            expected = f"{least:g} to {most:g} dB, such as 20"
+            expected = f"{least:g} to {most:g} dB, such as {example}"
             raise CheckpointError(f"{where}: {stem} has {db!r}; expected {expected}")
     return {stem: float(db) for stem, db in found.items()}
 

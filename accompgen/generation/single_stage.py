@@ -9,6 +9,7 @@ codes -> the codec's own decoder -> mixed as every song is
 
 from contextlib import nullcontext
 from dataclasses import replace
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -66,6 +67,7 @@ class SingleStagePlayer:
 
     has_chart = False
     noise = 0.0  # none is added before the voice is encoded
+    faders: ClassVar[dict[str, float]] = {}  # its stems are as loud as they come
 
     def __init__(
         self,

@@ -25,7 +25,7 @@ CARD_FILE = "README.md"
 ACOUSTIC_FORMAT = "encodec"  # what tokens/acoustic.py writes
 DECODER_FORMATS = ("accompgen decoder 1", "vocos decoder 1")  # what tokens/decoder.py writes
 # what a checkpoint says, and one that is based on it
-INHERITED = ("sampling", "headroom_db", "data", "licence", "limits")
+INHERITED = ("sampling", "headroom_db", "fader_db", "data", "licence", "limits")
 DTYPES = ("bfloat16", "float16", "float32")
 
 
@@ -48,7 +48,7 @@ def export_checkpoint(
         songs: manifest of the songs of the semantic run's shards, so that the checkpoint knows what its units sound like
             (`consonance`); None: it does not.
         base: a checkpoint, by name or directory, that gives the parts that no run gives, and what it says of its sampling,
-            headroom, data, licence and limits where `about` does not.
+            headroom, faders, data, licence and limits where `about` does not.
 
     Returns:
         The checkpoint's config.json.
