@@ -19,10 +19,10 @@ from accompgen.component import (
     save_component,
 )
 from accompgen.config import to_dict
-from accompgen.generation.pipeline import load_tokenizer
 from accompgen.model.beat_tracker import BeatTracker, BeatTrackerConfig
 from accompgen.stages import GRAPHS, PUBLISHED
 from accompgen.tokens.decoder import VocosDecoder, load_decoder
+from accompgen.tokens.load import load_tokenizer
 from accompgen.tokens.vocos import VocosConfig, VocosNetwork
 from accompgen.training.export import export_checkpoint
 

@@ -19,7 +19,8 @@ from pathlib import Path
 import torch
 
 from accompgen.data.songs import read_manifest
-from accompgen.generation.pipeline import VOCAL_NOISE, conditioning, load_tokenizer, read_vocal
+from accompgen.generation.vocal import VOCAL_NOISE, conditioning, read_vocal
+from accompgen.tokens.load import load_tokenizer
 from accompgen.tokens.semantic import SemanticTokenizer
 from accompgen.training.hubert_probe import NONE, lookup_accuracy, sung_classes
 

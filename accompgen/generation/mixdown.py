@@ -3,9 +3,28 @@
 import numpy as np
 
 from accompgen import audio
+from accompgen.generation.report import song_report
+from accompgen.generation.song import Song
 
 BALANCE_LU = -3.0  # accompaniment against vocal: the voice leads
 FADE_SECONDS = 0.02  # at the very end, where the vocal's length cuts the accompaniment off
+
+
+def finished(model, vocal, seed, settings, tokens, sounds, clock, chart=None, others=None) -> Song:
+    """The song of its stems' tokens and sounds [C, T] at the decoder's rate: resampled, mixed, reported.
+
+    `model` is what made it, `settings` are those of `report.asked_for`.
+    """
+    balance, loudness = settings["balance_lu"], settings.get("loudness_lufs")
+    with clock("mix"):
+        wanted = settings.get("rate"), settings.get("channels")
+        sung, sounds, played = as_asked(vocal, sounds, others, *wanted)
+        tracks, mixed, levels = mix_down(sung, sounds, model.decoder.sample_rate, balance, loudness, played, model.faders)
+    levels |= {f"{name}_fader_db": db for name, db in model.faders.items() if name in tracks}
+    report = song_report(model, vocal, seed, settings, levels, clock.seconds, chart)
+    if others is not None:
+        report["others"] = {"file": others.source, "sha256": others.sha256}
+    return Song(vocal.name, sung.rate, tracks, mixed, tokens, report, chart)
 
 
 def mix_down(
@@ -24,8 +43,8 @@ def mix_down(
         faders: name -> dB by which a track is louder beside the others than its sound; 0 where it is not there.
 
     Returns:
-        name -> [C, T] at the vocal's rate and of its length, as loud as they are in the mix: by one gain and their faders; the mix [C, T], which
-        is vocal * gain + their sum; levels by name.
+        name -> [C, T] at the vocal's rate and of its length, as loud as they are in the mix: by one gain
+        and their faders; the mix [C, T], which is vocal * gain + their sum; levels by name.
     """
     tracks = {}
     for name in list(sounds):

@@ -16,21 +16,20 @@ from accompgen.chart_input import ChartRequest
 from accompgen.checkpoint import (
     SEMANTIC_TOKENIZER,
     TEXT_TOKENIZER,
-    Checkpoint,
     find_checkpoint,
     read_checkpoint,
     read_graph,
 )
-from accompgen.component import CheckpointError, file_hash
+from accompgen.component import CheckpointError
 from accompgen.device import choose_device
 from accompgen.generation.cascade import cascade, whole_song
 from accompgen.generation.charting import SONG_OF_STEMS, chart_streams, find_chart, melody_stream
 from accompgen.generation.lead_in import begun, rested, silence_of, stays_silent, without_lead_in
 from accompgen.generation.limiter import limited
 from accompgen.generation.load import load_beat_tracker, load_stages
-from accompgen.generation.mixdown import BALANCE_LU, as_asked, mix_down
+from accompgen.generation.mixdown import BALANCE_LU, finished
 from accompgen.generation.progress import PartProgress, Progress, progress_bar
-from accompgen.generation.report import Clock, asked_for, song_report
+from accompgen.generation.report import Clock, about_of, asked_for
 from accompgen.generation.sampling import PUBLISHED, Sampling
 from accompgen.generation.schedule import Part, System
 from accompgen.generation.settings import (
@@ -60,8 +59,8 @@ from accompgen.model.logit_bias import MELODY
 from accompgen.prompts import Prompt, PromptError, fitted, left_out, read_prompts, rests_of, text_at
 from accompgen.stages import ALL, FROM_SILENCE, SEMANTIC
 from accompgen.time import frames_of, seconds_of, whole_blocks
-from accompgen.tokens.acoustic import AcousticTokenizer
 from accompgen.tokens.decoder import load_decoder
+from accompgen.tokens.load import load_tokenizer
 from accompgen.tokens.semantic import SemanticTokenizer
 from accompgen.tokens.silence import frames_of_silence
 from accompgen.tokens.text import TextTokenizer
@@ -366,37 +365,3 @@ def load(checkpoint=CHECKPOINT, device: str = "auto", helper: bool = False, engi
         headroom_of(verified),
         faders_of(verified),
     )
-
-
-def finished(model, vocal, seed, settings, tokens, sounds, clock, chart=None, others=None) -> Song:
-    """The song of its stems' tokens and sounds [C, T] at the decoder's rate: resampled, mixed, reported.
-
-    `model` is what made it, `settings` are those of `report.asked_for`.
-    """
-    balance, loudness = settings["balance_lu"], settings.get("loudness_lufs")
-    with clock("mix"):
-        wanted = settings.get("rate"), settings.get("channels")
-        sung, sounds, played = as_asked(vocal, sounds, others, *wanted)
-        tracks, mixed, levels = mix_down(sung, sounds, model.decoder.sample_rate, balance, loudness, played, model.faders)
-    levels |= {f"{name}_fader_db": db for name, db in model.faders.items() if name in tracks}
-    report = song_report(model, vocal, seed, settings, levels, clock.seconds, chart)
-    if others is not None:
-        report["others"] = {"file": others.source, "sha256": others.sha256}
-    return Song(vocal.name, sung.rate, tracks, mixed, tokens, report, chart)
-
-
-def about_of(verified: Checkpoint) -> dict:
-    """What a song's report says of a checkpoint: its name and the hashes of its parts."""
-    hashes = {name: verified.component_hash(name) for name in verified.components}
-    config = file_hash(verified.path / "config.json")
-    return {"name": verified.path.resolve().name, "config_sha256": config, "sha256": hashes}
-
-
-def load_tokenizer(checkpoint, kind: str, device: str = "auto") -> SemanticTokenizer | AcousticTokenizer:
-    """The "semantic" or the "acoustic" tokenizer of a checkpoint alone; arguments and errors as `load`."""
-    device = choose_device(device)
-    verified = read_checkpoint(find_checkpoint(checkpoint))
-    directory = verified.component(f"{kind}_tokenizer")
-    if kind == SEMANTIC:
-        return SemanticTokenizer.load(directory, device)
-    return AcousticTokenizer.load(directory, device, any_rate=not verified.graph.has_units)

@@ -10,12 +10,13 @@ from dataclasses import asdict
 import torch
 
 from accompgen.checkpoint import (
+    Checkpoint,
     available_checkpoints,
     cache_directory,
     read_checkpoint,
     search_path,
 )
-from accompgen.component import CheckpointError
+from accompgen.component import CheckpointError, file_hash
 from accompgen.generation.decode import decoding_dtype
 
 VERSIONS_OF = ("accompgen", "torch", "onnxruntime", "transformers", "numpy", "soundfile", "soxr", "loudness")
@@ -96,6 +97,13 @@ def song_report(model, vocal, seed, settings, levels, seconds, chart=None) -> di
             "chords": [[round(start, 4), round(end, 4), label] for start, end, label in chart.chords],
         }
     return report
+
+
+def about_of(verified: Checkpoint) -> dict:
+    """What a song's report says of a checkpoint: its name and the hashes of its parts."""
+    hashes = {name: verified.component_hash(name) for name in verified.components}
+    config = file_hash(verified.path / "config.json")
+    return {"name": verified.path.resolve().name, "config_sha256": config, "sha256": hashes}
 
 
 def engine_of(stage, device) -> str:

@@ -30,9 +30,9 @@ from accompgen.generation import pipeline
 from accompgen.generation.cascade import Tokens
 from accompgen.generation.decode import decode
 from accompgen.generation.load import load_single_stage
-from accompgen.generation.mixdown import BALANCE_LU
+from accompgen.generation.mixdown import BALANCE_LU, finished
 from accompgen.generation.progress import PartProgress, Progress, progress_bar
-from accompgen.generation.report import Clock, asked_for
+from accompgen.generation.report import Clock, about_of, asked_for
 from accompgen.generation.sampling import LOGIT_WEIGHTS, Sampling
 from accompgen.generation.schedule import System
 from accompgen.generation.settings import check_seed, check_settings, chosen_settings, chosen_stems, sampling_of
@@ -169,7 +169,7 @@ class SingleStagePlayer:
         asked = asked_for(
             sampling, balance, noise, loudness, prompt, chart, rate, channels, click
         )
-        return pipeline.finished(self, vocal, seed, asked, tokens, sounds, clock, None, others)
+        return finished(self, vocal, seed, asked, tokens, sounds, clock, None, others)
 
     def _check_asked(self, noise, others, click, chart):
         name = self.about["name"]
@@ -296,7 +296,7 @@ def load(checkpoint, device: str = "auto") -> SingleStagePlayer:
         System(graph, stages),
         AcousticTokenizer.load(verified.component(ACOUSTIC_TOKENIZER), device, any_rate=True),
         T5Encoder.load(verified.component(TEXT_ENCODER), device) if has_text else None,
-        pipeline.about_of(verified),
+        about_of(verified),
         device,
         sampling_of(path),
     )

@@ -19,8 +19,8 @@ def add_encode(verbs):
 
 def run_encode(args) -> int:
     refuse_same_names(args.parser, args.sounds)
-    from accompgen.generation.pipeline import load_tokenizer
     from accompgen.tokens.files import encode_file
+    from accompgen.tokens.load import load_tokenizer
 
     tokenizer = load_tokenizer(args.checkpoint, args.tokenizer, args.device)
     return for_each(args.sounds, lambda path: [encode_file(path, args.out, tokenizer, args.codebooks, args.force)])
