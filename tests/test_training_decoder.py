@@ -49,9 +49,9 @@ def place(tmp_path_factory):
 
 def config(place, **changes):
     values = {
-        "steps": 40, "crop_seconds": 0.4, "windows": (64, 256, 1024), "tone_windows": (256, 1024, 4096),
-        "learning_rate": 5e-3, "warmup_steps": 5,
-        "ema_decay": 0.8, "batch_size": 2, "log_every": 10, "validate_every": 20, "save_every": 10,
+        "steps": 24, "crop_seconds": 0.4, "windows": (64, 256, 1024), "tone_windows": (256, 1024, 4096),
+        "learning_rate": 1e-2, "warmup_steps": 3,
+        "ema_decay": 0.8, "batch_size": 2, "log_every": 6, "validate_every": 12, "save_every": 6,
         "validation_seconds": 1.0, "stem_seconds": 0.5, "device": "cpu",
     } | changes  # fmt: skip
     return DecoderTraining(str(place / "songs.jsonl"), str(place / "codec"), SIZES, **values)
@@ -76,7 +76,7 @@ def test_the_component_says_whose_codes_it_decodes(place, trained):
     decoder = load_decoder(trained / "model")
     assert isinstance(decoder, StereoDecoder) and decoder.config == SIZES
     about = json.loads((trained / "model" / "config.json").read_text(encoding="utf-8"))
-    assert about["tokenizers"] == {"acoustic": tokens_hash(place / "codec")} and about["step"] == 40
+    assert about["tokenizers"] == {"acoustic": tokens_hash(place / "codec")} and about["step"] == 24
     assert set(about["validation"]) == {"si_sdr", "chroma", "onset", "spectra", "width"}
     torch.testing.assert_close(
         decoder.network.code_vectors[0], make_vectors(place)[0].half().float(), rtol=0, atol=0
@@ -112,9 +112,9 @@ def assert_equal_weights(first, second):
 
 
 def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(place, trained, monkeypatch):
-    stopped = train_with_a_stop(config(place), place / "stopped", monkeypatch, at=13)
+    stopped = train_with_a_stop(config(place), place / "stopped", monkeypatch, at=8)
     whole = torch.load(trained / "last" / "state.pt", weights_only=True)
-    assert whole["step"] == stopped["step"] == 40
+    assert whole["step"] == stopped["step"] == 24
     assert_equal_weights(whole["network"], stopped["network"])
     assert train(config(place), place / "stopped")["finished"]  # and an ended one is left as it is
 
