@@ -69,7 +69,8 @@ def test_kinds_of_bands_are_told_apart_on_compositions_not_learnt(tmp_path):
     kinds, rows, groups = [], [], []
     for song in range(8):
         rng = np.random.default_rng(song)
-        for kind, wav in (("piano", notes(rng, (60, 64, 67))), ("harp", 0.3 * notes(rng, (72, 76)) + drums(rng))):
+        for kind, wav in (("piano", notes(rng, (60, 64, 67))), ("harp", notes(rng, (72, 76)))):
+            wav = 0.3 * wav + drums(rng) if song % 4 > 1 else wav  # drums tell nothing of who plays the chords
             rows.append(prompts.statistics(mels.mel_decibel(wav)))
             kinds.append(kind)
             groups.append(f"composition {song // 2}")
