@@ -45,7 +45,7 @@ ALLOWED = {
     ("evaluation/entries.py", "vocal"): PART,
     ("generation/many.py", "vocal"): REPORT,
     ("generation/pipeline.py", "chart"): REPORT,
-    ("generation/pipeline.py", "others"): REPORT,
+    ("generation/mixdown.py", "others"): REPORT,
     ("generation/report.py", "vocal"): REPORT,
     ("generation/report.py", "chart"): REPORT,
     ("evaluation/chords.py", "chart"): FIGURE,
