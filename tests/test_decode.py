@@ -60,9 +60,11 @@ def slowly(model, context, row, sampling, generator, prompt, told=None):
     order = model.layout.step_of(FRAMES).flatten().argsort(stable=True).tolist()  # a token hears those of earlier steps only
     if sampling.listening or sampling.consonance:  # what the context alone tells: the ids before it change nothing
         grid = deinterleave(tokens, codebooks)
-        heard = [model(context, grid, drop=torch.tensor([drop]), listen=True)[1] for drop in (False, True)]
-        known = heard[0].log_softmax(-1) - heard[1].log_softmax(-1)
-        likely = heard[0].softmax(-1)
+        with_context, without = (
+            model(context, grid, drop=torch.tensor([drop]), listen=True)[1] for drop in (False, True)
+        )
+        context_score = with_context.log_softmax(-1) - without.log_softmax(-1)
+        likely = with_context.softmax(-1)
     for n in (place for place in order if place >= given):
         grid = deinterleave(tokens, codebooks)  # zeros in what is not drawn yet
         logits = model(context, grid, told=told).flatten(1, 2)[:, n]
@@ -70,7 +72,7 @@ def slowly(model, context, row, sampling, generator, prompt, told=None):
             null = model(context, grid, told=told, drop=torch.tensor([True])).flatten(1, 2)[:, n]
             logits = guide(logits, null, sampling.guidance)
         if sampling.listening:
-            logits = logits + sampling.listening * known.flatten(1, 2)[:, n]
+            logits = logits + sampling.listening * context_score.flatten(1, 2)[:, n]
         if sampling.consonance:
             gain, size = likely @ (model.unit_chroma @ model.unit_chroma.T), model.unit_chroma.norm(dim=1)
             gain = gain - size * ((likely * gain) @ size / (likely @ size**2))[..., None]

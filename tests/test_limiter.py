@@ -97,34 +97,25 @@ def test_smooth_gains_are_nowhere_above_what_is_needed():
 
 
 @pytest.mark.parametrize(
-    ("headroom", "said"),
+    ("read", "entry", "found", "said"),
     [
-        ({"drum": 20.0}, "drum"),
-        ({"drums": 3.0}, "drums has 3.0; expected 6 to 60 dB"),
-        ({"drums": True}, "drums has True; expected 6 to 60 dB"),
-        ({"drums": "20"}, "drums has '20'; expected 6 to 60 dB"),
-        ([20.0], "expected dB by stem"),
+        (headroom_of, "headroom_db", {"drum": 20.0}, "drum"),
+        (headroom_of, "headroom_db", {"drums": 3.0}, "drums has 3.0; expected 6 to 60 dB"),
+        (headroom_of, "headroom_db", {"drums": True}, "drums has True; expected 6 to 60 dB"),
+        (headroom_of, "headroom_db", {"drums": "20"}, "drums has '20'; expected 6 to 60 dB"),
+        (headroom_of, "headroom_db", [20.0], "expected dB by stem"),
+        (faders_of, "fader_db", {"kick": 2.0}, "kick"),
+        (
+            *(faders_of, "fader_db", {"bass": -21}),
+            "fader_db in its config.json: bass has -21; expected -20 to 20 dB, such as 2",
+        ),
+        (faders_of, "fader_db", {"bass": None}, "bass has None"),
+        (faders_of, "fader_db", "loud", "expected dB by stem"),
     ],
 )
-def test_a_headroom_that_cannot_be_is_named(band_checkpoint, headroom, said):
-    config = {"headroom_db": headroom}
+def test_decibels_of_stems_that_cannot_be_are_named(band_checkpoint, read, entry, found, said):
     with pytest.raises(CheckpointError, match=said):
-        headroom_of(Checkpoint(band_checkpoint, config, read_graph(band_checkpoint)))
-
-
-@pytest.mark.parametrize(
-    ("faders", "said"),
-    [
-        ({"kick": 2.0}, "kick"),
-        ({"bass": -21}, "fader_db in its config.json: bass has -21; expected -20 to 20 dB, such as 2"),
-        ({"bass": None}, "bass has None"),
-        ("loud", "expected dB by stem"),
-    ],
-)
-def test_a_fader_that_cannot_be_is_named(band_checkpoint, faders, said):
-    config = {"fader_db": faders}
-    with pytest.raises(CheckpointError, match=said):
-        faders_of(Checkpoint(band_checkpoint, config, read_graph(band_checkpoint)))
+        read(Checkpoint(band_checkpoint, {entry: found}, read_graph(band_checkpoint)))
 
 
 def test_the_shipped_band_has_even_drums_as_loud_as_true_ones():

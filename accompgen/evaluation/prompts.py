@@ -1,7 +1,8 @@
-"""Does a band sound as its prompt says? A logistic regression, trained on true bands, tells eight kinds apart.
+"""Does a band sound as its prompt says? A logistic regression, trained on true bands, tells eight
+kinds apart.
 
-What it hears of a band are statistics of what lasts in it. Its accuracy on true bands that it was not trained
-on stands beside every figure: a system cannot be recognised better than they are.
+Its features are statistics of what lasts in a band. Its accuracy on true bands that it was not
+trained on stands beside every figure: a system cannot be recognised better than they are.
 """
 
 import json
@@ -63,7 +64,7 @@ def asked_class(prompt: str) -> str | None:
 
 
 def statistics(decibel: np.ndarray) -> np.ndarray:
-    """Levels of `mels.mel_decibel` [T, M] -> numbers [D] that do not depend on how loud the sound is.
+    """Levels of `mels.mel_decibel` [T, M] -> numbers [D], the same however loud the sound is.
 
     They are of what lasts, which strokes do not (harmonic-percussive separation by median filters,
     Fitzgerald, DAFx 2010): instruments that play chords differ by it, and drums cover it. Mean,

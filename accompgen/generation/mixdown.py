@@ -11,20 +11,22 @@ FADE_SECONDS = 0.02  # at the very end, where the vocal's length cuts the accomp
 
 
 def finished(model, vocal, seed, settings, tokens, sounds, clock, chart=None, others=None) -> Song:
-    """The song of its stems' tokens and sounds [C, T] at the decoder's rate: resampled, mixed, reported.
+    """The song of its stems' tokens and sounds: resampled, mixed, reported.
 
-    `model` is what made it, `settings` are those of `report.asked_for`.
+    The sounds are [C, T] at the decoder's rate, `model` is what made it, `settings`
+    are those of `report.asked_for`.
     """
     balance, loudness = settings["balance_lu"], settings.get("loudness_lufs")
+    rate, faders = model.decoder.sample_rate, model.faders
     with clock("mix"):
         wanted = settings.get("rate"), settings.get("channels")
-        sung, sounds, played = as_asked(vocal, sounds, others, *wanted)
-        tracks, mixed, levels = mix_down(sung, sounds, model.decoder.sample_rate, balance, loudness, played, model.faders)
-    levels |= {f"{name}_fader_db": db for name, db in model.faders.items() if name in tracks}
+        voice, sounds, beside = as_asked(vocal, sounds, others, *wanted)
+        tracks, mixed, levels = mix_down(voice, sounds, rate, balance, loudness, beside, faders)
+    levels |= {f"{name}_fader_db": db for name, db in faders.items() if name in tracks}
     report = song_report(model, vocal, seed, settings, levels, clock.seconds, chart)
     if others is not None:
         report["others"] = {"file": others.source, "sha256": others.sha256}
-    return Song(vocal.name, sung.rate, tracks, mixed, tokens, report, chart)
+    return Song(vocal.name, voice.rate, tracks, mixed, tokens, report, chart)
 
 
 def mix_down(

@@ -170,7 +170,7 @@ class Accompanist:
                 with clock("decoder"):  # [C, T] at the decoder's rate
                     sounds[stem], softer[stem] = self.sound_of(stem, tokens[stem].codes, seed)
         settings = asked_for(sampling, balance, noise, loudness, prompt, asked, rate, channels)
-        song = self.finish(vocal, seed, settings, tokens, sounds, clock, chart, others)
+        song = finished(self, vocal, seed, settings, tokens, sounds, clock, chart, others)
         limits = {f"{stem}_peaks_softer_db": round(db, 2) for stem, db in softer.items() if db}
         song.report["levels"] |= limits
         return song
@@ -230,10 +230,6 @@ class Accompanist:
         if stem not in self.headroom:
             return sound, 0.0
         return limited(sound, self.decoder.sample_rate, self.headroom[stem], level)
-
-    def finish(self, vocal, seed, settings, tokens, sounds, clock, chart=None, others=None) -> Song:
-        """The song of its stems' tokens and sounds, see `finished`."""
-        return finished(self, vocal, seed, settings, tokens, sounds, clock, chart, others)
 
     def play(self, vocal, units, sampling, seed, part, report):
         """The tokens of a stem, see `_drawn`, silent where it rests."""

@@ -22,7 +22,7 @@ import torch
 
 from accompgen import audio
 from accompgen.generation.cascade import Tokens, cascade_in_pieces
-from accompgen.generation.mixdown import BALANCE_LU, FADE_SECONDS
+from accompgen.generation.mixdown import BALANCE_LU, FADE_SECONDS, finished
 from accompgen.generation.report import Clock, asked_for
 from accompgen.generation.sampling import Sampling
 from accompgen.generation.settings import check_seed, check_settings
@@ -160,7 +160,7 @@ class Stream:
         (stem,) = self.model.stems
         made = {stem: tokens}, {stem: sound}
         settings = asked_for(self.sampling, self.balance, self.noise, None)
-        return self.model.finish(self.vocal, self.seed, settings, *made, self.clock)
+        return finished(self.model, self.vocal, self.seed, settings, *made, self.clock)
 
     def _units(self):
         """Ids [1, s] of the vocal, as far as it is known."""
