@@ -6,6 +6,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 VOCAL  ?= recipes/synthetic/sample/vocal.flac
 OUT    ?= demo
 TESTS  ?= tests
+WORKERS ?= 2
 RECIPE ?= synthetic
 PORT   ?= 7860
 CHECKPOINT ?= band
@@ -60,8 +61,8 @@ web: $(VENV)/.installed-web  ## a page to sing into: PORT=7860 CHECKPOINT=band (
 	$(VENV)/bin/python -m accompgen web --checkpoint $(CHECKPOINT) --port $(PORT) --open
 
 .PHONY: test
-test: $(VENV)/.installed-dev  ## run the tests (TESTS=tests/test_layout.py for some of them)
-	$(VENV)/bin/python -m pytest $(TESTS)
+test: $(VENV)/.installed-dev  ## run the tests (TESTS=tests/test_layout.py for some of them, by WORKERS=2)
+	$(VENV)/bin/python -m pytest -n $(WORKERS) --dist loadfile $(TESTS)
 
 .PHONY: bench
 bench: $(VENV)/.installed-dev  ## measure its speed, beside peers (WHAT='decode song training start busy', QUICK=1); docs/speed.md

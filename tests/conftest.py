@@ -4,14 +4,20 @@ import importlib.util
 import os
 import shutil
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+
+from accompgen.analysis.librosa_import import import_librosa
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 # Before torch is imported, and for all that tests start: networks here are minute, and a second
 # thread that spins beside another program made three files of tests take four times as long.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# before any test imports librosa by itself: a cache of compiled functions for each process of tests
+with suppress(ImportError):
+    import_librosa("these tests need", "dev")
 ROOT = Path(__file__).resolve().parents[1]
 FLITE = ("slt", "rms", "awb", "kal16")
 

@@ -11,6 +11,7 @@ import pytest
 
 from accompgen import audio, checkpoint, component, files
 from accompgen.analysis import librosa_import
+from accompgen.analysis.librosa_import import import_librosa
 from accompgen.data import prepare_song, songs
 from accompgen.data.synthetic import bank
 from accompgen.data.tracks import Tracks
@@ -145,12 +146,11 @@ def test_who_has_no_home_finds_the_checkpoints_all_the_same(homeless):
         checkpoint.cache_directory()
 
 
-def test_numba_gets_a_place_that_can_be_written_and_goes(homeless, monkeypatch):
-    monkeypatch.setenv("NUMBA_CACHE_DIR", "")
-    with librosa_import._folders_to_write():
-        assert os.access(os.environ["XDG_CACHE_HOME"], os.W_OK)
-    assert os.access(os.environ["NUMBA_CACHE_DIR"], os.W_OK) and "XDG_CACHE_HOME" not in os.environ
-    os.rmdir(os.environ["NUMBA_CACHE_DIR"])
+def test_who_has_no_home_gets_a_folder_that_can_be_written(homeless):
+    with librosa_import._folder_to_write() as folder:
+        assert os.access(folder, os.W_OK) and os.environ["XDG_CACHE_HOME"] == folder
+    assert "XDG_CACHE_HOME" not in os.environ
+    os.rmdir(folder)
 
 
 HOMELESS = """
@@ -176,15 +176,46 @@ def test_a_home_whose_caches_cannot_be_written_is_as_good_as_none(tmp_path):
     assert not librosa_import._writable(str(tmp_path / ".cache")) and librosa_import._writable(str(tmp_path / "new" / ".cache"))
 
 
-def test_numba_is_left_alone_where_there_is_a_home(tmp_path):
-    code = (
-        "import os; from accompgen.analysis import librosa_import as it\n"
-        "with it._folders_to_write(): pass\n"
-        "print(os.environ.get('NUMBA_CACHE_DIR'))"
-    )
-    for home, given in ((tmp_path, False), (tmp_path / "none", True)):
-        kept = {name: value for name, value in os.environ.items() if name not in ("NUMBA_CACHE_DIR", "XDG_CACHE_HOME")}
-        environment = kept | {"HOME": str(home)}
-        said = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True).stdout
-        assert (said.strip() != "None") == given
-        assert not given or not os.path.exists(said.strip())  # removed when the process ends
+NUMBAS_CACHE = """
+import os, subprocess, sys
+from accompgen.analysis.librosa_import import NUMBA_CACHE, import_librosa
+import_librosa("this test needs", "eval")
+from numba import config
+assert config.CACHE_DIR == os.environ[NUMBA_CACHE]
+print(config.CACHE_DIR, flush=True)
+if sys.argv[1:]:
+    subprocess.run([sys.executable, *sys.orig_argv[1:-1]], check=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_no_two_processes_have_one_cache_of_numbas(named, tmp_path):
+    pytest.importorskip("librosa")
+    environment = {name: value for name, value in os.environ.items() if name not in ("XDG_CACHE_HOME", "NUMBA_CACHE_DIR")}
+    environment |= {"NUMBA_CACHE_DIR": str(tmp_path / "c")} if named else {"HOME": str(tmp_path)}
+    caches = tmp_path / ("c" if named else ".cache") / librosa_import.OF_PROCESSES
+
+    def start(*arguments):
+        code = [sys.executable, "-c", NUMBAS_CACHE, *arguments]
+        return subprocess.Popen(code, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    first = start("with a child")
+    said = [first.stdout.readline().strip() for _ in range(2)]  # its own, and that of the process it starts
+    with start() as second:
+        said.append(second.stdout.readline().strip())
+        first.communicate("")
+        with start() as heir:  # of who has ended
+            assert heir.stdout.readline().strip() == said[0]
+            heir.communicate("")
+        second.communicate("")
+    assert said == [str(caches / number) for number in "012"]
+
+
+def test_a_named_cache_that_cannot_be_made_is_named(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "file"))
+    monkeypatch.setattr(librosa_import, "_held", [])
+    with pytest.raises(NotADirectoryError, match="file"):
+        import_librosa("this test needs", "eval")
+

@@ -1,11 +1,23 @@
-"""librosa, imported in one place: what lies beneath it wants folders to write to, which not every user has."""
+"""librosa, imported in one place: what lies beneath it wants folders to write to, which not every user has.
+
+numba, which compiles for librosa, keeps what it compiled in a cache. Two processes that write one cache at the same time can
+leave an index that names the other's machine code, and whoever runs that code dies of it (numba's issue 10128). So each process
+has a cache of its own while it lives, and finds it filled by the one that had it before.
+"""
 
 import atexit
+import itertools
 import os
 import shutil
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+NUMBA_CACHE = "NUMBA_CACHE_DIR"  # numba's own name for it
+OF_PROCESSES = "accompgen-numba"  # the folder of numbered caches, one a process
+_held = []  # the lock on this process's cache
 
 
 def import_librosa(who: str, extra: str):
@@ -15,10 +27,12 @@ def import_librosa(who: str, extra: str):
         who: what needs it, with its verb, such as "beats and onsets need".
         extra: of accompgen, that brings it.
 
-    Raises ImportError that says what to install.
+    Raises ImportError that says what to install, and OSError for a folder in NUMBA_CACHE_DIR that cannot be written.
     """
     try:
-        with _folders_to_write():
+        with _folder_to_write() as folder:
+            if not _held:
+                _own_numba_cache(folder)
             import librosa
 
             # loaded late otherwise: it asks for the user's cache folder, and ends where there is none
@@ -29,28 +43,48 @@ def import_librosa(who: str, extra: str):
 
 
 @contextmanager
-def _folders_to_write():
-    """For users whose cache folder cannot be written, or who have no home: a folder that lasts as long as the process.
+def _folder_to_write():
+    """The user's cache folder; where it cannot be written, or there is no home, a folder that lasts as long as the process.
 
-    numba, which compiles for librosa, asks for one later, too, and is given it by a name of its own. The name that says where
-    all caches are holds for the import alone: what this package fetches shall not go with the process.
+    The name that says where all caches are holds for the import alone: what this package fetches shall not go with the process.
     """
     named, home = os.environ.get("XDG_CACHE_HOME"), os.path.expanduser("~")
-    if _writable(named) if named else os.path.isdir(home) and _writable(os.path.join(home, ".cache")):
-        yield
+    usual = named or os.path.join(home, ".cache")
+    if _writable(usual) if named else os.path.isdir(home) and _writable(usual):
+        yield usual
         return
-    folder = tempfile.mkdtemp(prefix="accompgen-numba-")
+    folder = tempfile.mkdtemp(prefix="accompgen-cache-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    if not os.environ.get("NUMBA_CACHE_DIR"):
-        os.environ["NUMBA_CACHE_DIR"] = folder
     os.environ["XDG_CACHE_HOME"] = folder
     try:
-        yield
+        yield folder
     finally:
         if named is None:
             del os.environ["XDG_CACHE_HOME"]
         else:
             os.environ["XDG_CACHE_HOME"] = named
+
+
+def _own_numba_cache(folder):
+    """Point numba to the first numbered cache that no living process holds, in the user's NUMBA_CACHE_DIR or else in `folder`.
+
+    A process that another one of ours has started inherits the name of that one's cache, and takes a number beside it.
+    """
+    named = os.environ.get(NUMBA_CACHE)
+    inherited = named and Path(named).parent.name == OF_PROCESSES
+    caches = Path(named).parent if inherited else Path(named or folder) / OF_PROCESSES
+    for number in itertools.count():
+        cache = caches / str(number)
+        cache.mkdir(parents=True, exist_ok=True)
+        # the operating system lets go of it when the process ends, however it ends
+        lock = FileLock(cache / ".lock", thread_local=False)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            continue
+        _held.append(lock)
+        os.environ[NUMBA_CACHE] = str(cache)
+        return
 
 
 def _writable(folder):
