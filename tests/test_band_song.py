@@ -194,7 +194,17 @@ def test_what_was_asked_for_is_in_the_report_and_tells_songs_apart(model, tmp_pa
     played = read_song(tmp_path / "out" / "voice.json").chart
     assert (tmp_path / "out" / "voice.mid").read_bytes() == score_files(played, "voice", count_in=1)[".mid"]
     other = replace(job, chart=ChartRequest(bpm=100.0)).work(model, "voice", tmp_path / "voice.wav")
-    assert "made with another settings" in other["error"]
+    assert "differs in settings" in other["error"]
+
+
+def test_songs_of_other_faders_are_told_apart(model, tmp_path, monkeypatch):
+    audio.write(tmp_path / "voice.wav", *VOCAL)
+    job, path = GenerateJob(str(tmp_path / "out"), stems=("drums",)), tmp_path / "voice.wav"
+    assert job.work(model, "voice", path)["made"]
+    monkeypatch.setattr(model, "faders", {"bass": 1.0})  # which does not play
+    assert job.work(model, "voice", path)["error"] is None
+    monkeypatch.setattr(model, "faders", {"drums": 1.0})
+    assert "differs in faders;" in job.work(model, "voice", path)["error"]
 
 
 class Words:

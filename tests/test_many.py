@@ -56,9 +56,9 @@ def test_what_is_finished_is_kept_and_what_was_made_otherwise_refused(tiny_check
     assert (tmp_path / "one.json").stat().st_mtime_ns == before and not (tmp_path / ".two.begun").exists()
     assert [path.rpartition("/")[2] for path in made["one"]["paths"]] == ["one.accompaniment.wav", "one.mix.wav", "one.json"]
     other = make(tiny_checkpoint, good, tmp_path, seed=4, noise=0.0)
-    assert "made with another seed and another settings" in other["one"]["error"]
+    assert "differs in seed and settings" in other["one"]["error"]
     swapped = make(tiny_checkpoint, {"one": vocals["two"]}, tmp_path)
-    assert "made with another vocal" in swapped["one"]["error"]
+    assert "differs in vocal;" in swapped["one"]["error"]
     assert (tmp_path / "one.json").stat().st_mtime_ns == before
     forced = make(tiny_checkpoint, good, tmp_path, seed=4, force=True)
     assert forced["one"]["made"] and json.loads((tmp_path / "one.json").read_text())["seed"] == 4
@@ -73,7 +73,7 @@ def test_a_report_of_an_earlier_version_lacks_what_was_no_setting(tiny_checkpoin
     assert make(tiny_checkpoint, one, tmp_path)["one"]["error"] is None
     report["settings"]["semantic"]["top_k"] = 3
     path.write_text(json.dumps(report))
-    assert "made with another settings" in make(tiny_checkpoint, one, tmp_path)["one"]["error"]
+    assert "differs in settings" in make(tiny_checkpoint, one, tmp_path)["one"]["error"]
 
 
 def test_a_checkpoint_is_its_weights(tiny_checkpoint, vocals, tmp_path):
@@ -86,7 +86,7 @@ def test_a_checkpoint_is_its_weights(tiny_checkpoint, vocals, tmp_path):
     report = json.loads((tmp_path / "out/one.json").read_text())
     report["checkpoint"]["sha256"]["fine"] = "0" * 64
     (tmp_path / "out/one.json").write_text(json.dumps(report))
-    assert "made with another checkpoint;" in make(path, one, tmp_path / "out")["one"]["error"]
+    assert "differs in checkpoint;" in make(path, one, tmp_path / "out")["one"]["error"]
 
 
 def test_settings_out_of_range_are_named_before_the_work(tmp_path):

@@ -672,7 +672,7 @@ def test_many_vocals_and_one_that_was_made_before(stage_checkpoint, tmp_path, ca
     ask += ["--stems", "drums", "--workers", "0", "--quiet", "-o", str(tmp_path / "out")]
     assert main(ask) == 0 and main(ask) == 0
     assert main([*ask, "--click", "--bpm", "90"]) == 1
-    assert "made with another settings" in capsys.readouterr().err
+    assert "differs in settings" in capsys.readouterr().err
 
 
 def test_the_codec_of_a_checkpoint_encodes_and_decodes(stage_checkpoint, tmp_path):

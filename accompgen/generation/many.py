@@ -1,8 +1,8 @@
 """One accompaniment for each of many vocals: a job for data/executors.py. A stopped run goes on where it was.
 
-A song is finished if its three files are there and its report says that they were made from the same vocal, seed, settings and
-weights; files made otherwise are replaced only by force. What else a checkpoint's config.json says, its own settings for one,
-does not count: a report has the settings that were used.
+A song is finished if its three files are there and its report says that they were made from the same vocal, seed, settings,
+weights and faders; files made otherwise are replaced only by force. What else a checkpoint's config.json says, its own settings
+for one, does not count: a report has the settings that were used.
 """
 
 import json
@@ -104,10 +104,14 @@ class GenerateJob:
         for stage in set(was["settings"]) & set(model.sampling):  # an older report lacks what was no setting yet
             was["settings"][stage] = asdict(PUBLISHED) | was["settings"][stage]
         was |= {name: found.get(name, {}).get("sha256") for name in ("vocal", "checkpoint")}
+        stems, levels = model.check_stems(self.stems, list(self.prompts)), found.get("levels", {})
+        asked["faders"] = {stem: model.faders.get(stem, 0.0) for stem in stems}
+        # songs that were made before there were faders have none
+        was["faders"] = {stem: levels.get(f"{stem}_fader_db", 0.0) for stem in stems}
         other = [name for name in asked if asked[name] != was[name]]
         if other:
             raise ValueError(
-                f"{report}: this song was made with another {' and another '.join(other)}; choose another folder, "
+                f"{report}: what made this song differs in {' and '.join(other)}; choose another folder, "
                 "or force to replace it"
             )
         return True
