@@ -90,9 +90,9 @@ MAY_IMPORT = {
     ),
     "training.text_tokenizer": ("config", "component", "files", "tokens", "data.songs", "data.captions", "data.facts"),
     # codec, its decoder and units are trained on songs, before there are shards: these read the manifest
-    "training.codec": ("config", "device", "tokens", "audio", "stages", *SONGS),
+    "training.codec": ("config", "device", "tokens", "audio", "stages", "analysis.mel_bands", *SONGS),
     "training.decoder": ("config", "component", "device", "files", "tokens", "audio", *SONGS),
-    "training.hubert": ("config", "component", "device", "tokens", "audio", "stages", *SONGS),
+    "training.hubert": ("config", "component", "device", "tokens", "audio", "stages", "analysis.mel_bands", *SONGS),
     "training.discriminator": ("config",),  # sound [B, C, T] and gradients alone: any decoder can be trained with them
     "training.balancer": (),
     "analysis": (),  # sound and numbers alone
@@ -118,18 +118,19 @@ LIGHT = ("verbs", "threads", "stages", "engines")
 # Libraries that may be imported anywhere; every other one lives in one file, those named here in the files named here.
 EVERYWHERE = {"torch", "numpy", "safetensors", "tqdm"}
 LIVES_IN = {
-    # the evaluation's: CLAP, and the mel filters of MusiCNN
+    # the evaluation's is CLAP
     "transformers": {
         "tokens.hubert_weights",
         "tokens.encodec",
         "tokens.t5",
         "evaluation.embeddings",
-        "evaluation.musicnn",
+        "analysis.mel_bands",
     },
     "sentencepiece": {"tokens.text", "tokens.t5"},  # our own pieces; a T5's
     "sklearn": {"tokens.kmeans", "evaluation.prompts"},  # k-means; a logistic regression
     "soundfile": {"sound_writer", "sound_file"},  # writes; reads
-    "filelock": {"tokens.fetch", "web.serve"},  # of a download; of a page's folder
+    # of a download; of a page's folder; of a cache
+    "filelock": {"tokens.fetch", "web.serve", "analysis.librosa_import"},
     "av": {"ffmpeg"},
     "soxr": {"audio"},
     "loudness": {"audio"},

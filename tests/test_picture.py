@@ -8,6 +8,7 @@ import pytest
 pytest.importorskip("matplotlib", reason="pictures need the extra `eval`: matplotlib is not installed")
 
 from accompgen import audio  # noqa: E402
+from accompgen.analysis.mel_bands import band_edges  # noqa: E402
 from accompgen.evaluation import pictures  # noqa: E402
 
 RATE = 48_000  # of the picture
@@ -43,7 +44,7 @@ def test_a_track_is_measured(picture, files):
     low, high, level = track.envelope[:, 200:-200]
     assert level == pytest.approx(0.1 / np.sqrt(2), abs=0.04) and np.all(low <= high)
     assert track.envelope[1].max() == pytest.approx(0.1, abs=5e-3) == -track.envelope[0].min()
-    bands = pictures.mel_edges(picture.HIGH_HZ)[1:-1]
+    bands = band_edges(pictures.BANDS, pictures.LOW_HZ, picture.HIGH_HZ)[1:-1]
     assert bands[track.power.sum(axis=1).argmax()] == pytest.approx(440, abs=40)
 
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from accompgen import audio
 from accompgen.analysis import artefacts, frames
+from accompgen.analysis.mel_bands import band_edges
 from accompgen.evaluation import pictures
 from accompgen.files import replacing
 
@@ -124,7 +125,7 @@ def draw(tracks: list[Track], title: str):
 
 def draw_mel(axes, track, power):
     """The spectrogram in decibels [bands, columns], with ticks in Hz; returns the image."""
-    bands = pictures.mel_edges(HIGH_HZ)[1:-1]
+    bands = band_edges(pictures.BANDS, pictures.LOW_HZ, HIGH_HZ)[1:-1]
     labels = [f"{hertz // 1000} kHz" if hertz >= 1000 else f"{hertz} Hz" for hertz in TICK_HERTZ]
     image = axes.imshow(
         power, origin="lower", aspect="auto", cmap="magma", vmin=-RANGE_DECIBELS, vmax=0.0,

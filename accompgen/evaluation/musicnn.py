@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from accompgen.analysis.mel_bands import triangles
 from accompgen.component import CheckpointError, file_hash
 from accompgen.evaluation.tensor_bundle import read_bundle
 
@@ -46,13 +47,10 @@ def patches(mono: np.ndarray) -> torch.Tensor:
     Less than a patch is repeated until it is one, as in the training. What remains behind the last
     whole patch is left out.
     """
-    from transformers.audio_utils import mel_filter_bank
-
     mono = np.asarray(mono, np.float32)
     if len(mono) < (PATCH_FRAMES - 1) * HOP:
         mono = np.resize(mono, (PATCH_FRAMES - 1) * HOP)
-    scale = {"norm": "slaney", "mel_scale": "slaney"}
-    mels = mel_filter_bank(FFT // 2 + 1, BANDS, 0.0, RATE / 2, RATE, **scale)
+    mels = triangles(FFT, BANDS, 0.0, RATE / 2, RATE, norm="slaney", mel_scale="slaney")
     wav = torch.from_numpy(np.ascontiguousarray(mono))
     window = torch.hann_window(FFT)
     spectrum = torch.stft(wav, FFT, HOP, window=window, pad_mode="reflect", return_complex=True)

@@ -1,10 +1,11 @@
-"""Pictures of sound as PNG bytes: mel spectrogram and pitch classes over time; numpy alone, so that a page needs no more."""
+"""Pictures of sound as PNG bytes: mel spectrogram and pitch classes over time."""
 
 import struct
 import zlib
 
 import numpy as np
 
+from accompgen.analysis.mel_bands import filled_triangles
 from accompgen.evaluation import harmony
 from accompgen.evaluation.listen import RATE
 
@@ -46,20 +47,10 @@ def mel_power(mono: np.ndarray, rate: int = RATE, high_hz: float = HIGH_HZ) -> n
     """Power of sound [T] in 96 mel bands from 40 Hz to `high_hz`, every 20 ms: [96, frames]."""
     size, hop = round(FFT * rate / RATE), round(HOP_SAMPLES * rate / RATE)
     frames = np.lib.stride_tricks.sliding_window_view(np.pad(mono, size // 2), size)[::hop]
-    hertz = np.arange(size // 2 + 1) * rate / size
-    edges = mel_edges(high_hz)
-    low, centre, high = edges[:-2], edges[1:-1], edges[2:]
-    weights = np.minimum((hertz[:, None] - low) / (centre - low), (high - hertz[:, None]) / (high - centre)).clip(0)
-    nearest = np.abs(hertz[:, None] - centre).argmin(axis=0)  # low bands are narrower than a bin: each sees at least one
-    weights[nearest, np.arange(BANDS)] = np.maximum(weights[nearest, np.arange(BANDS)], 0.5)
+    weights = filled_triangles(size, BANDS, LOW_HZ, high_hz, rate)
     window = np.hanning(size).astype(np.float32)
     spans = [frames[start : start + SPAN] for start in range(0, len(frames), SPAN)]
     return np.concatenate([np.abs(np.fft.rfft(span * window)) ** 2 @ weights for span in spans]).T
-
-
-def mel_edges(high_hz: float = HIGH_HZ) -> np.ndarray:
-    """Where the mel bands begin, peak and end, in Hz: band i has i, i + 1 and i + 2 of [98]."""
-    return 700 * (np.exp(np.linspace(np.log1p(LOW_HZ / 700), np.log1p(high_hz / 700), BANDS + 2)) - 1)
 
 
 def chroma_picture(mono: np.ndarray) -> bytes:

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from accompgen.analysis.mel_bands import triangles
 from accompgen.component import CheckpointError, file_hash
 from accompgen.tokens.unpickle import read_torch
 
@@ -24,19 +25,9 @@ EXAMPLE_FRAMES = 96  # 0.96 s
 DIMENSION = 128
 
 
-def mel(hz):
-    """HTK mel: 1127 ln(1 + f / 700)."""
-    return 1127.0 * np.log1p(np.asarray(hz, float) / 700.0)
-
-
 def mel_matrix() -> np.ndarray:
-    """Weights [257, 64] from FFT bins to bands: triangles on the mel axis; the bin at 0 Hz counts nothing."""
-    bins = mel(np.arange(FFT // 2 + 1) * RATE / FFT)[:, None]
-    edges = np.linspace(mel(LOW_HZ), mel(HIGH_HZ), BANDS + 2)
-    low, centre, high = edges[:-2], edges[1:-1], edges[2:]
-    weights = np.maximum(0, np.minimum((bins - low) / (centre - low), (high - bins) / (high - centre)))
-    weights[0] = 0
-    return weights
+    """Weights [257, 64] from FFT bins to bands: triangles on the mel axis, 1127 ln(1 + f / 700)."""
+    return triangles(FFT, BANDS, LOW_HZ, HIGH_HZ, RATE, mel_scale="kaldi", triangularize_in_mel_space=True)
 
 
 def examples(mono: np.ndarray) -> np.ndarray:

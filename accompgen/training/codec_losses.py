@@ -1,7 +1,8 @@
 """What the codec's sound [B, T] at 24 kHz is held against the original by: waveform, log mels, octaves, onsets."""
 
-import numpy as np
 import torch
+
+from accompgen.analysis.mel_bands import filled_triangles
 
 MEL_WINDOWS = (512, 1024, 2048, 4096)
 MEL_BANDS = (40, 64, 80, 96)
@@ -73,14 +74,6 @@ def _to_full_scale(power):
     return 2 / torch.hann_window(_window(power), device=power.device).sum()
 
 
-def mel_filters(window: int, bands: int, low: float = 40.0, high: float = 11000.0) -> torch.Tensor:
-    """Triangles [bands, window / 2 + 1] on the mel scale 2595 log10(1 + f / 700), at 24 kHz; no band is empty."""
-    mel = np.linspace(2595 * np.log10(1 + low / 700), 2595 * np.log10(1 + high / 700), bands + 2)
-    edges = 700 * (10 ** (mel / 2595) - 1) * window / 24000  # in bins
-    bins = np.arange(window // 2 + 1)
-    rise = (bins - edges[:-2, None]) / np.maximum(edges[1:-1] - edges[:-2], 1.0)[:, None]
-    fall = (edges[2:, None] - bins) / np.maximum(edges[2:] - edges[1:-1], 1.0)[:, None]
-    filters = np.maximum(np.minimum(rise, fall), 0)
-    nearest = np.round(edges[1:-1]).astype(int)
-    filters[np.arange(bands), nearest] = np.maximum(filters[np.arange(bands), nearest], 0.5)
-    return torch.tensor(filters, dtype=torch.float32)
+def mel_filters(window: int, bands: int) -> torch.Tensor:
+    """Triangles [bands, window / 2 + 1] on the mel scale from 40 Hz to 11 kHz, at 24 kHz; no band is empty."""
+    return torch.from_numpy(filled_triangles(window, bands, 40.0, 11000.0, 24000).T).float()

@@ -10,6 +10,8 @@ from functools import lru_cache
 import torch
 from torch.nn import functional as F
 
+from accompgen.analysis.mel_bands import triangles
+
 RATE, HOP = 16000, 320
 MFCC_SAMPLES, CHROMA_SAMPLES = 400, 4096
 MFCC_VALUES = 39  # 13 coefficients with first and second derivative
@@ -55,12 +57,7 @@ def _slope(values, reach=2):
 @lru_cache
 def _mel_bands(bands, size):
     """Triangles [bands, size / 2 + 1], evenly spaced on the mel scale 2595 log10(1 + f / 700) from 0 to 8 kHz."""
-    top = 2595 * math.log10(1 + RATE / 2 / 700)
-    corners = 700 * (10 ** (torch.linspace(0, top, bands + 2) / 2595) - 1)
-    hz = torch.arange(size // 2 + 1) * RATE / size
-    rising = (hz - corners[:-2, None]) / (corners[1:-1] - corners[:-2])[:, None]
-    falling = (corners[2:, None] - hz) / (corners[2:] - corners[1:-1])[:, None]
-    return torch.minimum(rising, falling).clamp_min(0)
+    return torch.from_numpy(triangles(size, bands, 0.0, RATE / 2, RATE).T).float()
 
 
 @lru_cache
