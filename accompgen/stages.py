@@ -175,11 +175,6 @@ class Graph:
         """Whether stages hear beats or chords of the song."""
         return any(stream.tokenizer in (BEAT, CHORD) for stream in self.streams)
 
-    @property
-    def plays_stems(self) -> bool:
-        """Whether it makes more than the whole accompaniment as one track."""
-        return self.stems != (ALL,)
-
     def made_for_song(self, stage: Stage) -> bool:
         """Whether a stage is played once for a song (a chart), and not for each stem."""
         return self.stream(stage.target).track == ""

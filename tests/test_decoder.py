@@ -8,7 +8,6 @@ from tiny import BINS, make_acoustic_tokenizer, make_checkpoint, make_decoder
 from accompgen import checkpoint, component
 from accompgen.component import CheckpointError
 from accompgen.config import ConfigError
-from accompgen.generation.pipeline import load
 from accompgen.tokens import decoder as module
 from accompgen.tokens.decoder import DecoderStream, EncodecDecoder, StereoDecoder, load_codec, load_decoder, round_trip
 from accompgen.tokens.decoder_network import DecoderConfig, mel_interpolation, overlap_add, smoothed
@@ -133,33 +132,17 @@ def test_sound_is_never_louder_than_music_whatever_the_codes(decoder):
     assert not middle[..., hertz < 1_000].any()  # where a band is heard as tones
 
 
-def test_the_tone_of_a_stem_ends_where_noise_begins_and_what_is_said_softest_is_played_far_softer(decoder):
+def test_a_tone_ends_where_noise_does_and_what_is_said_softest_is_played_far_softer(decoder):
     network = decoder.network
     hertz = torch.linspace(0, 12_000, decoder.config.tone_bins)
     tone = torch.ones(1, 2, decoder.config.tone_bins, dtype=torch.complex64)
-    level = torch.tensor([7e-2, 7e-4, 2e-4, 7e-6]).repeat(1, 4, 2, 1)
-    played, softer = network.of_stem(tone, level)
-    assert played.shape == tone.shape and torch.equal(played[..., hertz <= 1_000], tone[..., hertz <= 1_000])
-    assert not played[..., hertz >= 2_000].any() and played.real.diff(dim=-1).max() <= 0
+    level = torch.tensor([1e-1, 1e-3, 3e-4, 1e-5]).repeat(1, 4, 2, 1)
+    played, softer = network.played(tone, level)
+    assert played.shape == tone.shape and torch.equal(played[..., hertz <= 1_200], tone[..., hertz <= 1_200])
+    assert not played[..., hertz > 2_500].any() and played.real.diff(dim=-1).max() <= 0
     middle, side = (softer / level)[0, 0]
-    assert middle.tolist() == pytest.approx([1 / 1.01, 1 / 2, 2 / 9, 1 / 101], rel=1e-4)
-    assert side.tolist() == pytest.approx([350 / 351, 7 / 9, 1 / 2, 7 / 207], rel=1e-4)
-
-
-def test_stems_are_played_as_stems_and_mixes_as_they_are_said(decoder, monkeypatch):
-    codes, mix = draw_codes(40), decoder.decode(draw_codes(40))
-    monkeypatch.setattr(decoder, "stems", True)
-    stem = decoder.decode(codes)
-    assert not torch.allclose(stem, mix)
-    monkeypatch.setattr(decoder.network, "of_stem", lambda tone, level: (tone, level))
-    assert torch.equal(decoder.decode(codes), mix)
-
-
-def test_a_checkpoint_that_makes_stems_plays_them(tmp_path):
-    band, tracks = (make_checkpoint(tmp_path / graph, graph=graph) for graph in ("band", "accompgen"))
-    assert module.load_player(band).stems and not module.load_player(tracks).stems
-    assert not load_codec(band)[1].stems  # whose round trips are of mixes
-    assert load(band, "cpu").decoder.stems and not load(tracks, "cpu").decoder.stems
+    assert middle.tolist() == pytest.approx([1 / 1.01, 1 / 2, 3 / 13, 1 / 101], rel=1e-4)
+    assert side.tolist() == pytest.approx([1 / 1.003, 10 / 13, 1 / 2, 1 / 31], rel=1e-4)
 
 
 def test_places_change_slowly_and_stay_where_they_are_steady():

@@ -25,7 +25,6 @@ from accompgen.data.songs import read_manifest
 from accompgen.device import choose_device
 from accompgen.evaluation.distances import fad
 from accompgen.evaluation.embeddings import find_embedding
-from accompgen.stages import STEMS
 from accompgen.tokens.decoder import EncodecDecoder, load_codec, round_trip
 from accompgen.training.decoder import compare_middles
 from accompgen.training.decoder_songs import middle_and_side, read_stereo
@@ -67,7 +66,6 @@ def main(arguments=None) -> int:
     results = {"costs": costs(args.checkpoint, tokenizer, decoders)}
     for name, paths in sets(args).items():
         if paths:
-            decoders["the decoder"].stems = name in STEMS
             results[name] = score(name, paths, tokenizer, decoders, embeddings, args)
             # after each set, for all of them take an hour
             (args.out / "results.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
@@ -92,7 +90,7 @@ def sets(args) -> dict[str, list[tuple[Path, ...]]]:
         "validation mixes": [song.tracks.accompaniment for song in held["validation"][: args.validation]],
         "test mixes": [song.tracks.accompaniment for song in held["test"][: args.test]],
     }
-    for stem in STEMS:
+    for stem in ("drums", "bass", "harmony"):
         found[stem] = [song.tracks.files_of(stem) for song in held["test"][: args.test] if stem in song.tracks]
     real = sorted((path,) for path in args.real.iterdir() if path.suffix in ENDINGS) if args.real else []
     return found | {"real music": real}

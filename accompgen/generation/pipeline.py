@@ -348,7 +348,7 @@ def load(checkpoint=CHECKPOINT, device: str = "auto", helper: bool = False, engi
     about = about_of(verified)
     return Accompanist(
         SemanticTokenizer.load(verified.component(SEMANTIC_TOKENIZER), device),
-        load_decoder(verified.decoder, device, verified.graph.plays_stems),
+        load_decoder(verified.decoder, device),
         system,
         about,
         device,

@@ -70,11 +70,9 @@ class StereoDecoder:
     Attributes:
         config, network: sizes and weights.
         before, ahead: frames around a frame that its sound depends on.
-        stems: what it plays are stems by themselves, not mixes (`DecoderNetwork.of_stem`).
     """
 
     channels = 2
-    stems = False
 
     def __init__(self, config: DecoderConfig, network: DecoderNetwork):
         self.config, self.network = config, network.eval().requires_grad_(False)
@@ -132,8 +130,7 @@ class StereoDecoder:
         low, high = first - AROUND_FRAMES - EDGE_FRAMES, stop + AROUND_FRAMES + EDGE_FRAMES
         beside = config.pan_reach
         tone, pan, level = network.parts(said[:, low - beside - start : high + beside - start])
-        if self.stems:
-            tone, level = network.of_stem(tone, level)
+        tone, level = network.played(tone, level)
         tone, pan = (part[:, beside * per_tone : -beside * per_tone] for part in (tone, pan))
         level = level[:, beside * per_level : -beside * per_level]
         drawn = self._drawn(seed, low, high)
@@ -286,17 +283,14 @@ class DecoderStream:
 DECODERS = {FORMAT: StereoDecoder, VOCOS_FORMAT: VocosDecoder}
 
 
-def load_decoder(path, device="cpu", stems: bool = False) -> EncodecDecoder | StereoDecoder | VocosDecoder:
+def load_decoder(path, device="cpu") -> EncodecDecoder | StereoDecoder | VocosDecoder:
     """The decoder of a component directory: ours, a Vocos, or that of an EnCodec (whatever
-    `AcousticTokenizer.load` reads). With `stems`, ours plays stems by themselves.
+    `AcousticTokenizer.load` reads).
 
     Raises CheckpointError for none of them.
     """
     kind = DECODERS.get(_format_of(path))
-    decoder = kind.load(path, device) if kind else EncodecDecoder(AcousticTokenizer.load(path, device))
-    if isinstance(decoder, StereoDecoder):
-        decoder.stems = stems
-    return decoder
+    return kind.load(path, device) if kind else EncodecDecoder(AcousticTokenizer.load(path, device))
 
 
 def _format_of(path) -> str | None:
@@ -307,20 +301,17 @@ def _format_of(path) -> str | None:
 
 def load_player(path, device="cpu") -> EncodecDecoder | StereoDecoder | VocosDecoder:
     """What plays codes: the decoder of a checkpoint (its name or directory), a decoder or an EnCodec by
-    itself. That of a checkpoint that makes stems plays stems by themselves.
+    itself.
 
     Raises CheckpointError for none of them.
     """
     if _format_of(path) in DECODERS:
         return load_decoder(path, device)
-    decoder = load_codec(path, device)[1]
-    if isinstance(decoder, StereoDecoder):
-        decoder.stems = read_checkpoint(find_checkpoint(path)).graph.plays_stems
-    return decoder
+    return load_codec(path, device)[1]
 
 
 def load_codec(path, device="cpu") -> tuple[AcousticTokenizer, EncodecDecoder | StereoDecoder | VocosDecoder]:
-    """Encoder and decoder of a checkpoint (its name or directory), for mixes, or of an EnCodec by itself (a file or directory).
+    """Encoder and decoder of a checkpoint (its name or directory), or of an EnCodec by itself (a file or a directory).
 
     Raises CheckpointError for none of them.
     """
