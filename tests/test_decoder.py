@@ -132,19 +132,6 @@ def test_sound_is_never_louder_than_music_whatever_the_codes(decoder):
     assert not middle[..., hertz < 1_000].any()  # where a band is heard as tones
 
 
-def test_a_tone_ends_where_noise_does_and_what_is_said_softest_is_played_far_softer(decoder):
-    network = decoder.network
-    hertz = torch.linspace(0, 12_000, decoder.config.tone_bins)
-    tone = torch.ones(1, 2, decoder.config.tone_bins, dtype=torch.complex64)
-    level = torch.tensor([1e-1, 1e-3, 3e-4, 1e-5]).repeat(1, 4, 2, 1)
-    played, softer = network.played(tone, level)
-    assert played.shape == tone.shape and torch.equal(played[..., hertz <= 1_200], tone[..., hertz <= 1_200])
-    assert not played[..., hertz > 2_500].any() and played.real.diff(dim=-1).max() <= 0
-    middle, side = (softer / level)[0, 0]
-    assert middle.tolist() == pytest.approx([1 / 1.01, 1 / 2, 3 / 13, 1 / 101], rel=1e-4)
-    assert side.tolist() == pytest.approx([1 / 1.003, 10 / 13, 1 / 2, 1 / 31], rel=1e-4)
-
-
 def test_places_change_slowly_and_stay_where_they_are_steady():
     steady = torch.full((1, 20, 3), -0.4)
     torch.testing.assert_close(smoothed(steady), steady)

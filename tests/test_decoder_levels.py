@@ -59,7 +59,7 @@ def test_a_gain_is_that_of_its_octave_and_fades_out_above(network):
 
 
 def test_octaves_that_are_too_soft_are_found_and_raised(network):
-    asked = (1.0, 1.0, 1.5, 1.5, 2.0, 0.0)  # of the highest octave the tone ends below
+    asked = (1.0, 1.0, 1.5, 1.5, 2.0, 2.0)
     truth = sounds_of(scaled(network, asked))
     found = copy.deepcopy(network)
     gains = level_octaves(found, truth, FRAMES)

@@ -130,7 +130,6 @@ class StereoDecoder:
         low, high = first - AROUND_FRAMES - EDGE_FRAMES, stop + AROUND_FRAMES + EDGE_FRAMES
         beside = config.pan_reach
         tone, pan, level = network.parts(said[:, low - beside - start : high + beside - start])
-        tone, level = network.played(tone, level)
         tone, pan = (part[:, beside * per_tone : -beside * per_tone] for part in (tone, pan))
         level = level[:, beside * per_level : -beside * per_level]
         drawn = self._drawn(seed, low, high)

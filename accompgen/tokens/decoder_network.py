@@ -29,12 +29,6 @@ TONE_CEILING, NOISE_CEILING = 0.3, 0.25
 # between its partials blurred chords (chroma .970 where .975 is left) and cost .7 dB of SI-SDR. The side keeps its own: without
 # it, all that lies below 1 kHz was nearly mono.
 NOISE_RISES = (1000.0, 2000.0)
-# Hz: all of the tone below the first, none above the second. Up there it is 25 to 45 dB below the truth, since codes do not say
-# phases; what is left is locked to frames, and is heard where the noise is soft.
-TONE_FALLS = (1200.0, 2500.0)
-# Amplitudes of middle and side that are said where it is far softer. No loss asks what lies 80 dB below full scale in a bin, so
-# the network never goes below them: a haze of 5 to 22 dB above the truth, in the treble of a bass and of electric pianos.
-LEAST_SAID = (1e-3, 3e-4)
 KERNEL = 7  # frames that a convolution looks at
 # Places do not jump: pans are averaged over 15 spectra of the tone, a tenth of a second. Left as they are said, they gave
 # the side a grain at the frames' rate; over five, that of a bass kept a frame lock of 1.15 to 1.19, which is 1.02 to 1.04 now.
@@ -149,13 +143,9 @@ class DecoderNetwork(nn.Module):
         hertz = torch.linspace(0, config.sample_rate / 2, bands.shape[1])
         rises = torch.stack([((hertz - low) / (high - low)).clamp(0, 1), torch.ones_like(hertz)])
         pans = mel_interpolation(config.pan_bands, config.tone_bins, TONE_HZ)
-        low, high = TONE_FALLS
-        above = ((torch.linspace(0, TONE_HZ, config.tone_bins) - low) / (high - low)).clamp(0, 1)
         self.register_buffer("level_bins", bands, persistent=False)
         self.register_buffer("pan_bins", pans, persistent=False)
         self.register_buffer("noise_rises", rises, persistent=False)  # [2, bins], of middle and side
-        self.register_buffer("tone_falls", (1 + torch.cos(math.pi * above)) / 2, persistent=False)
-        self.register_buffer("least_said", torch.tensor(LEAST_SAID)[:, None], persistent=False)
 
     def vectors(self, codes: torch.Tensor) -> torch.Tensor:
         """The sum of the code vectors [B, latent, F] of codes [B, q, F], q at most `codebooks`."""
@@ -190,14 +180,6 @@ class DecoderNetwork(nn.Module):
         level = level * (NOISE_CEILING / loudness.clamp_min(NOISE_CEILING))[..., None]
         level = (level @ self.level_bins) * self.noise_rises
         return torch.complex(tone[:, :, 0], tone[:, :, 1]), pan, level
-
-    def played(self, tone: torch.Tensor, level: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Tone and level of `parts` as they are played, of the same shapes: without what the losses left in them.
-
-        The tone ends at TONE_FALLS. A level as high as LEAST_SAID becomes half of it; far higher ones stay, far lower
-        ones fall by their square.
-        """
-        return tone * self.tone_falls, level.square() / (level + self.least_said)
 
     def tone(self, spectrum: torch.Tensor, rate: int) -> torch.Tensor:
         """The waveform [B, F * hop] of a tone's spectrum [B, F', bins] at 24 kHz or a multiple of it.

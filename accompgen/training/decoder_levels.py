@@ -81,7 +81,6 @@ def _powers(network, sounds, frames, seed):
         codes, (true, _) = sound.beginning(frames)
         said = network(network.vectors(codes.to(network.code_vectors.device)))
         tone, _, level = network.parts(said)
-        tone, level = network.played(tone, level)
         level = level[:, :, 0]
         noise = network.noise(level, complex_normal(level, generator))
         played = [wav[0].cpu().numpy() for wav in (network.tone(tone, rate), noise)]
