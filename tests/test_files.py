@@ -212,6 +212,25 @@ def test_no_two_processes_have_one_cache_of_numbas(named, tmp_path):
     assert said == [str(caches / number) for number in "012"]
 
 
+def test_a_cache_of_another_user_is_left_to_him(tmp_path, monkeypatch):
+    class Lock:
+        def __init__(self, path, **_):
+            self.number = int(path.parent.name)
+
+        def acquire(self, timeout):
+            if self.number < 2:
+                raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(librosa_import, "FileLock", Lock)
+    monkeypatch.setattr(librosa_import, "_held", [])
+    monkeypatch.delenv("NUMBA_CACHE_DIR", raising=False)
+    librosa_import._own_numba_cache(tmp_path)
+    assert os.environ["NUMBA_CACHE_DIR"] == str(tmp_path / librosa_import.OF_PROCESSES / "2")
+    monkeypatch.setattr(librosa_import, "MOST", 2)
+    with pytest.raises(OSError, match="none of the 2 caches of numba .* can be locked; set NUMBA_CACHE_DIR"):
+        librosa_import._own_numba_cache(tmp_path)
+
+
 def test_a_named_cache_that_cannot_be_made_is_named(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "file"))

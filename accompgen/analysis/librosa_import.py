@@ -6,7 +6,6 @@ has a cache of its own while it lives, and finds it filled by the one that had i
 """
 
 import atexit
-import itertools
 import os
 import shutil
 import tempfile
@@ -17,6 +16,7 @@ from filelock import FileLock, Timeout
 
 NUMBA_CACHE = "NUMBA_CACHE_DIR"  # numba's own name for it
 OF_PROCESSES = "accompgen-numba"  # the folder of numbered caches, one a process
+MOST = 1000  # processes at once
 _held = []  # the lock on this process's cache
 
 
@@ -27,7 +27,7 @@ def import_librosa(who: str, extra: str):
         who: what needs it, with its verb, such as "beats and onsets need".
         extra: of accompgen, that brings it.
 
-    Raises ImportError that says what to install, and OSError for a folder in NUMBA_CACHE_DIR that cannot be written.
+    Raises ImportError that says what to install, and OSError where NUMBA_CACHE_DIR names a folder that cannot be used.
     """
     try:
         with _folder_to_write() as folder:
@@ -50,7 +50,7 @@ def _folder_to_write():
     """
     named, home = os.environ.get("XDG_CACHE_HOME"), os.path.expanduser("~")
     usual = named or os.path.join(home, ".cache")
-    if _writable(usual) if named else os.path.isdir(home) and _writable(usual):
+    if (named or os.path.isdir(home)) and _writable(usual) and _writable(Path(usual, OF_PROCESSES)):
         yield usual
         return
     folder = tempfile.mkdtemp(prefix="accompgen-cache-")
@@ -73,18 +73,19 @@ def _own_numba_cache(folder):
     named = os.environ.get(NUMBA_CACHE)
     inherited = named and Path(named).parent.name == OF_PROCESSES
     caches = Path(named).parent if inherited else Path(named or folder) / OF_PROCESSES
-    for number in itertools.count():
+    for number in range(MOST):
         cache = caches / str(number)
         cache.mkdir(parents=True, exist_ok=True)
         # the operating system lets go of it when the process ends, however it ends
         lock = FileLock(cache / ".lock", thread_local=False)
         try:
             lock.acquire(timeout=0)
-        except Timeout:
+        except (Timeout, PermissionError):  # somebody's, or another user's
             continue
         _held.append(lock)
         os.environ[NUMBA_CACHE] = str(cache)
         return
+    raise OSError(f"none of the {MOST} caches of numba in {caches} can be locked; set {NUMBA_CACHE} to another folder")
 
 
 def _writable(folder):
