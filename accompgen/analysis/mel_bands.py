@@ -1,5 +1,7 @@
 """Mel bands, as the library makes them: the one place that asks it."""
 
+import warnings
+
 import numpy as np
 
 TOO_NARROW = 0.5  # least weight of the bin nearest to the middle of a band
@@ -18,7 +20,10 @@ def triangles(samples: int, bands: int, low: float, high: float, rate: int, **sc
 
 def filled_triangles(samples: int, bands: int, low: float, high: float, rate: int) -> np.ndarray:
     """`triangles` of which none is empty: low bands are narrower than a bin, and may lie between two."""
-    filters = triangles(samples, bands, low, high, rate)
+    with warnings.catch_warnings():
+        # of empty bands, which are filled below
+        warnings.filterwarnings("ignore", "At least one mel filter has all zero values")
+        filters = triangles(samples, bands, low, high, rate)
     nearest = np.round(band_edges(bands, low, high)[1:-1] * samples / rate).astype(int), np.arange(bands)
     filters[nearest] = np.maximum(filters[nearest], TOO_NARROW)
     return filters
