@@ -205,6 +205,8 @@ def test_songs_of_other_faders_are_told_apart(model, tmp_path, monkeypatch):
     assert job.work(model, "voice", path)["error"] is None
     monkeypatch.setattr(model, "faders", {"drums": 1.0})
     assert "differs in faders;" in job.work(model, "voice", path)["error"]
+    assert replace(job, force=True).work(model, "voice", path)["made"]
+    assert job.work(model, "voice", path) | {"paths": []} == {"paths": [], "made": False, "error": None}
 
 
 class Words:
