@@ -197,7 +197,7 @@ def test_what_was_asked_for_is_in_the_report_and_tells_songs_apart(model, tmp_pa
     assert "differs in settings" in other["error"]
 
 
-def test_songs_of_other_faders_are_told_apart(model, tmp_path, monkeypatch):
+def test_a_song_of_other_faders_is_not_taken_for_finished(model, tmp_path, monkeypatch):
     audio.write(tmp_path / "voice.wav", *VOCAL)
     job, path = GenerateJob(str(tmp_path / "out"), stems=("drums",)), tmp_path / "voice.wav"
     assert job.work(model, "voice", path)["made"]

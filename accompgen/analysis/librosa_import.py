@@ -1,8 +1,10 @@
-"""librosa, imported in one place: what lies beneath it wants folders to write to, which not every user has.
+"""librosa, imported in one place: what lies beneath it wants folders to write to, which not every
+user has.
 
-numba, which compiles for librosa, keeps what it compiled in a cache. Two processes that write one cache at the same time can
-leave an index that names the other's machine code, and whoever runs that code dies of it (numba's issue 10128). So each process
-has a cache of its own while it lives, and finds it filled by the one that had it before.
+numba, which compiles for librosa, writes what it compiled to a cache. Two processes that write one
+cache at the same time can leave an index that names the other's machine code, and whoever runs that
+code dies of it (numba's issue 10128). So each process has a cache of its own while it lives, and
+finds it filled by the one that had it before.
 """
 
 import atexit
@@ -10,6 +12,7 @@ import os
 import shutil
 import tempfile
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -27,26 +30,34 @@ def import_librosa(who: str, extra: str):
         who: what needs it, with its verb, such as "beats and onsets need".
         extra: of accompgen, that brings it.
 
-    Raises ImportError that says what to install, and OSError where NUMBA_CACHE_DIR names a folder that cannot be used.
+    Raises ImportError that says what to install, and OSError where NUMBA_CACHE_DIR names a folder
+    that cannot be used.
     """
     try:
-        with _folder_to_write() as folder:
-            if not _held:
-                _own_numba_cache(folder)
-            import librosa
-
-            # loaded late otherwise: it asks for the user's cache folder, and ends where there is none
-            import librosa.util.files
+        return _library()
     except ImportError as error:
         raise ImportError(f"{who} librosa ({error}): pip install 'accompgen[{extra}]'") from error
+
+
+@lru_cache(maxsize=1)
+def _library():
+    with _folder_to_write() as folder:
+        if not _held:
+            _own_numba_cache(folder)
+        import librosa
+
+        # loaded late otherwise: it asks for the user's cache folder, and ends where there is none
+        import librosa.util.files
     return librosa
 
 
 @contextmanager
 def _folder_to_write():
-    """The user's cache folder; where it cannot be written, or there is no home, a folder that lasts as long as the process.
+    """The user's cache folder; where it cannot be written, or there is no home, a folder that lasts
+    as long as the process.
 
-    The name that says where all caches are holds for the import alone: what this package fetches shall not go with the process.
+    The name that says where all caches are holds for the import alone: what this package fetches
+    shall not go with the process.
     """
     named, home = os.environ.get("XDG_CACHE_HOME"), os.path.expanduser("~")
     usual = named or os.path.join(home, ".cache")
@@ -66,9 +77,11 @@ def _folder_to_write():
 
 
 def _own_numba_cache(folder):
-    """Point numba to the first numbered cache that no living process holds, in the user's NUMBA_CACHE_DIR or else in `folder`.
+    """Point numba to the first numbered cache that no living process holds, in the user's
+    NUMBA_CACHE_DIR or else in `folder`.
 
-    A process that another one of ours has started inherits the name of that one's cache, and takes a number beside it.
+    A process that another one of ours has started inherits the name of that one's cache, and takes
+    a number beside it.
     """
     named = os.environ.get(NUMBA_CACHE)
     inherited = named and Path(named).parent.name == OF_PROCESSES
@@ -85,7 +98,10 @@ def _own_numba_cache(folder):
         _held.append(lock)
         os.environ[NUMBA_CACHE] = str(cache)
         return
-    raise OSError(f"none of the {MOST} caches of numba in {caches} can be locked; set {NUMBA_CACHE} to another folder")
+    raise OSError(
+        f"none of the {MOST} caches of numba in {caches} can be locked; "
+        f"set {NUMBA_CACHE} to another folder"
+    )
 
 
 def _writable(folder):

@@ -1,5 +1,5 @@
-"""Does a band sound as its prompt says? A logistic regression, trained on true bands, tells eight
-kinds apart.
+"""Does a band sound as its prompt says? A logistic regression, trained on true bands, recognises
+eight kinds of them.
 
 Its features are statistics of what lasts in a band. Its accuracy on true bands that it was not
 trained on stands beside every figure: a system cannot be recognised better than they are.

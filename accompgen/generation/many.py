@@ -12,7 +12,7 @@ from pathlib import Path
 from accompgen import CHECKPOINT, audio
 from accompgen.chart_input import ChartRequest
 from accompgen.generation import single_stage, song
-from accompgen.generation.mixdown import BALANCE_LU
+from accompgen.generation.mixdown import BALANCE_LU, faders_in
 from accompgen.generation.report import asked_for
 from accompgen.generation.sampling import PUBLISHED, Sampling
 from accompgen.generation.settings import check_settings
@@ -79,7 +79,10 @@ class GenerateJob:
         return model.noise if self.noise is None else self.noise
 
     def _parts(self, model):
-        return song.parts_of(model.check_stems(self.stems, list(self.prompts)), model.has_chart)
+        return song.parts_of(self._stems(model), model.has_chart)
+
+    def _stems(self, model):
+        return model.check_stems(self.stems, list(self.prompts))
 
     def _paths(self, model, name, force):
         return song.output_paths(self.directory, name, self.format, force, *self._parts(model))
@@ -104,10 +107,9 @@ class GenerateJob:
         for stage in set(was["settings"]) & set(model.sampling):  # an older report lacks what was no setting yet
             was["settings"][stage] = asdict(PUBLISHED) | was["settings"][stage]
         was |= {name: found.get(name, {}).get("sha256") for name in ("vocal", "checkpoint")}
-        stems, levels = model.check_stems(self.stems, list(self.prompts)), found.get("levels", {})
+        stems = self._stems(model)
         asked["faders"] = {stem: model.faders.get(stem, 0.0) for stem in stems}
-        # songs that were made before there were faders have none
-        was["faders"] = {stem: levels.get(f"{stem}_fader_db", 0.0) for stem in stems}
+        was["faders"] = faders_in(found.get("levels", {}), stems)
         other = [name for name in asked if asked[name] != was[name]]
         if other:
             raise ValueError(

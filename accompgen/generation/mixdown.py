@@ -7,6 +7,7 @@ from accompgen.generation.report import song_report
 from accompgen.generation.song import Song
 
 BALANCE_LU = -3.0  # accompaniment against vocal: the voice leads
+FADER = "{}_fader_db"  # of a track, among the levels of a report
 FADE_SECONDS = 0.02  # at the very end, where the vocal's length cuts the accompaniment off
 
 
@@ -22,11 +23,17 @@ def finished(model, vocal, seed, settings, tokens, sounds, clock, chart=None, ot
         wanted = settings.get("rate"), settings.get("channels")
         voice, sounds, beside = as_asked(vocal, sounds, others, *wanted)
         tracks, mixed, levels = mix_down(voice, sounds, rate, balance, loudness, beside, faders)
-    levels |= {f"{name}_fader_db": db for name, db in faders.items() if name in tracks}
+    levels |= {FADER.format(name): db for name, db in faders.items() if name in tracks}
     report = song_report(model, vocal, seed, settings, levels, clock.seconds, chart)
     if others is not None:
         report["others"] = {"file": others.source, "sha256": others.sha256}
     return Song(vocal.name, voice.rate, tracks, mixed, tokens, report, chart)
+
+
+def faders_in(levels: dict, names) -> dict[str, float]:
+    """The faders of these tracks in dB, by the levels of a song's report; songs that were made
+    before there were faders have 0."""
+    return {name: levels.get(FADER.format(name), 0.0) for name in names}
 
 
 def mix_down(

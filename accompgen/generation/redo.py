@@ -14,6 +14,7 @@ from accompgen import audio
 from accompgen.generation.cascade import Tokens
 from accompgen.generation.charting import chart_streams
 from accompgen.generation.limiter import STEPS, level_of, smoothed
+from accompgen.generation.mixdown import faders_in
 from accompgen.generation.pipeline import Accompanist
 from accompgen.generation.schedule import EARLIER_SECONDS, Part
 from accompgen.generation.settings import check_seed
@@ -161,9 +162,8 @@ def _check_vocal(song, vocal: Vocal):
 def _gains_of(song):
     """By how much each of its tracks is louder than what the decoder gave, name -> factor."""
     levels = song.report["levels"]
-    # songs that were made before there were faders have none
-    decibels = {name: levels.get(f"{name}_fader_db", 0.0) + levels["accompaniment_gain_db"] for name in song.tracks}
-    return {name: song.encoding_gain * 10 ** (db / 20) for name, db in decibels.items()}
+    gain, faders = levels["accompaniment_gain_db"], faders_in(levels, song.tracks)
+    return {name: song.encoding_gain * 10 ** ((db + gain) / 20) for name, db in faders.items()}
 
 
 def _reach(system):
