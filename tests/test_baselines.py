@@ -53,7 +53,7 @@ def test_every_row_has_a_file_of_the_right_length_for_every_song(place, tmp_path
 
 
 def test_codec_row_is_the_round_trip(place, tmp_path):
-    from accompgen.tokens.decoder import load_codec
+    from accompgen.tokens.load import load_codec
 
     checkpoint = tiny.make_checkpoint(tmp_path / "checkpoint")
     found, _ = write(place, tmp_path / "out", rows=("codec",), checkpoint=str(checkpoint))

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from tiny import BINS, COARSE, FINE, VOCAB, sing
 
@@ -395,7 +396,7 @@ def test_streaming_writes_the_same_song_and_lets_it_be_heard_before(generate, vo
 
     def add_and_read(self, piece):
         add(self, piece)
-        grown.append(audio.read(tmp_path / "out" / "voice.accompaniment.part.wav")[0].shape[1])
+        grown.append(soundfile.info(tmp_path / "out" / "voice.accompaniment.part.wav").frames)
 
     monkeypatch.setattr(GrowingWav, "add", add_and_read)
     assert generate(vocal, "-o", tmp_path / "whole") == 0

@@ -9,8 +9,10 @@ from accompgen import checkpoint, component
 from accompgen.component import CheckpointError
 from accompgen.config import ConfigError
 from accompgen.tokens import decoder as module
-from accompgen.tokens.decoder import DecoderStream, EncodecDecoder, StereoDecoder, load_codec, load_decoder, round_trip
+from accompgen.tokens.decoder import DecoderStream, EncodecDecoder, StereoDecoder, round_trip
 from accompgen.tokens.decoder_network import DecoderConfig, mel_interpolation, overlap_add, smoothed
+from accompgen.tokens.load import load_codec, load_decoder
+from accompgen.tokens.timbre import STEP_FRAMES
 
 
 @pytest.fixture(scope="module")
@@ -46,16 +48,16 @@ def test_a_seed_gives_the_same_sound_and_another_one_other_noise(decoder):
 
 
 def test_chunks_leave_no_seam(decoder, monkeypatch):
-    codes = draw_codes(80)
+    codes = draw_codes(150)  # twice what tells who plays
     whole = decoder.decode(codes)
     monkeypatch.setattr(module, "CHUNK_FRAMES", 13)
     torch.testing.assert_close(decoder.decode(codes), whole, rtol=0, atol=1e-5)
     pieces = list(decoder.pieces(codes))
-    assert [piece.shape[-1] for piece in pieces] == [13 * 640] * 6 + [2 * 640]
+    assert [piece.shape[-1] for piece in pieces] == [13 * 640] * 11 + [7 * 640]
     assert torch.equal(torch.cat(pieces, dim=-1), decoder.decode(codes))
 
 
-@pytest.mark.parametrize("sizes", [(1,) * 12 + (20, 0, 40), (72,), (3, 69)])
+@pytest.mark.parametrize("sizes", [(1,) * 12 + (20, 0, 140), (172,), (3, 169)])
 @pytest.mark.parametrize("kind", ["stereo", "encodec"])
 def test_a_stream_gives_the_sound_of_the_whole(decoder, kind, sizes):
     if kind == "encodec":
@@ -79,13 +81,33 @@ def test_the_end_can_come_without_codes(decoder):
     torch.testing.assert_close(torch.cat([first, rest], dim=1), decoder.decode(codes)[0], rtol=0, atol=1e-5)
 
 
-def test_a_frame_depends_on_no_more_than_its_reach(decoder):
-    codes, reach = draw_codes(60), decoder.config.reach
-    wav = decoder.decode(codes)
+@pytest.fixture(scope="module")
+def plain():
+    """A decoder that hears no timbre."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return make_decoder(timbre_seconds=0.0)
+
+
+def changed_frames(decoder, frames, place):
+    """Whose sound is another one if the codes of one frame are."""
+    codes = draw_codes(frames)
     other = codes.clone()
-    other[..., 30] = (other[..., 30] + 1) % BINS
-    changed = (decoder.decode(other) - wav).abs().amax(dim=(0, 1)).reshape(60, -1).amax(dim=1) > 1e-6
+    other[..., place] = (other[..., place] + 1) % BINS
+    apart = (decoder.decode(other) - decoder.decode(codes)).abs().amax(dim=(0, 1))
+    return apart.reshape(frames, -1).amax(dim=1) > 1e-6
+
+
+def test_a_frame_depends_on_no_more_than_its_reach(plain):
+    changed, reach = changed_frames(plain, 60, 30), plain.config.reach
     assert changed[30] and not changed[: 30 - reach].any() and not changed[30 + reach + 1 :].any()
+
+
+def test_who_plays_is_told_by_seconds_before_a_frame(decoder):
+    changed = changed_frames(decoder, 250, 80)
+    assert changed[80:120].all() and not changed[: 80 - decoder.ahead].any()
+    steps = decoder.network.timbre.steps * STEP_FRAMES
+    assert changed[80 + steps - STEP_FRAMES] and not changed[80 + decoder.before + steps + STEP_FRAMES :].any()
 
 
 def test_a_song_begins_and_ends_as_it_goes_on(decoder, monkeypatch):
@@ -113,8 +135,8 @@ def test_noise_of_a_steady_level_is_as_loud_at_every_place_of_a_frame(decoder):
     assert np.std(wav) == pytest.approx(0.1, rel=0.05)
 
 
-def test_sound_is_never_louder_than_music_whatever_the_codes(decoder):
-    network = decoder.network
+def test_sound_is_never_louder_than_music_whatever_the_codes(plain):
+    network = plain.network
     said = torch.zeros(1, 300, sum(network.sizes))
     said[..., -network.sizes[2] :] = 50.0  # far beyond what is said of any song
     level = network.parts(said)[2][:, :, 0]

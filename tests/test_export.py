@@ -21,8 +21,8 @@ from accompgen.component import (
 from accompgen.config import to_dict
 from accompgen.model.beat_tracker import BeatTracker, BeatTrackerConfig
 from accompgen.stages import GRAPHS, PUBLISHED
-from accompgen.tokens.decoder import VocosDecoder, load_decoder
-from accompgen.tokens.load import load_tokenizer
+from accompgen.tokens.decoder import VocosDecoder
+from accompgen.tokens.load import load_decoder, load_tokenizer
 from accompgen.tokens.vocos import VocosConfig, VocosNetwork
 from accompgen.training.export import export_checkpoint
 

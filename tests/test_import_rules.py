@@ -44,7 +44,7 @@ MAY_IMPORT = {
     "component": ("files",),
     "checkpoint": ("component", "config", "files", "stages"),
     "tokens": ("config", "audio", "files", "checkpoint", "component", "seeding", "stages"),
-    "tokens.load": ("checkpoint", "device", "stages"),
+    "tokens.load": ("checkpoint", "component", "device", "stages"),
     "model": ("config", "stages", "layout"),  # integers, never tokens
     "engines": ("model", "layout"),  # a stage's steps, compiled
     "generation": ("model", "layout", "stages", "config", "seeding", "threads"),

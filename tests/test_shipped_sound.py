@@ -6,7 +6,8 @@ from band_like import band
 
 from accompgen import audio
 from accompgen.analysis import artefacts
-from accompgen.tokens.decoder import load_codec, round_trip
+from accompgen.tokens.decoder import round_trip
+from accompgen.tokens.load import load_codec
 
 CREST_DB = 1.5
 # Of a mastered recording, whose limiter took the peaks that the decoder plays again; bursts would be far above it.

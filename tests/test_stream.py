@@ -104,7 +104,8 @@ def test_the_loudness_of_a_recording_is_measured_once(model, monkeypatch):
     assert len(pieces) == 6 and sum(wav is vocal.wav for wav in measured) == 1
     parts = [wav.shape for wav in measured if wav is not vocal.wav and wav.ndim == 2]  # beside what HuBERT hears, [T]
     assert len(measured) == len(parts) + 2
-    assert len(parts) == 6 and {channels for channels, _ in parts} == {2}  # the accompaniment so far, in as many channels
+    sounding = sum(piece.accompaniment.shape[1] > 0 for piece in pieces)  # the decoder keeps the first codes back
+    assert len(parts) == sounding >= 5 and {channels for channels, _ in parts} == {2}  # the accompaniment so far
 
 
 def test_a_vocal_in_blocks_is_as_long_and_does_not_depend_on_their_size(model):

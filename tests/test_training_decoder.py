@@ -13,9 +13,11 @@ from accompgen.component import CheckpointError, component_hash, load_component,
 from accompgen.config import ConfigError
 from accompgen.data.songs import Song, write_manifest
 from accompgen.data.tracks import Tracks
-from accompgen.tokens.decoder import StereoDecoder, load_decoder
+from accompgen.tokens.decoder import StereoDecoder
 from accompgen.tokens.decoder_network import DecoderConfig
+from accompgen.tokens.load import load_decoder
 from accompgen.training import decoder as training
+from accompgen.training import decoder_timbre
 from accompgen.training.decoder import DecoderTraining, train
 from accompgen.training.decoder_losses import QUIET, energy_distance, overshoot, tone_loss
 from accompgen.training.decoder_songs import middle_and_side, read_sounds
@@ -173,6 +175,21 @@ def test_a_run_may_end_with_the_levels_of_the_songs(place, trained):
     (_, before), (about, after) = (load_component(place / name / "model") for name in ("run", "levelled"))
     assert max(levels["tone_db"]) > 0.1 and not torch.equal(before["out.bias"], after["out.bias"])
     assert about["levels"] == levels
+
+
+def test_a_run_may_end_with_timbre_and_a_tone_that_ends_lower(place, trained, monkeypatch):
+    monkeypatch.setattr(decoder_timbre, "STEPS", 20)
+    lower = replace(SIZES, tone_hz=3000.0, timbre_seconds=0.8)
+    values = {"steps": 1, "start_from": str(trained / "model"), "learning_rate": 1e-12}
+    train(replace(config(place, **values), model=lower), place / "lower")
+    (_, whole), (about, found) = (load_component(place / name / "model") for name in ("run", "lower"))
+    assert about["timbre"]["before_db"] > 0 and any("timbre" in line for line in log_of(place / "lower"))
+    assert found["timbre.out.weight"].any()
+    assert found["out.weight"].shape[0] == sum(lower.sizes) < sum(SIZES.sizes)
+    rows = whole["out.weight"][: SIZES.sizes[0]].view(-1, SIZES.tone_bins, 16)[:, : lower.tone_bins]
+    assert torch.equal(found["out.weight"][: lower.sizes[0]].view(rows.shape), rows)
+    assert torch.equal(found["out.bias"][lower.sizes[0] :], whole["out.bias"][SIZES.sizes[0] :])
+    assert load_decoder(place / "lower" / "model").config == lower
 
 
 def test_a_run_may_begin_with_the_weights_of_another(place, trained, tmp_path):

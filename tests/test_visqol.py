@@ -11,7 +11,8 @@ pytest.importorskip("visqol", reason="the extra `visqol` (visqol-python) is not 
 
 from accompgen import audio
 from accompgen.evaluation import runner, visqol
-from accompgen.tokens.decoder import load_codec, round_trip
+from accompgen.tokens.decoder import round_trip
+from accompgen.tokens.load import load_codec
 
 RATE = 24000
 SECONDS = 2.0

@@ -21,8 +21,9 @@ from accompgen.config import ConfigError
 from accompgen.generation import stream
 from accompgen.tokens import decoder as module
 from accompgen.tokens.acoustic import AcousticTokenizer
-from accompgen.tokens.decoder import DecoderStream, VocosDecoder, load_decoder
+from accompgen.tokens.decoder import DecoderStream, VocosDecoder
 from accompgen.tokens.encodec import CodecConfig, build_network
+from accompgen.tokens.load import load_decoder
 from accompgen.tokens.vocos import VocosConfig, VocosNetwork
 from accompgen.tokens.vocos_weights import CODE_VECTORS, read_vocos
 

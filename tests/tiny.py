@@ -59,13 +59,16 @@ def make_acoustic_tokenizer():
     return AcousticTokenizer(sizes, network)
 
 
-def make_decoder():
+def make_decoder(timbre_seconds: float = 1.0):
     """A decoder of such a codec's codes with random weights, drawn from torch's own generator."""
     sizes = DecoderConfig(
-        codebooks=COARSE + FINE, bins=BINS, latent=8, width=8, hidden=16, blocks=1, noise_bands=8, pan_bands=4
-    )
+        codebooks=COARSE + FINE, bins=BINS, latent=8, width=8, hidden=16, blocks=1, noise_bands=8, pan_bands=4,
+        timbre_seconds=timbre_seconds,
+    )  # fmt: skip
     network = DecoderNetwork(sizes)
     torch.nn.init.normal_(network.code_vectors)
+    if network.timbre:
+        torch.nn.init.normal_(network.timbre.out.weight, std=0.2)  # zeros as it is made
     return StereoDecoder(sizes, network)
 
 

@@ -25,7 +25,8 @@ from accompgen.data.songs import read_manifest
 from accompgen.device import choose_device
 from accompgen.evaluation.distances import fad
 from accompgen.evaluation.embeddings import find_embedding
-from accompgen.tokens.decoder import EncodecDecoder, load_codec, round_trip
+from accompgen.tokens.decoder import EncodecDecoder, round_trip
+from accompgen.tokens.load import load_codec
 from accompgen.training.decoder import compare_middles
 from accompgen.training.decoder_songs import middle_and_side, read_stereo
 

@@ -120,7 +120,7 @@ def click_track(times, samples: int, rate: int) -> np.ndarray:
 
 def _load_codec(checkpoint, device):
     from accompgen.device import choose_device
-    from accompgen.tokens.decoder import load_codec
+    from accompgen.tokens.load import load_codec
 
     return load_codec(checkpoint, choose_device(device))
 

@@ -59,8 +59,7 @@ from accompgen.model.logit_bias import MELODY
 from accompgen.prompts import Prompt, PromptError, fitted, left_out, read_prompts, rests_of, text_at
 from accompgen.stages import ALL, FROM_SILENCE, SEMANTIC
 from accompgen.time import frames_of, seconds_of, whole_blocks
-from accompgen.tokens.decoder import load_decoder
-from accompgen.tokens.load import load_tokenizer
+from accompgen.tokens.load import load_decoder, load_tokenizer
 from accompgen.tokens.semantic import SemanticTokenizer
 from accompgen.tokens.silence import frames_of_silence
 from accompgen.tokens.text import TextTokenizer

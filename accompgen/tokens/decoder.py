@@ -12,24 +12,23 @@ where tones have multiples.
 
 from collections.abc import Iterator
 from functools import lru_cache
-from pathlib import Path
 
 import torch
 
 from accompgen import audio
-from accompgen.checkpoint import find_checkpoint, read_checkpoint, read_info
 from accompgen.component import CheckpointError, load_component, save_component
 from accompgen.config import ConfigError, from_dict, to_dict
 from accompgen.seeding import make_generator
 from accompgen.tokens.acoustic import AcousticTokenizer
 from accompgen.tokens.decoder_network import DecoderConfig, DecoderNetwork
 from accompgen.tokens.partials import AROUND_FRAMES, gathered, lower_factor
+from accompgen.tokens.timbre import STEP_FRAMES, Past, between
 from accompgen.tokens.vocos import VocosConfig, VocosNetwork
 
 FORMAT = "accompgen decoder 1"
 VOCOS_FORMAT = "vocos decoder 1"
 BLOCK_FRAMES = 75  # of which the noise is drawn together
-CHUNK_FRAMES = 675  # decoded together; what surrounds them, up to 66 of ours, is decoded again
+CHUNK_FRAMES = 1350  # decoded together; what surrounds them, up to 80 of ours, is decoded again
 # whose sound is made together: spectra of more do not fit into a processor's cache
 SOUND_FRAMES = 225
 EDGE_FRAMES = 2  # before and after a span, that its windows overlap with
@@ -59,7 +58,7 @@ class EncodecDecoder:
         """What `decode` gives, [B, 1, t] at a time; errors as there."""
         return (wav[:, None] for wav in self.tokenizer.pieces(codes))
 
-    def span(self, codes: torch.Tensor, start: int, first: int, stop: int, seed: int) -> torch.Tensor:
+    def span(self, codes: torch.Tensor, start: int, first: int, stop: int, seed: int, past: Past) -> torch.Tensor:
         """The sound of frames first..stop-1, as `StereoDecoder.span`."""
         return self.decode(codes)[..., (first - start) * self.hop_samples : (stop - start) * self.hop_samples]
 
@@ -78,6 +77,8 @@ class StereoDecoder:
         self.config, self.network = config, network.eval().requires_grad_(False)
         self.sample_rate, self.hop_samples = config.sample_rate, config.hop_samples
         self.before = self.ahead = config.reach + AROUND_FRAMES
+        if network.timbre:  # whose steps must be whole
+            self.ahead += STEP_FRAMES - 1
 
     @classmethod
     def load(cls, directory, device="cpu") -> "StereoDecoder":
@@ -93,6 +94,11 @@ class StereoDecoder:
     def device(self) -> torch.device:
         return self.network.code_vectors.device
 
+    @property
+    def _around(self) -> int:
+        """Frames before and behind what is asked for, whose parts are made, too."""
+        return AROUND_FRAMES + EDGE_FRAMES + self.config.pan_reach
+
     def decode(self, codes: torch.Tensor, seed: int = 0) -> torch.Tensor:
         """Sound [B, 2, T] of codes [B, q, F]; with q below Q the first q codebooks alone are heard. The same seed gives the
         same sound, and all rows of a batch the same noise.
@@ -106,30 +112,56 @@ class StereoDecoder:
         return _pieces(self, codes, seed)
 
     @torch.no_grad()
-    def span(self, codes: torch.Tensor, start: int, first: int, stop: int, seed: int) -> torch.Tensor:
+    def span(self, codes: torch.Tensor, start: int, first: int, stop: int, seed: int, past: Past) -> torch.Tensor:
         """The sound [B, 2, T] of frames first..stop-1 of a song.
 
         Args:
             codes: [B, q, n] of the song's frames from `start` on: `before` frames before `first` and `ahead` behind `stop`,
                 or as many as the song has.
+            past: of the song, as the spans before it left it; it is gone on with.
         """
-        network = self.network
+        network, end, around = self.network, start + codes.shape[-1], self._around
+        reach = self.config.reach + AROUND_FRAMES - around  # of the network alone
+        # the places of gains, steps between which the frames lie
+        places = torch.arange((first - around) // STEP_FRAMES, (stop + around - 1) // STEP_FRAMES + 2)
+        low, high = first - around, max(stop + around, STEP_FRAMES * int(places[-1]))
         # A song goes on as it begins and ends. Zeros around it are no sound that was ever learned, and what no window overlaps
         # with does not cancel: a song of silence began and ended with a tick of -46 dBFS.
-        around = torch.arange(first - self.before, stop + self.ahead).clamp(start, start + codes.shape[-1] - 1)
-        codes, start = codes[..., around - start], first - self.before
-        said = network(network.vectors(codes.to(self.device)))
+        frames = torch.arange(low - reach, high + reach).clamp(start, end - 1)
+        latent = network.vectors(codes[..., frames - start].to(self.device))
+        hidden = network.hidden(latent)[:, reach:-reach]
+        said, gains = network.out(hidden), None
+        if network.timbre:
+            gains = self._gains(latent[..., reach:-reach], hidden, said, low, end, places, past)
         starts = range(first, stop, SOUND_FRAMES)
-        spans = [(low, min(stop, low + SOUND_FRAMES)) for low in starts]
-        return torch.cat([self._sound(said, start, *span, seed) for span in spans], dim=-1)
+        spans = [(begin, min(stop, begin + SOUND_FRAMES)) for begin in starts]
+        return torch.cat([self._sound(said, low, gains, *span, seed) for span in spans], dim=-1)
 
-    def _sound(self, said, start, first, stop, seed):
-        """The sound [B, 2, T] of frames first..stop-1; `said` is of the frames from `start` on."""
+    def _gains(self, latent, hidden, said, low, end, places, past):
+        """The gains of timbre [B, A, 2, bands] at places [A], and the first of these; `past` learns the
+        steps up to the last. What is said is of the frames from `low` on, `end` is that of the song, as far as it is known.
+        """
+        timbre, last = self.network.timbre, int(places[-1])
+        if past.next < last:
+            inside = slice(past.next * STEP_FRAMES - low, last * STEP_FRAMES - low)
+            known = torch.arange(past.next * STEP_FRAMES, last * STEP_FRAMES, device=self.device) < end
+            told = self.network.told(latent[..., inside], hidden[:, inside], said[:, inside])
+            past.add(told, known)
+        gains = timbre(timbre.heard(past, places.to(self.device)))
+        past.forget(int(places[0]) - timbre.steps)
+        return gains, int(places[0])
+
+    def _sound(self, said, start, gains, first, stop, seed):
+        """The sound [B, 2, T] of frames first..stop-1; `said` is of the frames from `start` on, `gains` are those of
+        `_gains`, or None."""
         network, config = self.network, self.config
         per_tone, per_level, hop = config.tone_frames, config.noise_frames, self.hop_samples
-        low, high = first - AROUND_FRAMES - EDGE_FRAMES, stop + AROUND_FRAMES + EDGE_FRAMES
-        beside = config.pan_reach
-        tone, pan, level = network.parts(said[:, low - beside - start : high + beside - start])
+        beside, low, high = config.pan_reach, first - self._around, stop + self._around
+        if gains:
+            tones, levels = (between(*gains, low, high, count) for count in (per_tone, per_level))
+            gains = tones[:, :, 0], levels
+        tone, pan, level = network.parts(said[:, low - start : high - start], gains)
+        low, high = low + beside, high - beside
         tone, pan = (part[:, beside * per_tone : -beside * per_tone] for part in (tone, pan))
         level = level[:, beside * per_level : -beside * per_level]
         drawn = self._drawn(seed, low, high)
@@ -195,7 +227,7 @@ class VocosDecoder:
         return _pieces(self, codes, seed)
 
     @torch.no_grad()
-    def span(self, codes: torch.Tensor, start: int, first: int, stop: int, seed: int) -> torch.Tensor:
+    def span(self, codes: torch.Tensor, start: int, first: int, stop: int, seed: int, past: Past) -> torch.Tensor:
         """The sound of frames first..stop-1, as `StereoDecoder.span`."""
         edge, hop = self.config.edge, self.hop_samples
         low, high = max(start, first - edge), min(start + codes.shape[-1], stop + edge)
@@ -229,10 +261,10 @@ def _pieces(decoder, codes, seed):
         raise ValueError(f"{codes.shape[1]} codebooks given; this decoder reads 1 to {books}")
     if codes.min() < 0 or codes.max() >= bins:
         raise ValueError(f"codes go from {codes.min()} to {codes.max()}; expected 0 to {bins - 1}")
-    frames = codes.shape[-1]
+    frames, past = codes.shape[-1], Past()
     for first in range(0, frames, CHUNK_FRAMES):
         start, stop = max(0, first - decoder.before), min(frames, first + CHUNK_FRAMES)
-        yield decoder.span(codes[..., start : stop + decoder.ahead], start, first, stop, seed)
+        yield decoder.span(codes[..., start : stop + decoder.ahead], start, first, stop, seed, past)
 
 
 def _together(decoder, codes, pieces):
@@ -264,6 +296,7 @@ class DecoderStream:
         self.decoder, self.seed = decoder, seed
         self.codes = None  # [Q, n], of the frames from `start` on
         self.start = self.done = 0  # frames; those before `done` have been given
+        self.past = Past()
 
     def __call__(self, codes: torch.Tensor, last: bool = False) -> torch.Tensor:
         """The next codes [Q, f], none or more -> what can be heard now [C, T], maybe nothing; all of it with `last`."""
@@ -272,61 +305,10 @@ class DecoderStream:
         stop = known if last else max(self.done, known - self.decoder.ahead)
         if stop == self.done:
             return torch.zeros(self.decoder.channels, 0)
-        wav = self.decoder.span(self.codes[None], self.start, self.done, stop, self.seed)[0]
+        wav = self.decoder.span(self.codes[None], self.start, self.done, stop, self.seed, self.past)[0]
         self.done, forget = stop, max(0, stop - self.decoder.before - self.start)
         self.codes, self.start = self.codes[:, forget:], self.start + forget
         return wav
-
-
-# the format that the config.json of a component says -> what reads it; a decoder of one's own is a row here
-DECODERS = {FORMAT: StereoDecoder, VOCOS_FORMAT: VocosDecoder}
-
-
-def load_decoder(path, device="cpu") -> EncodecDecoder | StereoDecoder | VocosDecoder:
-    """The decoder of a component directory: ours, a Vocos, or that of an EnCodec (whatever
-    `AcousticTokenizer.load` reads).
-
-    Raises CheckpointError for none of them.
-    """
-    kind = DECODERS.get(_format_of(path))
-    return kind.load(path, device) if kind else EncodecDecoder(AcousticTokenizer.load(path, device))
-
-
-def _format_of(path) -> str | None:
-    """What the config.json of a component directory says that it is; None where there is none."""
-    directory = Path(path)
-    return read_info(directory).get("format") if (directory / "config.json").is_file() else None
-
-
-def load_player(path, device="cpu") -> EncodecDecoder | StereoDecoder | VocosDecoder:
-    """What plays codes: the decoder of a checkpoint (its name or directory), a decoder or an EnCodec by
-    itself.
-
-    Raises CheckpointError for none of them.
-    """
-    if _format_of(path) in DECODERS:
-        return load_decoder(path, device)
-    return load_codec(path, device)[1]
-
-
-def load_codec(path, device="cpu") -> tuple[AcousticTokenizer, EncodecDecoder | StereoDecoder | VocosDecoder]:
-    """Encoder and decoder of a checkpoint (its name or directory), or of an EnCodec by itself (a file or a directory).
-
-    Raises CheckpointError for none of them.
-    """
-    try:
-        verified = read_checkpoint(find_checkpoint(path))
-    except CheckpointError:
-        if not Path(path).exists() or (Path(path) / "config.json").is_file() and "sha256" in read_info(path):
-            raise
-        tokenizer = AcousticTokenizer.load(path, device)
-        return tokenizer, EncodecDecoder(tokenizer)
-    tokenizer = AcousticTokenizer.load(
-        verified.component("acoustic_tokenizer"), device, any_rate=not verified.graph.has_units
-    )
-    if not verified.graph.has_units:  # of MusicGen and STAGE, which have no decoder besides
-        return tokenizer, EncodecDecoder(tokenizer)
-    return tokenizer, load_decoder(verified.decoder, device)
 
 
 def round_trip(mono: torch.Tensor, tokenizer: AcousticTokenizer, decoder, codebooks: int | None = None) -> torch.Tensor:

@@ -11,6 +11,7 @@ Blocks of ConvNeXt (Liu et al. 2022) at 75 Hz read the codes; one linear layer s
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import nn
@@ -18,6 +19,7 @@ from torch.nn import functional as F
 
 from accompgen.config import ConfigError
 from accompgen.time import ACOUSTIC_HZ
+from accompgen.tokens.timbre import Timbre
 
 TONE_HZ = 12000  # the highest frequency that codes of 24 kHz sound can say anything of
 LEVEL_AT_START = -4.0  # natural log of the noise's amplitude where the linear layer says 0
@@ -34,6 +36,11 @@ KERNEL = 7  # frames that a convolution looks at
 # the side a grain at the frames' rate; over five, that of a bass kept a frame lock of 1.15 to 1.19, which is 1.02 to 1.04 now.
 # Width and likeness of the side stay as they were.
 PAN_WEIGHTS = tuple(math.sin(math.pi * step / 16) ** 2 / 8 for step in range(1, 16))
+# A tone that ends below TONE_HZ does so from this share of its highest frequency on
+TONE_FADES = 0.6
+# Hz: gains of timbre are those of the tone from the second on, and none below the first, where codes say the waveform
+TIMBRE_RISES = (500.0, 1000.0)
+LEAST_TONE_POWER, LEAST_LEVEL = 1e-8, -14.0  # below which timbre hears no difference
 
 
 @dataclass(frozen=True)
@@ -51,6 +58,10 @@ class DecoderConfig:
     noise_frames: int = 4  # levels of the noise in a frame of codes
     noise_bands: int = 48
     pan_bands: int = 32
+    # Where the tone ends. Above some 2 kHz its waveform fits frames (a frame lock of 2 to 4), which comes
+    # out where timbre makes noise softer; and noise can be what it was.
+    tone_hz: float = TONE_HZ
+    timbre_seconds: float = 0.0  # of codes before a frame that tell who plays (timbre.py); 0: none do
 
     def __post_init__(self):
         for name in ("codebooks", "latent", "width", "hidden", "blocks", "tone_frames", "noise_frames"):
@@ -59,6 +70,10 @@ class DecoderConfig:
         for name in ("bins", "noise_bands", "pan_bands"):
             if getattr(self, name) < 2:
                 raise ConfigError(f"{name} is {getattr(self, name)}; expected 2 or more")
+        if not 1000 <= self.tone_hz <= TONE_HZ:
+            raise ConfigError(f"tone_hz is {self.tone_hz}; expected 1000 to {TONE_HZ}")
+        if self.timbre_seconds < 0:
+            raise ConfigError(f"timbre_seconds is {self.timbre_seconds}; expected 0 or more")
         if self.sample_rate < 24000 or self.sample_rate % 24000:
             raise ConfigError(f"sample_rate is {self.sample_rate}; expected 24000, 48000 or 96000")
         for name in ("tone_frames", "noise_frames"):
@@ -82,8 +97,17 @@ class DecoderConfig:
 
     @property
     def tone_bins(self) -> int:
-        """Bins of a tone's spectrum up to TONE_HZ, that of 0 Hz included."""
-        return self.tone_window * TONE_HZ // self.sample_rate + 1
+        """Bins of a tone's spectrum up to `tone_hz`, that of 0 Hz included."""
+        return int(self.tone_window * self.tone_hz / self.sample_rate) + 1
+
+    @property
+    def sizes(self) -> list[int]:
+        """How many numbers of a frame are of tone, pan and level."""
+        return [
+            self.tone_frames * 2 * self.tone_bins,
+            self.tone_frames * self.pan_bands,
+            self.noise_frames * 2 * self.noise_bands,
+        ]
 
     @property
     def reach(self) -> int:
@@ -130,11 +154,7 @@ class DecoderNetwork(nn.Module):
         self.first = nn.Conv1d(config.latent, width, KERNEL, padding=KERNEL // 2)
         self.norm_in, self.norm_out = nn.LayerNorm(width), nn.LayerNorm(width)
         self.blocks = nn.ModuleList(ConvNextBlock(width, config.hidden) for _ in range(config.blocks))
-        self.sizes = [
-            config.tone_frames * 2 * config.tone_bins,
-            config.tone_frames * config.pan_bands,
-            config.noise_frames * 2 * config.noise_bands,
-        ]
+        self.sizes = config.sizes
         self.out = nn.Linear(width, sum(self.sizes))
         nn.init.normal_(self.out.weight, std=0.02)
         nn.init.zeros_(self.out.bias)
@@ -142,27 +162,65 @@ class DecoderNetwork(nn.Module):
         low, high = NOISE_RISES
         hertz = torch.linspace(0, config.sample_rate / 2, bands.shape[1])
         rises = torch.stack([((hertz - low) / (high - low)).clamp(0, 1), torch.ones_like(hertz)])
-        pans = mel_interpolation(config.pan_bands, config.tone_bins, TONE_HZ)
+        whole = config.tone_window * TONE_HZ // config.sample_rate + 1
+        pans = mel_interpolation(config.pan_bands, whole, TONE_HZ)[:, : config.tone_bins]
+        hertz = torch.arange(config.tone_bins) * config.sample_rate / config.tone_window
+        ends = (config.tone_hz - hertz) / ((1 - TONE_FADES) * config.tone_hz)
+        ends = ends.clamp(0, 1) if config.tone_hz < TONE_HZ else torch.ones_like(hertz)
         self.register_buffer("level_bins", bands, persistent=False)
-        self.register_buffer("pan_bins", pans, persistent=False)
+        self.register_buffer("pan_bins", pans.clone(), persistent=False)
+        self.register_buffer("tone_ends", ends, persistent=False)
         self.register_buffer("noise_rises", rises, persistent=False)  # [2, bins], of middle and side
+        self.timbre = None
+        if config.timbre_seconds:
+            values = config.latent + width + 2 * config.noise_bands
+            self.timbre = Timbre(values, config.noise_bands, round(config.timbre_seconds * ACOUSTIC_HZ))
+            bands = mel_interpolation(config.noise_bands, config.tone_window // 2 + 1, config.sample_rate / 2)
+            self.register_buffer("tone_bands", bands[:, : config.tone_bins].clone(), persistent=False)
+            low, high = TIMBRE_RISES
+            hertz = mel_hertz(config.noise_bands, config.sample_rate / 2)
+            self.register_buffer("tone_rises", ((hertz - low) / (high - low)).clamp(0, 1), persistent=False)
 
     def vectors(self, codes: torch.Tensor) -> torch.Tensor:
         """The sum of the code vectors [B, latent, F] of codes [B, q, F], q at most `codebooks`."""
-        latent = sum(self.code_vectors[index][codes[:, index]] for index in range(codes.shape[1]))
-        return latent.transpose(1, 2)
+        batch, books, frames = codes.shape
+        firsts = torch.arange(0, books * self.config.bins, self.config.bins, device=codes.device)
+        rows = (codes + firsts[:, None]).transpose(1, 2).reshape(-1, books)
+        latent = F.embedding_bag(rows, self.code_vectors.flatten(0, 1), mode="sum")
+        return latent.view(batch, frames, -1).transpose(1, 2)
+
+    def hidden(self, latent: torch.Tensor) -> torch.Tensor:
+        """What the last layer reads [B, F, width], of a latent [B, latent, F]."""
+        x = self.norm_in(self.first(latent).transpose(1, 2))
+        for block in self.blocks:
+            x = block(x)
+        return self.norm_out(x)
 
     def forward(self, latent: torch.Tensor, low_precision: bool = False) -> torch.Tensor:
         """What is said of each frame [B, F, N], N the sum of `sizes`, of a latent [B, latent, F]; with `low_precision` the
         products are in bfloat16."""
         with torch.autocast(latent.device.type, torch.bfloat16, enabled=low_precision):
-            x = self.norm_in(self.first(latent).transpose(1, 2))
-            for block in self.blocks:
-                x = block(x)
-            return self.out(self.norm_out(x)).float()
+            return self.out(self.hidden(latent)).float()
 
-    def parts(self, said: torch.Tensor):
+    def told(self, latent: torch.Tensor, hidden: torch.Tensor, said: torch.Tensor) -> torch.Tensor:
+        """What timbre hears of each frame [B, F, values]: its latent, what the last layer read and said of it, the latter as
+        logarithms of the power of tones and of the amplitude of noises in bands."""
+        config = self.config
+        tone, _, level = said.split(self.sizes, dim=-1)
+        power = tone.unflatten(-1, (-1, config.tone_bins)).square().sum(2) @ self.tone_bands.T
+        level = level.unflatten(-1, (-1, 2, config.noise_bands))[:, :, :, 0].mean(2) + LEVEL_AT_START
+        tones, noises = (power + LEAST_TONE_POWER).log(), level.clamp(min=LEAST_LEVEL)
+        return torch.cat([latent.transpose(1, 2), hidden, tones, noises], dim=-1)
+
+    def of_tone(self, gains: torch.Tensor) -> torch.Tensor:
+        """What gains of bands [..., bands] are to the tone."""
+        return self.tone_rises * gains
+
+    def parts(self, said: torch.Tensor, gains=None):
         """The parts of what was said [B, F, N].
+
+        Args:
+            gains: of timbre, natural logarithms: of the tone [B, F', bands] and of levels [B, F'', 2, bands]. None: 1.
 
         Returns:
             tone, complex [B, F', tone_bins], F' = F * tone_frames; pan [B, F', tone_bins], -1 to 1;
@@ -171,10 +229,14 @@ class DecoderNetwork(nn.Module):
         config, batch = self.config, len(said)
         tone, pan, level = said.split(self.sizes, dim=-1)
         tone = tone.reshape(batch, -1, 2, config.tone_bins)
+        tone = tone * self.tone_ends
+        if gains:
+            tone = tone * (self.of_tone(gains[0]).exp() @ self.tone_bands)[:, :, None]
         loudness = (2 / config.tone_window * tone.square().sum((2, 3))).sqrt()
         tone = tone * (TONE_CEILING / loudness.clamp_min(TONE_CEILING))[..., None, None]
         pan = smoothed(torch.tanh(pan.reshape(batch, -1, config.pan_bands))) @ self.pan_bins
         level = level.reshape(batch, -1, 2, config.noise_bands) + LEVEL_AT_START
+        level = level + gains[1] if gains else level
         level = level.clamp(max=LEVEL_CEILING).exp()
         loudness = (level.square() @ self.level_bins.mean(1)).sqrt()  # or a little more: bins lie between bands
         level = level * (NOISE_CEILING / loudness.clamp_min(NOISE_CEILING))[..., None]
@@ -205,13 +267,19 @@ def smoothed(pan: torch.Tensor) -> torch.Tensor:
     return sum(weight * padded[:, index : index + pan.shape[1]] for index, weight in enumerate(PAN_WEIGHTS))
 
 
+@lru_cache(maxsize=16)
+def hann_window(samples: int, device: torch.device) -> torch.Tensor:
+    """torch's Hann window, made once."""
+    return torch.hann_window(samples, device=device)
+
+
 def overlap_add(spectrum: torch.Tensor, window: int, hop: int, scale: float = 1.0, power: float = 1.0) -> torch.Tensor:
     """Inverse STFT [B, F * hop] of spectra [B, F, up to window / 2 + 1] under a Hann window, times `scale`.
 
     The sum is divided by the sum of the squared windows to the power of `power`: 1 for spectra that
     agree where they overlap, 0.5 for independent noise. `window` is a multiple of `hop`.
     """
-    hann = torch.hann_window(window, device=spectrum.device)
+    hann = hann_window(window, spectrum.device)
     batch, frames, count = len(spectrum), spectrum.shape[1], window // hop
     pieces = torch.fft.irfft(spectrum, window, dim=2).view(batch, frames, count, hop)
     windows = hann.view(count, hop)

@@ -12,7 +12,7 @@ import math
 import torch
 from torch.nn import functional as F
 
-from accompgen.tokens.decoder_network import overlap_add
+from accompgen.tokens.decoder_network import hann_window, overlap_add
 
 HOPS = 4  # frames of codes in a spectrum: 53 ms, longer ones blur strokes
 AROUND_FRAMES = 3  # of sound before and behind what is asked for, that its spectra reach
@@ -81,9 +81,7 @@ def gathered(sound: torch.Tensor, tone: torch.Tensor, rate: int, hop: int) -> to
 def _spectra(wav, hop):
     """Spectra [B, F', bins] of wav [B, T] that begin one hop after the other."""
     window = HOPS * hop
-    return torch.fft.rfft(
-        wav.unfold(-1, window, hop) * torch.hann_window(window, device=wav.device)
-    )
+    return torch.fft.rfft(wav.unfold(-1, window, hop) * hann_window(window, wav.device))
 
 
 def _power(spectra):

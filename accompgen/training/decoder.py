@@ -19,23 +19,23 @@ import numpy as np
 import torch
 
 from accompgen import audio
-from accompgen.component import CONFIG_FILE, CheckpointError, component_hash, read_json, tokens_hash
+from accompgen.component import component_hash, tokens_hash
 from accompgen.config import ConfigError, from_dict, read_toml, to_dict
 from accompgen.device import choose_device
 from accompgen.time import ACOUSTIC_HZ
-from accompgen.tokens.acoustic import AcousticTokenizer
 from accompgen.tokens.decoder import StereoDecoder
-from accompgen.tokens.decoder_network import DecoderConfig, DecoderNetwork
-from accompgen.training.average import make_average
+from accompgen.tokens.decoder_network import DecoderConfig
 from accompgen.training.codec_figures import chroma, chroma_correlation, correlation, onset_envelope, si_sdr
 from accompgen.training.decoder_adversary import Adversary, complex_normal
 from accompgen.training.decoder_levels import level_octaves
 from accompgen.training.decoder_losses import energy_distance, log_magnitude, overshoot, tone_loss
 from accompgen.training.decoder_songs import Sound, middle_and_side, read_sounds
+from accompgen.training.decoder_start import build
+from accompgen.training.decoder_timbre import learn_timbre
 from accompgen.training.discriminator import DiscriminatorConfig
 from accompgen.training.optimizer import learning_rate
 from accompgen.training.run_log import RunLog
-from accompgen.training.run_state import differing, lasting, load_state, save_state
+from accompgen.training.run_state import lasting, load_state, save_state
 
 LOOKS = ((1.0, 0.0), (1.0, 1.0), (1.0, -1.0), (0.0, 1.0))  # of (middle, side): the middle, left, right and the side
 DISTANCE_WINDOWS = (64, 128, 256, 512, 1024, 2048)  # at 24 kHz, of the figure `spectra`
@@ -143,7 +143,7 @@ def train(config: DecoderTraining, run_dir, pause_after_minutes: float = 0.0) ->
     """
     entered, run_dir = time.monotonic(), Path(run_dir)
     device = torch.device(choose_device(config.device))
-    network, average, tokenizer = _build(config, device)
+    network, average, tokenizer = build(config, device)
     adversary = Adversary(config, device) if config.adversarial_weight else None
     optimizer = torch.optim.AdamW(network.parameters(), config.learning_rate, betas=(0.8, 0.99))
     parts = {"network": network, "average": average, "optimizer": optimizer}
@@ -156,7 +156,7 @@ def train(config: DecoderTraining, run_dir, pause_after_minutes: float = 0.0) ->
         for split, count in (("train", config.songs), ("validation", config.validation_songs))
     )
     log = RunLog(run_dir, config, step, config.batch_size * config.crop_seconds)
-    pausing, levels = False, None
+    pausing, learned = False, {}
     (run_dir / "config.json").write_text(json.dumps(to_dict(config), indent=2) + "\n", encoding="utf-8")
     log.start(seconds)
     log(step=step, sounds=len(songs), stems=sum(sound.stem for sound in songs), validation_songs=len(held_out))
@@ -175,13 +175,13 @@ def train(config: DecoderTraining, run_dir, pause_after_minutes: float = 0.0) ->
         log.step(step, share, losses)
         pausing = bool(pause_after_minutes) and time.monotonic() - entered > 60 * pause_after_minutes and share < 1
         if step % config.validate_every == 0 or share >= 1:
-            if share >= 1 and config.level_octaves:
-                levels = level_octaves(average.module, held_out, config.validation_frames, config.seed)
-                log(step=step, levels=levels)
+            if share >= 1:
+                learned = _learn_levels(config, average.module, songs, held_out)
+                log(step=step, **learned)
             figures = decoder_figures(average.module, config, held_out)
             log(step=step, validation=figures)
             for name in ("snapshot", "model") if share >= 1 else ("snapshot",):
-                _save_component(config, run_dir / name, average.module, step, figures, levels)
+                _save_component(config, run_dir / name, average.module, step, figures, learned)
         if pausing or step % config.save_every == 0 or share >= 1:
             state = {name: part.state_dict() for name, part in parts.items()}
             now = {"step": step, "seconds": log.seconds, "figures": figures, "config": lasting(config, *MAY_CHANGE)}
@@ -298,36 +298,14 @@ def compare_middles(true: np.ndarray, back: np.ndarray, rate: int) -> dict:
     }
 
 
-def _build(config, device):
-    """Network, its running average, and the codec, whose code vectors the network gets."""
-    tokenizer = AcousticTokenizer.load(config.codec, device, config.model.codebooks)
-    vectors = torch.stack([layer.codebook.embed for layer in tokenizer.network.quantizer.layers[: config.model.codebooks]])
-    expected = (config.model.codebooks, config.model.bins, config.model.latent)
-    if tuple(vectors.shape) != expected:
-        raise ConfigError(f"{config.codec} has code vectors {tuple(vectors.shape)}; the model of this configuration {expected}")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
-        network = DecoderNetwork(config.model).to(device)
-    if config.start_from:
-        _start(network, config.start_from, tokens_hash(config.codec))
-    network.code_vectors.copy_(vectors)
-    return network, make_average(network, config.ema_decay), tokenizer
-
-
-def _start(network, directory, codes):
-    """Give `network` the weights of the decoder in `directory`, which reads the same `codes` (a hash)."""
-    about = read_json(Path(directory) / CONFIG_FILE)
-    if about.get("tokenizers", {}).get("acoustic") != codes:
-        raise CheckpointError(
-            f"{directory} decodes other codes than those of `codec`; name its codec, or begin without start_from"
-        )
-    begun = StereoDecoder.load(directory)
-    if begun.config != network.config:
-        before, now = differing("model", to_dict(begun.config), to_dict(network.config))
-        raise CheckpointError(
-            f"{directory} has {before}, the configuration {now}; use its sizes, or begin without start_from"
-        )
-    network.load_state_dict(begun.network.state_dict())
+def _learn_levels(config, network, songs, held_out) -> dict:
+    """What is learned at the end, as it stands in the component: octaves, then bands by timbre."""
+    learned = {}
+    if config.level_octaves:
+        learned["levels"] = level_octaves(network, held_out, config.validation_frames, config.seed)
+    if config.model.timbre_seconds:
+        learned["timbre"] = learn_timbre(network, songs, held_out, config.seed)
+    return learned
 
 
 def _resume(config, run_dir, parts):
@@ -340,7 +318,7 @@ def _resume(config, run_dir, parts):
     return state["step"], state["seconds"], state["figures"]
 
 
-def _save_component(config, directory, network, step, figures, levels):
+def _save_component(config, directory, network, step, figures, learned):
     about = {
         "tokenizers": {"acoustic": tokens_hash(config.codec)},
         "step": step,
@@ -348,7 +326,7 @@ def _save_component(config, directory, network, step, figures, levels):
         "started_from": component_hash(config.start_from) if config.start_from else None,
         "training": {name: value for name, value in to_dict(config).items() if name not in NOT_TOLD},
         "validation": figures,
-        "levels": levels,
+        **learned,
     }
     StereoDecoder(config.model, network).save(directory, about, force=True)
     network.requires_grad_(True)

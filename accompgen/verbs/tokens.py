@@ -40,8 +40,8 @@ def add_decode(verbs):
 def run_decode(args) -> int:
     refuse_same_names(args.parser, args.tokens)
     from accompgen.device import choose_device
-    from accompgen.tokens.decoder import load_player
     from accompgen.tokens.files import decode_file
+    from accompgen.tokens.load import load_player
 
     decoder = load_player(args.checkpoint, choose_device(args.device))
     return for_each(args.tokens, lambda path: [decode_file(path, args.out, decoder, args.codebooks, args.force, args.seed)])
