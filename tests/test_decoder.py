@@ -1,5 +1,7 @@
 """Codes -> sound: any cut of a song gives the same samples, a seed gives the same noise, and noise knows nothing of frames."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +12,7 @@ from accompgen.component import CheckpointError
 from accompgen.config import ConfigError
 from accompgen.tokens import decoder as module
 from accompgen.tokens.decoder import DecoderStream, EncodecDecoder, StereoDecoder, round_trip
-from accompgen.tokens.decoder_network import DecoderConfig, mel_interpolation, overlap_add, smoothed
+from accompgen.tokens.decoder_network import DecoderConfig, DecoderNetwork, mel_interpolation, overlap_add, smoothed
 from accompgen.tokens.load import load_codec, load_decoder
 from accompgen.tokens.timbre import STEP_FRAMES
 
@@ -124,6 +126,19 @@ def test_shipped_silence_has_no_tick_at_its_ends():
     assert np.abs(wav).max() < 0.003
 
 
+def test_a_tone_that_ends_lower_fades_out(plain):
+    network = DecoderNetwork(replace(plain.config, tone_hz=3_000.0))
+    said = torch.randn(1, 200, sum(network.sizes), generator=torch.Generator().manual_seed(0))
+    tone, pan, _ = network.parts(said)
+    assert tone.shape[-1] == pan.shape[-1] == network.config.tone_bins == 81
+    power = np.abs(np.fft.rfft(network.tone(tone, 48_000)[0].detach().numpy())) ** 2
+    hertz = np.linspace(0, 24_000, len(power))
+    low, fading, above = (
+        power[(hertz > first) & (hertz < last)].mean() for first, last in ((500, 1_700), (2_200, 2_600), (3_300, 24_000))
+    )
+    assert 0.1 < fading / low < 0.5 and above / low < 1e-3
+
+
 def test_noise_of_a_steady_level_is_as_loud_at_every_place_of_a_frame(decoder):
     """What a decoder that clicks fails: 22 here, where sound that knows nothing of frames has 1.1."""
     network, frames = decoder.network, 3000
@@ -197,6 +212,8 @@ def test_codes_that_cannot_be_decoded_are_refused(decoder, codes, message):
         ({"width": 0}, "width is 0; expected 1 or more"),
         ({"noise_bands": 1}, "noise_bands is 1; expected 2 or more"),
         ({"sample_rate": 44_100}, "sample_rate is 44100"),
+        ({"tone_hz": 500.0}, "tone_hz is 500.0; expected 1000 to 12000"),
+        ({"timbre_seconds": -1.0}, "timbre_seconds is -1.0; expected 0 or more"),
         ({"tone_frames": 3}, "tone_frames is 3; expected a divisor of 160"),
     ],
 )

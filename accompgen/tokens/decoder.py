@@ -2,7 +2,8 @@
 
 A decoder takes codes [B, Q, F] at 75 frames a second and gives sound [B, C, T] at its own rate, T = F * hop_samples:
 - `EncodecDecoder`, that of an EnCodec itself: 24 kHz, one channel (tokens/acoustic.py);
-- `StereoDecoder`, ours, trained on the codes of an EnCodec: 48 kHz, two channels (decoder_network.py);
+- `StereoDecoder`, ours, trained on the codes of an EnCodec: 48 kHz, two channels (decoder_network.py), and who plays is
+  known from what was played before (timbre.py);
 - `VocosDecoder`, published for the codes of the published EnCodec: 24 kHz, one channel (vocos.py).
 
 What the codes do not say, a `StereoDecoder` draws as noise, from generators by (seed, block of a second): the same
@@ -20,7 +21,7 @@ from accompgen.component import CheckpointError, load_component, save_component
 from accompgen.config import ConfigError, from_dict, to_dict
 from accompgen.seeding import make_generator
 from accompgen.tokens.acoustic import AcousticTokenizer
-from accompgen.tokens.decoder_network import DecoderConfig, DecoderNetwork
+from accompgen.tokens.decoder_network import EDGE_FRAMES, DecoderConfig, DecoderNetwork
 from accompgen.tokens.partials import AROUND_FRAMES, gathered, lower_factor
 from accompgen.tokens.timbre import STEP_FRAMES, Past, between
 from accompgen.tokens.vocos import VocosConfig, VocosNetwork
@@ -31,7 +32,6 @@ BLOCK_FRAMES = 75  # of which the noise is drawn together
 CHUNK_FRAMES = 1350  # decoded together; what surrounds them, up to 80 of ours, is decoded again
 # whose sound is made together: spectra of more do not fit into a processor's cache
 SOUND_FRAMES = 225
-EDGE_FRAMES = 2  # before and after a span, that its windows overlap with
 LOUDEST_LUFS = -18.0  # of what codecs were trained on here; mastered recordings lie 8 LU above it
 
 
@@ -68,7 +68,7 @@ class StereoDecoder:
 
     Attributes:
         config, network: sizes and weights.
-        before, ahead: frames around a frame that its sound depends on.
+        before, ahead: frames around a frame that its sound depends on; of those further back, `Past` keeps what it needs.
     """
 
     channels = 2
@@ -121,7 +121,7 @@ class StereoDecoder:
             past: of the song, as the spans before it left it; it is gone on with.
         """
         network, end, around = self.network, start + codes.shape[-1], self._around
-        reach = self.config.reach + AROUND_FRAMES - around  # of the network alone
+        reach = self.config.said_reach
         # the places of gains, steps between which the frames lie
         places = torch.arange((first - around) // STEP_FRAMES, (stop + around - 1) // STEP_FRAMES + 2)
         low, high = first - around, max(stop + around, STEP_FRAMES * int(places[-1]))

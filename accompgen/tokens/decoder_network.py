@@ -32,6 +32,7 @@ TONE_CEILING, NOISE_CEILING = 0.3, 0.25
 # it, all that lies below 1 kHz was nearly mono.
 NOISE_RISES = (1000.0, 2000.0)
 KERNEL = 7  # frames that a convolution looks at
+EDGE_FRAMES = 2  # before and after a span, that its windows overlap with
 # Places do not jump: pans are averaged over 15 spectra of the tone, a tenth of a second. Left as they are said, they gave
 # the side a grain at the frames' rate; over five, that of a bass kept a frame lock of 1.15 to 1.19, which is 1.02 to 1.04 now.
 # Width and likeness of the side stay as they were.
@@ -112,7 +113,12 @@ class DecoderConfig:
     @property
     def reach(self) -> int:
         """Frames before and after a frame that its sound depends on."""
-        return (KERNEL // 2) * (self.blocks + 1) + 2 + self.pan_reach
+        return self.said_reach + EDGE_FRAMES + self.pan_reach
+
+    @property
+    def said_reach(self) -> int:
+        """Those of them by which the network says what it says of a frame."""
+        return (KERNEL // 2) * (self.blocks + 1)
 
     @property
     def pan_reach(self) -> int:
