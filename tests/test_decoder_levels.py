@@ -5,9 +5,10 @@ import copy
 import numpy as np
 import pytest
 import torch
+from tiny import make_decoder_network
 
 from accompgen.tokens.decoder import StereoDecoder
-from accompgen.tokens.decoder_network import DecoderConfig, DecoderNetwork, mel_hertz, mel_interpolation
+from accompgen.tokens.decoder_network import DecoderConfig, mel_hertz, mel_interpolation
 from accompgen.training.decoder_levels import MOST_NOISE_DB, MOST_TONE_DB, level_octaves, octave_powers, scale
 from accompgen.training.decoder_songs import Sound
 
@@ -17,12 +18,7 @@ FRAMES = 150
 
 @pytest.fixture(scope="module")
 def network():
-    """Random weights: tone and noise of about the same power from 2 kHz on."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        network = DecoderNetwork(SIZES).eval().requires_grad_(False)
-        network.code_vectors.normal_()
-    return network
+    return make_decoder_network(SIZES)
 
 
 def sounds_of(network):

@@ -5,9 +5,10 @@ import copy
 import numpy as np
 import pytest
 import torch
+from tiny import make_decoder_network
 
 from accompgen.tokens.decoder import StereoDecoder
-from accompgen.tokens.decoder_network import DecoderConfig, DecoderNetwork
+from accompgen.tokens.decoder_network import DecoderConfig
 from accompgen.training import decoder_timbre
 from accompgen.training.decoder_levels import octave_powers
 from accompgen.training.decoder_songs import Sound
@@ -21,11 +22,7 @@ FRAMES, DARKER_DB = 150, 9.0
 
 @pytest.fixture(scope="module")
 def network():
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        network = DecoderNetwork(SIZES).eval().requires_grad_(False)
-        network.code_vectors.normal_()
-    return network
+    return make_decoder_network(SIZES)
 
 
 def sounds_of(network, count, seed):

@@ -72,6 +72,15 @@ def make_decoder(timbre_seconds: float = 1.0):
     return StereoDecoder(sizes, network)
 
 
+def make_decoder_network(sizes: DecoderConfig) -> DecoderNetwork:
+    """The network of a decoder with random weights, always the same: tone and noise of about the same power from 2 kHz on."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = DecoderNetwork(sizes).eval().requires_grad_(False)
+        network.code_vectors.normal_()
+    return network
+
+
 def make_system(graph: str = PUBLISHED, seed: int = 0) -> System:
     """All stages of a graph with random weights, as they are loaded from a checkpoint but for what makes decoding quick."""
     with torch.random.fork_rng(devices=[]):
