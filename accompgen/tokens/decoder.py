@@ -29,7 +29,7 @@ from accompgen.tokens.vocos import VocosConfig, VocosNetwork
 FORMAT = "accompgen decoder 1"
 VOCOS_FORMAT = "vocos decoder 1"
 BLOCK_FRAMES = 75  # of which the noise is drawn together
-CHUNK_FRAMES = 1350  # decoded together; what surrounds them, up to 80 of ours, is decoded again
+CHUNK_FRAMES = 900  # decoded together; what surrounds them, up to 80 of ours, is decoded again
 # whose sound is made together: spectra of more do not fit into a processor's cache
 SOUND_FRAMES = 225
 LOUDEST_LUFS = -18.0  # of what codecs were trained on here; mastered recordings lie 8 LU above it
