@@ -1,12 +1,14 @@
 """The network of our decoder: code vectors -> what is known of the waveform, and how loud the rest is.
 
 Blocks of ConvNeXt (Liu et al. 2022) at 75 Hz read the codes; one linear layer says, for each frame,
-- *tone*: a complex spectrum up to 12 kHz, all that codes of 24 kHz sound can know, of the middle
-  (L + R) / 2; its inverse STFT is the waveform (Siuzdak 2023, Vocos: no upsampling, so nothing that
+- *tone*: a complex spectrum up to `tone_hz`, at most 12 kHz, all that codes of 24 kHz sound can know, of
+  the middle (L + R) / 2; its inverse STFT is the waveform (Siuzdak 2023, Vocos: no upsampling, so nothing that
   repeats with the frame);
 - *pan*: per band, how much of the tone stands in the side (L - R) / 2;
 - *level*: per band and quarter of a frame, how loud noise of random phase is, of the middle and of the side,
   up to 24 kHz, of the middle from 1 kHz on. It stands for what the codes do not say: breath, brushes, rooms, the top octave.
+
+What was said of a song so far gives both slow gains, where `timbre_seconds` is not 0 (timbre.py).
 """
 
 import math
