@@ -15,7 +15,15 @@ from accompgen.training.decoder_songs import Sound
 from accompgen.training.decoder_timbre import learn_timbre
 
 SIZES = DecoderConfig(
-    codebooks=2, bins=16, latent=8, width=16, hidden=32, blocks=1, noise_bands=12, pan_bands=4, timbre_seconds=1.0
+    codebooks=2,
+    bins=16,
+    latent=8,
+    width=16,
+    hidden=32,
+    blocks=1,
+    noise_bands=12,
+    pan_bands=4,
+    timbre_seconds=1.0,
 )
 FRAMES, DARKER_DB = 150, 9.0
 
@@ -31,10 +39,16 @@ def sounds_of(network, count, seed):
     for number in range(count):
         dark = number % 2
         codes = random.integers(8 * dark, 8 * dark + 8, (2, FRAMES))
-        wav = StereoDecoder(SIZES, network).decode(torch.from_numpy(codes)[None], seed=number)[0].numpy()
+        wav = (
+            StereoDecoder(SIZES, network)
+            .decode(torch.from_numpy(codes)[None], seed=number)[0]
+            .numpy()
+        )
         if dark:
             spectrum = np.fft.rfft(wav)
-            spectrum[:, np.fft.rfftfreq(wav.shape[1], 1 / 48_000) > 1_000] *= 10 ** (-DARKER_DB / 20)
+            spectrum[:, np.fft.rfftfreq(wav.shape[1], 1 / 48_000) > 1_000] *= 10 ** (
+                -DARKER_DB / 20
+            )
             wav = np.fft.irfft(spectrum, wav.shape[1])
         sounds.append(Sound(np.round(wav * 32767).astype(np.int16), codes.astype(np.int16), False))
     return sounds
@@ -54,7 +68,9 @@ def learned(network):
 
 def test_levels_come_nearer_to_the_truth(learned):
     _, figures = learned
-    assert figures["before_db"] > 0.3 * DARKER_DB and figures["after_db"] < 0.4 * figures["before_db"]
+    assert (
+        figures["before_db"] > 0.3 * DARKER_DB and figures["after_db"] < 0.4 * figures["before_db"]
+    )
 
 
 def test_what_it_has_learned_is_heard(network, learned):
@@ -63,7 +79,14 @@ def test_what_it_has_learned_is_heard(network, learned):
         apart = []
         for version in (network, learned[0]):
             played = StereoDecoder(SIZES, version).decode(codes)[0].mean(0).numpy()
-            apart.append(abs(10 * np.log10(octave_powers(played, 48_000) / octave_powers(true, 48_000))[4:].mean()))
+            apart.append(
+                abs(
+                    10
+                    * np.log10(octave_powers(played, 48_000) / octave_powers(true, 48_000))[
+                        4:
+                    ].mean()
+                )
+            )
         assert apart[1] < max(1.5, 0.4 * apart[0])
 
 
@@ -81,7 +104,15 @@ def test_it_is_the_same_for_a_seed_and_leaves_all_else_alone(network, learned, m
 
 def test_silence_and_short_sounds_are_taken(network):
     random = np.random.default_rng(0)
-    silent = Sound(np.zeros((2, FRAMES * 640), np.int16), random.integers(16, size=(2, FRAMES)).astype(np.int16), True)
+    silent = Sound(
+        np.zeros((2, FRAMES * 640), np.int16),
+        random.integers(16, size=(2, FRAMES)).astype(np.int16),
+        True,
+    )
     short = Sound(np.zeros((2, 20 * 640), np.int16), silent.codes[:, :20], True)
-    heard, levels, stems = decoder_timbre.gather(network, [silent, short], random, 5)
-    assert len(heard) == len(levels) == 5 and stems.tolist() == [True] * 5 and torch.isfinite(levels).all()
+    features, levels, stems = decoder_timbre.gather(network, [silent, short], random, 5)
+    assert (
+        len(features) == len(levels) == 5
+        and stems.tolist() == [True] * 5
+        and torch.isfinite(levels).all()
+    )

@@ -1,4 +1,5 @@
-"""Timbre: what was said before a place tells its gains, however it comes in pieces; gains run in lines between places."""
+"""Timbre: what was said before a place gives its gains, however it comes in pieces; gains run in
+lines between places."""
 
 import pytest
 import torch
@@ -9,7 +10,9 @@ VALUES, STEPS = 3, 12
 
 
 def draw_values(steps=STEPS):
-    return torch.randn(1, steps * STEP_FRAMES, VALUES, generator=torch.Generator().manual_seed(steps))
+    return torch.randn(
+        1, steps * STEP_FRAMES, VALUES, generator=torch.Generator().manual_seed(steps)
+    )
 
 
 def past_of(values, *cuts, known=None):
@@ -17,7 +20,9 @@ def past_of(values, *cuts, known=None):
     past, ends = Past(), [*cuts, values.shape[1] // STEP_FRAMES]
     for begin, end in zip([0, *cuts], ends):
         part = slice(begin * STEP_FRAMES, end * STEP_FRAMES)
-        there = torch.ones(part.stop - part.start, dtype=torch.bool) if known is None else known[part]
+        there = (
+            torch.ones(part.stop - part.start, dtype=torch.bool) if known is None else known[part]
+        )
         past.add(values[:, part], there)
     return past
 
@@ -35,7 +40,7 @@ def test_pieces_and_what_is_forgotten_change_nothing():
     whole, pieces = past_of(values), past_of(values, 1, 2, 7)
     assert pieces.next == STEPS
     pieces.forget(9 - 5)
-    assert pieces.sums.shape[1] == STEPS - 4
+    assert pieces.totals.shape[1] == STEPS - 4 + 1
     torch.testing.assert_close(pieces.means(places, 5), whole.means(places, 5), rtol=0, atol=1e-6)
 
 
@@ -45,16 +50,18 @@ def test_a_song_goes_on_as_it_begins_and_ends():
     means = past.means(torch.tensor([-1, 0, 1, 5, 6, 12]), 3)[0]
     assert torch.equal(means[0], means[2]) and torch.equal(means[1], means[2])
     assert torch.equal(means[3], means[4]) and torch.equal(means[3], means[5])
-    torch.testing.assert_close(means[3, :VALUES], values[0, 2 * STEP_FRAMES : 4 * STEP_FRAMES + 2].mean(0))
+    torch.testing.assert_close(
+        means[3, :VALUES], values[0, 2 * STEP_FRAMES : 4 * STEP_FRAMES + 2].mean(0)
+    )
 
 
 def test_near_and_far_are_told_apart_and_nothing_is_said_before_it_has_learned():
     timbre = Timbre(VALUES, 4, 10 * STEP_FRAMES)
     assert timbre.steps == 10
     values = draw_values()
-    heard = timbre.heard(past_of(values), torch.tensor([STEPS]))
-    assert heard.shape == (1, 1, 4 * VALUES) and not timbre(heard).any()
-    near, far = heard[0, 0].chunk(2)
+    features = timbre.features(past_of(values), torch.tensor([STEPS]))
+    assert features.shape == (1, 1, 4 * VALUES) and not timbre(features).any()
+    near, far = features[0, 0].chunk(2)
     torch.testing.assert_close(near[:VALUES], values[0, -NEAR_STEPS * STEP_FRAMES :].mean(0))
     torch.testing.assert_close(far[:VALUES], values[0, -10 * STEP_FRAMES :].mean(0))
 
@@ -63,7 +70,9 @@ def test_no_gain_is_larger_than_its_bound():
     timbre = Timbre(VALUES, 4, STEP_FRAMES)
     torch.nn.init.constant_(timbre.out.bias, 50.0)
     gains = timbre(torch.zeros(2, 5, 4 * VALUES))
-    assert gains.shape == (2, 5, 2, 4) and 20 * gains.exp().log10().max().item() == pytest.approx(MOST_DB)
+    assert gains.shape == (2, 5, 2, 4) and 20 * gains.exp().log10().max().item() == pytest.approx(
+        MOST_DB
+    )
 
 
 def test_gains_run_in_lines_between_places():

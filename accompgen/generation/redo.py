@@ -5,6 +5,7 @@ continued as it sounds now. Of a long song an excerpt around the part is read, a
 decoded with what surrounds it, and fades into it within its own borders.
 """
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -27,8 +28,7 @@ from accompgen.time import blocks_covering, blocks_of, blocks_within, frames_of,
 
 BESIDE = "beside"  # what else is played, among the sounds of the stems
 CROSSFADE_SECONDS = 0.03
-# decoded before and behind the new part and thrown away: what tells a decoder who plays, and a second
-DECODED_BEFORE, DECODED_BEHIND = blocks_of(16.0), blocks_of(1.0)
+AROUND_BLOCKS = 25  # decoded on either side of the new part and thrown away: a second
 BEHIND_SECONDS = 8.0  # behind a part, read too
 DIP_SECONDS = 0.02  # before and behind a peak of the mix, where a take is softer
 
@@ -217,8 +217,10 @@ def _decoded(model, stem, codes, span, seed, song, level):
 
     `level` is that of the whole stem.
     """
-    first, last = max(0, span[0] - DECODED_BEFORE), span[1] + DECODED_BEHIND
     hz, rate = model.system.graph.codes[0].hz, model.decoder.sample_rate
+    # so that the part is played as the song is: by what the decoder remembers of who plays
+    remembered = math.ceil(model.decoder.remembered / frames_of(1, hz))
+    first, last = max(0, span[0] - AROUND_BLOCKS - remembered), span[1] + AROUND_BLOCKS
     part = codes[:, frames_of(first, hz) : frames_of(last, hz)]
     sound, _ = model.sound_of(stem, part, seed, level)
     sound = audio.resample(sound, rate, song.rate)

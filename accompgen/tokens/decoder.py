@@ -2,8 +2,8 @@
 
 A decoder takes codes [B, Q, F] at 75 frames a second and gives sound [B, C, T] at its own rate, T = F * hop_samples:
 - `EncodecDecoder`, that of an EnCodec itself: 24 kHz, one channel (tokens/acoustic.py);
-- `StereoDecoder`, ours, trained on the codes of an EnCodec: 48 kHz, two channels (decoder_network.py), and who plays is
-  known from what was played before (timbre.py);
+- `StereoDecoder`, ours, trained on the codes of an EnCodec: 48 kHz, two channels (decoder_network.py);
+  who plays is known from what was played before (timbre.py);
 - `VocosDecoder`, published for the codes of the published EnCodec: 24 kHz, one channel (vocos.py).
 
 What the codes do not say, a `StereoDecoder` draws as noise, from generators by (seed, block of a second): the same
@@ -40,7 +40,7 @@ class EncodecDecoder:
     memory, which fades, is left out. It is causal, but the first frames are padded with those behind them."""
 
     channels = 1
-    before, ahead = 150, 8
+    before, ahead, remembered = 150, 8, 0
 
     def __init__(self, tokenizer: AcousticTokenizer):
         self.tokenizer = tokenizer
@@ -58,7 +58,7 @@ class EncodecDecoder:
         """What `decode` gives, [B, 1, t] at a time; errors as there."""
         return (wav[:, None] for wav in self.tokenizer.pieces(codes))
 
-    def span(self, codes: torch.Tensor, start: int, first: int, stop: int, seed: int, past: Past) -> torch.Tensor:
+    def span(self, codes: torch.Tensor, start: int, first: int, stop: int, seed: int, past: Past):
         """The sound of frames first..stop-1, as `StereoDecoder.span`."""
         return self.decode(codes)[..., (first - start) * self.hop_samples : (stop - start) * self.hop_samples]
 
@@ -68,7 +68,9 @@ class StereoDecoder:
 
     Attributes:
         config, network: sizes and weights.
-        before, ahead: frames around a frame that its sound depends on; of those further back, `Past` keeps what it needs.
+        before, ahead: frames around a frame that its sound depends on; of those further back, `Past`
+            keeps what it needs.
+        remembered: frames that `Past` keeps something of.
     """
 
     channels = 2
@@ -77,8 +79,10 @@ class StereoDecoder:
         self.config, self.network = config, network.eval().requires_grad_(False)
         self.sample_rate, self.hop_samples = config.sample_rate, config.hop_samples
         self.before = self.ahead = config.reach + AROUND_FRAMES
+        self.remembered = 0
         if network.timbre:  # whose steps must be whole
             self.ahead += STEP_FRAMES - 1
+            self.remembered = network.timbre.steps * STEP_FRAMES
 
     @classmethod
     def load(cls, directory, device="cpu") -> "StereoDecoder":
@@ -112,7 +116,7 @@ class StereoDecoder:
         return _pieces(self, codes, seed)
 
     @torch.no_grad()
-    def span(self, codes: torch.Tensor, start: int, first: int, stop: int, seed: int, past: Past) -> torch.Tensor:
+    def span(self, codes: torch.Tensor, start: int, first: int, stop: int, seed: int, past: Past):
         """The sound [B, 2, T] of frames first..stop-1 of a song.
 
         Args:
@@ -145,9 +149,9 @@ class StereoDecoder:
         if past.next < last:
             inside = slice(past.next * STEP_FRAMES - low, last * STEP_FRAMES - low)
             known = torch.arange(past.next * STEP_FRAMES, last * STEP_FRAMES, device=self.device) < end
-            told = self.network.told(latent[..., inside], hidden[:, inside], said[:, inside])
-            past.add(told, known)
-        gains = timbre(timbre.heard(past, places.to(self.device)))
+            parts = latent[..., inside], hidden[:, inside], said[:, inside]
+            past.add(self.network.frame_features(*parts), known)
+        gains = timbre(timbre.features(past, places.to(self.device)))
         past.forget(int(places[0]) - timbre.steps)
         return gains, int(places[0])
 
@@ -194,7 +198,7 @@ class VocosDecoder:
         before, ahead: frames around a frame that its sound depends on.
     """
 
-    channels = 1
+    channels, remembered = 1, 0
 
     def __init__(self, network: VocosNetwork):
         self.config, self.network = network.config, network.eval().requires_grad_(False)
@@ -227,7 +231,7 @@ class VocosDecoder:
         return _pieces(self, codes, seed)
 
     @torch.no_grad()
-    def span(self, codes: torch.Tensor, start: int, first: int, stop: int, seed: int, past: Past) -> torch.Tensor:
+    def span(self, codes: torch.Tensor, start: int, first: int, stop: int, seed: int, past: Past):
         """The sound of frames first..stop-1, as `StereoDecoder.span`."""
         edge, hop = self.config.edge, self.hop_samples
         low, high = max(start, first - edge), min(start + codes.shape[-1], stop + edge)

@@ -43,7 +43,7 @@ PAN_WEIGHTS = tuple(math.sin(math.pi * step / 16) ** 2 / 8 for step in range(1, 
 TONE_FADES = 0.6
 # Hz: gains of timbre are those of the tone from the second on, and none below the first, where codes say the waveform
 TIMBRE_RISES = (500.0, 1000.0)
-LEAST_TONE_POWER, LEAST_LEVEL = 1e-8, -14.0  # below which timbre hears no difference
+LEAST_TONE_POWER, LEAST_LEVEL = 1e-8, -14.0  # less makes no difference to timbre
 
 
 @dataclass(frozen=True)
@@ -210,9 +210,10 @@ class DecoderNetwork(nn.Module):
         with torch.autocast(latent.device.type, torch.bfloat16, enabled=low_precision):
             return self.out(self.hidden(latent)).float()
 
-    def told(self, latent: torch.Tensor, hidden: torch.Tensor, said: torch.Tensor) -> torch.Tensor:
-        """What timbre hears of each frame [B, F, values]: its latent, what the last layer read and said of it, the latter as
-        logarithms of the power of tones and of the amplitude of noises in bands."""
+    def frame_features(self, latent, hidden, said) -> torch.Tensor:
+        """What gives timbre's gains, of each frame [B, F, values]: its latent [B, latent, F], what the last
+        layer read [B, F, width] and said of it, the latter as logarithms of the power of tones and of
+        the amplitude of noises in bands."""
         config = self.config
         tone, _, level = said.split(self.sizes, dim=-1)
         power = tone.unflatten(-1, (-1, config.tone_bins)).square().sum(2) @ self.tone_bands.T
@@ -278,7 +279,8 @@ def smoothed(pan: torch.Tensor) -> torch.Tensor:
 @lru_cache(maxsize=16)
 def hann_window(samples: int, device: torch.device) -> torch.Tensor:
     """torch's Hann window, made once."""
-    return torch.hann_window(samples, device=device)
+    with torch.inference_mode(False):  # or no training could use it afterwards
+        return torch.hann_window(samples, device=device)
 
 
 def overlap_add(spectrum: torch.Tensor, window: int, hop: int, scale: float = 1.0, power: float = 1.0) -> torch.Tensor:

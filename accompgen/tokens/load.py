@@ -7,14 +7,23 @@ from accompgen.component import CheckpointError
 from accompgen.device import choose_device
 from accompgen.stages import SEMANTIC
 from accompgen.tokens.acoustic import AcousticTokenizer
-from accompgen.tokens.decoder import FORMAT, VOCOS_FORMAT, EncodecDecoder, StereoDecoder, VocosDecoder
+from accompgen.tokens.decoder import (
+    FORMAT,
+    VOCOS_FORMAT,
+    EncodecDecoder,
+    StereoDecoder,
+    VocosDecoder,
+)
 from accompgen.tokens.semantic import SemanticTokenizer
 
-# the format that the config.json of a component says -> what reads it; a decoder of one's own is a row here
+# the format that the config.json of a component says -> what reads it; a decoder of one's own is a
+# row here
 DECODERS = {FORMAT: StereoDecoder, VOCOS_FORMAT: VocosDecoder}
 
 
-def load_tokenizer(checkpoint, kind: str, device: str = "auto") -> SemanticTokenizer | AcousticTokenizer:
+def load_tokenizer(
+    checkpoint, kind: str, device: str = "auto"
+) -> SemanticTokenizer | AcousticTokenizer:
     """The "semantic" or the "acoustic" tokenizer of a checkpoint alone.
 
     Args:
@@ -22,7 +31,8 @@ def load_tokenizer(checkpoint, kind: str, device: str = "auto") -> SemanticToken
         device: auto (a GPU if there is one), cpu, cuda or cuda:N.
 
     Raises:
-        CheckpointError: no such checkpoint, or one that is incomplete, altered or of another format.
+        CheckpointError: no such checkpoint, or one that is incomplete, altered or of another
+            format.
         DeviceError: no such device.
     """
     device = choose_device(device)
@@ -50,8 +60,8 @@ def _format_of(path) -> str | None:
 
 
 def load_player(path, device="cpu") -> EncodecDecoder | StereoDecoder | VocosDecoder:
-    """What plays codes: the decoder of a checkpoint (its name or directory), a decoder or an EnCodec by
-    itself.
+    """What plays codes: the decoder of a checkpoint (its name or directory), a decoder or an
+    EnCodec by itself.
 
     Raises CheckpointError for none of them.
     """
@@ -60,19 +70,28 @@ def load_player(path, device="cpu") -> EncodecDecoder | StereoDecoder | VocosDec
     return load_codec(path, device)[1]
 
 
-def load_codec(path, device="cpu") -> tuple[AcousticTokenizer, EncodecDecoder | StereoDecoder | VocosDecoder]:
-    """Encoder and decoder of a checkpoint (its name or directory), or of an EnCodec by itself (a file or a directory).
+def load_codec(
+    path, device="cpu"
+) -> tuple[AcousticTokenizer, EncodecDecoder | StereoDecoder | VocosDecoder]:
+    """Encoder and decoder of a checkpoint (its name or directory), or of an EnCodec by itself (a
+    file or a directory).
 
     Raises CheckpointError for none of them.
     """
     try:
         verified = read_checkpoint(find_checkpoint(path))
     except CheckpointError:
-        if not Path(path).exists() or (Path(path) / "config.json").is_file() and "sha256" in read_info(path):
+        if (
+            not Path(path).exists()
+            or (Path(path) / "config.json").is_file()
+            and "sha256" in read_info(path)
+        ):
             raise
         tokenizer = AcousticTokenizer.load(path, device)
         return tokenizer, EncodecDecoder(tokenizer)
-    tokenizer = AcousticTokenizer.load(verified.component("acoustic_tokenizer"), device, any_rate=not verified.graph.has_units)
+    tokenizer = AcousticTokenizer.load(
+        verified.component("acoustic_tokenizer"), device, any_rate=not verified.graph.has_units
+    )
     if not verified.graph.has_units:  # of MusicGen and STAGE, which have no decoder besides
         return tokenizer, EncodecDecoder(tokenizer)
     return tokenizer, load_decoder(verified.decoder, device)

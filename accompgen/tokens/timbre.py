@@ -22,16 +22,20 @@ LEAST_VARIANCE = 1e-6
 
 
 class Past:
-    """What was said of a song, step by step, as far as it was decoded.
+    """What was said of a song, step by step, as far as it was decoded: running totals.
 
-    Attributes:
-        next: the number of the step that comes next. A step's frames begin at its number times
-            STEP_FRAMES.
+    A step's frames begin at its number times STEP_FRAMES.
     """
 
     def __init__(self):
-        self.first = self.next = 0
-        self.sums = self.counts = None  # [B, n, D], [n] of the steps from `first` on
+        self.first = 0  # the step before which the first totals stand
+        # [B, n + 1, 2 D] of values and their squares, [n + 1] of frames; None before the first step
+        self.totals = self.counts = None
+
+    @property
+    def next(self) -> int:
+        """The number of the step that comes next."""
+        return 0 if self.counts is None else self.first + len(self.counts) - 1
 
     def add(self, values: torch.Tensor, known: torch.Tensor) -> None:
         """The next steps.
@@ -43,28 +47,28 @@ class Past:
         there = known.view(-1, STEP_FRAMES, 1).to(values.dtype)
         steps = values.unflatten(1, (-1, STEP_FRAMES))
         sums = torch.cat([(steps * there).sum(2), (steps.square() * there).sum(2)], dim=-1)
-        counts = there.sum((1, 2))
-        self.sums = sums if self.sums is None else torch.cat([self.sums, sums], dim=1)
-        self.counts = counts if self.counts is None else torch.cat([self.counts, counts])
-        self.next = self.first + len(self.counts)
+        # in double precision, so that it does not matter how much lies before a window
+        sums, counts = sums.double(), there.sum((1, 2)).double()
+        if self.totals is None:
+            self.totals, self.counts = torch.zeros_like(sums[:, :1]), torch.zeros_like(counts[:1])
+        self.totals = torch.cat([self.totals, self.totals[:, -1:] + sums.cumsum(1)], dim=1)
+        self.counts = torch.cat([self.counts, self.counts[-1:] + counts.cumsum(0)])
 
     def forget(self, before: int) -> None:
         """Steps before that number are not asked for any more."""
         gone = max(0, before - self.first)
-        self.sums, self.counts, self.first = self.sums[:, gone:], self.counts[gone:], self.first + gone
+        self.totals, self.counts = self.totals[:, gone:], self.counts[gone:]
+        self.first += gone
 
     def means(self, places: torch.Tensor, length: int) -> torch.Tensor:
-        """Means and deviations [B, A, 2 D] over so many steps before places [A], numbers of steps; over
-        as many as the song has."""
+        """Means and deviations [B, A, 2 D] over so many steps before places [A], numbers of steps,
+        or over as many as the song has."""
         # a song goes on as it begins and ends
-        last = self.first + int(self.counts.nonzero()[-1]) + 1
+        last = self.first + int((self.counts < self.counts[-1]).sum())
         stop = places.clamp(1, last) - self.first
         start = (stop - length).clamp(min=0)
-        # in double precision, so that it does not matter where sums began
-        sums = F.pad(self.sums.double().cumsum(1), (0, 0, 1, 0))
-        counts = F.pad(self.counts.double().cumsum(0), (1, 0))
-        mean = (sums[:, stop] - sums[:, start]) / (counts[stop] - counts[start])[:, None]
-        mean, square = mean.chunk(2, dim=-1)
+        frames = (self.counts[stop] - self.counts[start])[:, None]
+        mean, square = ((self.totals[:, stop] - self.totals[:, start]) / frames).chunk(2, dim=-1)
         deviation = (square - mean.square()).clamp(min=LEAST_VARIANCE).sqrt()
         return torch.cat([mean, deviation], dim=-1).float()
 
@@ -77,31 +81,32 @@ class Timbre(nn.Module):
         super().__init__()
         self.steps, self.bands = max(NEAR_STEPS, math.ceil(frames / STEP_FRAMES)), bands
         self.hidden, self.out = nn.Linear(4 * values, HIDDEN), nn.Linear(HIDDEN, 2 * bands)
-        # of what is heard; they stand by themselves since 16 bits are too few for their product with weights
+        # of the features; they stand by themselves since 16 bits are too few for their product with
+        # weights
         self.register_buffer("mean", torch.zeros(4 * values))
         self.register_buffer("scale", torch.ones(4 * values))
         # gains of 1, until it has learned others
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)
 
-    def heard(self, past: Past, places: torch.Tensor) -> torch.Tensor:
-        """What tells the gains at places [A], numbers of steps: [B, A, 4 * values]."""
-        return torch.cat([past.means(places, length) for length in (NEAR_STEPS, self.steps)], dim=-1)
+    def features(self, past: Past, places: torch.Tensor) -> torch.Tensor:
+        """What gives the gains at places [A], numbers of steps: [B, A, 4 * values]."""
+        return torch.cat([past.means(places, count) for count in (NEAR_STEPS, self.steps)], dim=-1)
 
-    def forward(self, heard: torch.Tensor, first: float = 0.0, second: float = 0.0) -> torch.Tensor:
-        """What is heard [..., 4 * values] -> natural logarithms of gains [..., 2, bands].
+    def forward(self, features: torch.Tensor, first=0.0, second=0.0) -> torch.Tensor:
+        """Features [..., 4 * values] -> natural logarithms of gains [..., 2, bands].
 
-        `first` and `second` are shares of what is heard, and of the hidden layer, that are dropped in training.
+        Training drops the share `first` of the features, and `second` of the hidden layer.
         """
-        hidden = F.gelu(self.hidden(F.dropout((heard - self.mean) / self.scale, first)))
-        said = self.out(F.dropout(hidden, second)).unflatten(-1, (2, self.bands))
+        features = F.dropout((features - self.mean) / self.scale, first)
+        hidden = F.dropout(F.gelu(self.hidden(features)), second)
         most = MOST_DB * math.log(10) / 20
-        return said.clamp(-most, most)
+        return self.out(hidden).unflatten(-1, (2, self.bands)).clamp(-most, most)
 
 
 def between(gains: torch.Tensor, first: int, low: int, high: int, per_frame: int) -> torch.Tensor:
-    """Gains [B, A, ...] at the steps from `first` on -> those of the parts of frames low..high-1, of
-    which each frame has `per_frame`: [B, (high - low) * per_frame, ...]."""
+    """Gains [B, A, ...] at the steps from `first` on -> those of the parts of frames low..high-1,
+    `per_frame` in each: [B, (high - low) * per_frame, ...]."""
     place = torch.arange(0.5, (high - low) * per_frame, device=gains.device) / per_frame
     place = (place + (low - first * STEP_FRAMES)) / STEP_FRAMES
     lower = place.floor().long()

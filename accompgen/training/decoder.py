@@ -177,6 +177,7 @@ def train(config: DecoderTraining, run_dir, pause_after_minutes: float = 0.0) ->
         if step % config.validate_every == 0 or share >= 1:
             if share >= 1:
                 learned = _learn_levels(config, average.module, songs, held_out)
+            if learned:
                 log(step=step, **learned)
             figures = decoder_figures(average.module, config, held_out)
             log(step=step, validation=figures)

@@ -20,10 +20,18 @@ def build(config, device):
     Raises ConfigError for a codec of other codes than the model's, CheckpointError as `train` does.
     """
     tokenizer = AcousticTokenizer.load(config.codec, device, config.model.codebooks)
-    vectors = torch.stack([layer.codebook.embed for layer in tokenizer.network.quantizer.layers[: config.model.codebooks]])
+    vectors = torch.stack(
+        [
+            layer.codebook.embed
+            for layer in tokenizer.network.quantizer.layers[: config.model.codebooks]
+        ]
+    )
     expected = (config.model.codebooks, config.model.bins, config.model.latent)
     if tuple(vectors.shape) != expected:
-        raise ConfigError(f"{config.codec} has code vectors {tuple(vectors.shape)}; the model of this configuration {expected}")
+        raise ConfigError(
+            f"{config.codec} has code vectors {tuple(vectors.shape)}; "
+            f"the model of this configuration {expected}"
+        )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         network = DecoderNetwork(config.model).to(device)
@@ -34,11 +42,13 @@ def build(config, device):
 
 
 def _start(network, directory, codes):
-    """Give `network` the weights of the decoder in `directory`, which reads the same `codes` (a hash)."""
+    """Give `network` the weights of the decoder in `directory`, which reads the same `codes` (a
+    hash)."""
     about = read_json(Path(directory) / CONFIG_FILE)
     if about.get("tokenizers", {}).get("acoustic") != codes:
         raise CheckpointError(
-            f"{directory} decodes other codes than those of `codec`; name its codec, or begin without start_from"
+            f"{directory} decodes other codes than those of `codec`; "
+            "name its codec, or begin without start_from"
         )
     begun = StereoDecoder.load(directory)
     # timbre is learned at the end, whatever it was, and a tone can end lower
@@ -47,8 +57,15 @@ def _start(network, directory, codes):
     expected = replace(begun.config, timbre_seconds=here.timbre_seconds, tone_hz=lower)
     if expected != here:
         before, now = differing("model", to_dict(expected), to_dict(here))
-        raise CheckpointError(f"{directory} has {before}, the configuration {now}; use its sizes, or begin without start_from")
-    weights = {name: value for name, value in begun.network.state_dict().items() if not name.startswith("timbre.")}
+        raise CheckpointError(
+            f"{directory} has {before}, the configuration {now}; "
+            "use its sizes, or begin without start_from"
+        )
+    weights = {
+        name: value
+        for name, value in begun.network.state_dict().items()
+        if not name.startswith("timbre.")
+    }
     rows = _tone_rows(begun.config, here.tone_bins)
     weights |= {name: weights[name][rows] for name in ("out.weight", "out.bias")}
     network.load_state_dict(network.state_dict() | weights)

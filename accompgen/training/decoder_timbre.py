@@ -1,4 +1,5 @@
-"""A trained decoder learns how loud bands are, slowly, from all that was played before (tokens/timbre.py).
+"""A trained decoder learns how loud bands are, slowly, from all that was played before
+(tokens/timbre.py).
 
 Its losses stand in logarithms of power over most of a second, where nothing but levels is left to
 learn. So a small network is enough, and all else that the decoder says stays as it is.
@@ -10,7 +11,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from accompgen.tokens.decoder_network import DecoderNetwork, mel_interpolation
+from accompgen.tokens.decoder_network import DecoderNetwork, hann_window, mel_interpolation
 from accompgen.tokens.timbre import STEP_FRAMES, Past
 from accompgen.training.decoder_adversary import complex_normal
 from accompgen.training.decoder_songs import Sound
@@ -26,11 +27,13 @@ LIKENESS_WEIGHT = 10.0
 STEPS, BATCH, LEARNING_RATE, WEIGHT_DECAY = 4000, 256, 1e-3, 0.05
 # of the statistics and of the hidden layer: there are few songs for so many numbers
 DROPOUT = (0.2, 0.3)
-LEAST_DEVIATION, NOTHING = 1e-2, 1e4  # of what is heard, and by what it is divided then
+LEAST_DEVIATION, NOTHING = 1e-2, 1e4  # of features, and by what one is divided then
 BETA_DB = 3.0  # from which on the loss is linear
 
 
-def learn_timbre(network: DecoderNetwork, sounds: list[Sound], held_out: list[Sound], seed: int = 0) -> dict:
+def learn_timbre(
+    network: DecoderNetwork, sounds: list[Sound], held_out: list[Sound], seed: int = 0
+) -> dict:
     """Fit the gains of a network in place.
 
     Args:
@@ -38,44 +41,50 @@ def learn_timbre(network: DecoderNetwork, sounds: list[Sound], held_out: list[So
         seed: of weights, draws and noise.
 
     Returns:
-        {"before_db", "after_db"}: mean distances of levels of bands to the true ones, of `held_out`.
+        {"before_db", "after_db"}: mean distances of the middle's levels to the true ones, of
+        `held_out`.
     """
     timbre, device = network.timbre, network.code_vectors.device
     random = np.random.default_rng(seed)
-    heard, levels, stems = gather(network, sounds, random, GAINS_OF_A_SOUND)
-    timbre.mean.copy_(heard.mean(0))
+    features, levels, stems = gather(network, sounds, random, GAINS_OF_A_SOUND)
+    timbre.mean.copy_(features.mean(0))
     # what is always the same, as the tone above its end, says nothing
-    deviation = heard.std(0)
+    deviation = features.std(0)
     timbre.scale.copy_(torch.where(deviation < LEAST_DEVIATION, NOTHING, deviation))
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
-        _fit(timbre, heard, levels, stems, network.of_tone)
+        _fit(timbre, features, levels, stems, network.of_tone)
     timbre.requires_grad_(False)
     with torch.no_grad():
-        heard, levels, _ = gather(network, held_out, random, GAINS_OF_A_SOUND)
-        told = timbre(heard)
+        features, levels, _ = gather(network, held_out, random, GAINS_OF_A_SOUND)
+        gains = timbre(features)
         figures = {
-            "before_db": distances(torch.zeros_like(told), levels, network.of_tone),
-            "after_db": distances(told, levels, network.of_tone),
+            "before_db": distances(torch.zeros_like(gains), levels, network.of_tone),
+            "after_db": distances(gains, levels, network.of_tone),
         }
     return {name: round(float(value[:, 0].abs().mean()), 3) for name, value in figures.items()}
 
 
-def _fit(timbre, heard, levels, stems, of_tone):
+def _fit(timbre, features, levels, stems, of_tone):
     timbre.hidden.reset_parameters()
     torch.nn.init.zeros_(timbre.out.weight)
     torch.nn.init.zeros_(timbre.out.bias)
     timbre.requires_grad_(True)
     optimizer = torch.optim.AdamW(timbre.parameters(), LEARNING_RATE, weight_decay=WEIGHT_DECAY)
-    weights = torch.tensor([1.0, SIDE_WEIGHT], device=heard.device)[:, None]
+    weights = torch.tensor([1.0, SIDE_WEIGHT], device=features.device)[:, None]
     for step in range(STEPS):
         for group in optimizer.param_groups:
             group["lr"] = LEARNING_RATE * (1 - step / STEPS)
-        chosen = torch.randint(len(heard), (BATCH,)).to(heard.device)
-        told = timbre(heard[chosen], *DROPOUT)
-        apart = distances(told, levels[chosen], of_tone)
-        loss = (weights * F.smooth_l1_loss(apart, torch.zeros_like(apart), beta=BETA_DB, reduction="none")).mean()
-        loss = loss + LIKENESS_WEIGHT * (louder_noise(told, levels[chosen]) * ~stems[chosen]).mean()
+        chosen = torch.randint(len(features), (BATCH,)).to(features.device)
+        gains = timbre(features[chosen], *DROPOUT)
+        apart = distances(gains, levels[chosen], of_tone)
+        loss = (
+            weights
+            * F.smooth_l1_loss(apart, torch.zeros_like(apart), beta=BETA_DB, reduction="none")
+        ).mean()
+        loss = (
+            loss + LIKENESS_WEIGHT * (louder_noise(gains, levels[chosen]) * ~stems[chosen]).mean()
+        )
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -97,7 +106,9 @@ def distances(gains: torch.Tensor, levels: torch.Tensor, of_tone) -> torch.Tenso
     played = tone * louder + noise * (2 * gains[:, 0]).exp()
     played_side = beside * louder + side * (2 * gains[:, 1]).exp()
     parts = [(played, true), (played_side, true_side)]
-    return torch.stack([10 / math.log(10) * ((a + floor) / (b + floor)).log() for a, b in parts], dim=1)
+    return torch.stack(
+        [10 / math.log(10) * ((a + floor) / (b + floor)).log() for a, b in parts], dim=1
+    )
 
 
 def louder_noise(gains: torch.Tensor, levels: torch.Tensor) -> torch.Tensor:
@@ -110,16 +121,17 @@ def louder_noise(gains: torch.Tensor, levels: torch.Tensor) -> torch.Tensor:
 
 @torch.no_grad()
 def gather(network: DecoderNetwork, sounds: list[Sound], random: np.random.Generator, most: int):
-    """What tells gains, and levels without them, of at most so many places of each sound.
+    """What gives gains, and levels without them, of at most so many places of each sound.
 
     Returns:
-        what timbre hears [N, D], and powers [N, 7, bands]: of the middle its tone and noise, of the side both, true ones of
-        middle and side, and what counts as silence; and bool [N], which are of stems.
+        features [N, D] of timbre; powers [N, 7, bands]: of the middle its tone and noise, of the
+        side both, true ones of middle and side, and what counts as silence; bool [N], which are of
+        stems.
     """
     rate, device = network.config.sample_rate, network.code_vectors.device
     bands = mel_interpolation(network.config.noise_bands, WINDOW // 2 + 1, rate / 2).T.to(device)
     generator = torch.Generator().manual_seed(int(random.integers(2**62)))
-    heard, levels, stems = [], [], []
+    features, levels, stems = [], [], []
     for sound in sounds:
         steps = sound.codes.shape[1] // STEP_FRAMES
         if steps < OVER_STEPS:
@@ -135,21 +147,26 @@ def gather(network: DecoderNetwork, sounds: list[Sound], random: np.random.Gener
             *(network.tone(tone * pan, rate), network.noise(level[:, :, 1], drawn[1])),
             *torch.from_numpy(true).to(device)[:, None],
         ]
-        powers = torch.stack([_powers(wave, bands, steps, network.config.hop_samples) for wave in waves], dim=1)
+        powers = torch.stack(
+            [_powers(wave, bands, steps, network.config.hop_samples) for wave in waves], dim=1
+        )
         floor = 10 ** (FLOOR_DB / 10) * powers[:, 4].sum(-1).mean() + SILENT
         powers = torch.cat([powers, floor.expand(steps, 1, powers.shape[-1])], dim=1)
         chosen = torch.from_numpy(random.permutation(steps)[:most].copy()).to(device)
         past = Past()
-        past.add(network.told(latent, hidden, said), torch.ones(steps * STEP_FRAMES, dtype=torch.bool, device=device))
-        heard.append(network.timbre.heard(past, chosen)[0])
+        past.add(
+            network.frame_features(latent, hidden, said),
+            torch.ones(steps * STEP_FRAMES, dtype=torch.bool, device=device),
+        )
+        features.append(network.timbre.features(past, chosen)[0])
         levels.append(powers[chosen])
         stems += [sound.stem] * len(chosen)
-    return torch.cat(heard), torch.cat(levels), torch.tensor(stems, device=device)
+    return torch.cat(features), torch.cat(levels), torch.tensor(stems, device=device)
 
 
 def _powers(wave, bands, steps, hop):
     """Mean powers of bands [steps, bands] around each step's place, of a wave [1, T]."""
-    hann = torch.hann_window(WINDOW, device=wave.device)
+    hann = hann_window(WINDOW, wave.device)
     spectra = torch.stft(wave, WINDOW, hop, window=hann, return_complex=True)[0]
     power = (spectra.real.square() + spectra.imag.square()).T @ bands
     power = power[: steps * STEP_FRAMES].view(steps, STEP_FRAMES, -1).mean(1)
