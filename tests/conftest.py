@@ -15,7 +15,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 # Before torch is imported, and for all that tests start: networks here are minute, and a second
 # thread that spins beside another program made three files of tests take four times as long.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-# What `make test WORKERS=2` is told is not meant for the recipes that tests start.
+# `make test WORKERS=2` hands its variables on; the recipes that tests start have their own.
 for variable in ("MAKEFLAGS", "MAKEOVERRIDES", "WORKERS"):
     os.environ.pop(variable, None)
 # before any test imports librosa by itself: a cache of compiled functions for each process of tests

@@ -76,18 +76,12 @@ def test_levels_come_nearer_to_the_truth(learned):
 def test_what_it_has_learned_is_heard(network, learned):
     for sound in sounds_of(network, 2, seed=3):
         codes, (true, _) = sound.beginning(FRAMES)
-        apart = []
+        errors = []
         for version in (network, learned[0]):
             played = StereoDecoder(SIZES, version).decode(codes)[0].mean(0).numpy()
-            apart.append(
-                abs(
-                    10
-                    * np.log10(octave_powers(played, 48_000) / octave_powers(true, 48_000))[
-                        4:
-                    ].mean()
-                )
-            )
-        assert apart[1] < max(1.5, 0.4 * apart[0])
+            louder = octave_powers(played, 48_000) / octave_powers(true, 48_000)
+            errors.append(abs(10 * np.log10(louder)[4:].mean()))
+        assert errors[1] < max(1.5, 0.4 * errors[0])
 
 
 def test_it_is_the_same_for_a_seed_and_leaves_all_else_alone(network, learned, monkeypatch):

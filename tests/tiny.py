@@ -73,7 +73,8 @@ def make_decoder(timbre_seconds: float = 1.0):
 
 
 def make_decoder_network(sizes: DecoderConfig) -> DecoderNetwork:
-    """The network of a decoder with random weights, always the same: tone and noise of about the same power from 2 kHz on."""
+    """The network of a decoder with random weights, always the same: tone and noise of about the
+    same power from 2 kHz on."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         network = DecoderNetwork(sizes).eval().requires_grad_(False)

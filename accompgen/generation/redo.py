@@ -5,7 +5,6 @@ continued as it sounds now. Of a long song an excerpt around the part is read, a
 decoded with what surrounds it, and fades into it within its own borders.
 """
 
-import math
 from dataclasses import replace
 
 import numpy as np
@@ -219,7 +218,7 @@ def _decoded(model, stem, codes, span, seed, song, level):
     """
     hz, rate = model.system.graph.codes[0].hz, model.decoder.sample_rate
     # so that the part is played as the song is: by what the decoder remembers of who plays
-    remembered = math.ceil(model.decoder.remembered / frames_of(1, hz))
+    remembered = blocks_covering(model.decoder.remembered, hz)
     first, last = max(0, span[0] - AROUND_BLOCKS - remembered), span[1] + AROUND_BLOCKS
     part = codes[:, frames_of(first, hz) : frames_of(last, hz)]
     sound, _ = model.sound_of(stem, part, seed, level)

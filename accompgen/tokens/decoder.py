@@ -2,8 +2,8 @@
 
 A decoder takes codes [B, Q, F] at 75 frames a second and gives sound [B, C, T] at its own rate, T = F * hop_samples:
 - `EncodecDecoder`, that of an EnCodec itself: 24 kHz, one channel (tokens/acoustic.py);
-- `StereoDecoder`, ours, trained on the codes of an EnCodec: 48 kHz, two channels (decoder_network.py);
-  who plays is known from what was played before (timbre.py);
+- `StereoDecoder`, ours, trained on the codes of an EnCodec: 48 kHz, two channels
+  (decoder_network.py); who plays is known from what was played before (timbre.py);
 - `VocosDecoder`, published for the codes of the published EnCodec: 24 kHz, one channel (vocos.py).
 
 What the codes do not say, a `StereoDecoder` draws as noise, from generators by (seed, block of a second): the same
@@ -68,8 +68,8 @@ class StereoDecoder:
 
     Attributes:
         config, network: sizes and weights.
-        before, ahead: frames around a frame that its sound depends on; of those further back, `Past`
-            keeps what it needs.
+        before, ahead: frames around a frame that its sound depends on; of those further back,
+            `Past` keeps what it needs.
         remembered: frames that `Past` keeps something of.
     """
 

@@ -1,9 +1,9 @@
 """The network of our decoder: code vectors -> what is known of the waveform, and how loud the rest is.
 
 Blocks of ConvNeXt (Liu et al. 2022) at 75 Hz read the codes; one linear layer says, for each frame,
-- *tone*: a complex spectrum up to `tone_hz`, at most 12 kHz, all that codes of 24 kHz sound can know, of
-  the middle (L + R) / 2; its inverse STFT is the waveform (Siuzdak 2023, Vocos: no upsampling, so nothing that
-  repeats with the frame);
+- *tone*: a complex spectrum up to `tone_hz`, at most 12 kHz, all that codes of 24 kHz sound can
+  know, of the middle (L + R) / 2; its inverse STFT is the waveform (Siuzdak 2023, Vocos: no
+  upsampling, so nothing that repeats with the frame);
 - *pan*: per band, how much of the tone stands in the side (L - R) / 2;
 - *level*: per band and quarter of a frame, how loud noise of random phase is, of the middle and of the side,
   up to 24 kHz, of the middle from 1 kHz on. It stands for what the codes do not say: breath, brushes, rooms, the top octave.
@@ -211,9 +211,9 @@ class DecoderNetwork(nn.Module):
             return self.out(self.hidden(latent)).float()
 
     def frame_features(self, latent, hidden, said) -> torch.Tensor:
-        """What gives timbre's gains, of each frame [B, F, values]: its latent [B, latent, F], what the last
-        layer read [B, F, width] and said of it, the latter as logarithms of the power of tones and of
-        the amplitude of noises in bands."""
+        """What gives timbre's gains, of each frame [B, F, values]: its latent [B, latent, F], what the
+        last layer read [B, F, width] and said of it, the latter as logarithms of the power of tones
+        and of the amplitude of noises in bands."""
         config = self.config
         tone, _, level = said.split(self.sizes, dim=-1)
         power = tone.unflatten(-1, (-1, config.tone_bins)).square().sum(2) @ self.tone_bands.T

@@ -25,8 +25,8 @@ SIDE_WEIGHT = 0.5
 # of what is added to the noise of a mix, a share of its power, by which it is less like the truth
 LIKENESS_WEIGHT = 10.0
 STEPS, BATCH, LEARNING_RATE, WEIGHT_DECAY = 8000, 256, 2e-3, 0.05
-# of the statistics and of the hidden layer; with (.2, .3) levels of held-out stems were off by .1 dB
-# more, those of the training songs by .2
+# of the statistics and of the hidden layer; with (.2, .3) levels of held-out stems were off by
+# .1 dB more, those of the training songs by .2
 DROPOUT = (0.05, 0.1)
 LEAST_DEVIATION, NOTHING = 1e-2, 1e4  # of features, and by what one is divided then
 BETA_DB = 3.0  # from which on the loss is linear
@@ -77,15 +77,13 @@ def _fit(timbre, features, levels, stems, of_tone):
         for group in optimizer.param_groups:
             group["lr"] = LEARNING_RATE * (1 - step / STEPS)
         chosen = torch.randint(len(features), (BATCH,)).to(features.device)
-        gains = timbre(features[chosen], *DROPOUT)
-        apart = distances(gains, levels[chosen], of_tone)
-        loss = (
-            weights
-            * F.smooth_l1_loss(apart, torch.zeros_like(apart), beta=BETA_DB, reduction="none")
-        ).mean()
-        loss = (
-            loss + LIKENESS_WEIGHT * (louder_noise(gains, levels[chosen]) * ~stems[chosen]).mean()
+        gains, powers = timbre(features[chosen], *DROPOUT), levels[chosen]
+        errors = distances(gains, powers, of_tone)
+        losses = F.smooth_l1_loss(
+            errors, torch.zeros_like(errors), beta=BETA_DB, reduction="none"
         )
+        unlike = louder_noise(gains, powers) * ~stems[chosen]
+        loss = (weights * losses).mean() + LIKENESS_WEIGHT * unlike.mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
