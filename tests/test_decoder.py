@@ -14,6 +14,7 @@ from accompgen.tokens import decoder as module
 from accompgen.tokens.decoder import DecoderStream, EncodecDecoder, StereoDecoder, round_trip
 from accompgen.tokens.decoder_network import DecoderConfig, DecoderNetwork, mel_interpolation, overlap_add, smoothed
 from accompgen.tokens.load import load_codec, load_decoder
+from accompgen.tokens.noise import random_phases
 from accompgen.tokens.timbre import STEP_FRAMES
 
 
@@ -26,6 +27,10 @@ def decoder():
 
 def draw_codes(frames, batch=1, books=4):
     return torch.randint(BINS, (batch, books, frames), generator=torch.Generator().manual_seed(frames))
+
+
+def draw_phases(shape, seed=0):
+    return random_phases(shape, torch.Generator().manual_seed(seed))
 
 
 def test_sound_has_two_channels_at_48_khz_and_every_codebook_is_heard(decoder):
@@ -113,7 +118,7 @@ def test_who_plays_is_told_by_seconds_before_a_frame(decoder):
 
 
 def test_a_song_begins_and_ends_as_it_goes_on(decoder, monkeypatch):
-    monkeypatch.setattr(decoder.network, "noise", lambda level, drawn: torch.zeros(1, level.shape[1] * 160))
+    monkeypatch.setattr(decoder.network, "noise", lambda drawn: torch.zeros(1, drawn.shape[1] * 160))
     frames = decoder.decode(draw_codes(1).repeat(1, 1, 50))[0, 0].reshape(50, -1)
     assert decoder.config.noise_frames * 160 == decoder.hop_samples and frames.std() > 0
     torch.testing.assert_close(frames, frames[25:26].expand_as(frames), rtol=0, atol=1e-3 * frames.abs().max().item())
@@ -139,12 +144,27 @@ def test_a_tone_that_ends_lower_fades_out(plain):
     assert 0.1 < fading / low < 0.5 and above / low < 1e-3
 
 
+def test_a_low_tone_is_made_at_a_lower_rate_and_sounds_the_same(decoder, monkeypatch):
+    config = replace(decoder.config, tone_hz=2_500.0)
+    assert (decoder.config.tone_factor, config.tone_factor) == (1, 8)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        low = StereoDecoder(config, DecoderNetwork(config))
+    low.network.code_vectors.copy_(decoder.network.code_vectors)
+    codes = draw_codes(40)
+    found = low.decode(codes)
+    monkeypatch.setattr(DecoderConfig, "tone_factor", 1)
+    expected = low.decode(codes)
+    assert (found - expected).square().mean() < 1e-8 * expected.square().mean()
+    assert not torch.equal(found, expected)
+
+
 def test_noise_of_a_steady_level_is_as_loud_at_every_place_of_a_frame(decoder):
     """What a decoder that clicks fails: 22 here, where sound that knows nothing of frames has 1.1."""
     network, frames = decoder.network, 3000
     bins = network.level_bins.shape[1]
     level = torch.full((1, frames * decoder.config.noise_frames, bins), 0.1)
-    wav = network.noise(level, torch.view_as_complex(torch.randn(*level.shape, 2)))[0].numpy()
+    wav = network.noise(level * draw_phases(level.shape))[0].numpy()
     places = np.abs(np.diff(wav, 2, append=[0, 0])).reshape(frames, -1).mean(axis=0)
     assert places.max() / places.mean() < 1.1
     assert np.std(wav) == pytest.approx(0.1, rel=0.05)
@@ -155,7 +175,7 @@ def test_sound_is_never_louder_than_music_whatever_the_codes(plain):
     said = torch.zeros(1, 300, sum(network.sizes))
     said[..., -network.sizes[2] :] = 50.0  # far beyond what is said of any song
     level = network.parts(said)[2][:, :, 0]
-    wav = network.noise(level, torch.view_as_complex(torch.randn(*level.shape, 2)))
+    wav = network.noise(level * draw_phases(level.shape))
     assert 0.2 < wav.std() <= 0.26
     said[..., : network.sizes[0]] = torch.randn(1, 300, network.sizes[0])
     assert network.tone(network.parts(50 * said)[0], 48_000).std() <= 0.31

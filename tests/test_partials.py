@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from accompgen.tokens import partials
-from accompgen.tokens.partials import AROUND_FRAMES, gathered, lower_factor
+from accompgen.tokens.partials import AROUND_FRAMES, gathered
 
 RATE, HOP, LOWER = 48_000, 640, 8
 FRAMES = 75
@@ -118,7 +118,3 @@ def test_a_mean_is_that_of_the_bins_around():
     padded = torch.cat([values[..., 1:8].flip(-1), values, values[..., -8:-1].flip(-1)], dim=-1)
     expected = torch.stack([padded[..., at : at + 15].mean(-1) for at in range(100)], dim=-1)
     torch.testing.assert_close(found, expected)
-
-
-def test_the_rate_of_peaks_divides_the_hop():
-    assert [lower_factor(hop) for hop in (320, 160, 20, 6)] == [8, 8, 4, 2]

@@ -22,8 +22,10 @@ from accompgen.config import ConfigError, from_dict, to_dict
 from accompgen.seeding import make_generator
 from accompgen.tokens.acoustic import AcousticTokenizer
 from accompgen.tokens.decoder_network import EDGE_FRAMES, DecoderConfig, DecoderNetwork
-from accompgen.tokens.partials import AROUND_FRAMES, gathered, lower_factor
+from accompgen.tokens.noise import random_phases
+from accompgen.tokens.partials import AROUND_FRAMES, gathered
 from accompgen.tokens.timbre import STEP_FRAMES, Past, between
+from accompgen.tokens.upsampling import upsampled
 from accompgen.tokens.vocos import VocosConfig, VocosNetwork
 
 FORMAT = "accompgen decoder 1"
@@ -137,9 +139,15 @@ class StereoDecoder:
         said, gains = network.out(hidden), None
         if network.timbre:
             gains = self._gains(latent[..., reach:-reach], hidden, said, low, end, places, past)
-        starts = range(first, stop, SOUND_FRAMES)
-        spans = [(begin, min(stop, begin + SOUND_FRAMES)) for begin in starts]
-        return torch.cat([self._sound(said, low, gains, *span, seed) for span in spans], dim=-1)
+        hop = self.hop_samples
+        wav = torch.empty(len(said), 2, (stop - first) * hop, device=said.device)
+        for begin in range(first, stop, SOUND_FRAMES):
+            behind = min(stop, begin + SOUND_FRAMES)
+            middle, side = self._sound(said, low, gains, begin, behind, seed)
+            part = wav[..., (begin - first) * hop : (behind - first) * hop]
+            torch.add(middle, side, out=part[:, 0])
+            torch.sub(middle, side, out=part[:, 1])
+        return wav
 
     def _gains(self, latent, hidden, said, low, end, places, past):
         """The gains of timbre [B, A, 2, bands] at places [A], and the first of these; `past` learns the
@@ -156,7 +164,7 @@ class StereoDecoder:
         return gains, int(places[0])
 
     def _sound(self, said, start, gains, first, stop, seed):
-        """The sound [B, 2, T] of frames first..stop-1; `said` is of the frames from `start` on, `gains` are those of
+        """Middle and side [B, T] of frames first..stop-1; `said` is of the frames from `start` on, `gains` are those of
         `_gains`, or None."""
         network, config = self.network, self.config
         per_tone, per_level, hop = config.tone_frames, config.noise_frames, self.hop_samples
@@ -168,26 +176,31 @@ class StereoDecoder:
         low, high = low + beside, high - beside
         tone, pan = (part[:, beside * per_tone : -beside * per_tone] for part in (tone, pan))
         level = level[:, beside * per_level : -beside * per_level]
-        drawn = self._drawn(seed, low, high)
+        drawn, factor = self._drawn(level, seed, low, high), config.tone_factor
+        tones = network.tone(torch.cat([tone, tone * pan]), self.sample_rate // factor)
         inside = slice(EDGE_FRAMES * hop, -EDGE_FRAMES * hop)
         middle, side = (
-            network.tone(spectrum, self.sample_rate)[:, inside].add_(network.noise(level[:, :, index], drawn[index])[:, inside])
-            for index, spectrum in enumerate((tone, tone * pan))
+            wave[:, inside].add_(network.noise(drawn[:, index])[:, inside])
+            for index, wave in enumerate(upsampled(tones, factor).chunk(2))
         )
-        lower = lower_factor(config.tone_window // 4)
-        peaks = network.tone(tone[..., : config.tone_window // (2 * lower) + 1], self.sample_rate // lower)
-        peaks = peaks[:, inside.start // lower : inside.stop // lower]
-        middle = gathered(middle, peaks, self.sample_rate, hop)
-        side = side[:, AROUND_FRAMES * hop : -AROUND_FRAMES * hop]
-        return torch.stack([middle + side, middle - side], dim=1)
+        inside = slice(EDGE_FRAMES * hop // factor, -EDGE_FRAMES * hop // factor)
+        middle = gathered(middle, tones[: len(middle), inside], self.sample_rate, hop)
+        return middle, side[:, AROUND_FRAMES * hop : -AROUND_FRAMES * hop]
 
-    def _drawn(self, seed, low, high):
-        """Complex draws [2, 1, F'', bins] for the frames low..high-1 of a song."""
-        bins, per_frame = self.network.level_bins.shape[1], self.config.noise_frames
-        blocks = range(low // BLOCK_FRAMES, (high - 1) // BLOCK_FRAMES + 1)
-        drawn = torch.cat([_block(seed, number, BLOCK_FRAMES * per_frame, bins) for number in blocks], dim=1)
-        skipped = blocks[0] * BLOCK_FRAMES
-        return drawn[:, None, (low - skipped) * per_frame : (high - skipped) * per_frame].to(self.device)
+    def _drawn(self, level, seed, low, high):
+        """Levels [B, F'', 2, bins] of the frames low..high-1 of a song times what is drawn: complex
+        [B, 2, F'', bins]."""
+        per_frame = self.config.noise_frames
+        drawn = torch.empty(*level.transpose(1, 2).shape, dtype=torch.complex64, device=self.device)
+        for number in range(low // BLOCK_FRAMES, (high - 1) // BLOCK_FRAMES + 1):
+            block = _block(seed, number, BLOCK_FRAMES * per_frame, level.shape[-1])
+            begin = number * BLOCK_FRAMES
+            first, stop = max(low, begin), min(high, begin + BLOCK_FRAMES)
+            within = slice((first - begin) * per_frame, (stop - begin) * per_frame)
+            places = slice((first - low) * per_frame, (stop - low) * per_frame)
+            loud = level[:, places].transpose(1, 2)
+            torch.mul(block[:, within].to(self.device), loud, out=drawn[:, :, places])
+        return drawn
 
 
 class VocosDecoder:
@@ -286,8 +299,7 @@ def _together(decoder, codes, pieces):
 @lru_cache(maxsize=8)
 def _block(seed, number, frames, bins):
     """The draws of one block of a song: complex [2, frames, bins]."""
-    draws = torch.randn(2, frames, bins, 2, generator=make_generator(seed, "decoder", number))
-    return torch.view_as_complex(draws)
+    return random_phases((2, frames, bins), make_generator(seed, "decoder", number))
 
 
 class DecoderStream:

@@ -22,6 +22,7 @@ from torch.nn import functional as F
 from accompgen.config import ConfigError
 from accompgen.time import ACOUSTIC_HZ
 from accompgen.tokens.timbre import Timbre
+from accompgen.tokens.upsampling import ROOM
 
 TONE_HZ = 12000  # the highest frequency that codes of 24 kHz sound can say anything of
 LEVEL_AT_START = -4.0  # natural log of the noise's amplitude where the linear layer says 0
@@ -92,6 +93,14 @@ class DecoderConfig:
     def tone_window(self) -> int:
         """Samples of a tone's spectrum: four hops."""
         return 4 * self.hop_samples // self.tone_frames
+
+    @property
+    def tone_factor(self) -> int:
+        """By what `sample_rate` can be divided and the tone still be told (upsampling.py)."""
+        factor = math.gcd(8, self.tone_window // 4)
+        while factor > 1 and self.sample_rate < 2 * ROOM * factor * self.tone_hz:
+            factor //= 2
+        return factor
 
     @property
     def noise_window(self) -> int:
@@ -262,11 +271,11 @@ class DecoderNetwork(nn.Module):
         scale = math.sqrt(config.tone_window) * rate / config.sample_rate
         return overlap_add(spectrum, window, window // 4, scale)
 
-    def noise(self, level: torch.Tensor, drawn: torch.Tensor) -> torch.Tensor:
-        """Noise [B, F * hop] of amplitudes [B, F'', bins] and complex draws of the same shape, whose
-        real and imaginary parts have variance 1. Where the level stays, its power stays."""
+    def noise(self, drawn: torch.Tensor) -> torch.Tensor:
+        """Noise [B, F * hop] of amplitudes times random phases [B, F'', bins] (noise.py). Where the
+        amplitude stays, its power stays."""
         window = self.config.noise_window
-        return overlap_add(drawn * level, window, window // 2, math.sqrt(window / 2), power=0.5)
+        return overlap_add(drawn, window, window // 2, math.sqrt(window / 2), power=0.5)
 
 
 def smoothed(pan: torch.Tensor) -> torch.Tensor:

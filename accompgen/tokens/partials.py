@@ -10,7 +10,6 @@ was. What has no tones, such as drums, is left as it is, and so is the side, whi
 import math
 
 import torch
-from torch.nn import functional as F
 
 from accompgen.tokens.decoder_network import hann_window, overlap_add
 
@@ -34,14 +33,6 @@ SILENT = 1e-12  # power
 BESIDE_PEAK = 0.25  # power that a Hann window gives to the next bin
 
 
-def lower_factor(tone_hop: int) -> int:
-    """By what the rate of a tone can be divided, from the hop of its spectra in samples.
-
-    Peaks are looked for below PEAK_HZ[1], so a lower rate has them all.
-    """
-    return math.gcd(8, tone_hop)
-
-
 def gathered(sound: torch.Tensor, tone: torch.Tensor, rate: int, hop: int) -> torch.Tensor:
     """Sound [B, F * hop] whose noise lies on the multiples of a tone's peaks.
 
@@ -49,7 +40,7 @@ def gathered(sound: torch.Tensor, tone: torch.Tensor, rate: int, hop: int) -> to
 
     Args:
         sound: at `rate` Hz.
-        tone: the same frames [B, F * hop / n] at rate / n, half of which is above 1.5 kHz.
+        tone: the same frames [B, F * hop / n] at rate / n, 4 kHz or more.
         hop: samples of sound in a frame of codes.
 
     Returns:
@@ -58,7 +49,8 @@ def gathered(sound: torch.Tensor, tone: torch.Tensor, rate: int, hop: int) -> to
     """
     samples, low_hop = sound.shape[-1], hop * tone.shape[-1] // sound.shape[-1]
     hertz = rate / (HOPS * hop)  # of a bin
-    power = _power(_spectra(tone, low_hop)).cpu() * (2 / (HOPS * low_hop)) ** 2  # [B, F', low bins]
+    low_bins = math.ceil(2 * PEAK_HZ[1] / hertz) + 1
+    power = _power(_spectra(tone, low_hop)[..., :low_bins]).cpu() * (2 / (HOPS * low_hop)) ** 2
     spectra = _spectra(sound, hop)  # [B, F', bins]
     first = math.floor(RISES[0] / hertz)
     top = min(spectra.shape[-1], math.ceil(FALLS[1] / hertz) + 1)
@@ -96,13 +88,14 @@ def _weights(power, first, top, hertz):
     bins = top - first
     row, place, strength = _peaks(power.flatten(0, 1), hertz)
     orders = torch.tensor(ORDERS, dtype=power.dtype)
-    places = (place[:, None] * orders - first).flatten()
-    strengths = (strength[:, None] / orders).flatten()
-    rows = row[:, None].expand(-1, len(orders)).flatten()
+    places = place[:, None] * orders - first
+    # multiples outside count for nothing; to pick out the others would take longer
     inside = (places >= 0) & (places < bins - 2)
-    places, strengths, rows = places[inside], strengths[inside], rows[inside]
+    strengths = (strength[:, None] / orders * inside).flatten()
+    places = places.clamp(0, bins - 2)
     lower = places.floor()
-    index, share = rows * bins + lower.long(), places - lower
+    share = (places - lower).flatten()
+    index = (row[:, None] * bins + lower.long()).flatten()
     count = batch * frames * bins
     lines = torch.bincount(index, strengths * (1 - share), count)
     lines += torch.bincount(index + 1, strengths * share, count)
@@ -148,14 +141,16 @@ def _tonal(power, hertz):
 def _smoothed(values, hertz):
     """The mean [..., bins] of BAND_HZ around each bin; beyond both ends bins are mirrored."""
     reach, bins = round(BAND_HZ / hertz / 2), values.shape[-1]
-    count, sums = 2 * reach + 1, F.pad(values.flatten(0, -2), (reach, reach), mode="reflect")
+    # a reflecting pad would take two thirds of the time
+    before, behind = values[..., 1 : reach + 1].flip(-1), values[..., -reach - 1 : -1].flip(-1)
+    count, sums = 2 * reach + 1, torch.cat([before, values, behind], dim=-1)
     # sums of 1, 2, 4, ... bins, those that make up the count: a pooling layer takes much longer
     total, done, size = 0, 0, 1
     while size <= count:
         if count & size:
-            total, done = sums[:, done : done + bins] + total, done + size
-        sums, size = sums[:, :-size] + sums[:, size:], 2 * size
-    return (total / count).view(values.shape)
+            total, done = sums[..., done : done + bins] + total, done + size
+        sums, size = sums[..., :-size] + sums[..., size:], 2 * size
+    return total / count
 
 
 def _reached(first, bins, hertz):

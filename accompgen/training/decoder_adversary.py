@@ -2,6 +2,7 @@
 
 import torch
 
+from accompgen.tokens.noise import random_phases
 from accompgen.training.balancer import LossBalancer
 from accompgen.training.discriminator import Discriminator, discriminator_loss, feature_loss, generator_loss
 
@@ -37,9 +38,11 @@ class Adversary:
         """
         config = self.config
         tone, pan, level = network.parts(said)
+        noise = level.transpose(1, 2)
+        noise = noise * random_phases(noise.shape, generator, level.device)
         middle, side = (
             network.tone(spectrum, config.model.sample_rate)
-            + network.noise(level[:, :, index], complex_normal(level[:, :, index], generator))
+            + network.noise(noise[:, index])
             for index, spectrum in enumerate((tone, tone * pan))
         )
         margin = config.margin * config.model.hop_samples
@@ -70,8 +73,3 @@ class Adversary:
 
     def _parts(self):
         return ("discriminator", self.discriminator), ("optimizer", self.optimizer), ("balancer", self.balancer)
-
-
-def complex_normal(like: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """Complex numbers in the shape of a real tensor, of variance 1 in each part, the same on every device."""
-    return torch.view_as_complex(torch.randn(*like.shape, 2, generator=generator)).to(like.device)

@@ -12,8 +12,8 @@ import torch
 from torch.nn import functional as F
 
 from accompgen.tokens.decoder_network import DecoderNetwork, hann_window, mel_interpolation
+from accompgen.tokens.noise import random_phases
 from accompgen.tokens.timbre import STEP_FRAMES, Past
-from accompgen.training.decoder_adversary import complex_normal
 from accompgen.training.decoder_songs import Sound
 
 WINDOW = 2048  # samples of a spectrum, 43 ms at 48 kHz
@@ -140,10 +140,11 @@ def gather(network: DecoderNetwork, sounds: list[Sound], random: np.random.Gener
         hidden = network.hidden(latent)
         said = network.out(hidden)
         tone, pan, level = network.parts(said)
-        drawn = [complex_normal(level[:, :, index], generator) for index in range(2)]
+        noise = level.transpose(1, 2)
+        noise = noise * random_phases(noise.shape, generator, device)
         waves = [
-            *(network.tone(tone, rate), network.noise(level[:, :, 0], drawn[0])),
-            *(network.tone(tone * pan, rate), network.noise(level[:, :, 1], drawn[1])),
+            *(network.tone(tone, rate), network.noise(noise[:, 0])),
+            *(network.tone(tone * pan, rate), network.noise(noise[:, 1])),
             *torch.from_numpy(true).to(device)[:, None],
         ]
         powers = torch.stack(
