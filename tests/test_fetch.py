@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from accompgen.tokens import fetch as module
-from accompgen.tokens.fetch import PUBLISHED, FetchError, Published, fetch
+from accompgen.tokens.fetch import FetchError, fetch
+from accompgen.tokens.published import PUBLISHED, Published
 
 CONTENT = bytes(range(256)) * 300  # 76 800 bytes, in which no two offsets modulo 256 look alike
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -328,8 +329,8 @@ def test_unknown_names_and_addresses(tmp_path):
 
 def test_two_processes_at_once_both_end_well(site, tmp_path):
     code = (
-        "import sys; from accompgen.tokens import fetch as m; from pathlib import Path\n"
-        f"m.PUBLISHED['x'] = m.Published('x', 'x.pt', {site.url!r}, None, None)\n"
+        "from accompgen.tokens import fetch as m, published\n"
+        f"m.PUBLISHED['x'] = published.Published('x', 'x.pt', {site.url!r}, None, None)\n"
         f"print(m.file_hash(m.fetch('x', cache={str(tmp_path)!r}, progress=False)))"
     )
     site.pause = 1.0

@@ -141,7 +141,8 @@ class Accompanist:
         """
         check_settings(balance, noise, loudness, rate, channels)
         check_seed(seed)
-        stems, prompts = self.check_stems(stems, prompt), self._prompts(prompt)
+        prompts = self._prompts(prompt)
+        stems = self._chosen(stems, prompts)
         clock = Clock()
         with clock("read"):
             vocal = read_vocal(vocal)
@@ -200,8 +201,12 @@ class Accompanist:
 
         Raises PromptError where none is left.
         """
+        return self._chosen(stems, self._prompts(prompt))
+
+    def _chosen(self, stems, prompts):
+        """What `check_stems` says."""
         chosen = chosen_stems(self.stems if stems is None else stems, self.system.graph.stems)
-        absent = left_out(self._prompts(prompt))
+        absent = left_out(prompts)
         if not set(chosen) - set(absent):
             raise PromptError(
                 f"the prompt asks for no {' and no '.join(chosen)}, so nobody is left to play; leave one of them in"

@@ -126,7 +126,8 @@ def _adopt_musicgen(args) -> int:
 
 def _found(name, args) -> Path:
     """The path that was given, or that of published weights, fetched."""
-    from accompgen.tokens.fetch import BY_HAND, PUBLISHED, fetch
+    from accompgen.tokens.fetch import fetch
+    from accompgen.tokens.published import BY_HAND, PUBLISHED
 
     path = Path(name)
     if path.exists():
