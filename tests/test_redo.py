@@ -15,6 +15,7 @@ from accompgen.cli import main
 from accompgen.export.project import voice_of
 from accompgen.generation import redo as takes
 from accompgen.generation.charting import chart_streams
+from accompgen.generation.limiter import level_of
 from accompgen.generation.redo import redo
 from accompgen.generation.song import read_song
 from accompgen.generation.vocal import read_vocal
@@ -103,10 +104,14 @@ def test_a_take_of_limited_drums_is_as_even_as_they_are(band_checkpoint):
     change = np.abs(same.tracks["drums"] - song.tracks["drums"])[:, :-FADED].max()
     assert change < 0.02 * audio.peak(song.tracks["drums"])
     other = redo(band, song, VOCAL, 0.3, 0.7, stems=["drums"], seed=5)
-    assert audio.peak(other.tracks["drums"]) < 1.1 * audio.peak(song.tracks["drums"])
+    # takes of weights that know no music differ in level, and their peaks stand above their own where it is the higher one
+    part = other.tracks["drums"][:, round(0.3 * RATE) : round(0.7 * RATE)]
+    before = level_of(song.tracks["drums"], RATE)
+    most = 1.25 * audio.peak(song.tracks["drums"]) / before
+    assert audio.peak(part) < most * max(before, level_of(part, RATE))
     band.headroom = {}
     free = redo(band, song, VOCAL, 0.3, 0.7, stems=["drums"], seed=5)
-    assert audio.peak(free.tracks["drums"]) > 1.1 * audio.peak(other.tracks["drums"])
+    assert audio.peak(free.tracks["drums"]) > 3 * audio.peak(other.tracks["drums"])
 
 
 def test_faders_change_the_mix_and_not_what_is_heard(band_checkpoint):
