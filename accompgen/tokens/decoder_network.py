@@ -96,7 +96,7 @@ class DecoderConfig:
 
     @property
     def tone_factor(self) -> int:
-        """By what `sample_rate` can be divided and the tone still be told (upsampling.py)."""
+        """The largest divisor of `sample_rate`, up to 8, at whose rate the tone fits (upsampling.py)."""
         factor = math.gcd(8, self.tone_window // 4)
         while factor > 1 and self.sample_rate < 2 * ROOM * factor * self.tone_hz:
             factor //= 2

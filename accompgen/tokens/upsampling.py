@@ -1,8 +1,8 @@
 """A low sound at a higher rate: a tone that ends at 2.5 kHz need not be made at 48 kHz.
 
 Its spectra are turned into sound at an eighth of the rate, and samples between are those of a
-windowed sinc (Kaiser's window). That takes a third of the time of longer spectra, most of whose bins
-would be empty. A library's resampler reads a whole file, or keeps a state of its own; here a sample
+windowed sinc (Kaiser's window). That takes a third of the time of longer spectra, most of whose
+bins would be empty. A library's resampler reads a whole file, or keeps a state of its own; here a sample
 depends on those around it alone, so that spans fit together.
 """
 
@@ -14,15 +14,18 @@ from torch.nn import functional as F
 
 REACH = 16  # samples of the low sound before and behind a place
 BETA = 8.0  # of Kaiser's window: images lie 80 dB below what they are of
-# of the rate over twice the highest frequency: between it and its image REACH samples tell
+# the rate, over twice the highest frequency: so far apart a filter of REACH samples separates it
+# from its image
 ROOM = 1.2
 BLOCK = 8  # samples that one product of matrices reads at once, with those around them
 
 
 def upsampled(low: torch.Tensor, factor: int) -> torch.Tensor:
-    """Sound [B, T] -> [B, T * factor] at so many times its rate; before and behind it is silence.
+    """Sound [B, T] -> [B, T * factor] at so many times its rate; silence is before and behind.
 
-    Its frequencies are below 1 / (2 * ROOM) of its rate. Sample t of it is sample t * factor then.
+    Args:
+        low: of frequencies below 1 / (2 * ROOM) of its rate; its sample t becomes sample t * factor.
+        factor: 1 changes nothing.
     """
     if factor == 1:
         return low
