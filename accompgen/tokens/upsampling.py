@@ -2,8 +2,8 @@
 
 Its spectra are turned into sound at an eighth of the rate, and samples between are those of a
 windowed sinc (Kaiser's window). That takes a third of the time of longer spectra, most of whose
-bins would be empty. A library's resampler reads a whole file, or keeps a state of its own; here a sample
-depends on those around it alone, so that spans fit together.
+bins would be empty. A library's resampler reads a whole file, or keeps a state of its own; here a
+sample depends on those around it alone, so that spans fit together.
 """
 
 import math
@@ -21,10 +21,10 @@ BLOCK = 8  # samples that one product of matrices reads at once, with those arou
 
 
 def upsampled(low: torch.Tensor, factor: int) -> torch.Tensor:
-    """Sound [B, T] -> [B, T * factor] at so many times its rate; silence is before and behind.
+    """Sound [B, T] -> [B, T * factor] at so many times its rate, silence before and behind it.
 
     Args:
-        low: of frequencies below 1 / (2 * ROOM) of its rate; its sample t becomes sample t * factor.
+        low: of frequencies below 1 / (2 * ROOM) of its rate; its sample t stands at t * factor.
         factor: 1 changes nothing.
     """
     if factor == 1:
