@@ -14,7 +14,7 @@ from accompgen.tokens import decoder as module
 from accompgen.tokens.decoder import DecoderStream, EncodecDecoder, StereoDecoder, round_trip
 from accompgen.tokens.decoder_network import DecoderConfig, DecoderNetwork, mel_interpolation, overlap_add, smoothed
 from accompgen.tokens.load import load_codec, load_decoder
-from accompgen.tokens.noise import random_phases
+from accompgen.tokens.noise import with_phases
 from accompgen.tokens.timbre import STEP_FRAMES
 
 
@@ -27,10 +27,6 @@ def decoder():
 
 def draw_codes(frames, batch=1, books=4):
     return torch.randint(BINS, (batch, books, frames), generator=torch.Generator().manual_seed(frames))
-
-
-def draw_phases(shape, seed=0):
-    return random_phases(shape, torch.Generator().manual_seed(seed))
 
 
 def test_sound_has_two_channels_at_48_khz_and_every_codebook_is_heard(decoder):
@@ -144,6 +140,15 @@ def test_a_tone_that_ends_lower_fades_out(plain):
     assert 0.1 < fading / low < 0.5 and above / low < 1e-3
 
 
+@pytest.mark.parametrize(
+    ("frames", "hertz", "factor"),
+    [(2, 2_500, 8), (4, 2_500, 8), (32, 2_500, 4), (2, 5_000, 4), (2, 10_000, 2), (2, 12_000, 1)],
+)
+def test_the_rate_of_a_tone_divides_its_hop_and_has_room_above_it(frames, hertz, factor):
+    config = DecoderConfig(tone_frames=frames, tone_hz=float(hertz))
+    assert config.tone_factor == factor and config.tone_window // 4 % factor == 0
+
+
 def test_a_low_tone_is_made_at_a_lower_rate_and_sounds_the_same(decoder, monkeypatch):
     config = replace(decoder.config, tone_hz=2_500.0)
     assert (decoder.config.tone_factor, config.tone_factor) == (1, 8)
@@ -164,7 +169,7 @@ def test_noise_of_a_steady_level_is_as_loud_at_every_place_of_a_frame(decoder):
     network, frames = decoder.network, 3000
     bins = network.level_bins.shape[1]
     level = torch.full((1, frames * decoder.config.noise_frames, bins), 0.1)
-    wav = network.noise(level * draw_phases(level.shape))[0].numpy()
+    wav = network.noise(with_phases(level, torch.Generator().manual_seed(0)))[0].numpy()
     places = np.abs(np.diff(wav, 2, append=[0, 0])).reshape(frames, -1).mean(axis=0)
     assert places.max() / places.mean() < 1.1
     assert np.std(wav) == pytest.approx(0.1, rel=0.05)
@@ -175,7 +180,7 @@ def test_sound_is_never_louder_than_music_whatever_the_codes(plain):
     said = torch.zeros(1, 300, sum(network.sizes))
     said[..., -network.sizes[2] :] = 50.0  # far beyond what is said of any song
     level = network.parts(said)[2][:, :, 0]
-    wav = network.noise(level * draw_phases(level.shape))
+    wav = network.noise(with_phases(level, torch.Generator().manual_seed(0)))
     assert 0.2 < wav.std() <= 0.26
     said[..., : network.sizes[0]] = torch.randn(1, 300, network.sizes[0])
     assert network.tone(network.parts(50 * said)[0], 48_000).std() <= 0.31

@@ -164,8 +164,8 @@ class StereoDecoder:
         return gains, int(places[0])
 
     def _sound(self, said, start, gains, first, stop, seed):
-        """Middle and side [B, T] of frames first..stop-1; `said` is of the frames from `start` on, `gains` are those of
-        `_gains`, or None."""
+        """Middle and side [B, T] of frames first..stop-1; `said` is of the frames from `start` on,
+        `gains` are those of `_gains`, or None."""
         network, config = self.network, self.config
         per_tone, per_level, hop = config.tone_frames, config.noise_frames, self.hop_samples
         beside, low, high = config.pan_reach, first - self._around, stop + self._around

@@ -96,7 +96,7 @@ class DecoderConfig:
 
     @property
     def tone_factor(self) -> int:
-        """The largest divisor of `sample_rate`, up to 8, at whose rate the tone fits (upsampling.py)."""
+        """By what the rate is divided for the tone alone, 1 to 8: it fits then (upsampling.py)."""
         factor = math.gcd(8, self.tone_window // 4)
         while factor > 1 and self.sample_rate < 2 * ROOM * factor * self.tone_hz:
             factor //= 2
@@ -220,9 +220,11 @@ class DecoderNetwork(nn.Module):
             return self.out(self.hidden(latent)).float()
 
     def frame_features(self, latent, hidden, said) -> torch.Tensor:
-        """What gives timbre's gains, of each frame [B, F, values]: its latent [B, latent, F], what the
-        last layer read [B, F, width] and said of it, the latter as logarithms of the power of tones
-        and of the amplitude of noises in bands."""
+        """What gives timbre's gains, of each frame [B, F, values].
+
+        That is its latent [B, latent, F], what the last layer read [B, F, width] and said of it, the
+        latter as logarithms of the power of tones and of the amplitude of noises in bands.
+        """
         config = self.config
         tone, _, level = said.split(self.sizes, dim=-1)
         power = tone.unflatten(-1, (-1, config.tone_bins)).square().sum(2) @ self.tone_bands.T

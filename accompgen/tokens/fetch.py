@@ -3,8 +3,8 @@
 A download goes to `<file>.part` and takes the file's name only when it is complete and its hash is right. One that was
 interrupted resumes where it stopped (HTTP Range), or starts again if the server cannot or if its file changed meanwhile.
 
-What there is stands in published.py. A file without a pinned sha256 is trusted on first use: the hash is recorded in
-`<file>.sha256` beside the file, said on stderr, and checked ever after.
+What there is stands in published.py. A file without a pinned sha256 is trusted on first use: the
+hash is recorded in `<file>.sha256` beside the file, said on stderr, and checked ever after.
 """
 
 import http.client

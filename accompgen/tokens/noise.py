@@ -20,3 +20,8 @@ def random_phases(shape, generator: torch.Generator, device="cpu") -> torch.Tens
     signs = drawn.view(torch.int8)[:count] >> 7  # 0 or -1
     parts = signs.to(device, torch.float32).mul_(2).add_(1)
     return torch.view_as_complex(parts.view(*shape, 2))
+
+
+def with_phases(level: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Amplitudes of noise, each times a random phase: complex, of their shape, on their device."""
+    return level * random_phases(level.shape, generator, level.device)

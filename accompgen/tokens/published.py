@@ -9,8 +9,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Published:
-    """One published file. `sha256` is None where none is known; `size_bytes` likewise. `beside` is the
-    name of another one that belongs in the same folder and is fetched first."""
+    """One published file. `sha256` is None where none is known; `size_bytes` likewise.
+
+    `beside` is the name of another one that belongs in the same folder and is fetched first.
+    """
 
     name: str
     file: str
@@ -20,9 +22,10 @@ class Published:
     beside: str | None = None
 
 
-# HuBERT Base: hash as in the checkpoint table of facebookresearch/textlesslib, the same on several mirrors.
-# EnCodec: its name carries the first 8 digits of this hash; size and whole hash as several independent loaders print them.
-# VGGish: the PyTorch port's own release. CLAP: the hash the model's page shows for the file. Beat This: its authors' share.
+# HuBERT Base: hash as in the checkpoint table of facebookresearch/textlesslib, the same on several
+# mirrors. EnCodec: its name carries the first 8 digits of this hash; size and whole hash as several
+# independent loaders print them. VGGish: the PyTorch port's own release. CLAP: the hash the model's
+# page shows for the file. Beat This: its authors' share.
 PUBLISHED = {
     row.name: row
     for row in (
@@ -125,10 +128,15 @@ PUBLISHED = {
 
 # what lies where no program can fetch it: name -> what a person does
 _DRIVE = (
-    "download {file} from STAGE's shared drive, drive.google.com/drive/folders/1tNZsN3OYC8PGVklCRPkebPvS5QGX1w1q, as the "
-    "README of github.com/giorgioskij/stage says, keep its name, and give its path (size and sha256 are not published)"
+    "download {file} from STAGE's shared drive, "
+    "drive.google.com/drive/folders/1tNZsN3OYC8PGVklCRPkebPvS5QGX1w1q, as the README of "
+    "github.com/giorgioskij/stage says, keep its name, and give its path "
+    "(size and sha256 are not published)"
 )
-BY_HAND = {name: _DRIVE.format(file=f"{name}.safetensors") for name in ("stage-drums", "stage-bass")} | {
-    "hafm": "HAFM's released stages (ckpt_best.pt) cannot be played: the code and the configuration that say what they are, "
-    "models/ar_singsong, data.retokenize and configs/ar.yaml, are not in its repository"
+BY_HAND = {
+    name: _DRIVE.format(file=f"{name}.safetensors") for name in ("stage-drums", "stage-bass")
+} | {
+    "hafm": "HAFM's released stages (ckpt_best.pt) cannot be played: the code and the "
+    "configuration that say what they are, models/ar_singsong, data.retokenize and "
+    "configs/ar.yaml, are not in its repository"
 }

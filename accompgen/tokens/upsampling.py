@@ -14,8 +14,7 @@ from torch.nn import functional as F
 
 REACH = 16  # samples of the low sound before and behind a place
 BETA = 8.0  # of Kaiser's window: images lie 80 dB below what they are of
-# the rate, over twice the highest frequency: so far apart a filter of REACH samples separates it
-# from its image
+# the rate, over twice the highest frequency: a filter of REACH samples separates it from its image
 ROOM = 1.2
 BLOCK = 8  # samples that one product of matrices reads at once, with those around them
 
@@ -41,7 +40,7 @@ def _weights(factor, device):
     """What each of BLOCK + 2 * REACH samples gives to BLOCK * factor new ones."""
     with torch.inference_mode(False):
         new = torch.arange(BLOCK * factor, dtype=torch.float64) / factor
-        apart = new - torch.arange(-REACH, BLOCK + REACH, dtype=torch.float64)[:, None]
-        inside = (1 - (apart / REACH).square()).clamp(min=0)
+        distance = new - torch.arange(-REACH, BLOCK + REACH, dtype=torch.float64)[:, None]
+        inside = (1 - (distance / REACH).square()).clamp(min=0)
         window = torch.special.i0(BETA * inside.sqrt()) / torch.special.i0(torch.tensor(BETA))
-        return (torch.sinc(apart) * window * (apart.abs() < REACH)).float().to(device)
+        return (torch.sinc(distance) * window * (distance.abs() < REACH)).float().to(device)

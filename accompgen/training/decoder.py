@@ -25,7 +25,7 @@ from accompgen.device import choose_device
 from accompgen.time import ACOUSTIC_HZ
 from accompgen.tokens.decoder import StereoDecoder
 from accompgen.tokens.decoder_network import DecoderConfig
-from accompgen.tokens.noise import random_phases
+from accompgen.tokens.noise import with_phases
 from accompgen.training.codec_figures import chroma, chroma_correlation, correlation, onset_envelope, si_sdr
 from accompgen.training.decoder_adversary import Adversary
 from accompgen.training.decoder_levels import level_octaves
@@ -257,8 +257,8 @@ def reconstruction_losses(config, network, said, wav, random, generator) -> dict
     # independent noises of middle and side add up by their powers
     loud = ((middle * level[:, :, 0]).square() + (side * level[:, :, 1]).square() + 1e-12).sqrt()
     inside = slice(margin * hop, -margin * hop)
-    phases = [random_phases(loud.shape, generator, loud.device) for _ in range(2)]
-    draws = [(heard + network.noise(loud * drawn))[:, inside] for drawn in phases]
+    noises = [network.noise(with_phases(loud, generator)) for _ in range(2)]
+    draws = [(heard + noise)[:, inside] for noise in noises]
     truth = (wav.to(said.device) * look[:, :, None]).sum(1)[:, inside]
     windows = random.choice(config.windows, config.windows_per_step, replace=False)
     # a side is so quiet beside the middle that its peaks do not matter, and held down by them it lost 4 dB

@@ -2,7 +2,7 @@
 
 import torch
 
-from accompgen.tokens.noise import random_phases
+from accompgen.tokens.noise import with_phases
 from accompgen.training.balancer import LossBalancer
 from accompgen.training.discriminator import Discriminator, discriminator_loss, feature_loss, generator_loss
 
@@ -38,8 +38,7 @@ class Adversary:
         """
         config = self.config
         tone, pan, level = network.parts(said)
-        noise = level.transpose(1, 2)
-        noise = noise * random_phases(noise.shape, generator, level.device)
+        noise = with_phases(level.transpose(1, 2), generator)
         middle, side = (
             network.tone(spectrum, config.model.sample_rate)
             + network.noise(noise[:, index])

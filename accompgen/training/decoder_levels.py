@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from accompgen.tokens.decoder_network import DecoderNetwork, mel_hertz
-from accompgen.tokens.noise import random_phases
+from accompgen.tokens.noise import with_phases
 from accompgen.training.codec_losses import power_spectrum
 from accompgen.training.decoder_songs import Sound
 
@@ -82,7 +82,7 @@ def _powers(network, sounds, frames, seed):
         said = network(network.vectors(codes.to(network.code_vectors.device)))
         tone, _, level = network.parts(said)
         level = level[:, :, 0]
-        noise = network.noise(level * random_phases(level.shape, generator, level.device))
+        noise = network.noise(with_phases(level, generator))
         played = [wav[0].cpu().numpy() for wav in (network.tone(tone, rate), noise)]
         powers = np.array([octave_powers(wav, rate) for wav in (*played, true)])
         rows.append(powers / max(float(np.mean(np.square(true))), 1e-9))

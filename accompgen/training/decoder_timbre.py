@@ -12,7 +12,7 @@ import torch
 from torch.nn import functional as F
 
 from accompgen.tokens.decoder_network import DecoderNetwork, hann_window, mel_interpolation
-from accompgen.tokens.noise import random_phases
+from accompgen.tokens.noise import with_phases
 from accompgen.tokens.timbre import STEP_FRAMES, Past
 from accompgen.training.decoder_songs import Sound
 
@@ -140,8 +140,7 @@ def gather(network: DecoderNetwork, sounds: list[Sound], random: np.random.Gener
         hidden = network.hidden(latent)
         said = network.out(hidden)
         tone, pan, level = network.parts(said)
-        noise = level.transpose(1, 2)
-        noise = noise * random_phases(noise.shape, generator, device)
+        noise = with_phases(level.transpose(1, 2), generator)
         waves = [
             *(network.tone(tone, rate), network.noise(noise[:, 0])),
             *(network.tone(tone * pan, rate), network.noise(noise[:, 1])),
