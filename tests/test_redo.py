@@ -1,6 +1,7 @@
 """Another take of a song of one track, of a wide recording, from mp3, and beside what else was played."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -16,7 +17,7 @@ from accompgen.export.project import voice_of
 from accompgen.generation import redo as takes
 from accompgen.generation.charting import chart_streams
 from accompgen.generation.redo import redo
-from accompgen.generation.song import read_song
+from accompgen.generation.song import read_song, recording_of
 from accompgen.generation.vocal import read_vocal
 from accompgen.generation.windows import Span
 
@@ -183,3 +184,87 @@ def test_a_long_song_from_files_has_no_tokens_and_says_so(model, monkeypatch, tm
     assert (take.accompaniment != song.accompaniment).any()
     with pytest.raises(ValueError, match="not known: it was read from files"):
         take.codes  # noqa: B018
+
+
+@pytest.fixture(scope="module")
+def played(band_checkpoint, tmp_path_factory):
+    """A folder with a voice, and a band's song for it in `out`."""
+    place = tmp_path_factory.mktemp("played")
+    audio.write(place / "voice.wav", *VOCAL)
+    band = accompgen.load(band_checkpoint, device="cpu")
+    asked = {"seed": 1, "chart": Chart.steady(SECONDS, bpm=240)}
+    band.accompany(place / "voice.wav", **asked).save(place / "out")
+    return place
+
+
+@pytest.fixture
+def copied(played, tmp_path):
+    """The files of that song, to be changed."""
+    shutil.copytree(played, tmp_path, dirs_exist_ok=True)
+    return tmp_path
+
+
+def change_report(place, **values):
+    path = place / "out" / "voice.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+    return path
+
+
+def test_the_mix_follows_a_stem_that_was_changed_elsewhere(copied):
+    before = read_song(copied / "out" / "voice.json")
+    file = copied / "out" / "voice.bass.wav"
+    audio.write(file, 0.5 * audio.read(file)[0], RATE)
+    song = read_song(copied / "out" / "voice.json")
+    change = song.tracks["bass"] - before.tracks["bass"]
+    assert np.abs(change).max() > 1e-3
+    np.testing.assert_allclose(song.mix - before.mix, change, atol=1e-6)
+    np.testing.assert_allclose(song.accompaniment - before.accompaniment, change, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("samples", "rate", "message"),
+    [
+        (RATE // 2, RATE, "voice.bass.wav has 22050 samples at 44100 Hz, the mix 44100 at 44100 Hz"),
+        (RATE, 48_000, "voice.bass.wav has 44100 samples at 48000 Hz, the mix 44100 at 44100 Hz"),
+    ],
+)
+def test_a_stem_that_does_not_fit_the_mix_is_named(copied, samples, rate, message):
+    file = copied / "out" / "voice.bass.wav"
+    audio.write(file, audio.read(file)[0][:, :samples], rate)
+    with pytest.raises(audio.AudioError, match=message):
+        read_song(copied / "out" / "voice.json")
+
+
+def test_a_recording_that_is_not_in_the_mix_is_refused_and_a_copy_is_not(copied):
+    song = read_song(copied / "out" / "voice.json")
+    audio.write(copied / "copy.flac", *VOCAL)
+    assert recording_of(song, copied / "copy.flac").sha256 != song.report["vocal"]["sha256"]
+    audio.write(copied / "other.wav", np.roll(VOCAL[0], RATE // 3, axis=-1)[..., ::-1].copy(), RATE)
+    with pytest.raises(audio.AudioError, match="other.wav is not the voice in the mix of voice"):
+        recording_of(song, copied / "other.wav")
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"levels": {}},
+        {"levels": {"accompaniment_gain_db": "loud", "vocal_gain_db": 0}},
+        {"chart": {"beats": [1, 2]}},
+        {"settings": None},
+        {"checkpoint": {}},
+        {"seed": None},
+    ],
+)
+def test_a_report_that_was_edited_away_is_refused(copied, values):
+    path = change_report(copied, **values)
+    with pytest.raises(audio.AudioError, match="is no report of a song"):
+        read_song(path)
+
+
+def test_a_take_says_what_it_was_asked_for(played, band_checkpoint):
+    band = accompgen.load(band_checkpoint, device="cpu")
+    song = read_song(played / "out" / "voice.json")
+    take = redo(band, song, played / "voice.wav", stems=["bass"], seed=3, others=VOCAL)
+    others = {"file": "samples", "sha256": read_vocal(VOCAL).sha256}
+    expected = {"stems": ["bass"], "from": 0.0, "to": 1.0, "seed": 3, "others": others}
+    assert take.report["takes"] == [expected]

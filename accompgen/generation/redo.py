@@ -18,8 +18,8 @@ from accompgen.generation.mixdown import faders_in
 from accompgen.generation.pipeline import Accompanist
 from accompgen.generation.schedule import EARLIER_SECONDS, Part
 from accompgen.generation.settings import check_seed
-from accompgen.generation.song import Song
-from accompgen.generation.vocal import Vocal, others_sound, read_others, read_vocal
+from accompgen.generation.song import Song, check_recording
+from accompgen.generation.vocal import others_sound, read_others, read_vocal
 from accompgen.generation.windows import Span
 from accompgen.prompts import rests_of
 from accompgen.stages import no_stem
@@ -55,13 +55,14 @@ def redo(
         is softer for 20 ms around, and its report says by how much at most: the take's `peaks_softer_db`.
 
     Raises:
-        ValueError: a part outside the song, an unknown stem, a song that other weights made, another vocal; a mix that would
-            pass -1 dBFS without the new sound, too.
+        ValueError: a part outside the song, an unknown stem, a song that other weights made; a mix
+            that would pass -1 dBFS without the new sound, too.
+        audio.AudioError: another vocal than the song's.
     """
     check_seed(seed)
     check_weights(model, song)
     vocal = read_vocal(vocal)
-    _check_vocal(song, vocal)
+    check_recording(song, vocal)
     others = None if others is None else read_others(vocal, others)
     stems = tuple(song.tracks) if stems is None else tuple(stems)
     if unknown := [stem for stem in stems if stem not in song.tracks]:
@@ -106,6 +107,10 @@ def redo(
         sounds[stem] = _at_decoder(model, tracks[stem][:, around] / gain, song)
     tokens = {stem: known for stem, known in tokens.items() if known is not None}
     take = {"stems": list(stems), "from": round(start, 3), "to": round(stop, 3), "seed": seed}
+    if prompts:
+        take["prompts"] = [prompt] if isinstance(prompt, str) else list(prompt)
+    if others is not None:
+        take["others"] = {"file": others.source, "sha256": others.sha256}
     change = sum(tracks.values()) - sum(song.tracks.values())  # 0 where nothing changed
     mix = song.mix + audio.spread(change, len(song.mix))
     new = audio.spread(sum(added.values(), np.zeros_like(change)), len(song.mix))
@@ -148,14 +153,6 @@ def check_weights(model, song) -> None:
         raise ValueError(
             f"this song was made by other weights ({made['name']}): its {other[0]} has the sha256 {before}..., that of "
             f"{here['name']} {now}...; load the checkpoint that made it"
-        )
-
-
-def _check_vocal(song, vocal: Vocal):
-    if round(vocal.wav.shape[1] * song.rate / vocal.rate) != song.mix.shape[1]:
-        raise ValueError(
-            f"{vocal.source} has {vocal.wav.shape[1]} samples at {vocal.rate} Hz, the song {song.mix.shape[1]} at {song.rate} "
-            "Hz; give the recording that it was made for"
         )
 
 

@@ -17,12 +17,18 @@ from accompgen import audio
 from accompgen.chart import Chart
 from accompgen.export.chart_files import SCORE_ENDINGS, score_files
 from accompgen.export.grid import grid_of
+from accompgen.export.project import voice_of
 from accompgen.files import short_name
 from accompgen.generation.cascade import Tokens
 from accompgen.generation.vocal import Vocal, read_vocal
 from accompgen.stages import ALL
 
 SUBTYPES = {"16": "PCM_16", "24": "PCM_24", "32f": "FLOAT"}
+EXACT = (".wav", ".flac")  # whose stems sum to the accompaniment to the last bit
+LEAST_CHANGE = 1e-6  # of a sample; less is rounding
+# How far the voice in the mix may lie from a recording of it, as a factor: formats that lose
+# something, and what else is played, change it by a few hundredths. Of another voice it is near 0
+VOICE_TOLERANCE = 0.2
 
 
 @dataclass(frozen=True, repr=False)
@@ -299,36 +305,99 @@ def _bytes_of(write) -> bytes:
 def read_song(path) -> Song:
     """A song from its files, by its JSON: all but the tokens, which no file has.
 
-    Raises audio.AudioError for a report that is none, or sound that is missing or cannot be read.
+    A stem may have been changed elsewhere since. Where its format is exact, the mix follows: what
+    the stems sum to now, less the accompaniment's file, is added to it.
+
+    Raises audio.AudioError for a report that is none, or sound that is missing, cannot be read, or
+    has another rate or length than the mix.
     """
     path = Path(path)
     try:
         report = json.loads(path.read_text(encoding="utf-8"))
-        files, seconds = report["files"], report["vocal"]["seconds"]
-        names = {key: path.with_name(name) for key, name in files.items() if isinstance(name, str)}
+        names, chart = _told(report, path)
         mix, accompaniment = names["mix"], names["accompaniment"]
     except OSError as error:
         raise audio.AudioError(f"cannot read {path}: {error.strerror}") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise audio.AudioError(f"{path} is no report of a song; give the <name>.json that `generate` wrote") from error
-    stems = {key: file for key, file in names.items() if file.suffix == mix.suffix and key not in ("mix", "accompaniment")}
-    tracks = {stem: audio.read(file)[0] for stem, file in (stems or {ALL: accompaniment}).items()}
-    chart = Chart.of_song(report["chart"], seconds) if report.get("chart") else None
+        raise audio.AudioError(
+            f"{path} is no report of a song; give the <name>.json that `generate` wrote"
+        ) from error
     mixed, rate = audio.read(mix)
+    stems = {
+        key: file
+        for key, file in names.items()
+        if file.suffix == mix.suffix and key not in ("mix", "accompaniment")
+    }
+    tracks = {
+        stem: _read_track(file, mixed, rate) for stem, file in (stems or {ALL: accompaniment}).items()
+    }
+    if stems and mix.suffix in EXACT:
+        change = sum(tracks.values()) - _read_track(accompaniment, mixed, rate)
+        if audio.peak(change) > LEAST_CHANGE:
+            mixed = mixed + audio.spread(change, len(mixed))
     return Song(path.stem, rate, tracks, mixed, {}, report, chart)
+
+
+def _told(report, path):
+    """The files of a song by their names, and its chart, as a report says; errors of any kind for
+    one that is none."""
+    files, levels = report["files"], report["levels"]
+    for name in ("accompaniment_gain_db", "vocal_gain_db"):
+        float(levels[name])
+    for name in ("noise", "count_in"):
+        float(report["settings"].get(name, 0))
+    report["checkpoint"]["sha256"].items()
+    int(report["seed"])
+    seconds = float(report["vocal"]["seconds"])
+    chart = Chart.of_song(report["chart"], seconds) if report.get("chart") else None
+    names = {key: path.with_name(name) for key, name in files.items() if isinstance(name, str)}
+    return names, chart
+
+
+def _read_track(file, mix, rate):
+    """The sound of a track [C, T]. Raises audio.AudioError where it does not fit the mix."""
+    track, own = audio.read(file)
+    if (own, track.shape[1]) != (rate, mix.shape[1]):
+        raise audio.AudioError(
+            f"{file} has {track.shape[1]} samples at {own} Hz, the mix {mix.shape[1]} at {rate} Hz; "
+            "save it at the rate and of the length that it had"
+        )
+    return track
 
 
 def recording_of(song: Song, given=None) -> Vocal:
     """The recording that a song was made for: at the path `given`, or where it was.
 
-    Raises audio.AudioError where there is none, or one of another length.
+    Raises audio.AudioError where there is none, or another one.
     """
     path = Path(given or song.report["vocal"]["file"])
     if not path.exists():
-        raise audio.AudioError(f"{path}: no such file; say where the recording of {song.name} is (--vocal FILE)")
+        raise audio.AudioError(
+            f"{path}: no such file; say where the recording of {song.name} is (--vocal FILE)"
+        )
     vocal = read_vocal(path)
+    check_recording(song, vocal)
+    return vocal
+
+
+def check_recording(song: Song, vocal: Vocal) -> None:
+    """Raise audio.AudioError for a recording that a song was not made for.
+
+    One in another format is the same recording: what counts is whether it sounds in the mix.
+    """
     if round(vocal.wav.shape[1] * song.rate / vocal.rate) != song.mix.shape[1]:
         raise audio.AudioError(
-            f"{path} lasts {vocal.seconds:.3f} s, the song {song.seconds:.3f} s; give the recording that it was made for"
+            f"{vocal.source} lasts {vocal.seconds:.3f} s, the song {song.seconds:.3f} s; "
+            "give the recording that it was made for"
         )
-    return vocal
+    if vocal.sha256 == song.report["vocal"].get("sha256"):
+        return
+    voice = audio.to_mono(np.asarray(voice_of(song, vocal)))
+    rest = audio.to_mono(song.mix) - audio.to_mono(song.accompaniment)
+    share = float(np.vdot(voice, rest) / max(np.vdot(voice, voice), 1e-12))
+    if not 1 - VOICE_TOLERANCE < share < 1 + VOICE_TOLERANCE:
+        raise audio.AudioError(
+            f"{vocal.source} is not the voice in the mix of {song.name} (its sha256 is "
+            f"{vocal.sha256[:12]}..., that of the song's {song.report['vocal'].get('sha256', '')[:12]}"
+            "...); give the recording that the song was made for, or `generate` another song"
+        )
