@@ -49,8 +49,10 @@ MAY_IMPORT = {
     "engines": ("model", "layout"),  # a stage's steps, compiled
     "generation": ("model", "layout", "stages", "config", "seeding", "threads"),
     "generation.load": ("chart", "checkpoint", "component", "model", "stages", "config", "engines", "threads"),
-    # the chart of a song, given or found
-    "generation.charting": ("model", "layout", "stages", "config", "seeding", "threads", "chart", "chart_input"),
+    # the chart of a song, given or found, and its key
+    "generation.charting": (
+        "model", "layout", "stages", "config", "seeding", "threads", "chart", "chart_input", "analysis.keys",
+    ),  # fmt: skip
     "generation.redo": ("audio", "stages", "seeding", "model", "prompts"),  # another take of a part
     "generation.vocal": ("audio", "component", "files", "seeding", "tokens", "analysis.pitch"),  # a recording made ready
     "generation.mixdown": ("audio",),  # sound made a song's

@@ -7,7 +7,7 @@ import torch
 import accompgen
 from accompgen.analysis.pitch import RATE, vocal_chroma
 from accompgen.chart import Chart, chord_chroma, chord_id
-from accompgen.generation.charting import melody_around
+from accompgen.generation.charting import key_of, melody_around
 from accompgen.generation.redo import redo
 from accompgen.generation.sampling import Sampling
 from accompgen.model.logit_bias import Weights, check, chord_score, melody_score
@@ -128,3 +128,31 @@ def test_a_chart_goes_by_what_is_sung(band_checkpoint, midi):
         chart = model.chart(vocal, chart=beats, sampling={"chart": Sampling(melody=weight)})
         has.append([chord_chroma()[chord_id(label), notes[start >= 4] % 12] > 0 for start, _, label in chart.chords])
     assert all(has[1]) and not all(has[0])
+
+
+@pytest.mark.parametrize(
+    ("chords", "notes", "key"),
+    [
+        (("C:maj", "F:maj", "G:7", "C:maj"), (), "C:maj"),
+        (("A:min", "D:min", "E:7", "A:min"), (9, 0, 4), "A:min"),
+        # these chords are in both keys; the notes say which
+        (("D:min", "F:maj"), (0, 2, 4, 5, 7, 9, 10), "F:maj"),
+        ((), (7, 9, 11, 0, 2, 4, 6, 7, 2), "G:maj"),
+        ((), (), None),
+        (("N",), (), None),
+    ],
+)
+def test_a_key_is_that_of_the_chords_and_of_what_is_sung(chords, notes, key):
+    sung = np.zeros((100, 12), np.float32)
+    for block, note in enumerate(notes):
+        sung[block, note] += 1
+    spans = [(float(second), second + 1.0, label) for second, label in enumerate(chords)]
+    assert key_of(Chart(4.0).with_chords(spans), sung) == key
+
+
+def test_a_chart_that_is_found_has_a_key_and_one_that_is_given_keeps_its_own(band_checkpoint):
+    model, beats = accompgen.load(band_checkpoint, device="cpu"), Chart.steady(3.0, bpm=120)
+    chart = beats.with_chords([(0.0, 1.0, "A:min"), (1.0, 2.0, "E:7"), (2.0, 3.01, "A:min")])
+    vocal = np.concatenate([note(sung, 1.0, rate=32_000) for sung in (69, 64, 72)])[None], 32_000
+    assert model.chart(vocal, chart=chart).key == "A:min"
+    assert model.chart(vocal, chart=Chart(3.0, chart.beats, chart.chords, "C:maj")).key == "C:maj"
