@@ -1,5 +1,6 @@
 """Codes -> sound: any cut of a song gives the same samples, a seed gives the same noise, and noise knows nothing of frames."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -12,7 +13,15 @@ from accompgen.component import CheckpointError
 from accompgen.config import ConfigError
 from accompgen.tokens import decoder as module
 from accompgen.tokens.decoder import DecoderStream, EncodecDecoder, StereoDecoder, round_trip
-from accompgen.tokens.decoder_network import DecoderConfig, DecoderNetwork, mel_interpolation, overlap_add, smoothed
+from accompgen.tokens.decoder_network import (
+    LEVEL_AT_START,
+    SIDE_KNEE,
+    DecoderConfig,
+    DecoderNetwork,
+    mel_interpolation,
+    overlap_add,
+    smoothed,
+)
 from accompgen.tokens.load import load_codec, load_decoder
 from accompgen.tokens.noise import with_phases
 from accompgen.tokens.timbre import STEP_FRAMES
@@ -140,6 +149,17 @@ def test_a_tone_that_ends_lower_fades_out(plain):
     assert 0.1 < fading / low < 0.5 and above / low < 1e-3
 
 
+@pytest.mark.parametrize("amplitude", [0.1, 1e-3, 1e-5])
+def test_below_its_knee_noise_falls_twice_as_fast(plain, amplitude):
+    network = DecoderNetwork(replace(plain.config, noise_knee=1e-3))
+    tone, places, levels = network.sizes
+    said = torch.zeros(1, 2, tone + places + levels)
+    said[..., tone + places :] = math.log(amplitude) - LEVEL_AT_START
+    found = network.parts(said)[2][0, 0, :, -1]  # of middle and side, in the highest bin
+    knees = torch.tensor([1e-3, 1e-3 * SIDE_KNEE])
+    torch.testing.assert_close(found, amplitude**2 / (amplitude + knees), rtol=1e-4, atol=0)
+
+
 @pytest.mark.parametrize(
     ("frames", "hertz", "factor"),
     [(2, 2_500, 8), (4, 2_500, 8), (32, 2_500, 4), (2, 5_000, 4), (2, 10_000, 2), (2, 12_000, 1)],
@@ -239,6 +259,7 @@ def test_codes_that_cannot_be_decoded_are_refused(decoder, codes, message):
         ({"sample_rate": 44_100}, "sample_rate is 44100"),
         ({"tone_hz": 500.0}, "tone_hz is 500.0; expected 1000 to 12000"),
         ({"timbre_seconds": -1.0}, "timbre_seconds is -1.0; expected 0 or more"),
+        ({"noise_knee": -1e-4}, "noise_knee is -0.0001; expected 0 or more"),
         ({"tone_frames": 3}, "tone_frames is 3; expected a divisor of 160"),
     ],
 )

@@ -44,6 +44,7 @@ PAN_WEIGHTS = tuple(math.sin(math.pi * step / 16) ** 2 / 8 for step in range(1, 
 TONE_FADES = 0.6
 # Hz: gains of timbre are those of the tone from the second on, and none below the first, where codes say the waveform
 TIMBRE_RISES = (500.0, 1000.0)
+SIDE_KNEE = 0.3  # the knee of a side's noise, which is softer, beside that of the middle's
 LEAST_TONE_POWER, LEAST_LEVEL = 1e-8, -14.0  # less makes no difference to timbre
 
 
@@ -66,6 +67,9 @@ class DecoderConfig:
     # out where timbre makes noise softer; and noise can be what it was.
     tone_hz: float = TONE_HZ
     timbre_seconds: float = 0.0  # of codes before a frame that tell who plays (timbre.py); 0: none do
+    # Amplitude of noise of the middle below which it falls twice as fast, in decibels, as the last
+    # layer says; 0: none. One layer that reads normalised values cannot say silence and strokes.
+    noise_knee: float = 0.0
 
     def __post_init__(self):
         for name in ("codebooks", "latent", "width", "hidden", "blocks", "tone_frames", "noise_frames"):
@@ -76,8 +80,9 @@ class DecoderConfig:
                 raise ConfigError(f"{name} is {getattr(self, name)}; expected 2 or more")
         if not 1000 <= self.tone_hz <= TONE_HZ:
             raise ConfigError(f"tone_hz is {self.tone_hz}; expected 1000 to {TONE_HZ}")
-        if self.timbre_seconds < 0:
-            raise ConfigError(f"timbre_seconds is {self.timbre_seconds}; expected 0 or more")
+        for name in ("timbre_seconds", "noise_knee"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"{name} is {getattr(self, name)}; expected 0 or more")
         if self.sample_rate < 24000 or self.sample_rate % 24000:
             raise ConfigError(f"sample_rate is {self.sample_rate}; expected 24000, 48000 or 96000")
         for name in ("tone_frames", "noise_frames"):
@@ -256,6 +261,10 @@ class DecoderNetwork(nn.Module):
         tone = tone * (TONE_CEILING / loudness.clamp_min(TONE_CEILING))[..., None, None]
         pan = smoothed(torch.tanh(pan.reshape(batch, -1, config.pan_bands))) @ self.pan_bins
         level = level.reshape(batch, -1, 2, config.noise_bands) + LEVEL_AT_START
+        if config.noise_knee:
+            # of amplitudes l and the knee k, l^2 / (l + k), in logarithms
+            knee = level.new_tensor([config.noise_knee, SIDE_KNEE * config.noise_knee]).log()
+            level = level + F.logsigmoid(level - knee[:, None])
         level = level + gains[1] if gains else level
         level = level.clamp(max=LEVEL_CEILING).exp()
         loudness = (level.square() @ self.level_bins.mean(1)).sqrt()  # or a little more: bins lie between bands

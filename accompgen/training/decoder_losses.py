@@ -13,7 +13,8 @@ from torch.nn import functional as F
 
 from accompgen.tokens.decoder_network import mel_interpolation
 
-FLOOR = 1e-4  # of magnitudes, -80 dB of full scale
+FLOOR = 1e-4  # of magnitudes that figures compare, -80 dB of full scale
+LEARNED_FLOOR = 1e-5  # of those that a decoder learns by: with the other one rests kept more of a hiss
 QUIET = 1e-4  # a mean square below it, -40 dB, counts as it does: near silence must not outweigh all music
 ONSET_WINDOWS = (512, 1024, 2048)  # of those of the energy distance, where onsets are looked for
 PEAK_REACH = 0.005  # seconds before and after, within which the truth's peak is looked for
@@ -40,10 +41,10 @@ def _looks(wav, window, rate):
     spectrum = _stft(wav, window)
     power = spectrum.real.square() + spectrum.imag.square()
     magnitude = (power + 1e-10).sqrt() * (2 / window)
-    looks = [(magnitude + FLOOR).log()]
+    looks = [(magnitude + LEARNED_FLOOR).log()]
     if window >= 128:
         bands = _bands(window, rate).to(wav.device) @ power
-        looks.append(0.5 * (bands * (2 / window) ** 2 + FLOOR**2).log())
+        looks.append(0.5 * (bands * (2 / window) ** 2 + LEARNED_FLOOR**2).log())
     if window in ONSET_WINDOWS:
         looks.append(torch.log1p(50 * magnitude).diff(dim=-1).clamp(min=0).sum(1))
     return looks

@@ -51,10 +51,15 @@ def _start(network, directory, codes):
             "name its codec, or begin without start_from"
         )
     begun = StereoDecoder.load(directory)
-    # timbre is learned at the end, whatever it was, and a tone can end lower
+    # timbre is learned at the end, whatever it was, a tone can end lower, and noise have a knee
     here = network.config
     lower = min(here.tone_hz, begun.config.tone_hz)
-    expected = replace(begun.config, timbre_seconds=here.timbre_seconds, tone_hz=lower)
+    expected = replace(
+        begun.config,
+        timbre_seconds=here.timbre_seconds,
+        tone_hz=lower,
+        noise_knee=here.noise_knee,
+    )
     if expected != here:
         before, now = differing("model", to_dict(expected), to_dict(here))
         raise CheckpointError(
