@@ -67,6 +67,18 @@ def load_component(directory) -> tuple[dict, dict]:
         raise CheckpointError(f"{weights} is not a readable safetensors file: {error}") from error
 
 
+def component_kind(directory) -> str | None:
+    """What a component directory holds, such as semantic_tokenizer, encodec or stage, by its
+    config.json; None where that does not say it.
+
+    Raises CheckpointError for one that cannot be read.
+    """
+    config = read_json(Path(directory) / CONFIG_FILE)
+    said = [config.get(name) for name in ("kind", "format", "model_type")]
+    described = [name for name in ("stage", "beat_tracker") if name in config]
+    return next((name for name in (*said, *described) if isinstance(name, str)), None)
+
+
 def tokens_hash(directory) -> str:
     """What shards and stages remember of a tokenizer: its component_hash, or that of the one whose tokens it gives.
 
@@ -128,7 +140,9 @@ def new_directory(directory, force):
 
 def _check_absent(directory, force):
     if directory.exists() and not force:
-        raise CheckpointError(f"{directory} exists; choose another directory or force its replacement")
+        raise CheckpointError(
+            f"{directory} exists; choose another directory, or --force (force=True) to replace it"
+        )
 
 
 def filled(directory):

@@ -56,9 +56,9 @@ def make_songs(folder, count=12):
             audio.write(path, (0.1 * rng.standard_normal((1, 6400))).astype(np.float32).clip(-1, 1), 16000)
         songs.append(Song(f"s{number}", "train", "none", 0.4, tracks))
     write_manifest(folder / "manifest.jsonl", songs)
-    for name in ("semantic", "acoustic"):
+    for name, kind in (("semantic", "semantic_tokenizer"), ("acoustic", "encodec")):
         (folder / name).mkdir()
-        (folder / name / "config.json").write_text(json.dumps({"kind": name}))
+        (folder / name / "config.json").write_text(json.dumps({"kind": kind}))
         (folder / name / "model.safetensors").write_bytes(name.encode())
     return folder / "manifest.jsonl", folder / "semantic", folder / "acoustic"
 

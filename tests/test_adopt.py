@@ -184,6 +184,20 @@ def test_what_a_kind_would_pass_over_is_refused(kind, options, said, tmp_path, c
     assert ended.value.code == 2 and said in capsys.readouterr().err
 
 
+def test_songs_without_a_manifest_are_told_before_weights_are_fetched(
+    tmp_path, monkeypatch, capsys
+):
+    def never(*_, **__):
+        raise AssertionError("something was fetched")
+
+    monkeypatch.setattr("accompgen.tokens.fetch.fetch", never)
+    call = ["adopt", "hubert", "hubert-base", "-o", str(tmp_path / "out"), "--songs"]
+    for songs, message in (("nope.jsonl", "nope.jsonl: no such file; "), (".", " is a folder; ")):
+        assert main([*call, str(tmp_path / songs)]) == 1
+        said = capsys.readouterr().err
+        assert f"{message}expected the manifest.jsonl that `accompgen prepare` wrote" in said
+
+
 def test_what_cannot_be_adopted_is_named(hubert, manifest, tmp_path, capsys):
     call = ["adopt", "hubert", str(hubert), "-o", str(tmp_path / "out"), "--workers", "0"]
     with pytest.raises(SystemExit):

@@ -139,7 +139,7 @@ def test_a_spoilt_component(tmp_path, spoil, message):
 
 def test_a_component_is_overwritten_only_by_force(tmp_path):
     save_component(tmp_path / "c", {"n": 1}, {"w": torch.zeros(2)})
-    with pytest.raises(CheckpointError, match="c exists; choose another directory or force"):
+    with pytest.raises(CheckpointError, match=r"c exists; .* or --force \(force=True\) to "):
         save_component(tmp_path / "c", {"n": 2}, {"w": torch.ones(2)})
     assert load_component(tmp_path / "c")[0] == {"n": 1}
     save_component(tmp_path / "c", {"n": 2}, {"w": torch.ones(2)}, force=True)
@@ -402,7 +402,7 @@ def test_an_incomplete_component_is_named(tmp_path, components):
 
 
 def test_a_checkpoint_is_overwritten_only_by_force(checkpoint, components):
-    with pytest.raises(CheckpointError, match="tiny exists; choose another directory or force"):
+    with pytest.raises(CheckpointError, match=r"tiny exists; .* or --force \(force=True\) to "):
         write_checkpoint(checkpoint, components, {"seed": 8})
     assert read_checkpoint(checkpoint).config["seed"] == 7
     write_checkpoint(checkpoint, components, {"seed": 8}, force=True)

@@ -1,5 +1,6 @@
 """The command line: what it prints where, its exit status, its options, and that nothing is left half-done."""
 
+import argparse
 import errno
 import importlib
 import io
@@ -23,9 +24,12 @@ from accompgen.config import ConfigError
 from accompgen.data.tokenize_song import Tokenizing
 from accompgen.generation import pipeline
 from accompgen.generation.settings import sampling_of
+from accompgen.generation.song import parts_of
+from accompgen.stages import STEMS
 from accompgen.tokens.files import decode_file, encode_file
 from accompgen.training import decoder
 from accompgen.verbs.generate import _per_stage
+from accompgen.verbs.shared import out_path
 
 
 @pytest.fixture(scope="module")
@@ -174,12 +178,98 @@ def test_ctrl_c_ends_with_130_and_leaves_nothing(generate, vocal, tmp_path, monk
     (["generate", "a.wav", "--force", "--skip-existing"], "not allowed with"),
     (["generate", "a.wav", "--stream", "--format", "mp3"], "--stream writes wav of 16 or 24 bits"),
     (["generate", "x/a.wav", "y/a.flac"], "x/a.wav and y/a.flac would write the same files"),
+    (["generate", "a.wav", "--stream", "--with", "b.wav"], "it does not go with --with\n"),
+    (["generate", "a.wav", "--stream", "--bpm", "90"], "it does not go with --bpm\n"),
+    (
+        "generate a.wav --stream --click --count-in 1 --chords C --stems x --prompt y".split(),
+        "it does not go with --stems, --prompt, --click, --chords, --count-in\n",
+    ),
 ])  # fmt: skip
 def test_wrong_usage_exits_with_2(arguments, message, capsys):
     with pytest.raises(SystemExit) as exit:
         main(arguments)
     captured = capsys.readouterr()
     assert exit.value.code == 2 and message in captured.err and captured.out == ""
+
+
+@pytest.mark.parametrize("command, takes", [
+    ("generate v.wav", "wav, flac or mp3, or a folder"),
+    ("chart v.wav", "a folder"),
+    ("encode v.wav", "a folder"),
+    ("decode v.safetensors", "a folder"),
+    ("project v.json", "a folder"),
+    ("synthesize --count 1", "a folder"),
+    ("prepare songs", "a folder"),
+    ("tokenize m.jsonl --semantic-tokenizer s --acoustic-tokenizer a", "a folder"),
+    ("adopt encodec x", "a folder"),
+    ("export run", "a folder"),
+    ("evaluate --system s --vocals v", "a folder"),
+    ("baselines --vocals v --reference r", "a folder"),
+])  # fmt: skip
+def test_a_file_is_no_folder_to_write_into(command, takes, tmp_path, capsys):
+    with pytest.raises(SystemExit) as exit:
+        main([*command.split(), "-o", str(tmp_path / "new" / "mix.ogg")])
+    said = capsys.readouterr().err
+    assert exit.value.code == 2 and f"mix.ogg ends like a file; -o takes {takes}\n" in said
+    assert names(tmp_path) == []
+
+
+def test_which_paths_are_taken_for_files(tmp_path):
+    (tmp_path / "old.wav").mkdir()
+    for name in ("old.wav", "new", "v1.5", "song.project", "."):
+        assert out_path(str(tmp_path / name)) == tmp_path / name
+    assert out_path(str(tmp_path / "new.WAV"), ("wav",)) == tmp_path / "new.WAV"
+    (tmp_path / "there.lab").write_text("mine")
+    for name in ("new.wav", "new.MID", "there.lab", "x.safetensors"):
+        with pytest.raises(argparse.ArgumentTypeError, match=f"{name} ends like a file"):
+            out_path(str(tmp_path / name))
+
+
+def test_help_names_the_files_of_every_checkpoint(capsys):
+    stems, endings = parts_of(STEMS, has_chart=True)
+    with pytest.raises(SystemExit):
+        main(["generate", "--help"])
+    described = " ".join(capsys.readouterr().out.split()).partition("positional arguments")[0]
+    for ending in (".accompaniment.wav", ".mix.wav", ".json", f".{stems[0]}.wav", *endings):
+        assert f"<name>{ending}" in described
+
+
+@pytest.mark.parametrize("options, message", [
+    (["--prompt", "soft"], "'tiny' does not read texts; leave --prompt out"),
+    (["--bpm", "90"], "hears the voice alone and plays without a chart; leave --bpm out"),
+    (["--click"], "hears the voice alone, and neither a click nor beats; leave --click out"),
+    (["--click", "--bpm", "90"], "neither a click nor beats; leave --click, --bpm out"),
+    (["--stems", "drums"], "no stem 'drums'"),
+    (["--format", "flac", "--bit-depth", "32f"], "flac has no 32-bit float"),
+    (["--format", "mp3", "--rate", "96000"], "mp3 has no sample rate of 96000 Hz"),
+])  # fmt: skip
+def test_what_cannot_be_for_any_vocal_is_said_once(
+    options, message, generate, vocal, tmp_path, capsys
+):
+    damaged = tmp_path / "damaged.wav"
+    damaged.write_text("no sound")
+    assert generate(damaged, vocal, "-o", tmp_path / "out", *options) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert message in line and not (tmp_path / "out").exists()
+
+
+def test_where_nothing_can_be_written_is_said_once(generate, vocal, tmp_path, capsys):
+    (tmp_path / "out").write_text("mine")
+    assert generate(vocal, vocal.with_name("other.wav"), "-o", tmp_path / "out") == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"cannot write into {tmp_path / 'out'}" in line
+
+
+def test_others_and_a_stream_are_refused_by_name(
+    generate, band_checkpoint, vocal, tmp_path, capsys
+):
+    assert generate(vocal, "-o", tmp_path / "out", "--with", vocal) == 1
+    assert "'tiny' hears the voice alone; leave --with out" in capsys.readouterr().err
+    vocals = [str(vocal), str(vocal.with_name("other.wav"))]
+    call = ["generate", *vocals, "-o", str(tmp_path / "out"), "--checkpoint", str(band_checkpoint)]
+    assert main([*call, "--stream"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "'band' makes drums, bass, harmony one after the other" in line and "--stream is" in line
 
 
 def test_a_fault_of_ours_keeps_its_traceback(generate, vocal, tmp_path, monkeypatch):

@@ -14,7 +14,15 @@ pytest.importorskip("mir_eval", reason="the evaluation needs mir_eval: pip insta
 
 from accompgen import audio
 from accompgen.evaluation import runner, tracks
-from accompgen.evaluation.folders import EvaluationError, Report, find_songs, match, plan_windows, read_annotation
+from accompgen.evaluation.folders import (
+    EvaluationError,
+    Report,
+    find_songs,
+    find_stems,
+    match,
+    plan_windows,
+    read_annotation,
+)
 from accompgen.evaluation.report import table, write_results
 
 QUICK = ("fad", "kad", "apa", "sanity")  # without the beat tracker
@@ -196,8 +204,26 @@ def test_empty_folders(place, copy, tmp_path):
     assert "| nothing | - |" in table(results)
     with pytest.raises(EvaluationError, match="holds no sound files"):
         runner.evaluate({"s": copy / "system"}, tmp_path / "empty", copy / "reference", metrics=("sanity",), progress=False)
+    for name in ("song0.mix.wav", "song0.accompaniment.wav"):  # as `generate` leaves them
+        (tmp_path / "empty" / name).write_bytes((copy / "vocals" / "song0.wav").read_bytes())
+    none = (
+        "empty: none of its 2 sound files counts as a vocal by its name; "
+        "NAME.wav, NAME.vocal.wav, .* do, NAME.accompaniment.wav, .*NAME.mix.wav, .* do not; "
+        "nothing can be scored"
+    )
+    with pytest.raises(EvaluationError, match=none):
+        runner.evaluate({"s": copy / "system"}, tmp_path / "empty", progress=False)
     with pytest.raises(EvaluationError, match="is not a folder"):
         runner.evaluate({"s": copy / "system"}, tmp_path / "no", copy / "reference", metrics=("sanity",), progress=False)
+
+
+def test_a_folder_that_is_called_like_a_sound_is_passed_over(place, copy):
+    for part in ("vocals", "reference", "system"):
+        (copy / part / "afolder.wav").mkdir()
+    (copy / "system" / "song0.drums.wav").mkdir()
+    results = run(place, {"system": copy / "system"}, songs=copy, metrics=("sanity",))
+    assert results["problems"] == [] and len(results["songs"]["system"]) == 4
+    assert find_stems(copy / "system") == {}
 
 
 def test_a_singer_without_a_true_band_can_be_scored(place):

@@ -76,7 +76,10 @@ MAY_IMPORT = {
     "data.tokenize_song": ("audio", "files", "stages", "config", "chart"),
     "data.tokenize": ("audio", "tokens", "files", "layout", "stages", "config", "device", "component"),
     "data.synthetic": ("audio", "config", "files", "analysis.labels"),
-    "data.synthetic.make": ("audio", "config", "analysis.labels", "data.songs", "data.tracks"),  # writes a manifest
+    # writes a manifest; its number of workers is as elsewhere
+    "data.synthetic.make": (
+        "audio", "config", "analysis.labels", "data.songs", "data.tracks", "data.executors",
+    ),  # fmt: skip
     # batches.py deals in opened shards, so whoever asks it for batches opens them
     "training": (
         "model", "layout", "stages", "config", "component", "device", "files", "data.batches", "data.shards",

@@ -115,6 +115,23 @@ def test_the_command_line_passes_a_manifest_on(tiny_checkpoint, vocals, tmp_path
         assert exit.value.code == 2 and "or --manifest" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("options, message", [
+    (["--prompt", "soft"], "does not read texts; leave --prompt out"),
+    (["--stems", "drums"], "no stem 'drums'"),
+    (["--format", "flac", "--bit-depth", "32f"], "flac has no 32-bit float"),
+])  # fmt: skip
+def test_what_cannot_be_for_any_vocal_is_said_once(
+    options, message, tiny_checkpoint, vocals, tmp_path, capsys
+):
+    from accompgen.cli import main
+
+    command = ["generate", "--manifest", str(vocals["one"].parent), "-o", str(tmp_path / "out")]
+    command += ["--checkpoint", str(tiny_checkpoint), "--workers", "0", "--device", "cpu"]
+    assert main([*command, *options]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert message in line and not (tmp_path / "out").exists()
+
+
 def test_a_folder_with_a_doubled_vocal_is_done_but_for_that_one(tiny_checkpoint, vocals, tmp_path, capsys):
     from accompgen.cli import main
 

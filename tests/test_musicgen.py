@@ -429,6 +429,12 @@ def codec_alone(theirs, folder, stage):
     return folder / "codec.safetensors"
 
 
+def a_sound(theirs, folder, stage):
+    """Its bytes begin like a pickle, which would name a number."""
+    audio.write(folder / "v6.wav", sing(0.1), 44100)
+    return folder / "v6.wav"
+
+
 def empty(theirs, folder, stage):
     (folder / "nothing").mkdir()
     return folder / "nothing"
@@ -444,6 +450,7 @@ BAD = {
     "a codec": (codec_alone, "an EnCodec of one channel; only a MusicGen is read"),
     "no codec beside it": (lone, "compression_state_dict.bin is missing"),
     "a melody model": (melody, "model_type = 'musicgen_melody'; only a MusicGen is read"),
+    "a sound": (a_sound, "v6.wav is not a file of torch.save, .*; only a MusicGen is [ -~]*$"),
     "an empty folder": (empty, "neither config.json nor state_dict.bin"),
     "nothing": (lambda theirs, folder, stage: folder / "none.safetensors", "is no file or directory, nor one of"),
     "a weight too few": (altered(lambda s: s.pop(f"{BLOCK}.2.1.ff.2.weight")), "contract.weight has the shape None"),
@@ -623,23 +630,25 @@ def test_a_musicgen_plays_what_the_text_says(musicgen, tmp_path, capsys):
 
 
 def test_what_needs_units_refuses_such_a_checkpoint(stage_checkpoint, tmp_path, capsys):
-    vocal = tmp_path / "song.wav"
-    audio.write(vocal, sing(0.5), 44100)
+    vocal, second = tmp_path / "song.wav", tmp_path / "second.wav"
+    for path in (vocal, second):
+        audio.write(path, sing(0.5), 44100)
     checkpoint = ["--checkpoint", str(stage_checkpoint), "--device", "cpu"]
     for verb in (["chart", str(vocal)], ["generate", str(vocal), "--stream"]):
         assert main([*verb, *checkpoint, "-o", str(tmp_path / "out"), "--quiet"]) == 1
         assert "is single-stage, as MusicGen and STAGE are" in capsys.readouterr().err
     for more, message in (
         (["--bpm", "100"], "plays without a chart"), (["--click"], "a click needs beats"),
-        (["--key", "C:maj"], "plays without a chart"),
+        (["--key", "C:maj"], "plays without a chart; leave --key out; with --click it hears beats"),
+        (["--noise", "0.1"], "encodes the voice as it is, without noise; leave --noise out"),
+        (["--listening", "1", "--pulse", "0"], "hears no units; leave --listening out"),
+        (["--stems", "horns"], "no stem 'horns'"),
+        (["--prompt", "a", "--prompt", "b"], "are both for the whole song"),
     ):  # fmt: skip
-        assert (
-            main(
-                ["generate", str(vocal), *checkpoint, *more, "-o", str(tmp_path / "out"), "--quiet"]
-            )
-            == 1
-        )
-        assert message in capsys.readouterr().err
+        options = [*checkpoint, *more, "-o", str(tmp_path / "out"), "--quiet"]
+        assert main(["generate", str(vocal), str(second), *options]) == 1
+        (line,) = capsys.readouterr().err.splitlines()  # not one for each vocal
+        assert message in line
     with pytest.raises(EngineError, match="decoded by torch alone"):
         load_any(stage_checkpoint, "cpu", engine="onnx")
     band = make_checkpoint(tmp_path / "band", graph="band")

@@ -239,7 +239,8 @@ def test_other_settings_want_another_folder_or_force(tmp_path):
     manifest = lines(tmp_path / "m.jsonl", {"id": "x", "vocal": "v.wav", "accompaniment": "b.wav"})
     prepare.prepare(manifest, tmp_path / "out", SMALL, workers=0)
     other = PrepareConfig(sample_rate=24_000, segment_seconds=2.0, slack_seconds=0.4, min_seconds=1.0)
-    with pytest.raises(PrepareError, match=r"begun with sample_rate 16000 \(asked now: 24000\)"):
+    begun = r"begun with sample_rate 16000 \(asked now: 24000\); .* or --force "
+    with pytest.raises(PrepareError, match=begun):
         prepare.prepare(manifest, tmp_path / "out", other, workers=0)
     prepare.prepare(manifest, tmp_path / "out", other, workers=0, force=True)
     (song,) = read_manifest(tmp_path / "out/manifest.jsonl")
@@ -256,7 +257,7 @@ def test_mistakes_are_named_before_the_work(tmp_path):
     (tmp_path / "full").mkdir()
     for name, content in (("manifest.jsonl", "mine"), ("settings.json", '{"seed": 0}')):  # of synthetic songs, say
         (tmp_path / "full" / name).write_text(content)
-        with pytest.raises(PrepareError, match="choose another folder"):
+        with pytest.raises(PrepareError, match="choose another folder, or --force "):
             prepare.prepare(tmp_path / "songs", tmp_path / "full", SMALL, separator="x", workers=0)
     assert (tmp_path / "full/manifest.jsonl").read_text() == "mine"
     own = lines(tmp_path / "manifest.jsonl", {"id": "x", "vocal": "songs/mix.wav"})

@@ -14,6 +14,7 @@ from accompgen import audio
 from accompgen.chart import Chart
 from accompgen.cli import main
 from accompgen.export.project import voice_of
+from accompgen.generation import progress
 from accompgen.generation import redo as takes
 from accompgen.generation.charting import chart_streams
 from accompgen.generation.redo import redo
@@ -268,3 +269,13 @@ def test_a_take_says_what_it_was_asked_for(played, band_checkpoint):
     others = {"file": "samples", "sha256": read_vocal(VOCAL).sha256}
     expected = {"stems": ["bass"], "from": 0.0, "to": 1.0, "seed": 3, "others": others}
     assert take.report["takes"] == [expected]
+
+
+@pytest.mark.parametrize("quiet", [False, True])
+def test_a_take_shows_how_far_it_is(played, band_checkpoint, tmp_path, capsys, monkeypatch, quiet):
+    monkeypatch.setattr(progress, "DELAY_SECONDS", 0)  # it takes less
+    song, own = str(played / "out" / "voice.json"), ["--checkpoint", str(band_checkpoint)]
+    asked = ["--stem", "bass", "-o", str(tmp_path / "take"), *own, *(["--quiet"] if quiet else [])]
+    assert main(["redo", song, *asked]) == 0
+    shown = capsys.readouterr().err
+    assert ("id/s" in shown and "bass anew" in shown) is not quiet

@@ -9,6 +9,7 @@ from counting import contents
 from fake_shards import make_shards
 
 from accompgen import audio
+from accompgen.cli import main
 from accompgen.config import ConfigError
 from accompgen.data import shards, tokenize
 from accompgen.data.pairs import PairError, mix_length, read_mix, read_pair
@@ -147,9 +148,9 @@ def manifest(tmp_path):
 @pytest.fixture
 def tokenizers(tmp_path, monkeypatch):
     """Two component directories, loaded as counters."""
-    for name in ("semantic", "acoustic"):
+    for name, kind in (("semantic", "semantic_tokenizer"), ("acoustic", "encodec")):
         (tmp_path / name).mkdir()
-        (tmp_path / name / "config.json").write_text(json.dumps({"kind": name}))
+        (tmp_path / name / "config.json").write_text(json.dumps({"kind": kind}))
         (tmp_path / name / "model.safetensors").write_bytes(name.encode())
     monkeypatch.setattr(tokenize, "_load", lambda job: (Counter(16000), Counter(24000, 8)))
     return tmp_path / "semantic", tmp_path / "acoustic"
@@ -270,11 +271,46 @@ def test_shards_of_other_tokenizers_are_kept_unless_forced(manifest, tokenizers,
     tokenize.tokenize_manifest(manifest, *tokenizers, tmp_path / "out", workers=0)
     before = (tmp_path / "out" / shards.shard_name(0)).read_bytes()
     (tokenizers[0] / "model.safetensors").write_bytes(b"trained on")
-    with pytest.raises(shards.ShardError, match="was made from other songs, tokenizers or settings"):
+    other = "was made from other songs, tokenizers or settings; use another folder, or --force "
+    with pytest.raises(shards.ShardError, match=other):
         tokenize.tokenize_manifest(manifest, *tokenizers, tmp_path / "out", workers=0)
     assert (tmp_path / "out" / shards.shard_name(0)).read_bytes() == before
     tokenize.tokenize_manifest(manifest, *tokenizers, tmp_path / "out", workers=0, force=True)
     assert (tmp_path / "out" / shards.shard_name(0)).read_bytes() != before
+
+
+def test_a_shard_of_a_song_that_is_gone_is_kept_unless_forced(manifest, tokenizers, tmp_path):
+    settings = {"workers": 0, "shard_minutes": 1.0 / 60}
+    tokenize.tokenize_manifest(manifest, *tokenizers, tmp_path / "out", **settings)
+    manifest.write_text("".join(manifest.read_text().splitlines(keepends=True)[:4]))
+    with pytest.raises(shards.ShardError, match="is not of this manifest; .* or --force "):
+        tokenize.tokenize_manifest(manifest, *tokenizers, tmp_path / "out", **settings)
+
+
+def test_what_is_no_manifest_and_no_tokenizer_is_named(manifest, tokenizers, tmp_path, capsys):
+    """In one line each, before the work; the manifest first, where nothing else is there either."""
+    semantic, acoustic = tokenizers
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "stage").mkdir()
+    (tmp_path / "stage" / "config.json").write_text('{"stage": {}}')
+    expected = "expected the manifest.jsonl that `accompgen prepare` wrote"
+    for source, first, second, message in (
+        ("nope.jsonl", "none", "none", f"nope.jsonl: no such file; {expected}"),
+        ("empty", "none", "none", f"empty is a folder; {expected}"),
+        (".", "none", "none", f"{expected}: give {manifest}"),
+        ("0.vocal.wav", "none", "none", f"0.vocal.wav is sound; {expected}"),
+        (manifest, "none", acoustic, "cannot read"),
+        (manifest, acoustic, semantic, f"--semantic-tokenizer {acoustic} holds encodec; expected "),
+        (manifest, acoustic, semantic, "semantic_tokenizer; the two tokenizers are swapped"),
+        (manifest, acoustic, acoustic, "holds encodec; expected semantic_tokenizer"),
+        (manifest, semantic, "stage", "stage holds stage; expected encodec"),
+    ):  # fmt: skip
+        places = {"--semantic-tokenizer": first, "--acoustic-tokenizer": second, "-o": "out"}
+        options = [word for name, place in places.items() for word in (name, str(tmp_path / place))]
+        assert main(["tokenize", str(tmp_path / source), *options]) == 1
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith("accompgen: ") and message in line and "Errno" not in line, line
+        assert not (tmp_path / "out").exists()
 
 
 def test_the_noise_depends_on_seed_and_song_alone(manifest, tmp_path):

@@ -1,10 +1,12 @@
 """The manifest: what is written is read back, and a line that cannot be used is named."""
 
+import errno
 import json
 import os
 
 import pytest
 
+from accompgen import files
 from accompgen.data.songs import ManifestError, Song, read_manifest, write_manifest
 from accompgen.data.tracks import Tracks
 
@@ -44,6 +46,30 @@ def test_the_folder_can_move(tmp_path):
 def test_an_absolute_path_stays(tmp_path):
     (tmp_path / "m.jsonl").write_text(line(vocal="/sounds/v.wav"))
     assert str(read_manifest(tmp_path / "m.jsonl")[0].tracks.vocal) == "/sounds/v.wav"
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda path: None, ": no such file; expected the manifest.jsonl that `accompgen prepare`"),
+        (lambda path: path.mkdir(), " is a folder; expected the manifest.jsonl that"),
+    ],
+)
+def test_a_path_without_a_manifest_is_told(tmp_path, make, message):
+    make(tmp_path / "m.jsonl")
+    with pytest.raises(ManifestError, match="m.jsonl") as caught:
+        read_manifest(tmp_path / "m.jsonl")
+    assert message in str(caught.value)
+
+
+def test_a_manifest_that_may_not_be_read_is_told(tmp_path, monkeypatch):
+    def denied(path):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    (tmp_path / "m.jsonl").write_text(line())
+    monkeypatch.setattr(files, "read_text", denied)
+    with pytest.raises(ManifestError, match="^cannot read .*m.jsonl: Permission denied$"):
+        read_manifest(tmp_path / "m.jsonl")
 
 
 @pytest.mark.parametrize(

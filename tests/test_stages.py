@@ -46,6 +46,7 @@ ALLOWED = {
     ("generation/many.py", "vocal"): REPORT,
     ("generation/pipeline.py", "chart"): REPORT,
     ("generation/mixdown.py", "others"): REPORT,
+    ("generation/redo.py", "others"): REPORT,
     ("generation/report.py", "vocal"): REPORT,
     ("generation/report.py", "chart"): REPORT,
     ("evaluation/chords.py", "chart"): FIGURE,

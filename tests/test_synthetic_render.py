@@ -12,6 +12,7 @@ from conftest import FLITE
 
 from accompgen import audio
 from accompgen.analysis.labels import harmony
+from accompgen.data.executors import ExecutorError
 from accompgen.data.songs import read_manifest
 from accompgen.data.synthetic import make
 from accompgen.data.synthetic import render as band_sound
@@ -140,7 +141,7 @@ def songs(voices, soundfonts, tmp_path_factory):
     """Two training songs, one of validation and one of test, of 2 s, with stems, by one process."""
     out = tmp_path_factory.mktemp("songs")
     shutil.copytree(voices, out / "voices")
-    make.make_songs(out, 2, seed=5, workers=1, validation=1, test=1, seconds=2.0, voices=FLITE)
+    make.make_songs(out, 2, seed=5, workers=0, validation=1, test=1, seconds=2.0, voices=FLITE)
     return out
 
 
@@ -226,14 +227,15 @@ def test_a_folder_of_other_settings_is_refused(songs):
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"count": -1}, "at least 0"),
-        ({"workers": 0}, "workers"),
+        ({"count": -1}, "^count is -1; expected a number of songs, 0 or more$"),
+        ({"validation": -2}, "^validation is -2; expected a number of songs, 0 or more$"),
+        ({"workers": -1}, "workers is -1; expected 0 .this process alone. or more"),
         ({"seconds": 2.01}, "multiple of 0.04"),
         ({"seconds": 0.4}, "at least 1 s"),
     ],
 )
 def test_arguments_out_of_range(tmp_path, wrong, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((ValueError, ExecutorError), match=message):
         make.make_songs(**{"out": tmp_path / "x", "count": 1, **wrong})
     assert not (tmp_path / "x").exists()
 

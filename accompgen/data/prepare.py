@@ -142,14 +142,18 @@ def _settle(directory, job, force):
         begun["separator"] = settings["separator"]
     if begun is None and (directory / "manifest.jsonl").exists() and not force:
         raise PrepareError(
-            f"{directory} holds a manifest.jsonl of something else; choose another folder, or force to replace it"
+            f"{directory} holds a manifest.jsonl of something else; choose another folder, "
+            "or --force (force=True) to replace it"
         )
     if begun is not None and begun != settings:
         if not force:
             flat = {**begun.get("config", {}), "separator": begun.get("separator")}
             asked = {**settings["config"], "separator": settings["separator"]}
             other = ", ".join(f"{k} {flat.get(k)!r} (asked now: {v!r})" for k, v in asked.items() if flat.get(k) != v)
-            raise PrepareError(f"{directory} was begun with {other}; choose another folder, or force to make its songs anew")
+            raise PrepareError(
+                f"{directory} was begun with {other}; choose another folder, "
+                "or --force (force=True) to make its songs anew"
+            )
         for record in (directory / "songs").glob("*/*.record.json"):
             record.unlink()
     for rest in (directory / "songs").glob("*/.*"):  # of a run that was killed while it wrote

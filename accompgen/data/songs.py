@@ -123,15 +123,22 @@ def raise_all(path, problems: dict[int, str]) -> None:
         raise ManifestError(f"{path}, " + "; ".join([*said, *rest]))
 
 
+def read_text(path) -> str:
+    """The text of a manifest. Raises ManifestError for a file that is none, or cannot be opened."""
+    try:
+        return files.read_text(path)
+    except files.TextError as error:
+        raise ManifestError(str(error)) from error
+    except OSError as error:
+        raise ManifestError(f"cannot read {path}: {error.strerror}") from error
+
+
 def json_lines(path):
     """(line number, the value in it or a ManifestError) of the lines of a JSONL file that are not empty.
 
-    Raises ManifestError for a file that is no text, OSError for one that cannot be opened.
+    Raises ManifestError for a file that is no text, or that cannot be opened.
     """
-    try:
-        text = files.read_text(path)
-    except files.TextError as error:
-        raise ManifestError(str(error)) from error
+    text = read_text(path)
     for number, line in enumerate(files.text_lines(text), 1):
         if line.strip():
             try:
@@ -140,13 +147,29 @@ def json_lines(path):
                 yield number, ManifestError(f"no JSON: {error}")
 
 
+def check_manifest(path) -> None:
+    """Raise ManifestError where no manifest is at `path`: to know it before the work."""
+    path = Path(path)
+    expected = "expected the manifest.jsonl that `accompgen prepare` wrote"
+    if not path.exists():
+        raise ManifestError(f"{path}: no such file; {expected}")
+    if path.is_dir():
+        inside = path / "manifest.jsonl"
+        more = f": give {inside}" if inside.is_file() else ""
+        raise ManifestError(f"{path} is a folder; {expected}{more}")
+    if path.suffix.lower() in files.SOUND_ENDINGS:
+        raise ManifestError(f"{path} is sound; {expected}")
+
+
 def read_manifest(path):
     """The songs of a manifest, in order, their paths resolved against its folder.
 
-    Raises ManifestError, which names all lines that cannot be used (no JSON, a field that is unknown, missing or of another
-    kind, an id twice), and OSError where it cannot be opened.
+    Raises ManifestError for a path where there is none (see `check_manifest`), and for lines that
+    cannot be used, all of which it names (no JSON, a field that is unknown, missing or of another
+    kind, an id twice).
     """
     path = Path(path)
+    check_manifest(path)
     songs, seen, problems = [], set(), {}
     for number, values in json_lines(path):
         try:

@@ -36,6 +36,7 @@ from accompgen.data.songs import (
     check_length,
     json_lines,
     raise_all,
+    read_text,
 )
 from accompgen.data.tracks import FIELDS, MIXTURE, Tracks, take_tracks
 from accompgen.stages import VOICE
@@ -175,10 +176,7 @@ def _drawn(source):
 def _csv_rows(path):
     """(line number, values or a ManifestError) of the rows of a CSV file, lists divided and
     numbers read."""
-    try:
-        text = files.read_text(path)
-    except files.TextError as error:
-        raise ManifestError(str(error)) from error
+    text = read_text(path)
     first, _, below = text.partition("\n")
     told = re.fullmatch(r'"?sep=(.)"?', first.strip())  # Excel's own way to name the delimiter
     delimiter = told[1] if told else _delimiter(first)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from accompgen import audio
-from accompgen.component import tokens_hash
+from accompgen.component import CheckpointError, component_kind, tokens_hash
 from accompgen.config import to_dict
 from accompgen.data import shards
 from accompgen.data.augment import draw
@@ -95,16 +95,18 @@ def tokenize_manifest(
 
     Raises:
         shards.ShardError: `directory` holds shards made otherwise and `force` is not set.
-        PairError: no song can be used. ManifestError: lines that cannot be used.
+        CheckpointError: a directory that holds no such tokenizer.
+        PairError: no song can be used. ManifestError: no such file, or lines that cannot be used.
         ExecutorError: see data/executors.py.
     """
     start = time.monotonic()
     places = (manifest, semantic_tokenizer, acoustic_tokenizer, directory)
     manifest, semantic_tokenizer, acoustic_tokenizer, directory = (Path(place).absolute() for place in places)
     check_executor(executor, workers)
+    songs = read_manifest(manifest)
+    _check_tokenizers(semantic_tokenizer, acoustic_tokenizer)
     hashes = tokens_hash(semantic_tokenizer), tokens_hash(acoustic_tokenizer)
     job = Job(str(semantic_tokenizer), str(acoustic_tokenizer), *hashes, config, device)
-    songs = read_manifest(manifest)
     _check_copies(songs, job)
     limit_seconds = shard_minutes * 60 / (1 + (config.augment.copies if config.augment else 0))
     tasks = {shards.shard_name(number): group for number, group in enumerate(_divide(songs, limit_seconds))}
@@ -116,7 +118,10 @@ def tokenize_manifest(
     core_seconds, left_out = _run({name: tasks[name] for name in missing}, job, directory, executor, workers)
     surplus = sorted({path.name for path in directory.glob("shard-*.safetensors")} - set(tasks))
     if surplus and not force:
-        raise shards.ShardError(f"{directory / surplus[0]} is not of this manifest; use another folder, or force to remove it")
+        raise shards.ShardError(
+            f"{directory / surplus[0]} is not of this manifest; use another folder, "
+            "or --force (force=True) to remove it"
+        )
     for name in surplus:
         (directory / name).unlink()
     names = [name for name in tasks if (directory / name).exists()]
@@ -133,6 +138,22 @@ def tokenize_manifest(
         "hours_per_core_hour": round(made * 3600 / core_seconds, 1) if made else None,
         "left_out": left_out,
     }
+
+
+def _check_tokenizers(semantic, acoustic):
+    """Raise CheckpointError where a directory holds something else, such as the other tokenizer."""
+    from accompgen.tokens.encodec_weights import FORMAT
+    from accompgen.tokens.semantic import KIND
+
+    found = component_kind(semantic), component_kind(acoustic)
+    hint = "; the two tokenizers are swapped" if found == (FORMAT, KIND) else ""
+    places = ((SEMANTIC, semantic), (ACOUSTIC, acoustic))
+    for (name, directory), held, expected in zip(places, found, (KIND, FORMAT)):
+        if held != expected:
+            raise CheckpointError(
+                f"--{name}-tokenizer {directory} holds {held or 'no tokenizer'}; "
+                f"expected {expected}{hint}"
+            )
 
 
 def _hours(shard):
@@ -185,7 +206,8 @@ def _finished(path, plan, known, force):
         return True
     if not force and found != plan + INCOMPLETE:
         raise shards.ShardError(
-            f"{path} was made from other songs, tokenizers or settings; use another folder, or force to make it anew"
+            f"{path} was made from other songs, tokenizers or settings; use another folder, "
+            "or --force (force=True) to make it anew"
         )
     return False
 

@@ -167,7 +167,10 @@ def _settle(folder, job, force):
     settings = folder / "settings.json"
     if settings.exists() and json.loads(settings.read_text(encoding="utf-8")) != values:
         if not force and any(folder.glob("*.npy")):
-            raise UnitsError(f"{folder} holds frames made with other songs or settings; remove it, or force to begin anew")
+            raise UnitsError(
+                f"{folder} holds frames made with other songs or settings; remove it, "
+                "or --force (force=True) to begin anew"
+            )
         shutil.rmtree(folder)
     folder.mkdir(parents=True, exist_ok=True)
     settings.write_text(json.dumps(values) + "\n", encoding="utf-8")

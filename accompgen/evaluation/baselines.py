@@ -50,6 +50,9 @@ def write_baselines(
     report, out = Report(), Path(out)
     sung = folders.find_songs(vocals, "vocal", report)
     true = folders.find_songs(reference, "accompaniment", report)
+    for folder, role, found in ((vocals, "vocal", sung), (reference, "accompaniment", true)):
+        if not found:
+            raise EvaluationError(f"{folders.why_none(folder, role)}; nothing can be made")
     names = folders.match(sung, true, reference, "reference", report)
     if not names:
         raise EvaluationError(f"no song has both a vocal in {vocals} and a reference in {reference}")

@@ -31,7 +31,7 @@ def find_entries(vocals, reference, annotations, settings, cache, report):
     found = {what: folders.find_songs(folder, ROLES[what], report) for what, folder in places.items()}
     for what, folder in places.items():
         if not found[what]:
-            raise EvaluationError(f"{folder} holds no sound files; nothing can be scored")
+            raise EvaluationError(f"{folders.why_none(folder, ROLES[what])}; nothing can be scored")
     entries = []
     there = found.get("reference", found["vocal"])
     for name in folders.match(found["vocal"], there, reference, "reference", report):
@@ -76,7 +76,8 @@ def row_files(row, folder, entries, cache, report):
     """Song name -> track of a row's folder; what is odd about them is added to the report."""
     found = folders.find_songs(folder, "accompaniment", report)
     if not found:
-        report.problem(f"{row}: {folder} holds no sound files; the row stays empty")
+        why = folders.why_none(folder, "accompaniment")
+        report.problem(f"{row}: {why}; the row stays empty")
         return {}
     names = folders.match([entry.name for entry in entries], found, folder, f"file of {row}", report)
     files = {name: track for name in names if (track := tracks.open_track(found[name], cache, report))}

@@ -73,11 +73,9 @@ def find_songs(folder, role: str, report: Report | None = None) -> dict[str, Pat
     folder = Path(folder)
     if not folder.is_dir():
         raise EvaluationError(f"{folder} is not a folder; give one with a sound file for each song")
-    mine, others = (VOCAL_TAGS, ACCOMPANIMENT_TAGS) if role == "vocal" else (ACCOMPANIMENT_TAGS, VOCAL_TAGS)
+    mine, others = _tags(role)
     songs: dict[str, list[Path]] = {}
-    for path in sorted(folder.iterdir()):
-        if path.suffix.lower() not in files.SOUND_ENDINGS or path.name.startswith("."):
-            continue
+    for path in _sounds(folder):
         name = files.one_form(path.stem)
         if name.endswith(others + OTHER_TAGS):
             continue
@@ -94,12 +92,41 @@ def find_songs(folder, role: str, report: Report | None = None) -> dict[str, Pat
     return {name: path for name, (path,) in songs.items()}
 
 
+def why_none(folder, role: str) -> str:
+    """Why `find_songs` found nothing in a folder, to begin a message with."""
+    sounds, (mine, others) = _sounds(Path(folder)), _tags(role)
+    if not sounds:
+        return f"{folder} holds no sound files"
+    if not all(files.one_form(path.stem).endswith(others + OTHER_TAGS) for path in sounds):
+        return f"{folder}: each of its songs has two files"
+    what = {"vocal": "a vocal", "accompaniment": "an accompaniment"}[role]
+    counted, passed = (
+        ", ".join(f"NAME{tag}.wav" for tag in tags) for tags in (("", *mine), others + OTHER_TAGS)
+    )
+    return (
+        f"{folder}: none of its {len(sounds)} sound files counts as {what} by its name; "
+        f"{counted} do, {passed} do not"
+    )
+
+
+def _tags(role):
+    """The endings of names of a role's own files, and those of the other one's."""
+    both = VOCAL_TAGS, ACCOMPANIMENT_TAGS
+    return both if role == "vocal" else both[::-1]
+
+
+def _sounds(folder):
+    """The sound files of a folder by their names, sorted; a folder is none, whatever its name."""
+    paths = (path for path in sorted(folder.iterdir()) if not path.name.startswith("."))
+    return [p for p in paths if p.suffix.lower() in files.SOUND_ENDINGS and not p.is_dir()]
+
+
 def find_stems(folder) -> dict[str, dict[str, Path]]:
     """drums, bass, harmony and mix -> name -> file: `NAME.drums.wav` is one of the song NAME. Those that a folder has."""
     found: dict[str, dict[str, Path]] = {}
-    for path in sorted(Path(folder).iterdir()):
+    for path in _sounds(Path(folder)):
         name, dot, stem = files.one_form(path.stem).rpartition(".")
-        if path.suffix.lower() in files.SOUND_ENDINGS and dot + stem in STEM_TAGS and not path.name.startswith("."):
+        if dot + stem in STEM_TAGS:
             for tag in VOCAL_TAGS:  # song.vocal.drums.wav is what was made for song.vocal.wav
                 name = name.removesuffix(tag)
             found.setdefault(stem, {})[name] = path

@@ -80,13 +80,16 @@ def _measured(function, sets, seed, where, report):
 
 def _background(folder, settings, embedder, cache, report, progress):
     found = {}
-    for name, path in folders.bar(folders.find_songs(folder, "accompaniment", report).items(), progress, "background"):
+    songs = folders.find_songs(folder, "accompaniment", report)
+    for name, path in folders.bar(songs.items(), progress, "background"):
         track = tracks.open_track(path, cache, report)
         if track:
             plan = plan_windows(track.seconds, settings.window_seconds, settings.windows)
             found[name] = tracks.embedded(track, plan, embedder, cache)
     if not found:
-        raise EvaluationError(f"{folder} holds no sound files; a background set needs at least one")
+        unread = f"{folder}: none of its {len(songs)} sound files can be read"
+        why = unread if songs else folders.why_none(folder, "accompaniment")
+        raise EvaluationError(f"{why}; a background set needs at least one song")
     return Embeddings(found)
 
 

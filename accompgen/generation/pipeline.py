@@ -175,8 +175,10 @@ class Accompanist:
         song.report["levels"] |= limits
         return song
 
-    def chart(self, vocal, seed: int = 0, *, chart: Chart | ChartRequest | None = None, prompt=None, sampling=None,
-              noise: float = VOCAL_NOISE) -> Chart:  # fmt: skip
+    def chart(
+        self, vocal, seed: int = 0, *, chart: Chart | ChartRequest | None = None, prompt=None,
+        sampling=None, noise: float = VOCAL_NOISE, on_progress: Progress | None = None,
+    ) -> Chart:  # fmt: skip
         """Beats, chords and key of a song alone; arguments and errors as `accompany`.
 
         Raises ChartError for a checkpoint without a chart.
@@ -189,7 +191,8 @@ class Accompanist:
         check_seed(seed)
         vocal, prompts = read_vocal(vocal), self._prompts(prompt)
         units, text = self.units(vocal, noise, seed), self.text_of(fitted(prompts, vocal.seconds))
-        return find_chart(self, units, vocal, chart, self.settings(sampling), seed, text)
+        settings = self.settings(sampling)
+        return find_chart(self, units, vocal, chart, settings, seed, text, on_progress)
 
     @property
     def has_chart(self) -> bool:

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable
 from contextlib import contextmanager
 
+DELAY_SECONDS = 0.5  # a fault that is found at once shall stand alone, without a bar above it
 Progress = Callable[[str, int, int], None]  # what is made, ids decoded so far, ids to decode in all
 
 
@@ -38,7 +39,8 @@ def progress_bar(name):
     """A progress bar on stderr, as a function for the cascade to call."""
     from tqdm import tqdm
 
-    with tqdm(desc=name, file=sys.stderr, unit="id", leave=False, dynamic_ncols=True) as bar:
+    shown = {"file": sys.stderr, "leave": False, "dynamic_ncols": True, "delay": DELAY_SECONDS}
+    with tqdm(desc=name, unit="id", **shown) as bar:
 
         def show(stage: str, done: int, total: int) -> None:
             bar.total = total

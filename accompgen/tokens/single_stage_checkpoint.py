@@ -59,7 +59,7 @@ def write_single_stage(sources: list, out, t5=None, codec=None, force: bool = Fa
             stem twice.
     """
     if Path(out).exists() and not force:  # said before gigabytes are read
-        raise CheckpointError(f"{out} exists; choose another directory or force its replacement")
+        raise CheckpointError(f"{out} exists; choose another directory or --force (force=True) to replace it")
     found = {}
     for source in sources:
         given, path = source if isinstance(source, tuple) else (None, source)

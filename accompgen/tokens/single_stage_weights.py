@@ -102,7 +102,10 @@ def read_single_stage(path, codec=None) -> SingleStageWeights:
         found = safetensors_kind(path)
         content = read_content(path) if _is_stage(_names(path)) else None
     else:
-        content = read_content(path)
+        try:
+            content = read_content(path)
+        except CheckpointError as error:
+            raise CheckpointError(f"{error}; {EXPECTED}") from error
         found = kind_of(content)
         if isinstance(content.get("best_state"), dict):
             return _read_audiocraft(content, path, codec)

@@ -7,6 +7,7 @@ import io
 import pickle
 import pickletools
 import re
+import struct
 import zipfile
 
 import numpy as np
@@ -17,6 +18,9 @@ from accompgen.component import CheckpointError
 FAIRSEQ_PREFIXES = ("fairseq.", "omegaconf.", "argparse.", "typing.", "collections.")
 JOBLIB_PREFIXES = ("sklearn.cluster.", "joblib.numpy_pickle.", "numpy.")
 _PLAIN = {"builtins.int": int, "builtins.list": list, "builtins.dict": dict, "builtins.str": str, "builtins.float": float}
+
+# what reading opcodes raises for bytes that are none, such as a number of bytes that no file has
+NO_PICKLE = (ValueError, struct.error, MemoryError, OverflowError)
 
 
 class UnsafeFileError(CheckpointError):
@@ -104,8 +108,8 @@ def _named_globals(path):
             return {name for _ in range(4) for name in _globals_of(file)}
     except OSError as error:
         raise UnsafeFileError(f"cannot read {path}: {error.strerror or error}") from error
-    except (ValueError, zipfile.BadZipFile) as error:
-        raise UnsafeFileError(f"{path} is not a file of torch.save: {error}") from error
+    except (*NO_PICKLE, zipfile.BadZipFile) as error:  # whose words may hold the bytes of the file
+        raise UnsafeFileError(f"{path} is not a file of torch.save, or it is damaged") from error
 
 
 def _globals_of(stream):
@@ -131,12 +135,14 @@ def read_joblib(path) -> Inert:
             return _JoblibUnpickler(file).load()
     except OSError as error:
         raise UnsafeFileError(f"cannot read {path}: {error.strerror or error}") from error
-    except (pickle.UnpicklingError, EOFError, KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+    except (
+        pickle.UnpicklingError, EOFError, LookupError, TypeError, AttributeError, *NO_PICKLE,
+    ) as error:  # fmt: skip
         if isinstance(error, UnsafeFileError):
             raise
         raise UnsafeFileError(
-            f"{path} is not a joblib file that can be read safely ({error}). Where it can be trusted, write it again with "
-            "joblib.dump(joblib.load(PATH), NEW_PATH, compress=0)"
+            f"{path} is not a joblib file that can be read safely. Where it can be trusted, "
+            "write it again with joblib.dump(joblib.load(PATH), NEW_PATH, compress=0)"
         ) from error
 
 
@@ -146,7 +152,7 @@ def is_old_pickle(path) -> bool:
     with open(path, "rb") as file:
         try:
             return sum(1 for _ in pickletools.genops(file)) > 1
-        except (ValueError, UnicodeError):  # bytes that are no opcodes
+        except NO_PICKLE:
             return False
 
 

@@ -3,7 +3,14 @@
 import tempfile
 from pathlib import Path
 
-from accompgen.verbs.shared import add_executor, complain, print_values, remark, song_bar
+from accompgen.verbs.shared import (
+    add_executor,
+    add_out,
+    complain,
+    print_values,
+    remark,
+    song_bar,
+)
 
 MUSICGEN = "musicgen"
 # what is asked of one kind alone: the others would pass over it
@@ -33,7 +40,7 @@ def add_adopt(verbs):
         help="a weight file, a directory of transformers, a tokenizer of ours, or a name that fetch knows, such as "
         "hubert-base; of musicgen several, such as stage-drums.safetensors bass=other.safetensors",
     )  # fmt: skip
-    parser.add_argument("-o", "--out", metavar="DIR", type=Path, required=True, help="the directory to write")
+    add_out(parser, "the directory to write", required=True)
     of_hubert = parser.add_argument_group("hubert", "The units: those of --kmeans, else SOURCE's own, else fitted to --songs")
     of_hubert.add_argument("--layer", metavar="N", type=int, help=f"whose features (default: {OF_HUBERT['layer']})")
     of_hubert.add_argument("--kmeans", metavar="FILE", type=Path, help="published centres: safetensors, or joblib's")
@@ -73,6 +80,10 @@ def run_adopt(args) -> int:
         return _adopt_musicgen(args)
     if len(args.source) > 1:
         args.parser.error(f"adopt {args.kind} takes one SOURCE, not {len(args.source)}; call once for each")
+    if args.songs:
+        from accompgen.data.songs import check_manifest
+
+        check_manifest(args.songs)  # before anything is fetched
     source = _found(args.source[0], args)
     args.out.parent.mkdir(parents=True, exist_ok=True)
     if args.decoder:

@@ -1,9 +1,18 @@
 """Beats, key and chords alone: `chart`, and the options that say what a song's music is, which
 `generate` has, too."""
 
+from contextlib import nullcontext
 from pathlib import Path
 
-from accompgen.verbs.shared import RECORDING, add_engine, add_model, for_each, refuse_same_names, remark
+from accompgen.verbs.shared import (
+    RECORDING,
+    add_engine,
+    add_model,
+    add_out,
+    for_each,
+    refuse_same_names,
+    remark,
+)
 
 ENDINGS = (".mid", ".chords.txt", ".lab", ".beats.txt", ".click.wav")
 
@@ -43,6 +52,12 @@ def add_chart_options(parser):
     )
 
 
+def chart_options(args) -> list[str]:
+    """The options of `add_chart_options` that were given, as they are written."""
+    names = ("bpm", "beats", "metre", "chords", "key", "count_in")
+    return [f"--{name.replace('_', '-')}" for name in names if getattr(args, name) not in (None, 0)]
+
+
 def request_of(args):
     """The `chart_input.ChartRequest` of these options. Raises ChartError for what cannot be read,
     before any other work."""
@@ -65,14 +80,7 @@ def add_chart(verbs):
         type=Path,
         help=RECORDING,
     )
-    parser.add_argument(
-        "-o",
-        "--out",
-        metavar="DIR",
-        type=Path,
-        default=Path("."),
-        help="where to write (default: here)",
-    )
+    add_out(parser, "where to write (default: here)", default=Path("."))
     parser.add_argument(
         "--seed", metavar="N", type=int, default=0, help="another seed, other chords (default: 0)"
     )
@@ -89,14 +97,18 @@ def run_chart(args) -> int:
     from accompgen import audio
     from accompgen.export.chart_files import beat_files, score_files
     from accompgen.generation.pipeline import load
+    from accompgen.generation.progress import progress_bar
     from accompgen.generation.vocal import read_vocal
 
+    audio.check_folder(args.out)
+    _check_checkpoint(args.checkpoint)
     model = load(args.checkpoint, args.device, engine=args.engine)
 
     def work(path):
         paths = _paths(args.out, path.stem, args.force)
         vocal = read_vocal(path)
-        chart = model.chart(vocal, args.seed, chart=asked)
+        with nullcontext() if args.quiet else progress_bar(path.stem) as bar:
+            chart = model.chart(vocal, args.seed, chart=asked, on_progress=bar)
         contents = score_files(chart, path.stem, asked.count_in)
         contents |= beat_files(chart, path.stem, vocal.rate, vocal.wav.shape[1], asked.count_in, vocal.stamp)
         audio.make_folder(args.out)
@@ -107,13 +119,25 @@ def run_chart(args) -> int:
     return for_each(args.vocals, work)
 
 
+def _check_checkpoint(name):
+    """Raise ChartError for a checkpoint of units without a chart, before its weights are read."""
+    from accompgen.chart import ChartError
+    from accompgen.checkpoint import find_checkpoint, read_graph
+
+    graph = read_graph(find_checkpoint(name))
+    if graph.has_units and not graph.has_chart:
+        raise ChartError(
+            f"the checkpoint {name!r} plays without a chart and finds none; "
+            "choose one of the graph 'band'"
+        )
+
+
 def _paths(folder, name, force):
     """Where the files go, by their endings. Raises audio.AudioError for one that is there without
     `force`."""
-    from accompgen.audio import AudioError, check_folder
+    from accompgen.audio import AudioError
     from accompgen.files import short_name
 
-    check_folder(folder)
     paths = {ending: folder / f"{short_name(name)}{ending}" for ending in ENDINGS}
     for path in paths.values():
         if path.exists() and not force:

@@ -5,14 +5,22 @@ import os
 from functools import partial
 from pathlib import Path
 
-from accompgen.verbs.shared import add_executor, complain, print_values, remark, song_bar
+from accompgen.verbs.shared import (
+    add_executor,
+    add_out,
+    add_workers,
+    complain,
+    print_values,
+    remark,
+    song_bar,
+)
 
 
 def add_synthesize(verbs):
     parser = verbs.add_parser(
         "synthesize", help="songs by the synthetic singer and band", description="Writes songs and DIR/manifest.jsonl."
     )
-    parser.add_argument("-o", "--out", metavar="DIR", type=Path, required=True, help="where to write; an earlier call goes on")
+    add_out(parser, "where to write; an earlier call goes on", required=True)
     parser.add_argument("--count", metavar="N", type=int, required=True, help="songs to train on")
     held_out = "songs more, held out to {} with (default: a tenth of N, 1 to 60)"
     parser.add_argument("--validation", metavar="M", type=int, help=held_out.format("validate"))
@@ -33,7 +41,7 @@ def add_synthesize(verbs):
         "--stems", action=argparse.BooleanOptionalAction, default=True,
         help="drums, bass and harmony as files of their own, too (default: yes)",
     )  # fmt: skip
-    parser.add_argument("--workers", metavar="N", type=int, default=2, help="processes (default: 2)")
+    add_workers(parser)
     parser.add_argument("--quiet", action="store_true", help="no progress on stderr")
     parser.set_defaults(run=run_synthesize)
 
@@ -55,7 +63,7 @@ def run_synthesize(args) -> int:
 def add_prepare(verbs):
     parser = verbs.add_parser("prepare", help="songs as found -> pairs to train on", description="A stopped call goes on.")
     parser.add_argument("source", metavar="SOURCE", type=Path, help="a .jsonl or .csv manifest, or a folder of songs")
-    parser.add_argument("-o", "--out", metavar="DIR", type=Path, required=True, help="the pairs, their manifest and a report")
+    add_out(parser, "the pairs, their manifest and a report", required=True)
     parser.add_argument("--config", metavar="FILE.toml", type=Path, help="how songs are cut and filtered")
     parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], help="such as segment_seconds=20")
     parser.add_argument("--separator", metavar="NAME|FILE", help="the demucs model for mixtures, such as htdemucs")
@@ -93,7 +101,7 @@ def run_prepare(args) -> int:
 def add_tokenize(verbs):
     parser = verbs.add_parser("tokenize", help="songs -> token shards", description="A stopped call goes on where it was.")
     parser.add_argument("manifest", metavar="MANIFEST", type=Path, help="one song a line, as JSON")
-    parser.add_argument("-o", "--out", metavar="DIR", type=Path, required=True, help="the shards and their index")
+    add_out(parser, "the shards and their index", required=True)
     parser.add_argument("--semantic-tokenizer", metavar="DIR", type=Path, required=True)
     parser.add_argument("--acoustic-tokenizer", metavar="DIR", type=Path, required=True)
     parser.add_argument("--codebooks", metavar="Q", type=int, default=8, help="acoustic codebooks to keep (default: 8)")

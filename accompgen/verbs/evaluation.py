@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from accompgen.verbs.shared import complain, print_values
+from accompgen.verbs.shared import add_out, complain, print_values
 
 
 def add_evaluate(verbs):
@@ -18,7 +18,7 @@ def add_evaluate(verbs):
     parser.add_argument(
         "--reference", metavar="DIR", type=Path, help="the true accompaniments; without them, what needs none is scored"
     )
-    parser.add_argument("-o", "--out", metavar="DIR", type=Path, required=True, help="where to write")
+    add_out(parser, "where to write", required=True)
     parser.add_argument("--background", metavar="DIR", type=Path, help="what FAD and KAD compare with (default: the reference)")
     parser.add_argument("--annotations", metavar="DIR", type=Path, help="NAME.json with beats, chords, key, bpm")
     parser.add_argument(
@@ -88,7 +88,7 @@ def add_baselines(verbs):
     )
     parser.add_argument("--vocals", metavar="DIR", type=Path, required=True, help="the vocals")
     parser.add_argument("--reference", metavar="DIR", type=Path, required=True, help="the true accompaniments")
-    parser.add_argument("-o", "--out", metavar="DIR", type=Path, required=True, help="where to write")
+    add_out(parser, "where to write", required=True)
     parser.add_argument(
         "--rows",
         nargs="+",

@@ -3,10 +3,12 @@
 import argparse
 from contextlib import suppress
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 
 from accompgen import CHECKPOINT, STREAMED
 from accompgen.verbs.chart import add_chart_options, request_of
+from accompgen.verbs.generate_checks import band_options, check_checkpoint, check_files
 from accompgen.verbs.shared import (
     RECORDING,
     add_engine,
@@ -14,6 +16,7 @@ from accompgen.verbs.shared import (
     add_model,
     complain,
     for_each,
+    out_path,
     print_path,
     refuse_same_names,
     remark,
@@ -45,13 +48,17 @@ def add_generate(verbs):
     parser = verbs.add_parser(
         "generate",
         help="make accompaniments to vocals",
-        description="Writes <name>.accompaniment.wav, <name>.mix.wav and <name>.json for each vocal; prints their paths.",
+        description="Writes <name>.accompaniment.wav, <name>.mix.wav and <name>.json for each "
+        "vocal; prints their paths. A checkpoint of several stems adds a file for each, such as "
+        "<name>.drums.wav; one that plays by a chart adds <name>.mid, <name>.chords.txt and "
+        f"<name>.lab. The default checkpoint, {CHECKPOINT}, does both.",
         add_help=False,
     )
     parser.add_argument("-h", "--help", action=_Help, nargs=0, help="show this, with the defaults of the checkpoint, and end")
     parser.add_argument("vocals", metavar="VOCAL", nargs="*", type=Path, help=RECORDING)
     parser.add_argument(
-        "-o", "--out", metavar="DIR|FILE", type=Path, default=Path("."),
+        "-o", "--out", metavar="DIR|FILE", default=Path("."),
+        type=partial(out_path, formats=FORMATS, takes="wav, flac or mp3, or a folder"),
         help="a folder (default: here), or a file such as song.wav, which gets the mix alone",
     )  # fmt: skip
     parser.add_argument("--seed", metavar="N", type=int, default=0, help="another seed, another band (default: 0)")
@@ -160,9 +167,10 @@ def run_generate(args) -> int:
     if args.others and len(args.vocals) > 1:
         args.parser.error("--with goes with one vocal; call once for each")
     refuse_same_names(args.parser, args.vocals)
-    asked = _band(args)
-    if args.stream and asked:
-        args.parser.error(f"--stream plays one track as the voice comes; it does not go with {', '.join(asked)}")
+    if args.stream and (options := band_options(args)):
+        args.parser.error(
+            f"--stream plays one track as the voice comes; it does not go with {', '.join(options)}"
+        )
     if args.stream and (args.rate or args.channels):
         args.parser.error(
             "--stream plays at the vocal's rate, with the checkpoint's channels; leave out --rate, --mono, --stereo"
@@ -173,17 +181,20 @@ def run_generate(args) -> int:
 
     balance = BALANCE_LU if args.balance is None else args.balance
     settings.check_settings(balance, args.noise or 0.0, args.loudness, args.rate, args.channels)
-    sampling = _sampling(args)
+    check_files(args, args.out.parent if file else args.out)
+    asked, sampling = _band(args), _sampling(args)
+    check_checkpoint(args, asked.get("stems"), asked.get("chart"))
     _say_licence(args)
     helper = not args.stream and any(map(_is_long, args.vocals))
     load = pipeline.load if args.stream else single_stage.load_any
     model = load(args.checkpoint, args.device, helper, args.engine)
     noise = model.noise if args.noise is None else args.noise
+    stems = model.check_stems(asked.get("stems"), asked.get("prompt"))
+    parts = song.parts_of(stems, model.has_chart)
 
     given = {"sampling": sampling, "balance": balance, "noise": noise}
 
     def work(path):
-        parts = song.parts_of(model.check_stems(asked.get("stems"), asked.get("prompt")), model.has_chart)
         if args.skip_existing and (args.out.exists() if file else song.has_outputs(args.out, path.stem, args.format, *parts)):
             remark(args, f"{args.out} exists, skipped" if file else f"{path}: its files exist, skipped")
             return [args.out] if file else []
@@ -218,26 +229,16 @@ def _band(args):
     chart = request_of(args)
     asked = {"chart": None if chart == ChartRequest() else chart, "prompt": args.prompt or None, "others": args.others}
     if args.click:
-        asked["click"] = _checked_click(args)
+        asked["click"] = True
     if args.stems:
         asked["stems"] = tuple(name.strip() for name in args.stems.split(",") if name.strip())
     return {name: value for name, value in asked.items() if value is not None}
 
 
-def _many_band(args):
+def _many_band(asked):
     """`_band` as GenerateJob takes it."""
-    asked = _band(args)
     named = {"stems": asked.get("stems"), "prompts": tuple(asked.get("prompt", ())), "chart": asked.get("chart")}
     return named | {"click": asked.get("click", False)}
-
-
-def _checked_click(args):
-    """True. Raises ValueError for a checkpoint that hears no sound but units, and so no click."""
-    from accompgen.checkpoint import find_checkpoint, read_graph
-
-    if read_graph(find_checkpoint(args.checkpoint)).has_units:
-        raise ValueError(f"{args.checkpoint} plays by beats, not by a click: give --bpm or --beats alone")
-    return True
 
 
 def _say_licence(args):
@@ -299,6 +300,8 @@ def _generate_many(args):
     from accompgen.data.sources import read_vocals
     from accompgen.generation.many import GenerateJob
 
+    asked, sampling = _band(args), _sampling(args)
+    check_checkpoint(args, asked.get("stems"), asked.get("chart"))
     _say_licence(args)
     passed = PassedOver()
     vocals, faults = read_vocals(args.manifest.absolute(), args.split, passed)  # absolute: workers may run in another folder
@@ -306,9 +309,10 @@ def _generate_many(args):
     numbers = ("balance", "noise", "loudness", "rate", "channels")
     given = {name: getattr(args, name) for name in numbers if getattr(args, name) is not None}
     job = GenerateJob(
-        str(args.out.absolute()), checkpoint, args.device, args.seed, _sampling(args), **_many_band(args),
+        str(args.out.absolute()), checkpoint, args.device, args.seed, sampling, **_many_band(asked),
         **given, format=args.format, bit_depth=args.bit_depth, force=args.force, engine=args.engine,
     )  # fmt: skip
+    check_files(args, args.out)
     for line in passed.lines():
         remark(args, line)
     for fault in faults:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from accompgen.verbs.shared import for_each, refuse_same_names, remark
+from accompgen.verbs.shared import add_out, for_each, refuse_same_names, remark
 
 
 def add_project(verbs):
@@ -14,9 +14,7 @@ def add_project(verbs):
     )
     parser.add_argument("songs", metavar="SONG.json", nargs="+", type=Path, help="what `generate` wrote beside the sound")
     parser.add_argument("--vocal", metavar="FILE", type=Path, help="its recording (default: where it was)")
-    parser.add_argument(
-        "-o", "--out", metavar="DIR", type=Path, help="where to make the folder <name>.project (default: beside the song)"
-    )
+    add_out(parser, "where to make the folder <name>.project (default: beside the song)")
     parser.add_argument("--bit-depth", choices=("16", "24", "32f"), help="of the sounds (default: as the song's)")
     parser.add_argument("--force", action="store_true", help="replace files that exist")
     parser.add_argument("--quiet", action="store_true", help="no remarks on stderr, only errors")

@@ -1,9 +1,10 @@
 """Another take of a part of a song: `redo`."""
 
 import argparse
+from contextlib import nullcontext
 from pathlib import Path
 
-from accompgen.verbs.shared import add_engine, add_model, for_each, remark
+from accompgen.verbs.shared import add_engine, add_model, add_out, for_each, remark
 
 
 def add_redo(verbs):
@@ -22,7 +23,7 @@ def add_redo(verbs):
     parser.add_argument("--stem", metavar="NAME", action="append", help="only this one; again for more (default: all)")
     parser.add_argument("--prompt", metavar="TEXT", action="append", default=[], help="as for generate")
     parser.add_argument("--seed", metavar="N", type=int, default=1, help="another seed, another take (default: 1)")
-    parser.add_argument("-o", "--out", metavar="DIR", type=Path, default=Path("take"), help="where to write (default: take)")
+    add_out(parser, "where to write (default: take)", default=Path("take"))
     parser.add_argument("--force", action="store_true", help="replace files that exist")
     add_model(parser)
     add_engine(parser)
@@ -40,6 +41,7 @@ def _seconds(text):
 
 def run_redo(args) -> int:
     from accompgen.generation.pipeline import load
+    from accompgen.generation.progress import progress_bar
     from accompgen.generation.redo import check_weights, redo
     from accompgen.generation.song import output_paths, read_song, recording_of
 
@@ -54,10 +56,9 @@ def run_redo(args) -> int:
         output_paths(args.out, song.name, kind, args.force, *song.parts)
         model = load(args.checkpoint, args.device, engine=args.engine)
         check_weights(model, song)
-        take = redo(
-            model, song, recording, args.start, args.stop, stems=args.stem, seed=args.seed, prompt=args.prompt or None,
-            others=others,
-        )  # fmt: skip
+        asked = {"stems": args.stem, "seed": args.seed, "prompt": args.prompt or None, "others": others}
+        with nullcontext() if args.quiet else progress_bar(song.name) as bar:
+            take = redo(model, song, recording, args.start, args.stop, **asked, on_progress=bar)
         made = take.report["takes"][-1]
         softer = made.get("peaks_softer_db")
         softer = f", its peaks up to {softer:.1f} dB softer: the mix would pass -1 dBFS" if softer else ""

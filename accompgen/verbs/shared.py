@@ -1,14 +1,21 @@
 """What the verbs have in common: what is printed where, what an error of one file means, options of several."""
 
+import argparse
 import os
 import sys
 from contextlib import contextmanager
+from pathlib import Path
 
 from accompgen import CHECKPOINT
 from accompgen.engines import ENGINES
 
 FORMATS_READ = "wav, flac, mp3, m4a, ogg, webm, or a video's sound"  # the most usual; docs/desk.md has all
 RECORDING = f"a recording of a voice: {FORMATS_READ}"
+# A path that ends so is meant as a file: of sound, of a score, of tokens or weights, of a report.
+FILE_ENDINGS = (
+    "wav", "flac", "mp3", "ogg", "m4a", "aac", "opus", "aif", "aiff", "mid", "midi", "lab", "txt",
+    "json", "jsonl", "safetensors", "npy", "npz",
+)  # fmt: skip
 
 
 def explains_itself(error) -> bool:
@@ -34,6 +41,30 @@ def for_each(paths, work) -> int:
             failed += 1
             complain(error)
     return 1 if failed else 0
+
+
+def add_out(parser, text: str, required: bool = False, default: Path | None = None):
+    """The option -o of verbs that write into a folder; `text` is its help."""
+    parser.add_argument(
+        "-o", "--out", metavar="DIR", type=out_path, required=required, default=default, help=text
+    )
+
+
+def out_path(text: str, formats: tuple[str, ...] = (), takes: str = "a folder") -> Path:
+    """The path that -o was given: of a folder, which need not be there yet.
+
+    Args:
+        text: what was given. A folder that is there may have any name.
+        formats: the endings of files that -o takes as well, and `takes` says so.
+
+    Raises argparse.ArgumentTypeError, which is a usage error, for another path that ends like a
+    file.
+    """
+    path = Path(text)
+    ending = path.suffix.lower()[1:]
+    if ending in FILE_ENDINGS and ending not in formats and not path.is_dir():
+        raise argparse.ArgumentTypeError(f"{text} ends like a file; -o takes {takes}")
+    return path
 
 
 def refuse_same_names(parser, paths):
@@ -113,4 +144,9 @@ def add_engine(parser):
 def add_executor(parser):
     """The options of verbs that work on many songs."""
     parser.add_argument("--executor", choices=("local", "ray"), default="local", help="processes or a cluster (default: local)")
+    add_workers(parser)
+
+
+def add_workers(parser):
+    """How many processes work on many songs. None where it is not given."""
     parser.add_argument("--workers", metavar="N", type=int, help="processes of one thread each, 0: none but this (default: 2)")

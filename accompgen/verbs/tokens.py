@@ -3,13 +3,19 @@
 from pathlib import Path
 
 from accompgen.stages import ACOUSTIC, SEMANTIC
-from accompgen.verbs.shared import FORMATS_READ, add_model, for_each, refuse_same_names
+from accompgen.verbs.shared import (
+    FORMATS_READ,
+    add_model,
+    add_out,
+    for_each,
+    refuse_same_names,
+)
 
 
 def add_encode(verbs):
     parser = verbs.add_parser("encode", help="sound -> tokens", description="Writes <name>.safetensors for each sound.")
     parser.add_argument("sounds", metavar="SOUND", nargs="+", type=Path, help=f"{FORMATS_READ}; channels are averaged")
-    parser.add_argument("-o", "--out", metavar="DIR", type=Path, default=Path("."), help="where to write (default: here)")
+    add_out(parser, "where to write (default: here)", default=Path("."))
     parser.add_argument("--tokenizer", choices=(ACOUSTIC, SEMANTIC), default=ACOUSTIC, help="(default: acoustic)")
     parser.add_argument("--codebooks", metavar="Q", type=int, help="acoustic codebooks (default: as many as the stages use)")
     parser.add_argument("--force", action="store_true", help="replace files that exist")
@@ -29,7 +35,7 @@ def run_encode(args) -> int:
 def add_decode(verbs):
     parser = verbs.add_parser("decode", help="acoustic tokens -> sound", description="Writes <name>.wav for each file.")
     parser.add_argument("tokens", metavar="TOKENS", nargs="+", type=Path, help="a .safetensors file that `encode` wrote")
-    parser.add_argument("-o", "--out", metavar="DIR", type=Path, default=Path("."), help="where to write (default: here)")
+    add_out(parser, "where to write (default: here)", default=Path("."))
     parser.add_argument("--codebooks", metavar="Q", type=int, help="decode the first Q codebooks alone (default: all)")
     parser.add_argument("--seed", type=int, default=0, help="of the noise that a decoder draws (default: %(default)s)")
     parser.add_argument("--force", action="store_true", help="replace files that exist")

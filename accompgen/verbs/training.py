@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from accompgen.verbs.shared import print_values
+from accompgen.verbs.shared import add_out, print_values
 
 KINDS = ("semantic tokenizer", "acoustic tokenizer", "decoder", "stage", "beat tracker", "text tokenizer")
 
@@ -91,7 +91,7 @@ def add_export(verbs):
     parser = verbs.add_parser("export", help="trained runs -> a checkpoint", description="Writes DIR and its model card.")
     runs = "run directories: two tokenizers, three stages, and maybe a decoder and a beat tracker; with --base any of them"
     parser.add_argument("runs", metavar="RUN", nargs="+", type=Path, help=runs)
-    parser.add_argument("-o", "--out", metavar="DIR", type=Path, required=True, help="the checkpoint to write")
+    add_out(parser, "the checkpoint to write", required=True)
     parser.add_argument("--about", metavar="KEY=TEXT", action="append", default=[], help="name, summary, data, licence, limits")
     dtypes = ("bfloat16", "float16", "float32")
     parser.add_argument("--dtype", choices=dtypes, default="bfloat16", help="of stages and beat tracker")

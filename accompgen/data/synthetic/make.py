@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from accompgen import audio
+from accompgen.data.executors import check_executor
 from accompgen.data.songs import Song, write_manifest
 from accompgen.data.synthetic import bank as banks
 from accompgen.data.synthetic import voices as speakers
@@ -55,8 +56,8 @@ class Job:
 
 
 def make_songs(
-    out, count, seed=0, *, corpora=(), soundfonts=(), workers=2, validation=None, test=None, seconds=30.0, stems=True,
-    voices=None, hts_voices=None, remark=None, progress=None,
+    out, count, seed=0, *, corpora=(), soundfonts=(), workers=None, validation=None, test=None,
+    seconds=30.0, stems=True, voices=None, hts_voices=None, remark=None, progress=None,
 ):  # fmt: skip
     """Render `count` training, `validation` and `test` segments into the folder `out`; finished ones are kept.
 
@@ -67,7 +68,7 @@ def make_songs(
         seed: the same seed gives the same songs, whatever `workers` is.
         corpora: folders with songs (corpora.open_corpus), which take turns; none for songs composed by rule.
         soundfonts: .sf2 or .sf3 files that parts draw from; none: those of the system packages (render.FONTS).
-        workers: processes.
+        workers: processes; None: 2, 0: this process and no other.
         seconds: length of a segment, a multiple of 0.04.
         stems: write drums, bass and harmony too; they add up to the accompaniment to the bit.
         voices: names of the voices that sing, or None: those of the folder, for a new one all installed.
@@ -75,12 +76,16 @@ def make_songs(
         remark: called with one line for each voice that is left out and each piece that is passed over.
         progress: called as progress(done, total) after every song.
     Returns: path of the manifest.
-    Raises: ValueError (arguments), FileNotFoundError (voices, soundfont, corpus), FileExistsError (other settings).
+    Raises: ValueError, ExecutorError (arguments), FileNotFoundError (voices, soundfont, corpus),
+        FileExistsError (other settings).
     """
     held_out = {name: held_out_with(count) if n is None else n for name, n in (("validation", validation), ("test", test))}
     counts = {"train": count, **held_out}
-    if min(counts.values()) < 0 or workers < 1:
-        raise ValueError(f"counts {counts} must be at least 0 and workers ({workers}) at least 1")
+    for name, number in {"count": count, **held_out}.items():
+        if number < 0:
+            raise ValueError(f"{name} is {number}; expected a number of songs, 0 or more")
+    check_executor("local", workers)
+    workers = 2 if workers is None else workers
     blocks_of(seconds)
     if seconds < 1:
         raise ValueError(f"segments of {seconds} s: expected at least 1 s")
@@ -141,7 +146,7 @@ def _settle(out, job):
 def _build_banks(folder, voices, hts_voices, workers):
     """Make the syllable banks that are missing, 10 s of work each."""
     missing = [voice for voice in voices if not (folder / f"{voice}.npz").exists()]
-    if workers == 1 or len(missing) < 2:
+    if workers < 2 or len(missing) < 2:
         for voice in missing:
             banks.open_bank(voice, folder, hts_voices)
         return
@@ -152,7 +157,7 @@ def _build_banks(folder, voices, hts_voices, workers):
 
 def _rendered(out, job, tasks, workers):
     """Songs in the order of `tasks`, made by as many processes."""
-    if workers == 1:
+    if workers < 2:
         yield from (make_song(out, job, *task) for task in tasks)
         return
     with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:

@@ -1,0 +1,96 @@
+"""What `generate` is asked for and cannot do, whatever the vocal: said once, before weights are loaded."""
+
+from accompgen import STREAMED
+from accompgen.stages import ALL
+from accompgen.verbs.chart import chart_options
+
+USUAL_RATE = 44_100  # every format has it
+
+
+def band_options(args) -> list[str]:
+    """The options that ask something of the band, of those that were given, as they are written."""
+    given = {
+        "--stems": args.stems,
+        "--with": args.others,
+        "--prompt": args.prompt,
+        "--click": args.click,
+    }
+    return [option for option, value in given.items() if value] + chart_options(args)
+
+
+def check_files(args, folder) -> None:
+    """Raise audio.AudioError where nothing can be written into `folder`, or where the format has no
+    such files."""
+    from accompgen.audio import check_folder
+    from accompgen.generation.song import format_of
+
+    check_folder(folder)
+    format_of(args.rate or USUAL_RATE, args.channels or 1, args.format, args.bit_depth)
+
+
+def check_checkpoint(args, stems, request) -> None:
+    """Raise ValueError for options that the checkpoint cannot follow. Its config.json alone is read.
+
+    Args:
+        args: of `generate`.
+        stems: the names that were given, None for all.
+        request: the ChartRequest that was given, or None.
+    """
+    from accompgen.checkpoint import (
+        TEXT_ENCODER,
+        TEXT_TOKENIZER,
+        Checkpoint,
+        find_checkpoint,
+        read_graph,
+        read_info,
+    )
+    from accompgen.generation.settings import chosen_stems
+    from accompgen.generation.single_stage import WITHOUT_BEATS
+    from accompgen.prompts import read_prompts
+
+    path = find_checkpoint(args.checkpoint)
+    checkpoint = Checkpoint(path, read_info(path), read_graph(path))
+    graph = checkpoint.graph
+    reader = TEXT_TOKENIZER if graph.has_units else TEXT_ENCODER
+    for problem in _problems(args, graph, reader in checkpoint.components):
+        raise ValueError(f"the checkpoint {path.resolve().name!r} {problem}")
+    if args.click and (request is None or request.bpm is None and request.beats is None):
+        raise ValueError(WITHOUT_BEATS)
+    read_prompts(args.prompt)
+    if stems is not None:
+        chosen_stems(stems, graph.stems)
+
+
+def _problems(args, graph, reads_texts):
+    """What the checkpoint of a graph cannot do, behind its name."""
+    from accompgen.generation.sampling import LOGIT_WEIGHTS
+
+    tracks = [stem for stem in graph.stems if stem != ALL]
+    charted = chart_options(args)
+    hears = "hears the voice alone" if graph.has_units else "hears nothing"
+    if args.stream and graph.has_units and len(tracks) > 1:
+        yield (
+            f"makes {', '.join(tracks)} one after the other, each hearing the whole of those before "
+            f"it; --stream is for checkpoints of one track, such as {STREAMED}"
+        )
+    if args.prompt and not reads_texts:
+        adopt = "" if graph.has_units else ", or adopt it with --t5"
+        yield f"does not read texts; leave --prompt out{adopt}"
+    if args.others and graph.others is None:
+        yield f"{hears}; leave --with out"
+    if args.click and graph.has_units and graph.has_chart:
+        yield "plays by beats, not by a click; give --bpm or --beats alone"
+    if args.click and graph.has_units:
+        options = ", ".join(["--click", *charted])
+        yield f"{hears}, and neither a click nor beats; leave {options} out"
+    if args.click and graph.others is None:
+        yield f"{hears}; leave --click out"
+    if charted and not graph.has_chart and not args.click:
+        alone = f"{hears} and " if graph.has_units else ""
+        click = "; with --click it hears beats" if not graph.has_units and graph.others else ""
+        yield f"{alone}plays without a chart; leave {', '.join(charted)} out{click}"
+    if args.noise and not graph.has_units:
+        yield "encodes the voice as it is, without noise; leave --noise out"
+    weights = [f"--{name}" for name in LOGIT_WEIGHTS if any(getattr(args, name).values())]
+    if weights and not graph.has_units:
+        yield f"hears no units; leave {', '.join(weights)} out"
