@@ -15,7 +15,7 @@ from tiny import WINDOW_SECONDS, sing
 import accompgen
 from accompgen import audio
 from accompgen.component import CheckpointError
-from accompgen.generation import cascade, pipeline
+from accompgen.generation import cascade, pipeline, progress
 from accompgen.generation.sampling import Sampling
 from accompgen.generation.vocal import VOCAL_LUFS
 from accompgen.generation.windows import plan
@@ -166,6 +166,7 @@ def test_progress_goes_to_stderr_with_the_remaining_time(model, monkeypatch, cap
     import tqdm
 
     monkeypatch.setattr(tqdm, "tqdm", functools.partial(tqdm.tqdm, mininterval=0, miniters=1))
+    monkeypatch.setattr(progress, "DELAY_SECONDS", 0)  # a song of .3 s is made sooner
     model.accompany((sing(0.3), 44_100), progress=True)
     captured = capsys.readouterr()
     stages = re.findall(r"song: (\w+): +\d+%\|.*?(\d+)/(\d+) \[\d+:\d+<\d+:\d+", captured.err)
