@@ -1,5 +1,7 @@
 """The singer: who is drawn, where the pitch lies, what microphones and rooms do. flite where sound is needed."""
 
+import subprocess
+import sys
 from dataclasses import asdict, replace
 
 import numpy as np
@@ -33,6 +35,11 @@ STEADY = replace(PLAIN, note_cents=0.0, drift_cents=0.0, scoop=0.0, vibrato_cent
 def drawn(split, count, names=ALL):
     rng = np.random.default_rng(3)
     return [choose(split, names, rng) for _ in range(count)]
+
+
+def test_pyworld_is_imported_without_its_warning():
+    code = "from accompgen.data.synthetic import world; world._pyworld()"
+    subprocess.run([sys.executable, "-W", "error::UserWarning", "-c", code], check=True)
 
 
 # who sings

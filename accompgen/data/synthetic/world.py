@@ -3,6 +3,8 @@
 WORLD: Morise, Yokomori, Ozawa, "WORLD: a vocoder-based high-quality speech synthesis system", 2016.
 """
 
+import warnings
+
 import numpy as np
 
 SAMPLE_RATE = 16000
@@ -16,7 +18,10 @@ BINS = SYNTHESIS_FFT // 2 + 1
 
 def _pyworld():
     try:
-        import pyworld
+        with warnings.catch_warnings():
+            # pyworld 0.3.5 warns on import that pkg_resources will go; setup.cfg holds setuptools back
+            warnings.filterwarnings("ignore", "pkg_resources is deprecated", UserWarning)
+            import pyworld
     except ImportError as error:
         raise ImportError(
             f"singing needs pyworld ({error}): pip install 'accompgen[train]' (pyworld 0.3.5 wants 'setuptools<81')"
