@@ -7,6 +7,7 @@ import io
 import json
 import os
 import resource
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -297,6 +298,24 @@ def test_encode_and_decode_are_a_round_trip_through_one_tokenizer(tiny_checkpoin
     capsys.readouterr()
     assert main(["decode", str(tmp_path / "u" / "voice.safetensors"), "-o", str(tmp_path / "s2"), *common]) == 1
     assert "no sound can be made" in capsys.readouterr().err and names(tmp_path / "s2") == []
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--codebooks", "99"], "99 codebooks asked for; this codec has 1 to"),
+        (["--codebooks", "1", "--tokenizer", "semantic"], "semantic units have one"),
+    ],
+)
+def test_codebooks_that_a_tokenizer_lacks_are_refused_once(
+    tiny_checkpoint, vocal, tmp_path, capsys, options, message
+):
+    shutil.copy(vocal, tmp_path / "another.wav")
+    sounds = [str(vocal), str(tmp_path / "another.wav")]
+    out = tmp_path / "t"
+    place = ["-o", str(out), "--checkpoint", str(tiny_checkpoint), "--device", "cpu"]
+    assert main(["encode", *sounds, *options, *place]) == 1
+    assert capsys.readouterr().err.count(message) == 1 and not out.exists()
 
 
 @pytest.mark.parametrize("peak, gain", [(0.5, 1.0), (1.7, audio.PEAK_LIMIT / 1.7)])

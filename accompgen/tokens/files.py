@@ -22,16 +22,15 @@ class TokenFileError(ValueError):
     """A file of tokens that cannot be written or decoded; the message names it."""
 
 
-def encode_file(path, directory, tokenizer, codebooks: int | None = None, force: bool = False) -> Path:
+def encode_file(path, directory, tokenizer, force: bool = False) -> Path:
     """Write directory/<name>.safetensors with the tokens of a sound file, and return its path.
 
     Args:
         tokenizer: a SemanticTokenizer or an AcousticTokenizer.
-        codebooks: for an AcousticTokenizer; None: its own number.
 
     Raises:
         audio.AudioError: a sound that cannot be read, or a place that cannot be written.
-        TokenFileError: the file exists and `force` is not set, or codebooks are asked of a semantic tokenizer.
+        TokenFileError: the file exists and `force` is not set.
     """
     from safetensors.torch import save
 
@@ -39,11 +38,9 @@ def encode_file(path, directory, tokenizer, codebooks: int | None = None, force:
     wav, rate = audio.read(path)
     mono = torch.from_numpy(audio.resample(audio.heard(wav), rate, tokenizer.sample_rate))[None]  # [1, T]
     if isinstance(tokenizer, SemanticTokenizer):
-        if codebooks is not None:
-            raise TokenFileError("semantic units have one codebook; leave --codebooks away, or take --tokenizer acoustic")
         kind, tokens = SEMANTIC, {"units": tokenizer.encode(mono)[0]}  # [S]
     else:
-        kind, tokens = ACOUSTIC, {"codes": tokenizer.encode(mono, codebooks)[0]}  # [Q, F]
+        kind, tokens = ACOUSTIC, {"codes": tokenizer.encode(mono)[0]}  # [Q, F]
     tokens = {name: values.to("cpu", torch.int16).contiguous() for name, values in tokens.items()}
     about = {"format": FORMAT, "tokenizer": kind, "sample_rate": str(tokenizer.sample_rate), "samples": str(mono.shape[1])}
     audio.make_folder(directory)

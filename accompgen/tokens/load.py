@@ -22,25 +22,35 @@ DECODERS = {FORMAT: StereoDecoder, VOCOS_FORMAT: VocosDecoder}
 
 
 def load_tokenizer(
-    checkpoint, kind: str, device: str = "auto"
+    checkpoint, kind: str, device: str = "auto", codebooks: int | None = None
 ) -> SemanticTokenizer | AcousticTokenizer:
     """The "semantic" or the "acoustic" tokenizer of a checkpoint alone.
 
     Args:
         checkpoint: its name or its directory.
         device: auto (a GPU if there is one), cpu, cuda or cuda:N.
+        codebooks: how many codes of a frame the acoustic one gives; None: its own number.
 
     Raises:
         CheckpointError: no such checkpoint, or one that is incomplete, altered or of another
             format.
         DeviceError: no such device.
+        ValueError: a number of codebooks that the acoustic tokenizer does not have, or one for
+            the semantic tokenizer.
     """
+    if kind == SEMANTIC and codebooks is not None:
+        raise ValueError(
+            f"{codebooks} codebooks asked for; semantic units have one. "
+            "Leave --codebooks out, or take --tokenizer acoustic"
+        )
     device = choose_device(device)
     verified = read_checkpoint(find_checkpoint(checkpoint))
     directory = verified.component(f"{kind}_tokenizer")
     if kind == SEMANTIC:
         return SemanticTokenizer.load(directory, device)
-    return AcousticTokenizer.load(directory, device, any_rate=not verified.graph.has_units)
+    return AcousticTokenizer.load(
+        directory, device, codebooks, any_rate=not verified.graph.has_units
+    )
 
 
 def load_decoder(path, device="cpu") -> EncodecDecoder | StereoDecoder | VocosDecoder:

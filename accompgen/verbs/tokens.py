@@ -28,8 +28,8 @@ def run_encode(args) -> int:
     from accompgen.tokens.files import encode_file
     from accompgen.tokens.load import load_tokenizer
 
-    tokenizer = load_tokenizer(args.checkpoint, args.tokenizer, args.device)
-    return for_each(args.sounds, lambda path: [encode_file(path, args.out, tokenizer, args.codebooks, args.force)])
+    tokenizer = load_tokenizer(args.checkpoint, args.tokenizer, args.device, args.codebooks)
+    return for_each(args.sounds, lambda path: [encode_file(path, args.out, tokenizer, args.force)])
 
 
 def add_decode(verbs):
