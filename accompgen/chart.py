@@ -81,13 +81,15 @@ class Chart:
     def steady(cls, seconds: float, bpm: float, metre: int = 4, first: float = 0.0) -> "Chart":
         """Beats of one tempo, one of which begins a bar at `first` seconds.
 
-        Raises ChartError for a tempo out of range.
+        There are two beats at least: the second one may lie behind the song's end. Raises
+        ChartError for a tempo out of range.
         """
         if not SLOWEST_BPM <= bpm <= FASTEST_BPM:
             raise ChartError(f"{bpm:g} beats a minute; expected {SLOWEST_BPM:g} to {FASTEST_BPM:g}")
         step = 60 / bpm
         before = int(np.floor(first / step + 1e-9))
-        numbers = range(-before, int(np.floor((seconds - first) / step + 1e-9)) + 1)
+        after = int(np.floor((seconds - first) / step + 1e-9)) + 1
+        numbers = range(-before, max(after, 2 - before))
         return cls(seconds, tuple((first + number * step, number % metre + 1) for number in numbers))
 
     @property

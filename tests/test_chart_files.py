@@ -6,9 +6,12 @@ import pytest
 
 from accompgen.chart import Chart, ChartError
 from accompgen.export.beats import read_beats, write_beats
+from accompgen.export.chart_files import score_files
 from accompgen.export.click import click_track
 from accompgen.export.grid import grid_of
 from accompgen.export.lab import is_lab, read_lab, write_lab
+from accompgen.export.sheet import write_sheet
+from accompgen.export.sheet_reader import parse_sheet
 
 CHORDS = ((0.0, 1.25, "C:maj"), (1.25, 2.000001, "A:min7/b3"), (3.5, 4.0, "N"))
 
@@ -160,3 +163,17 @@ def test_clicks_lie_on_the_beats_and_bars_are_accented(rate, count_in):
         for beat in beats
     ]
     assert loud == [beat.place == 1 for beat in grid_of(chart, count_in).beats if beat.place]
+
+
+@pytest.mark.parametrize("first", [0.0, 0.4])
+@pytest.mark.parametrize("count_in", [0, 1])
+def test_a_song_with_one_beat_in_it_can_be_written(first, count_in):
+    chart = Chart.steady(0.9, 60, 4, first).with_chords(((0.0, 0.9, "A:min"),))
+    assert len(chart.beats) == 2
+    sheet = parse_sheet(write_sheet(chart), "sheet")
+    assert sheet.chords(chart) == chart.chords
+    grid = grid_of(chart, count_in)
+    # the bar that is counted in, and what lies before the first beat
+    assert grid.offset == pytest.approx(max(0, 4 * count_in - first))
+    assert all(score_files(chart, "song", count_in).values())
+    assert len(click_track(chart, 8_000, 7_200, count_in)) > 0

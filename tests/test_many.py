@@ -132,6 +132,29 @@ def test_what_cannot_be_for_any_vocal_is_said_once(
     assert message in line and not (tmp_path / "out").exists()
 
 
+def test_a_band_without_a_beat_tracker_asks_for_the_beat_once(
+    band_checkpoint, vocals, tmp_path, capsys
+):
+    from accompgen.cli import main
+
+    checkpoint = tmp_path / "band"
+    shutil.copytree(band_checkpoint, checkpoint)
+    shutil.rmtree(checkpoint / "beat_tracker")
+    config = json.loads((checkpoint / "config.json").read_text())
+    config["sha256"] = {
+        file: hash for file, hash in config["sha256"].items() if "beat_tracker" not in file
+    }
+    (checkpoint / "config.json").write_text(json.dumps(config))
+    command = ["generate", "--manifest", str(vocals["one"].parent), "-o", str(tmp_path / "out")]
+    command += ["--checkpoint", str(checkpoint), "--workers", "0", "--device", "cpu"]
+    assert main(command) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "'band' has no beat tracker; give the beat, by --bpm or --beats" in line
+    assert not (tmp_path / "out").exists()
+    main([*command, "--bpm", "90"])
+    assert "no beat tracker" not in capsys.readouterr().err
+
+
 def test_a_folder_with_a_doubled_vocal_is_done_but_for_that_one(tiny_checkpoint, vocals, tmp_path, capsys):
     from accompgen.cli import main
 

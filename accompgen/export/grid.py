@@ -83,7 +83,7 @@ def grid_of(chart, count_in: int = 0) -> Grid:
     song = [GridBeat(time, place, TICKS) for time, place in chart.continued().beats]
     numbers = [bar.number for bar in chart.bars()]
     if count_in:
-        before = _count_in(song, chart.metre, count_in)
+        before = _count_in(song, chart, count_in)
         numbers = [None] * count_in + numbers
     else:
         song, before = _lead_in(song)
@@ -93,11 +93,12 @@ def grid_of(chart, count_in: int = 0) -> Grid:
     return Grid(beats, _bars(beats, numbers), chart.seconds)
 
 
-def _count_in(song, metre, bars):
+def _count_in(song, chart, bars):
     """The beats of whole bars before the bar of the first beat, and those that this bar has before
     it."""
-    step = pace([beat.seconds for beat in song[: PACE_BEATS + 1]])
-    places = [*range(1, metre + 1)] * bars + [*range(1, song[0].place)]
+    # a short song has one beat within itself, and its chart has two
+    step = pace([time for time, _ in chart.beats[: PACE_BEATS + 1]])
+    places = [*range(1, chart.metre + 1)] * bars + [*range(1, song[0].place)]
     first = song[0].seconds - len(places) * step
     return [GridBeat(first + number * step, place, TICKS) for number, place in enumerate(places)]
 

@@ -109,7 +109,6 @@ def write_sheet(chart: Chart, name: str = "the song") -> str:
     change half a beat after one; others move to the nearest of these places. Raises ChartError with
     fewer than two beats.
     """
-    chart = chart.continued()
     bars = [(bar.number, bar.times) for bar in chart.bars()]
     bars = _with_lead(chart, bars)
     shown, last = [], None

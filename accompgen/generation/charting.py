@@ -138,7 +138,10 @@ def _beats(model, units, chart, asked):
         chart = replace(request.with_beats(chart), key=request.key)
     if len(chart.beats) < 2:
         name = model.about["name"]
-        raise ChartError(f"the checkpoint {name!r} has no beat tracker that hears bars; give the beat, by bpm or a file")
+        raise ChartError(
+            f"the checkpoint {name!r} has no beat tracker that hears bars; give the beat, by bpm or "
+            "a file"
+        )
     if request is not None:
         return chart, request.chords_on(chart)
     return (chart, ()) if asked is None else (replace(chart, key=asked.key), asked.chords)

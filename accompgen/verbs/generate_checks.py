@@ -52,7 +52,7 @@ def check_checkpoint(args, stems, request) -> None:
     checkpoint = Checkpoint(path, read_info(path), read_graph(path))
     graph = checkpoint.graph
     reader = TEXT_TOKENIZER if graph.has_units else TEXT_ENCODER
-    for problem in _problems(args, graph, reader in checkpoint.components):
+    for problem in _problems(args, graph, checkpoint.components, reader):
         raise ValueError(f"the checkpoint {path.resolve().name!r} {problem}")
     if args.click and (request is None or request.bpm is None and request.beats is None):
         raise ValueError(WITHOUT_BEATS)
@@ -61,8 +61,12 @@ def check_checkpoint(args, stems, request) -> None:
         chosen_stems(stems, graph.stems)
 
 
-def _problems(args, graph, reads_texts):
-    """What the checkpoint of a graph cannot do, behind its name."""
+def _problems(args, graph, components, reader):
+    """What the checkpoint of a graph, with these components, cannot do, behind its name.
+
+    `reader` is the component by which it would read texts.
+    """
+    from accompgen.checkpoint import BEAT_TRACKER
     from accompgen.generation.sampling import LOGIT_WEIGHTS
 
     tracks = [stem for stem in graph.stems if stem != ALL]
@@ -73,7 +77,7 @@ def _problems(args, graph, reads_texts):
             f"makes {', '.join(tracks)} one after the other, each hearing the whole of those before "
             f"it; --stream is for checkpoints of one track, such as {STREAMED}"
         )
-    if args.prompt and not reads_texts:
+    if args.prompt and reader not in components:
         adopt = "" if graph.has_units else ", or adopt it with --t5"
         yield f"does not read texts; leave --prompt out{adopt}"
     if args.others and graph.others is None:
@@ -89,6 +93,9 @@ def _problems(args, graph, reads_texts):
         alone = f"{hears} and " if graph.has_units else ""
         click = "; with --click it hears beats" if not graph.has_units and graph.others else ""
         yield f"{alone}plays without a chart; leave {', '.join(charted)} out{click}"
+    finds_beats = not graph.has_chart or BEAT_TRACKER in components
+    if graph.has_units and not (finds_beats or args.bpm or args.beats):
+        yield "has no beat tracker; give the beat, by --bpm or --beats"
     if args.noise and not graph.has_units:
         yield "encodes the voice as it is, without noise; leave --noise out"
     weights = [f"--{name}" for name in LOGIT_WEIGHTS if any(getattr(args, name).values())]

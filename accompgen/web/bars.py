@@ -15,14 +15,13 @@ SAME_BPM = 0.05  # a tempo as near as that to the one shown was not changed
 
 def shown(chart: Chart) -> dict:
     """What the page shows of a chart: tempo, beats of a bar, key, and start, end and chords of each bar."""
-    whole = chart.continued()
     return {
         "bpm": round(chart.bpm, 1),
         "metre": chart.metre,
         "key": "" if chart.key is None else chord_symbol(chart.key) if chart.key[-4:] in (":maj", ":min") else chart.key,
         "bars": [
-            {"number": bar.number, "start": bar.times[0], "end": bar.times[-1], "text": _text(whole, bar.times)}
-            for bar in whole.bars()
+            {"number": bar.number, "start": bar.times[0], "end": bar.times[-1], "text": _text(chart, bar.times)}
+            for bar in chart.bars()
         ],
     }
 
@@ -84,8 +83,7 @@ def read_given_key(text: str) -> str | None:
 
 def _chords(chart, texts):
     """Chords on the bars of a chart, equal neighbours joined."""
-    whole = chart.continued()
-    bars = whole.bars()
+    bars = chart.bars()
     if len(texts) != len(bars):
         raise ChartError(f"{len(texts)} bars were given, and the song has {len(bars)}; load the page again")
     before = len(bars[0].times) - 1 if bars[0].number == 0 else 0
@@ -99,7 +97,7 @@ def _chords(chart, texts):
     except ChartError as error:  # the page has bars, and no lines
         raise ChartError(re.sub(f"^{SHEET}, line [0-9]+, bar", "Bar", str(error))) from error
     joined = []
-    for start, end, label in sheet.chords(whole):
+    for start, end, label in sheet.chords(chart):
         if joined and joined[-1][2] == label and abs(joined[-1][1] - start) < 1e-6:
             joined[-1] = (joined[-1][0], end, label)
         else:
