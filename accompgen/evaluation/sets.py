@@ -40,7 +40,8 @@ def add_distances(rows, songs, files, entries, background, settings, embedder, c
         for name, entry in folders.bar(by_name.items(), progress, "mixes"):
             true[name] = tracks.embedded_mix(entry.vocal, entry.reference, entry.plan, embedder, cache)
             if shuffled:
-                false[name] = tracks.embedded_mix(entry.vocal, references[shuffled[name]], entry.plan, embedder, cache)
+                other = references[shuffled[name]]
+                false[name] = tracks.embedded_mix(entry.vocal, other, entry.plan, embedder, cache, again=True)
     work = []  # row, metric, function, its sets
     for row, found in files.items():
         if not found:

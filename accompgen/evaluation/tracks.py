@@ -158,21 +158,22 @@ def embedded(track, plan, embedding, cache) -> Path:
     return cache.arrays(caches.key("embedding", embedding.identity, track.digest, [plan.seconds, plan.count]), rows)
 
 
-def embedded_mix(vocal, accompaniment, plan, embedding, cache) -> Path:
+def embedded_mix(vocal, accompaniment, plan, embedding, cache, again: bool = False) -> Path:
     """The same for a mix of vocal and accompaniment, window by window at equal loudness.
 
-    An accompaniment with fewer windows begins again; a silent side stays silent.
+    What an accompaniment lacks at its end is silence; with `again`, as for another song's, its whole windows begin again.
+    A silent side stays silent.
     """
+    whole = min(plan.count, folders.plan_windows(accompaniment.seconds, plan.seconds).count) if again else plan.count
 
     def rows():
         rate = embedding.rate
         sung = plan.cut(vocal.mono(rate), rate)
-        whole = max(1, min(plan.count, int(accompaniment.seconds / plan.seconds)))
         played = folders.Plan(plan.seconds, whole).cut(accompaniment.mono(rate), rate)
         mixes = [levelled(a, rate) + levelled(played[i % whole], rate) for i, a in enumerate(sung)]
         return {"rows": np.concatenate([embedding.embed(mix) for mix in mixes])}
 
-    name = caches.key("mix", embedding.identity, vocal.digest, accompaniment.digest, [plan.seconds, plan.count])
+    name = caches.key("mix", embedding.identity, vocal.digest, accompaniment.digest, [plan.seconds, plan.count, whole])
     return cache.arrays(name, rows)
 
 
