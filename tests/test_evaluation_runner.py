@@ -198,6 +198,21 @@ def test_what_a_file_lacks_at_its_end_is_silent_in_the_mixes_too(place, copy):
     assert rows["short"]["apa"]["value"] == pytest.approx(rows["padded"]["apa"]["value"], rel=0.05)
 
 
+def test_beats_are_kept_by_the_weights_that_heard_them(place, tmp_path, monkeypatch):
+    def find(name, weights, device):
+        times = np.array([float(t) for t in weights.read_text().split()])
+        return lambda mono: times
+
+    monkeypatch.setattr(runner, "find_tracker", find)
+    found = []
+    for times in ("0.5 1.0 1.5", "0.2"):
+        weights = tmp_path / "weights.ckpt"
+        weights.write_text(times)
+        settings = {"metrics": ("rhythm",), "tracker": "beat-this", "tracker_weights": weights}
+        found.append(run(place, annotations=place / "annotations", **settings)["rows"]["truth"])
+    assert found[0]["beat_f1"]["value"] != found[1]["beat_f1"]["value"]
+
+
 def test_one_file_is_scored_without_what_needs_two(place, copy):
     for i in (1, 2, 3):
         for part in ("vocals", "reference", "system"):

@@ -80,6 +80,9 @@ def evaluate(
     report, cache = Report(), Cache(cache or checkpoint.cache_directory() / "evaluation")
     device = choose_device(device)
     listener = find_tracker(tracker, tracker_weights, device) if "rhythm" in metrics or "harmony" in metrics else None
+    tracker_hash = component.file_hash(tracker_weights) if tracker_weights else None
+    # beats lie in the cache by the weights that heard them
+    listener_identity = f"{tracker} {tracker_hash}" if tracker_hash else tracker
     embedder = find_embedding(embedding, device, batch_size) if {"fad", "kad", "apa"} & set(metrics) else None
 
     judge = coherence.load(cocola, device) if cocola else None
@@ -90,7 +93,9 @@ def evaluate(
     songs, long = {row: {} for row in files}, {row: [] for row in files}
     for row, entry in folders.bar(work, progress, "listening"):
         track = files[row][entry.name]
-        songs[row][entry.name], by_minute = _score_song(track, entry, settings, listener, cache, report)
+        songs[row][entry.name], by_minute = _score_song(
+            track, entry, settings, listener, listener_identity, cache, report
+        )
         long[row] += [by_minute] if by_minute else []
         if judge:
             score = tracks.cocola_score(track, entry.vocal, entry.plan, judge, judge_identity, cache)
@@ -108,7 +113,7 @@ def evaluate(
         "settings": asdict(settings) | {"metrics": list(settings.metrics)},
         "embedding": embedder and {"name": embedder.name, "sample_rate": embedder.rate, "sha256": embedder.identity,
                                    "note": embedder.note},
-        "tracker": {"name": tracker, "sha256": component.file_hash(tracker_weights) if tracker_weights else None},
+        "tracker": {"name": tracker, "sha256": tracker_hash},
         "cocola": judge_identity,
         "data": _data(entries, files, reference, background),
         "versions": _versions(),
@@ -179,7 +184,7 @@ def _folder_hash(found):
     return hashlib.sha256("".join(sorted(track.digest for track in found)).encode()).hexdigest()[:16]
 
 
-def _score_song(track, entry, settings, listener, cache, report):
+def _score_song(track, entry, settings, listener, listener_identity, cache, report):
     """All measures of one song of one row, and those of its minutes where it is a long one."""
     scores, plan = _faults(track, entry, settings, cache), entry.plan
     if "band" in settings.metrics:
@@ -191,7 +196,7 @@ def _score_song(track, entry, settings, listener, cache, report):
     if not listener:
         return scores, None
     heard = [
-        part and tracks.analysis(part, plan, listener, settings.tracker, cache)
+        part and tracks.analysis(part, plan, listener, listener_identity, cache)
         for part in (track, entry.vocal, entry.reference)
     ]
     windows = measures.compare_windows(*heard, plan, entry.annotation)
