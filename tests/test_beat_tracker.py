@@ -206,6 +206,9 @@ def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(tmp_path):
     lines = (tmp_path / "parts" / "log.jsonl").read_text().splitlines()
     again = train(config, tmp_path / "parts")  # nothing is left to do
     assert again["finished"] and again["validation"] == json.loads(lines[-1])["validation"]
+    longer = configure(tmp_path / "songs", dropout=0.2, steps=14, validate_every=1000, save_every=3)
+    assert not train(longer, tmp_path / "parts", pause_after_minutes=1e-9)["finished"]
+    assert not (tmp_path / "parts" / "model").exists()  # it is not at its end any more
     with pytest.raises(ConfigError, match="was begun with masking = 0.05, the configuration says 0.5"):
         train(configure(tmp_path / "songs", dropout=0.2, steps=12, masking=0.5), tmp_path / "parts")
 

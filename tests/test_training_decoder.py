@@ -1,6 +1,7 @@
 """The decoder's training: it learns, goes on exactly where it stopped, and its losses tell noise from clicks."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -119,6 +120,19 @@ def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(place, trained, mo
     assert whole["step"] == stopped["step"] == 24
     assert_equal_weights(whole["network"], stopped["network"])
     assert train(config(place), place / "stopped")["finished"]  # and an ended one is left as it is
+
+
+def test_an_ended_run_goes_on_with_more_steps_and_makes_a_lost_component_anew(place, trained, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(trained, run)
+    shutil.rmtree(run / "model")
+    assert train(config(place), run)["finished"]
+    again, before = load_component(run / "model"), load_component(trained / "model")
+    assert again[0] == before[0]
+    assert_equal_weights(again[1], before[1])
+    paused = train(config(place, steps=30), run, pause_after_minutes=1e-9)
+    assert not paused["finished"] and paused["step"] == 25 and not (run / "model").exists()
+    assert train(config(place, steps=30), run)["step"] == 30 and (run / "model").exists()
 
 
 def test_a_discriminator_may_join_and_goes_on_as_well(place, monkeypatch):

@@ -28,7 +28,7 @@ from accompgen.training.average import make_average
 from accompgen.training.beat_tracker_songs import draw_batch, find_songs, phases_of
 from accompgen.training.optimizer import learning_rate
 from accompgen.training.run_log import RunLog
-from accompgen.training.run_state import lasting, load_state, save_state
+from accompgen.training.run_state import goes_on, lasting, load_state, save_state
 
 SEEN_BEFORE = 50.0  # frames that each unit counts as seen, spread over the phases, before any are counted
 NOT_TOLD = {"model", "shards", "manifest", "start_from", "device"}  # of the configuration, in the component
@@ -132,6 +132,7 @@ def train(config: BeatTrainConfig, run_dir, pause_after_minutes: float = 0.0) ->
         return max(step / config.steps, log.seconds / (60 * config.minutes) if config.minutes else 0.0)
 
     share = progress()
+    goes_on(run_dir, share)
     if share >= 1 and (run_dir / "model").exists():
         return {"step": step, "finished": True, "validation": load_component(run_dir / "model")[0]["validation"]}
     while share < 1 and not pausing:

@@ -17,7 +17,6 @@ would have drawn.
 
 import json
 import math
-import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,7 +51,7 @@ from accompgen.training.codec_songs import (
 )
 from accompgen.training.optimizer import warmed_up
 from accompgen.training.run_log import RunLog
-from accompgen.training.run_state import lasting, load_state, save_state
+from accompgen.training.run_state import goes_on, lasting, load_state, save_state
 from accompgen.training.state import write_text
 
 __all__ = ["CodecTraining", "evaluate_codec", "train_codec"]
@@ -157,9 +156,7 @@ def train_codec(config: CodecTraining, run_dir, pause_after_minutes: float = 0.0
 
     # ended by an earlier call: it is not trained on
     ended = step >= config.steps and (run_dir / "model").exists()
-    if not ended and (run_dir / "model").exists():
-        # the run goes on: snapshot/ holds the same weights
-        shutil.rmtree(run_dir / "model")
+    goes_on(run_dir, step / config.steps)
     while not ended:
         random, generator = step_random(config.seed, step)
         if step == config.plain_steps:

@@ -36,7 +36,7 @@ from accompgen.training.decoder_timbre import learn_timbre
 from accompgen.training.discriminator import DiscriminatorConfig
 from accompgen.training.optimizer import learning_rate
 from accompgen.training.run_log import RunLog
-from accompgen.training.run_state import lasting, load_state, save_state
+from accompgen.training.run_state import goes_on, lasting, load_state, save_state
 
 LOOKS = ((1.0, 0.0), (1.0, 1.0), (1.0, -1.0), (0.0, 1.0))  # of (middle, side): the middle, left, right and the side
 DISTANCE_WINDOWS = (64, 128, 256, 512, 1024, 2048)  # at 24 kHz, of the figure `spectra`
@@ -149,8 +149,16 @@ def train(config: DecoderTraining, run_dir, pause_after_minutes: float = 0.0) ->
     optimizer = torch.optim.AdamW(network.parameters(), config.learning_rate, betas=(0.8, 0.99))
     parts = {"network": network, "average": average, "optimizer": optimizer}
     parts |= {"adversary": adversary} if adversary else {}
-    step, seconds, figures = _resume(config, run_dir, parts)
-    if figures and (run_dir / "model").exists():
+    step, seconds, figures, learned = _resume(config, run_dir, parts)
+
+    def share_done(seconds):
+        return max(step / config.steps, seconds / (60 * config.minutes) if config.minutes else 0.0)
+
+    share = share_done(seconds)
+    goes_on(run_dir, share)
+    if share >= 1:
+        if not (run_dir / "model").exists():
+            _save_component(config, run_dir / "model", average.module, step, figures, learned)
         return {"step": step, "finished": True, "validation": figures}
     songs, held_out = (
         read_sounds(config, split, count, tokenizer, run_dir / "codes" / split)
@@ -162,17 +170,13 @@ def train(config: DecoderTraining, run_dir, pause_after_minutes: float = 0.0) ->
     log.start(seconds)
     log(step=step, sounds=len(songs), stems=sum(sound.stem for sound in songs), validation_songs=len(held_out))
 
-    def share_done():
-        return max(step / config.steps, log.seconds / (60 * config.minutes) if config.minutes else 0.0)
-
-    share = share_done()
     while share < 1 and not pausing:
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(config, step, share)
         losses = training_step(config, step, songs, network, optimizer, adversary, device)
         average.update_parameters(network)
         step += 1
-        share = share_done()
+        share = share_done(log.seconds)
         log.step(step, share, losses)
         pausing = bool(pause_after_minutes) and time.monotonic() - entered > 60 * pause_after_minutes and share < 1
         if step % config.validate_every == 0 or share >= 1:
@@ -186,7 +190,8 @@ def train(config: DecoderTraining, run_dir, pause_after_minutes: float = 0.0) ->
                 _save_component(config, run_dir / name, average.module, step, figures, learned)
         if pausing or step % config.save_every == 0 or share >= 1:
             state = {name: part.state_dict() for name, part in parts.items()}
-            now = {"step": step, "seconds": log.seconds, "figures": figures, "config": lasting(config, *MAY_CHANGE)}
+            now = {"step": step, "seconds": log.seconds, "figures": figures, "learned": learned}
+            now |= {"config": lasting(config, *MAY_CHANGE)}
             save_state(run_dir, state | now)
     return {"step": step, "finished": share >= 1, "validation": figures}
 
@@ -312,13 +317,13 @@ def _learn_levels(config, network, songs, held_out) -> dict:
 
 
 def _resume(config, run_dir, parts):
-    """(step, seconds spent, last figures) of what was saved; the start if nothing was."""
+    """(step, seconds spent, last figures, what was learned at the end) of what was saved; the start if nothing was."""
     state = load_state(run_dir, lasting(config, *MAY_CHANGE))
     if state is None:
-        return 0, 0.0, {}
+        return 0, 0.0, {}, {}
     for name, part in parts.items():
         part.load_state_dict(state[name])
-    return state["step"], state["seconds"], state["figures"]
+    return state["step"], state["seconds"], state["figures"], state.get("learned", {})
 
 
 def _save_component(config, directory, network, step, figures, learned):

@@ -30,7 +30,7 @@ from accompgen.training import hubert_targets as targets
 from accompgen.training.hubert_units import PARTS, choose_tokenizer, read_sound, spaced
 from accompgen.training.optimizer import learning_rate
 from accompgen.training.run_log import RunLog
-from accompgen.training.run_state import lasting, load_state, save_state
+from accompgen.training.run_state import goes_on, lasting, load_state, save_state
 
 
 @dataclass(frozen=True)
@@ -126,6 +126,7 @@ def train(config: HubertTrainConfig, run_dir, stop_at: int | None = None, pause_
     validation = _validation_batch(config, len(songs["validation"]), sound_and_labels)
     last_step = config.steps if stop_at is None else min(config.steps, stop_at)
     log.start(seconds)
+    goes_on(run_dir, step / config.steps)
     while step < last_step and not (config.minutes and log.seconds > 60 * config.minutes):
         after_warmup = (step - config.warmup_steps) / max(1, config.steps - config.warmup_steps)
         rate = learning_rate(config, step, after_warmup)

@@ -1,5 +1,6 @@
 """The state that a training in one process goes on from: last/state.pt, replaced as a whole."""
 
+import shutil
 from pathlib import Path
 
 import torch
@@ -27,6 +28,15 @@ def differing(key: str, before, now) -> tuple[str, str]:
     inner = [name for name in sorted(before.keys() | now.keys()) if before.get(name) != now.get(name)]
     old, new = (", ".join(f"{key}.{name} = {table.get(name)!r}" for name in inner) for table in (before, now))
     return old, new
+
+
+def goes_on(run_dir: Path, share: float) -> None:
+    """Remove model/ of a run that had ended and goes on, as more steps are asked for.
+
+    `share` of it is done; last/ has what it goes on from.
+    """
+    if share < 1 and (run_dir / "model").exists():
+        shutil.rmtree(run_dir / "model")
 
 
 def load_state(run_dir: Path, lasting: dict) -> dict | None:
