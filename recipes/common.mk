@@ -86,6 +86,9 @@ OVERRIDES = $(foreach s,$(SET),--set $(s))
 ENDED     = @[ -f $@ ] && touch $@ || { echo '$(WORK)/$* is not at its end yet: the same make goes on from here' >&2; exit 75; }
 
 .DELETE_ON_ERROR:
+# A component is written as a whole. Make would delete its config.json where Ctrl-C comes between that and the rule's end, and
+# what is left of it is no component, which no verb replaces.
+.PRECIOUS: $(TOKENIZED) $(DECODED) $(TEXT) $(LISTENER) $(STAGES) $(BEATS) $(CHECKPOINT)
 .PHONY: help all songs tokenizers text decoder shards stages train beats checkpoint
 .DEFAULT_GOAL := $(if $(CHOSEN),all,help)
 

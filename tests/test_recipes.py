@@ -5,8 +5,10 @@ the verbs in their order, on one process or many, stops in time and goes on. `ma
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
 import tomllib
 
 import pytest
@@ -115,6 +117,24 @@ def test_a_decoder_is_trained_for_the_codec_and_exported_with_it_where_a_size_ha
     (conf / "decoder.toml").unlink()
     assert "/decoder" not in make(root, "synthetic", *dials, "checkpoint")
     assert "/decoder" not in make(root, "musdb18", "--dry-run", "SIZE=pocket", "DATA=x", "SEPARATE=no", f"WORK={tmp_path}/w")
+
+
+@needs_make
+def test_ctrl_c_after_a_component_was_written_leaves_it_whole(root, tmp_path):
+    """Make deletes what a stopped rule has written; half of a component is none, and no verb replaces it."""
+    work, verb = tmp_path / "work", tmp_path / "verb"
+    (work / "songs").mkdir(parents=True)
+    (work / "songs" / "manifest.jsonl").write_text("")
+    model = work / "hubert" / "model" / "config.json"
+    verb.write_text(f"mkdir -p {model.parent}; echo {{}} > {model}; sleep 60\n")
+    call = ["make", "-C", str(root / "recipes" / "synthetic"), "SIZE=tiny", f"WORK={work}", f"ACCOMPGEN=sh {verb}", str(model)]
+    making = subprocess.Popen(call, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)
+    deadline = time.monotonic() + 30
+    while not model.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.killpg(making.pid, signal.SIGINT)
+    said, _ = making.communicate(timeout=30)
+    assert making.returncode and model.exists(), said
 
 
 @pytest.mark.parametrize("stage", ["chart", *STAGES])
