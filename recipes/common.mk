@@ -31,6 +31,11 @@ LAYER    ?= 9
 KMEANS   ?=#         published centres; without them, units are fitted to the training songs
 ENCODEC  ?= encodec-24khz
 
+# in make a space divides one file from the next
+ifneq ($(words $(WORK)),1)
+$(error WORK is '$(WORK)': make cannot write into a folder whose path has a space, or none; give another one)
+endif
+
 CONF       ?= conf/$(SIZE)
 AUGMENT    ?= $(wildcard $(CONF)/augment.toml)# copies of the training songs, changed (docs/data.md)
 # a shipped checkpoint that lends its tokenizers and its decoder, where a size has a file `base` with its name

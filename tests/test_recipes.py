@@ -137,6 +137,13 @@ def test_ctrl_c_after_a_component_was_written_leaves_it_whole(root, tmp_path):
     assert making.returncode and model.exists(), said
 
 
+@needs_make
+@pytest.mark.parametrize("recipe", ["synthetic", "musdb18", "stems"])
+def test_a_folder_with_a_space_is_refused_by_name(root, tmp_path, recipe):
+    said = make(root, recipe, "--dry-run", "SIZE=tiny", "DATA=x", "SEPARATE=no", f"WORK={tmp_path}/a b", status=2)
+    assert f"WORK is '{tmp_path}/a b'" in said and "space" in said
+
+
 @pytest.mark.parametrize("stage", ["chart", *STAGES])
 @pytest.mark.parametrize("size", ["tiny-band", "band"])
 def test_the_stages_of_a_band_are_configurations(root, size, stage):
