@@ -1,5 +1,7 @@
 """The verbs evaluate and baselines: what they write, print and return."""
 
+import shutil
+
 import evaluation_songs
 import pytest
 import tiny
@@ -37,6 +39,18 @@ def test_baselines_then_evaluate(place, tmp_path, capsys):
     captured = capsys.readouterr()
     assert "distances: 100%" in captured.err and "4/4" in captured.err.split("distances:")[-1]
     assert "accompgen: " in captured.err and "song1" in captured.err and "What is missing" in captured.out
+
+
+def test_a_damaged_file_of_another_row_costs_neither_page_nor_table(place, tmp_path, capsys):
+    damaged = tmp_path / "damaged"
+    shutil.copytree(place / "reference", damaged)
+    (damaged / "song1.wav").write_text("no sound")
+    rows = [f"--system=whole={place / 'reference'}", f"--system=damaged={damaged}"]
+    settings = ["--metrics", "sanity", "--window", "1", "--cache", str(tmp_path / "cache")]
+    assert main(["evaluate", *rows, *given(place, tmp_path / "out", *settings)]) == 1
+    told = capsys.readouterr()
+    assert "| whole | 2 |" in told.out and "| damaged | 1 |" in told.out and "song1.wav: not sound" in told.err
+    assert "data-part='damaged'" in (tmp_path / "out" / "report.html").read_text()
 
 
 def test_a_singer_is_scored_without_a_reference(place, tmp_path, capsys):

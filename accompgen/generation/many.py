@@ -5,12 +5,13 @@ weights and faders; files made otherwise are replaced only by force. What else a
 for one, does not count: a report has the settings that were used.
 """
 
-import json
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from accompgen import CHECKPOINT, audio
 from accompgen.chart_input import ChartRequest
+from accompgen.component import CheckpointError, read_json
+from accompgen.files import short_name
 from accompgen.generation import single_stage, song
 from accompgen.generation.mixdown import BALANCE_LU, faders_in
 from accompgen.generation.report import asked_for
@@ -59,7 +60,8 @@ class GenerateJob:
         return {"paths": [str(path) for path in paths.values()], "made": made, "error": None}
 
     def _make(self, model, vocal):
-        begun = Path(self.directory) / f".{vocal.name}.begun"  # there while the files of this song may be some but not all
+        # there while the files of this song may be some but not all
+        begun = Path(self.directory) / f".{short_name(vocal.name)}.begun"
         force = self.force or begun.exists()
         self._paths(model, vocal.name, force)
         channels = self.channels or max(len(vocal.wav), model.decoder.channels)
@@ -90,10 +92,10 @@ class GenerateJob:
     def _finished(self, model, vocal):
         if self.force or not song.has_outputs(self.directory, vocal.name, self.format, *self._parts(model)):
             return False
-        report = Path(self.directory) / f"{vocal.name}.json"
+        report = self._paths(model, vocal.name, force=True)["report"]
         try:
-            found = json.loads(report.read_text(encoding="utf-8"))
-        except json.JSONDecodeError as error:
+            found = read_json(report)
+        except CheckpointError as error:
             raise ValueError(
                 f"{report} is no report of a song: {error}; choose another folder, or force to replace it"
             ) from error
