@@ -93,6 +93,24 @@ def test_files_that_are_there_are_kept_unless_forced(place, tmp_path):
     assert path.read_bytes() == first
 
 
+def test_rows_of_another_seed_checkpoint_or_other_songs_are_not_passed_off_as_these(place, tmp_path):
+    write(place, tmp_path, rows=("shuffled", "noise"))
+    write(place, tmp_path, rows=("truth",), seed=1)  # which no seed decides
+    about = json.loads((tmp_path / "baselines.json").read_text())
+    assert about["settings"] == {"shuffled": {"seed": 0}, "noise": {"seed": 0}} and set(about["sources"]) == {"shuffled"}
+    with pytest.raises(EvaluationError, match="noise was made with seed 0, not 1; use --force"):
+        write(place, tmp_path, rows=("noise",), seed=1)
+    more = evaluation_songs.make_songs(tmp_path / "more", count=5, seconds=1.5)
+    with pytest.raises(EvaluationError, match="shuffled was made of other songs"):
+        write(more, tmp_path, rows=("shuffled",))
+    write(place, tmp_path, rows=("noise",), seed=1, force=True)
+    assert json.loads((tmp_path / "baselines.json").read_text())["settings"]["noise"] == {"seed": 1}
+    checkpoint = tiny.make_checkpoint(tmp_path / "checkpoint")
+    write(place, tmp_path, rows=("codec",), checkpoint=str(checkpoint))
+    with pytest.raises(EvaluationError, match="codec was made with checkpoint .*checkpoint, not pocket"):
+        write(place, tmp_path, rows=("codec",), checkpoint="pocket")
+
+
 def test_what_cannot_be_done_is_said(place, tmp_path):
     with pytest.raises(EvaluationError, match="no baseline 'applause'"):
         write(place, tmp_path, rows=("applause",))

@@ -20,6 +20,7 @@ from accompgen.evaluation import folders, harmony, listen, sets
 from accompgen.evaluation.folders import EvaluationError, Report
 
 ROWS = ("truth", "codec", "shuffled", "retrieval", "random", "silence", "click", "noise")
+DRAWN = ("shuffled", "random", "noise")  # by the seed
 CLICK_SECONDS, CLICK_HZ = 0.02, 1000.0
 
 
@@ -30,7 +31,7 @@ def write_baselines(
     """Write out/<row>/<name>.wav for every row and every song that has a vocal and a reference.
 
     Files that are there are kept, so that an interrupted call goes on. out/baselines.json says what each shuffled and
-    retrieved file was made of.
+    retrieved file was made of, and by which seed or checkpoint a row was.
 
     Args:
         rows: some of ROWS. checkpoint: name or directory whose codec makes the codec row; an EnCodec file
@@ -42,14 +43,15 @@ def write_baselines(
         row -> folder, and the problems met, a line each.
 
     Raises:
-        EvaluationError: no song, or an unknown row. CheckpointError: no such checkpoint.
+        EvaluationError: no song, an unknown row, or a row whose files were made by another seed or checkpoint, or of other
+            songs. CheckpointError: no such checkpoint.
     """
     unknown = sorted(set(rows) - set(ROWS))
     if unknown:
         raise EvaluationError(f"there is no baseline {unknown[0]!r}; expected some of {', '.join(ROWS)}")
     report, out = Report(), Path(out)
     sung = folders.find_songs(vocals, "vocal", report)
-    true = folders.find_songs(reference, "accompaniment", report)
+    true = {name: path.absolute() for name, path in folders.find_songs(reference, "accompaniment", report).items()}
     for folder, role, found in ((vocals, "vocal", sung), (reference, "accompaniment", true)):
         if not found:
             raise EvaluationError(f"{folders.why_none(folder, role)}; nothing can be made")
@@ -58,9 +60,10 @@ def write_baselines(
         raise EvaluationError(f"no song has both a vocal in {vocals} and a reference in {reference}")
     sources = _sources(names, rows, sung, true, annotations, pool, pool_annotations, seed, report, progress)
     codec = _load_codec(checkpoint, device) if "codec" in rows else None
+    about = _about(out, rows, seed, checkpoint, sources, force)
     for row in rows:
         (out / row).mkdir(parents=True, exist_ok=True)
-    audio.write_bytes(out / "baselines.json", (json.dumps({"seed": seed, "sources": sources}, indent=1) + "\n").encode())
+    audio.write_bytes(out / "baselines.json", (json.dumps(about, indent=1) + "\n").encode())
     for name in folders.bar(names, progress, "baselines"):
         sounds = folders.read(sung[name], report), folders.read(true[name], report)
         if None in sounds:
@@ -77,6 +80,32 @@ def write_baselines(
             if wav is not None:
                 audio.write(path, wav / max(1.0, audio.peak(wav) / audio.PEAK_LIMIT), rate, "PCM_16")
     return {row: out / row for row in rows}, report.problems
+
+
+def _about(out, rows, seed, checkpoint, sources, force) -> dict:
+    """What baselines.json says: `sources` and `settings` by row, those of earlier calls' rows among them.
+
+    Raises EvaluationError where a row has files that were made otherwise, unless they are all made anew.
+    """
+    try:
+        before = json.loads((out / "baselines.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        before = {}
+    settings = {row: {"seed": seed} for row in DRAWN if row in rows}
+    settings |= {"codec": {"checkpoint": str(checkpoint)}} if "codec" in rows else {}
+    about = {"settings": settings, "sources": sources}
+    for what, asked in about.items():
+        known = before.get(what, {})
+        for row in asked.keys() & known.keys():
+            if known[row] != asked[row] and not force and (out / row).is_dir() and any((out / row).iterdir()):
+                told = "of other songs"
+                if what == "settings":
+                    told = ", ".join(f"with {name} {known[row].get(name)}, not {value}" for name, value in asked[row].items())
+                raise EvaluationError(
+                    f"{out / row} was made {told}; use --force (force=True) to make it anew, or another folder"
+                )
+        about[what] = known | asked
+    return about
 
 
 def _sound(row, name, vocal, true, source, annotations, codec, seed, report):
@@ -149,7 +178,9 @@ def _sources(names, rows, sung, true, annotations, pool, pool_annotations, seed,
         sources["shuffled"] = {name: str(true[other]) for name, other in pairs.items()}
     if not {"retrieval", "random"} & set(rows):
         return sources
-    there = folders.find_songs(pool, "accompaniment", report) if pool else {name: true[name] for name in names}
+    there = {name: true[name] for name in names}
+    if pool:
+        there = {name: path.absolute() for name, path in folders.find_songs(pool, "accompaniment", report).items()}
     allowed = {name: sorted(n for n in there if n.split("@")[0] != name.split("@")[0]) for name in names}
     if not all(allowed.values()):
         raise EvaluationError(f"{pool or 'the reference folder'} has no other recording to retrieve; give a larger pool")
