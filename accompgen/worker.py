@@ -11,7 +11,10 @@ from accompgen.threads import one_thread
 def start_worker() -> None:
     """One thread of arithmetic, plain remarks on sound, and no life without the process that asked for it (it may have been
     killed)."""
-    one_thread()
+    try:
+        one_thread()
+    except KeyboardInterrupt:  # Ctrl-C while torch is imported; the process that asked for this one tells of it
+        os._exit(130)
     show_warnings_plainly()
     parent = multiprocessing.parent_process()
 

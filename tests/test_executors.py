@@ -250,3 +250,17 @@ def test_a_cluster_that_loses_a_machine_ends_like_an_uninterrupted_run(cluster, 
     tried = [path.name.partition("@")[0] for path in attempts.iterdir()]
     assert len(set(tried)) == 6 and len(tried) == 7  # what the lost machine was at was begun again by the other
     assert contents(tmp_path / "out") == whole
+
+
+def test_ctrl_c_while_a_worker_starts_leaves_no_traceback():
+    code = """
+from accompgen import worker
+
+def stopped():
+    raise KeyboardInterrupt
+
+worker.one_thread = stopped
+worker.start_worker()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 130 and done.stderr == ""
