@@ -132,6 +132,18 @@ def test_kad_is_unbiased_around_zero_and_grows_with_the_shift():
     assert max(same) < near < far
 
 
+def test_the_interval_of_kad_has_a_width_with_two_songs():
+    """Draws in which one of the two comes twice are draws, too; without them all that were left were alike."""
+    rng = np.random.default_rng(3)
+    reference = {f"r{i}": rng.normal(size=(40, 4)) for i in range(4)}
+    songs = {"near": rng.normal(size=(40, 4)), "far": 2 + rng.normal(size=(40, 4))}
+    result = distances.kad(songs, reference)
+    alone = [distances.kad({"one": rows}, reference)["value"] for rows in songs.values()]
+    assert result["spread"] > 0.5 * abs(alone[0] - alone[1])
+    one_each = {name: rows[:1] for name, rows in songs.items()}  # a song twice has no pair here
+    assert np.isfinite(distances.kad(one_each, reference)["spread"])
+
+
 def test_kad_on_a_sample_stays_near_the_whole():
     rng = np.random.default_rng(9)
     songs, reference = make_songs(rng, songs=30, shift=0.5), make_songs(rng, songs=30)

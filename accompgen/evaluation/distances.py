@@ -211,7 +211,8 @@ def kad(songs, reference, seed: int = 0, limit: int = KERNEL_EMBEDDINGS) -> dict
     def distance(times):
         return 100 * (_mean_of_pairs(pairs, sizes, times) + within - 2 * (times @ cross) / ((times @ sizes) * len(y)))
 
-    replicates = [distance(times) for times in _draws(count, seed) if np.count_nonzero(times * sizes) > 1]
+    # a draw of nothing but one embedding has no pair
+    replicates = [distance(times) for times in _draws(count, seed) if _pair_count(sizes, times)]
     more = {"reference_n": len(y), "bandwidth": bandwidth}
     if (few := min(len(x), len(y))) < FEW_FOR_KERNEL:
         more["warning"] = f"{few} embeddings are fewer than the {FEW_FOR_KERNEL} that KAD needs to settle"
@@ -221,8 +222,12 @@ def kad(songs, reference, seed: int = 0, limit: int = KERNEL_EMBEDDINGS) -> dict
 def _mean_of_pairs(pairs, sizes, times):
     """Mean kernel of two different embeddings; a group drawn twice is not paired with its own copy."""
     total = times @ pairs @ times - times**2 @ np.diag(pairs) + times @ (np.diag(pairs) - sizes)
-    count = (times @ sizes) ** 2 - times**2 @ sizes**2 + times @ (sizes * (sizes - 1))
-    return total / count
+    return total / _pair_count(sizes, times)
+
+
+def _pair_count(sizes, times):
+    """Ordered pairs of different embeddings, counted as in `_mean_of_pairs`."""
+    return (times @ sizes) ** 2 - times**2 @ sizes**2 + times @ (sizes * (sizes - 1))
 
 
 def _squared_distances(a, b):
