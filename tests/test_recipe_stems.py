@@ -3,6 +3,7 @@ results.
 """
 
 import json
+import os
 import subprocess
 import sys
 
@@ -146,6 +147,34 @@ def test_one_make_does_it_all(root):
         and "local/table.py drums=/nowhere/scores/drums/results.json bass=" in run
     )
     assert "make DATA=path/to/moisesdb" in make() and "WITH_VOCALS" in make("help")
+
+
+def test_another_dial_is_refused_or_scored_anew(root, tmp_path):
+    """A table of other clips or another seed than those asked for is not printed as if it were theirs."""
+    verb, work = tmp_path / "verb", tmp_path / "work"
+    # PYTHON is called as `sh verb -m accompgen ...` or as `sh verb local/SCRIPT ...`
+    verb.write_text(
+        'echo "$@" >> "$LOG"; case "$*" in *-o*) ;; *) exit 0;; esac\n'
+        'case "$*" in local/stem_clips*) file=clips.json;; local/table*) file=;; *) file=results.json;; esac\n'
+        "while [ \"$1\" != -o ]; do shift; done\n"
+        '[ -z "$file" ] && { touch "$2"; exit 0; }; mkdir -p "$2"; touch "$2/$file"\n'
+    )
+
+    def make(*words):
+        log = tmp_path / "log"
+        log.write_text("")
+        ask = ["make", "-C", str(root / "recipes" / "stems"), f"PYTHON=sh {verb}", f"WORK={work}", "DATA=/data", *words]
+        done = subprocess.run(ask, capture_output=True, text=True, env=os.environ | {"LOG": str(log)})
+        return done, [line.split()[2 if line.startswith("-m") else 0] for line in log.read_text().splitlines()]
+
+    done, steps = make("STEMS=drums", "SEED=1")
+    assert done.returncode == 0, done.stderr
+    assert sorted(steps) == sorted(["local/stem_clips.py", "generate", "baselines", "evaluate", "local/table.py"])
+    assert make("STEMS=drums", "SEED=1")[1] == []
+    done, steps = make("STEMS=drums", "SEED=2")
+    assert done.returncode == 2 and steps == [] and "SEED=1, this call says" in done.stderr and "another WORK" in done.stderr
+    done, steps = make("STEMS=drums", "SEED=1", "EMBEDDING=vggish")
+    assert done.returncode == 0 and steps == ["baselines", "evaluate", "local/table.py"]
 
 
 def test_the_table_has_all_stems_and_the_published_figures(local, root, tmp_path):
