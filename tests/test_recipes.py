@@ -138,6 +138,19 @@ def test_ctrl_c_after_a_component_was_written_leaves_it_whole(root, tmp_path):
 
 
 @needs_make
+def test_clips_that_were_cut_otherwise_are_refused(root, tmp_path):
+    """The header of the table says how clips were cut by the dials of the call that makes the table."""
+    clips = tmp_path / "clips"
+    clips.mkdir()
+    (clips / "clips.json").write_text("{}")
+    (clips / "dials").write_text("SECONDS=10 HOP=10 LEVEL=-40 SHARE=0.5 CLIPS=0\n")
+    ask = ("musdb18", "--dry-run", "DATA=x", "SEPARATE=no", f"WORK={tmp_path}", "evaluate", "SCORED=pocket")
+    make(root, *ask, "SEED=3")  # which draws nothing where all clips are taken
+    said = make(root, *ask, "SECONDS=5", status=2)
+    assert "were cut with SECONDS=10 HOP=10" in said and "this call says SECONDS=5 HOP=10" in said
+
+
+@needs_make
 @pytest.mark.parametrize("recipe", ["synthetic", "musdb18", "stems"])
 def test_a_folder_with_a_space_is_refused_by_name(root, tmp_path, recipe):
     said = make(root, recipe, "--dry-run", "SIZE=tiny", "DATA=x", "SEPARATE=no", f"WORK={tmp_path}/a b", status=2)
