@@ -64,6 +64,21 @@ def test_what_is_finished_is_kept_and_what_was_made_otherwise_refused(tiny_check
     assert forced["one"]["made"] and json.loads((tmp_path / "one.json").read_text())["seed"] == 4
 
 
+def test_a_song_with_a_long_name_is_found_again(tiny_checkpoint, vocals, tmp_path):
+    name = "a" * 205  # a manifest may have it, and its files are named by a shorter one
+    assert make(tiny_checkpoint, {name: vocals["one"]}, tmp_path)[name]["error"] is None
+    again = make(tiny_checkpoint, {name: vocals["one"]}, tmp_path)[name]
+    assert (again["error"], again["made"]) == (None, False)
+
+
+@pytest.mark.parametrize("text", ["[]", "{"])
+def test_a_report_that_is_none_stops_no_other_song(tiny_checkpoint, vocals, tmp_path, text):
+    make(tiny_checkpoint, {"one": vocals["one"]}, tmp_path)
+    (tmp_path / "one.json").write_text(text)
+    made = make(tiny_checkpoint, {name: vocals[name] for name in ("one", "two")}, tmp_path)
+    assert "one.json is no report of a song" in made["one"]["error"] and made["two"]["made"]
+
+
 def test_a_report_of_an_earlier_version_lacks_what_was_no_setting(tiny_checkpoint, vocals, tmp_path):
     one, path = {"one": vocals["one"]}, tmp_path / "one.json"
     make(tiny_checkpoint, one, tmp_path)
