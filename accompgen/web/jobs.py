@@ -126,7 +126,8 @@ class Jobs:
     def _loop(self):
         while not self._closed:
             with self._change:
-                if not self._waiting:
+                # `close` tells it once, and may have done so before this thread held the lock
+                if not self._waiting and not self._closed:
                     self._change.wait(IDLE_SECONDS)
                 self._running = self._waiting.popleft() if self._waiting else None
             if self._running is not None:
