@@ -69,6 +69,35 @@ def test_jobs_run_one_after_the_other(jobs):
     assert two.wait(10) and order == [True] and one.result == "done"
 
 
+def test_a_queue_that_is_closed_as_its_thread_looks_for_work_ends_at_once():
+    queue, looks, closed = Jobs(), threading.Event(), threading.Event()
+    change = queue._change
+
+    class Late:  # the thread gets the lock after `close` has told it
+        def __enter__(self):
+            if threading.current_thread() is queue._thread:
+                looks.set()
+                closed.wait(10)
+            return change.__enter__()
+
+        def __exit__(self, *error):
+            return change.__exit__(*error)
+
+        def __getattr__(self, name):
+            return getattr(change, name)
+
+    queue._change = Late()
+    with change:
+        change.notify()
+    assert looks.wait(10)
+    closing = threading.Thread(target=queue.close, daemon=True)
+    closing.start()
+    until(lambda: queue._closed)
+    closed.set()
+    closing.join(5)
+    assert not closing.is_alive()
+
+
 def test_a_stopped_job_ends_and_the_next_one_begins(jobs):
     one = jobs.put(waiting_work(threading.Event()), 1)
     two = jobs.put(lambda job: 2, 1)
@@ -282,6 +311,8 @@ def test_old_takes_go_and_so_do_visitors(session, tmp_path, monkeypatch):
     assert stays.folder.exists() and not goes.folder.exists()
     with pytest.raises(ValueError, match="closed for too long"):
         sessions.of_key(goes.key)
+    with pytest.raises(ValueError, match="closed for too long"):
+        sessions.of_key("schlüssel")
 
 
 def test_a_taken_port_is_said_before_weights_are_loaded():

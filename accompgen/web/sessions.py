@@ -104,7 +104,8 @@ class Sessions:
         """The session of a key. Raises ValueError where there is none."""
         with self._lock:
             for session in self._by_name.values():
-                if secrets.compare_digest(session.key, key):
+                # as bytes: of strings it compares those of ASCII alone
+                if secrets.compare_digest(session.key.encode(), key.encode(errors="replace")):
                     return session
         raise ValueError("this page was closed for too long; record or upload once more")
 
