@@ -127,7 +127,8 @@ def new_directory(directory, force):
             except BaseException:  # Ctrl-C among them: what was there comes back
                 if not directory.exists():
                     os.rename(old / "old", directory)
-                old.rmdir()
+                # what it still holds was replaced: the interruption came behind both renames
+                shutil.rmtree(old, ignore_errors=True)
                 raise
             shutil.rmtree(old)
         else:

@@ -210,6 +210,23 @@ def test_a_rename_that_fails_puts_the_old_directory_back(tmp_path, monkeypatch):
     assert listing(tmp_path) == ["c", "c/config.json", "c/model.safetensors"]
 
 
+def test_ctrl_c_behind_the_last_rename_leaves_the_new_directory_alone(tmp_path, monkeypatch):
+    save_component(tmp_path / "c", {"n": 1}, {"w": torch.zeros(2)})
+    rename, calls = os.rename, []
+
+    def interrupted(source, target):
+        rename(source, target)
+        calls.append(target)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(module.os, "rename", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        save_component(tmp_path / "c", {"n": 2}, {"w": torch.ones(2)}, force=True)
+    assert load_component(tmp_path / "c")[0] == {"n": 2}
+    assert listing(tmp_path) == ["c", "c/config.json", "c/model.safetensors"]
+
+
 def test_a_place_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(CheckpointError, match="cannot write beside"):
