@@ -5,13 +5,11 @@ weights and faders; files made otherwise are replaced only by force. What else a
 for one, does not count: a report has the settings that were used.
 """
 
+import json
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
 
 from accompgen import CHECKPOINT, audio
 from accompgen.chart_input import ChartRequest
-from accompgen.component import CheckpointError, read_json
-from accompgen.files import short_name
 from accompgen.generation import single_stage, song
 from accompgen.generation.mixdown import BALANCE_LU, faders_in
 from accompgen.generation.report import asked_for
@@ -61,7 +59,8 @@ class GenerateJob:
 
     def _make(self, model, vocal):
         # there while the files of this song may be some but not all
-        begun = Path(self.directory) / f".{short_name(vocal.name)}.begun"
+        begun = self._report(model, vocal.name).with_suffix(".begun")
+        begun = begun.with_name(f".{begun.name}")
         force = self.force or begun.exists()
         self._paths(model, vocal.name, force)
         channels = self.channels or max(len(vocal.wav), model.decoder.channels)
@@ -89,13 +88,19 @@ class GenerateJob:
     def _paths(self, model, name, force):
         return song.output_paths(self.directory, name, self.format, force, *self._parts(model))
 
+    def _report(self, model, name):
+        """Where the report of a song goes: long names are cut."""
+        return self._paths(model, name, force=True)["report"]
+
     def _finished(self, model, vocal):
         if self.force or not song.has_outputs(self.directory, vocal.name, self.format, *self._parts(model)):
             return False
-        report = self._paths(model, vocal.name, force=True)["report"]
+        report = self._report(model, vocal.name)
         try:
-            found = read_json(report)
-        except CheckpointError as error:
+            found = json.loads(report.read_text(encoding="utf-8"))
+            if not isinstance(found, dict):
+                raise ValueError(f"it holds a {type(found).__name__}, expected an object")
+        except ValueError as error:
             raise ValueError(
                 f"{report} is no report of a song: {error}; choose another folder, or force to replace it"
             ) from error
