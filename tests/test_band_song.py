@@ -177,6 +177,10 @@ def test_a_take_that_cannot_be_is_refused(model, song):
         redo(model, song, VOCAL, 0.5, 3.0)
     with pytest.raises(ValueError, match="no stem 'flute'; this song has drums, bass, harmony"):
         redo(model, song, VOCAL, stems=("flute",))
+    with pytest.raises(ValueError, match="stems are bass, bass; expected some of drums, bass, harmony, each once"):
+        redo(model, song, VOCAL, stems=("bass", "bass"))
+    with pytest.raises(ValueError, match="stems are none; expected some of drums, bass, harmony"):
+        redo(model, song, VOCAL, stems=())
     with pytest.raises(ValueError, match="samples lasts 0.680 s, the song 1.000 s; give the recording"):
         redo(model, song, (VOCAL[0][:, :30_000], 44_100))
     about = {**song.report["checkpoint"], "sha256": {**model.about["sha256"], "chart": "0" * 64}}

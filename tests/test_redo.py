@@ -14,7 +14,7 @@ from accompgen import audio
 from accompgen.chart import Chart
 from accompgen.cli import main
 from accompgen.export.project import voice_of
-from accompgen.generation import progress
+from accompgen.generation import pipeline, progress
 from accompgen.generation import redo as takes
 from accompgen.generation.charting import chart_streams
 from accompgen.generation.redo import redo
@@ -139,8 +139,8 @@ def test_a_take_hears_what_else_was_played(band_checkpoint, tmp_path, capsys, mo
     out, own = tmp_path / "out", ("--checkpoint", str(band_checkpoint), "--quiet")
     asked = ("--with", str(tmp_path / "guitar.wav"), "--bpm", "240")
     assert main(["generate", str(tmp_path / "voice.wav"), *asked, "-o", str(out), *own]) == 0
-    heard, read_others = [], takes.read_others
-    monkeypatch.setattr(takes, "read_others", lambda vocal, others: heard.append(str(others)) or read_others(vocal, others))
+    heard, read_others = [], pipeline.read_others
+    monkeypatch.setattr(pipeline, "read_others", lambda vocal, others: heard.append(str(others)) or read_others(vocal, others))
     song = str(out / "voice.json")
     assert main(["redo", song, "--stem", "bass", "-o", str(tmp_path / "take"), *own]) == 0
     assert heard == [str(tmp_path / "guitar.wav")]
@@ -150,6 +150,12 @@ def test_a_take_hears_what_else_was_played(band_checkpoint, tmp_path, capsys, mo
     (tmp_path / "guitar.wav").unlink()
     assert main(["redo", song, "-o", str(tmp_path / "none"), *own]) == 1
     assert "guitar.wav: no such file; say where what else was played is (--with FILE)" in capsys.readouterr().err
+
+
+def test_a_model_that_hears_the_voice_alone_refuses_what_else_was_played(model):
+    song = model.accompany(VOCAL, seed=4)
+    with pytest.raises(ValueError, match="hears the voice alone; leave out what else is played"):
+        redo(model, song, VOCAL, others=VOCAL)
 
 
 def test_of_a_long_song_an_excerpt_around_the_part_is_heard(band_checkpoint, monkeypatch):

@@ -146,7 +146,7 @@ class Accompanist:
         clock = Clock()
         with clock("read"):
             vocal = read_vocal(vocal)
-            others = None if others is None else self._read_others(vocal, others)
+            others = None if others is None else self.read_others(vocal, others)
             prompts = fitted(prompts, vocal.seconds)
             text = self.text_of(prompts)
         with clock("vocal_units"):
@@ -316,7 +316,7 @@ class Accompanist:
             self._acoustic_tokenizer = load_tokenizer(self.directory, kind, self.device)
         return self._acoustic_tokenizer
 
-    def _read_others(self, vocal, others) -> Vocal:
+    def read_others(self, vocal: Vocal, others) -> Vocal:
         """What is played already, at the vocal's rate and of its length.
 
         Raises ValueError where the checkpoint hears nothing but the voice, audio.AudioError for another length.

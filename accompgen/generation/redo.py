@@ -17,12 +17,11 @@ from accompgen.generation.limiter import STEPS, level_of, smoothed
 from accompgen.generation.mixdown import faders_in
 from accompgen.generation.pipeline import Accompanist
 from accompgen.generation.schedule import EARLIER_SECONDS, Part
-from accompgen.generation.settings import check_seed
+from accompgen.generation.settings import check_seed, chosen_stems
 from accompgen.generation.song import Song, check_recording
-from accompgen.generation.vocal import others_sound, read_others, read_vocal
+from accompgen.generation.vocal import others_sound, read_vocal
 from accompgen.generation.windows import Span
 from accompgen.prompts import rests_of
-from accompgen.stages import no_stem
 from accompgen.time import blocks_covering, blocks_of, blocks_within, frames_of, seconds_of
 
 BESIDE = "beside"  # what else is played, among the sounds of the stems
@@ -55,18 +54,17 @@ def redo(
         is softer for 20 ms around, and its report says by how much at most: the take's `peaks_softer_db`.
 
     Raises:
-        ValueError: a part outside the song, an unknown stem, a song that other weights made; a mix
-            that would pass -1 dBFS without the new sound, too.
+        ValueError: a part outside the song, no stem, an unknown one or one twice, a song that other
+            weights made; others for a checkpoint that hears the voice alone; a mix that would pass
+            -1 dBFS without the new sound, too.
         audio.AudioError: another vocal than the song's.
     """
     check_seed(seed)
     check_weights(model, song)
     vocal = read_vocal(vocal)
     check_recording(song, vocal)
-    others = None if others is None else read_others(vocal, others)
-    stems = tuple(song.tracks) if stems is None else tuple(stems)
-    if unknown := [stem for stem in stems if stem not in song.tracks]:
-        raise ValueError(no_stem(unknown[0], tuple(song.tracks), "this song has"))
+    others = None if others is None else model.read_others(vocal, others)
+    stems = chosen_stems(song.tracks if stems is None else stems, tuple(song.tracks), "this song has")
     stop = song.seconds if stop is None else stop
     if not 0 <= start < stop <= song.seconds + 0.001:
         raise ValueError(f"from {start:g} to {stop:g} s is no part of a song of {song.seconds:.2f} s")

@@ -10,11 +10,16 @@ HEADROOM_RANGE = 6.0, 60.0  # dB: a sine's peaks stand at 3
 FADER_RANGE = -20.0, 20.0  # dB
 
 
-def chosen_stems(stems, known: tuple[str, ...]) -> tuple[str, ...]:
-    """The stems to make, some of those known. Raises ValueError for one that is unknown, or twice there, or for none."""
+def chosen_stems(
+    stems, known: tuple[str, ...], who: str = "this checkpoint makes"
+) -> tuple[str, ...]:
+    """The stems to make, some of those known; `who` says in errors whose these are.
+
+    Raises ValueError for one that is unknown, or twice there, or for none.
+    """
     stems = tuple(stems)
     if unknown := [stem for stem in stems if stem not in known]:
-        raise ValueError(no_stem(unknown[0], known))
+        raise ValueError(no_stem(unknown[0], known, who))
     if not stems or len(set(stems)) < len(stems):
         raise ValueError(f"stems are {', '.join(stems) or 'none'}; expected some of {', '.join(known)}, each once")
     return stems
