@@ -126,7 +126,7 @@ class TrainConfig:
     """How one stage is trained. Batch size and learning rate exist here alone: DeepSpeed's settings derive from them."""
 
     kind: typing.ClassVar = "stage"
-    retired: typing.ClassVar = {"history_swapping": 0.0}
+    retired: typing.ClassVar = {"history_swapping": 0.0, "history_drawn": {}}
     model: StageConfig
     shards: str  # directory of token shards
     semantic_tokenizer: str = ""  # component directories whose vectors the embeddings start from (training/start.py);
@@ -155,8 +155,6 @@ class TrainConfig:
     stream_masking: dict = field(default_factory=dict)  # stream -> at most this share of it alone is not heard, in such spans
     history_masking: float = 0.7  # probability that a window hides a random share of its target history
     history_dropout: float = 0.0  # probability that it hides all: only then a text says more of the sound
-    # stem -> at most this share of its history is the stage's own draw
-    history_drawn: dict = field(default_factory=dict)
     listening_weight: float = 0.0  # of a second loss: the target as the context encoder alone names it; context = aligned
     encoder_learns: str = "joint"  # joint: from both losses | apart: from the second | alone: likewise, and the rest rests
     dtype: str = "float32"  # float32 | bfloat16 (of the products; weights, optimiser and loss stay float32)
@@ -202,8 +200,7 @@ class TrainConfig:
         row = self.model.rows.stage(self.model.stage)
         for key, known in (("stream_dropout", (*row.context, *row.prefix)), ("stream_masking", row.context)):
             _numbers(key, getattr(self, key), known, 1.0 if key == "stream_dropout" else 0.99)
-        for key, highest in (("stem_weights", 10**6), ("history_drawn", 1.0)):
-            _numbers(key, getattr(self, key), self.model.rows.stems, highest)
+        _numbers("stem_weights", self.stem_weights, self.model.rows.stems, 10**6)
         for name in ("learning_rate", "clip_norm"):
             _in_range(name, getattr(self, name), 1e-12, 1e6)
         for name, value in (("ema_decay", self.ema_decay), ("betas[0]", self.betas[0]), ("betas[1]", self.betas[1])):

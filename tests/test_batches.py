@@ -100,10 +100,6 @@ def test_masks_have_the_asked_probabilities(store):
     source = batches.Batches(store, config(history_masking=0.0, history_dropout=0.5))
     share = torch.cat([source.next().hide for _ in range(100)]).float().mean(1)
     assert set(share.tolist()) == {0.0, 1.0} and abs(share.mean() - 0.5) < 0.1
-    source = batches.Batches(store, config(history_drawn={ALL: 0.6}))
-    draw = torch.cat([source.next().draw for _ in range(100)]).float()  # [windows, Q, F]
-    share = draw.flatten(1).mean(1)  # of each window, from 0 to .6
-    assert abs(share.mean() - 0.3) < 0.05 and share.std() > 0.1 and not plain.draw.any()
 
 
 def test_spans_of_the_context_are_hidden(store):
@@ -229,14 +225,6 @@ def test_a_stem_is_learned_as_often_as_asked_for(band_store):
         list(rows(source, 60))
 
 
-def test_a_stem_alone_draws_its_history(band_store):
-    source = batches.Batches(band_store, band_config(history_drawn={"bass": 1.0}))
-    seen = [source.next() for _ in range(20)]
-    pairs = [(window.stem, bool(draw.any())) for batch in seen for window, draw in zip(batch.windows, batch.draw)]
-    assert len({stem for stem, _ in pairs}) > 1
-    assert all(drawn == (stem == "bass") for stem, drawn in pairs)
-
-
 def test_spans_of_a_stream_are_muted_by_itself(band_store):
     plain = rows(batches.Batches(band_store, band_config()))
     masked = rows(batches.Batches(band_store, band_config(stream_masking={"vocal": 0.8})))
@@ -260,8 +248,6 @@ def test_spans_of_a_stream_are_muted_by_itself(band_store):
         ({"stem_weights": {"guitar": 1}}, "stem_weights is 'guitar'; expected one of 'drums', 'bass', 'harmony', 'all'"),
         ({"stem_weights": {"bass": "often"}}, "stem_weights.bass is 'often'; expected a number"),
         ({"stem_weights": {"bass": -1}}, "stem_weights.bass is -1"),
-        ({"history_drawn": {"guitar": 0.5}}, "history_drawn is 'guitar'; expected one of 'drums', 'bass', 'harmony', 'all'"),
-        ({"history_drawn": {"bass": 1.5}}, "history_drawn.bass is 1.5"),
     ],
 )
 def test_what_cannot_be_muted_is_named(values, words):

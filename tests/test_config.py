@@ -143,10 +143,12 @@ def test_the_default_stage_is_the_published_size():
 
 
 def test_keys_of_older_files_are_read_where_they_say_what_there_is_now():
-    old = TRAIN | {"model": MODEL | {"positions": "index"}, "history_swapping": 0.0}
+    old = TRAIN | {"model": MODEL | {"positions": "index"}, "history_swapping": 0.0, "history_drawn": {}}
     assert from_dict(TrainConfig, old) == from_dict(TrainConfig, TRAIN)
     with pytest.raises(ConfigError, match="here: history_swapping is 0.25, which is no more; leave it out"):
         from_dict(TrainConfig, TRAIN | {"history_swapping": 0.25}, "here")
+    with pytest.raises(ConfigError, match="here: history_drawn is {'bass': 0.3}, which is no more; leave it out"):
+        from_dict(TrainConfig, TRAIN | {"history_drawn": {"bass": 0.3}}, "here")
 
 
 def test_a_stage_has_its_graph():

@@ -15,7 +15,6 @@ from accompgen.config import ConfigError, StageConfig, TrainConfig, from_dict
 from accompgen.data.batches import Batches
 from accompgen.data.shards import open_shards
 from accompgen.model.stage_lm import StageLM
-from accompgen.stages import ALL
 from accompgen.training import listening, loop, state
 from accompgen.training.loss import stage_loss
 
@@ -222,26 +221,6 @@ def test_it_learns_the_songs_and_listens_to_them(shards, tmp_path):
     gain, error = result["gain"]["shuffled"]["all"]
     assert gain > 5 * error and gain > 0.2
     assert result["gain"]["shuffled_semantic"]["all"][0] > result["gain"]["shuffled_vocal"]["all"][0]
-
-
-def test_the_history_of_a_window_may_be_drawn_by_the_stage_itself(shards, tmp_path):
-    settings = config(shards, "semantic", steps=4, history_drawn={ALL: 1.0})
-    batch = Batches(open_shards(shards), settings).next()
-    assert batch.draw.any() and not batch.draw.all()
-    model = StageLM(settings.model)
-    torch.nn.init.zeros_(model.heads)  # all ids are as likely
-    given = {"told": batch.told, "drop": batch.drop, "hide": batch.hide}
-    own = loop._own_history(model, settings, batch.context, batch.target, batch.draw, **given)
-    assert torch.equal(own[~batch.draw], batch.target[~batch.draw]) and (own != batch.target).any()
-    unknown = torch.full_like(batch.target, -1)
-    assert torch.equal(loop._own_history(model, settings, batch.context, unknown, batch.draw, **given), unknown)
-    nowhere = torch.zeros_like(batch.draw)
-    assert loop._own_history(model, settings, batch.context, batch.target, nowhere, **given) is None
-    # what is learned stays the target, behind another history
-    shares = {share: dataclasses.replace(settings, history_drawn={ALL: share}) for share in (0.0, 1.0)}
-    true, drawn = (loop.train(shares[share], tmp_path / str(share)) for share in shares)
-    assert true["validation"]["bigram"] == drawn["validation"]["bigram"]
-    assert true["validation"]["cross_entropy"] != drawn["validation"]["cross_entropy"]
 
 
 def test_a_listener_is_trained_by_itself_and_then_apart_from_the_decoder(shards, tmp_path):

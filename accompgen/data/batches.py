@@ -34,8 +34,7 @@ class Batch:
     """Aligned windows.
 
     context: name -> ids [B, Q, T], -1 where they are not heard; told: name -> ids [B, length], likewise; target ids [B, Q, F];
-    drop bool [B, blocks of 40 ms], where nothing is heard; hide bool [B, F * Q], hidden as history;
-    draw bool [B, Q, F], where the stage's own draw is the history.
+    drop bool [B, blocks of 40 ms], where nothing is heard; hide bool [B, F * Q], hidden as history.
     """
 
     context: dict
@@ -43,7 +42,6 @@ class Batch:
     target: torch.Tensor
     drop: torch.Tensor
     hide: torch.Tensor
-    draw: torch.Tensor
     windows: list
 
 
@@ -84,8 +82,7 @@ class Batches:
         masks = [self._masks(key, target[0].numel()) for _, key in places]
         drop = torch.from_numpy(np.stack([dropped for dropped, _ in masks]))
         hide = torch.from_numpy(np.stack([hidden for _, hidden in masks]))
-        draw = torch.from_numpy(np.stack([self._draws(window, key, target[0].shape) for window, key in places]))
-        return Batch(context, told, target, drop, hide, draw, windows)
+        return Batch(context, told, target, drop, hide, windows)
 
     def _take(self):
         """The next window of the plan and the key of its draws."""
@@ -130,11 +127,6 @@ class Batches:
             share = 1.0
         hidden = rng.random(tokens) < share
         return dropped | _spans(self.blocks, self.config.context_masking * rng.random(), rng), hidden
-
-    def _draws(self, window, key, shape):
-        """Which tokens of a window's target [Q, F] the stage itself draws for its history."""
-        rng = np.random.default_rng((*key, 5))
-        return rng.random(shape) < self.config.history_drawn.get(window.stem, 0.0) * rng.random()
 
 
 def _spans(blocks, share, rng):

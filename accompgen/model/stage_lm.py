@@ -77,7 +77,7 @@ class StageLM(nn.Module):
         if shared:  # the encoded frame starts as loud as the embeddings it is added to
             nn.init.constant_(self.encoder.norm.gain, EMBEDDING_STD * self.embedding_scale)
 
-    def forward(self, context: dict, target, *, told=None, drop=None, hide=None, history=None, listen=False):
+    def forward(self, context: dict, target, *, told=None, drop=None, hide=None, listen=False):
         """Teacher forcing: the logits of every token of the target, each from the context and the tokens before it.
 
         Args:
@@ -87,7 +87,6 @@ class StageLM(nn.Module):
             told: name -> LongTensor [B, length] of what the layout's prefix names; what is missing is not known.
             drop: bool [B], rows whose whole context is replaced by the null token; or [B, K], where in K equal parts of it.
             hide: bool [B, F * Q], tokens of the target (interleaved) that are masked as history; they are still predicted.
-            history: LongTensor [B, Q, F], what the steps receive in the target's place; the target itself if None.
             listen: give the context encoder's own logits, too; only where the context is aligned. "alone": give them alone,
                 as no decoder is needed for.
 
@@ -101,7 +100,7 @@ class StageLM(nn.Module):
         self.layout.check(context, frames)
         if listen == "alone":
             return self.listened(context, frames, drop)
-        received = self.layout.history(target if history is None else history, hide)  # [B, N, W]
+        received = self.layout.history(target, hide)  # [B, N, W]
         x, _, heard = self._inputs(context, told, received, frames, drop)
         x = self.decoder(x, self.decoder.bias(self._positions(x.shape[1])))
         x = x[:, -received.shape[1] :][:, self.layout.step_of(frames, x.device)]  # [B, F, Q, D]

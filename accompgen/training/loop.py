@@ -299,32 +299,14 @@ def _forward(engine, batch, config):
     context = {name: ids.to(device) for name, ids in batch.context.items()}
     target, told = batch.target.to(device), {name: ids.to(device) for name, ids in batch.told.items()}
     masks = {"drop": batch.drop.to(device), "hide": batch.hide.to(device)}
-    given = {"told": told, **masks}
-    draw = batch.draw.to(device)
-    history = _own_history(engine.module, config, context, target, draw, **given)
     # logits [B, F, Q, V], or two of them
-    made = engine(context, target, **given, history=history, listen=listen)
+    made = engine(context, target, told=told, **masks, listen=listen)
     if listen is True:
         logits, heard = made
         result = stage_loss(logits, target)
         return result, result.loss + config.listening_weight * stage_loss(heard, target).loss
     result = stage_loss(made, target)
     return result, config.listening_weight * result.loss if listen == "alone" else result.loss
-
-
-def _own_history(model, config, context, target, draw, **given):
-    """The target [B, Q, F], with what the stage itself draws behind it where `draw` says so; else None.
-
-    Two passes in place of a whole song step by step: Mihaylova and Martins, "Scheduled Sampling for
-    Transformers", 2019.
-    """
-    # an encoder by itself reads no history
-    if config.encoder_learns == "alone" or not draw.any():
-        return None
-    with torch.no_grad(), deepspeed_engine.autocast(config):
-        logits = model.forward(context, target, **given)  # [B, F, Q, V]
-    drawn = torch.distributions.Categorical(logits=logits).sample().transpose(1, 2)
-    return torch.where(draw & (target >= 0), drawn, target)
 
 
 def _validate(engine, model, config, held_out):
