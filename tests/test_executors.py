@@ -82,6 +82,8 @@ def test_mistakes_are_named(monkeypatch):
         list(run_tasks(Square(), {}, "slurm"))
     with pytest.raises(ExecutorError, match="workers is -1"):
         list(run_tasks(Square(), {}, "local", -1))
+    with pytest.raises(ExecutorError, match="workers is 0, .* and the executor is 'ray'; expected 1 worker or more"):
+        list(run_tasks(Square(), {}, "ray", 0))
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(ExecutorError, match=r"pip install 'accompgen\[cluster\]'"):
         list(run_tasks(Square(), {"a": (1,)}, "ray"))

@@ -23,11 +23,16 @@ class ExecutorError(RuntimeError):
 
 
 def check_executor(executor: str, workers: int | None) -> None:
-    """Raise ExecutorError for an unknown executor, a negative number of workers, or Ray where it is not installed."""
+    """Raise ExecutorError for an unknown executor, a number of workers that it cannot have, or Ray
+    where it is not installed."""
     if executor not in EXECUTORS:
         raise ExecutorError(f"executor is {executor!r}; expected one of {', '.join(EXECUTORS)}")
     if workers is not None and workers < 0:
         raise ExecutorError(f"workers is {workers}; expected 0 (this process alone) or more")
+    if executor == "ray" and workers == 0:
+        raise ExecutorError(
+            "workers is 0, which is this process alone, and the executor is 'ray'; expected 1 worker or more, or 'local'"
+        )
     if executor == "ray":
         _import_ray()
 
@@ -40,7 +45,8 @@ def run_tasks(job, tasks: dict, executor: str = "local", workers: int | None = N
         tasks: name -> the arguments of `job.work` after `loaded`, a tuple.
         executor: "local": processes of this machine, one thread each; "ray": the cluster at RAY_ADDRESS or the one that runs on
             this machine, else one made for this call. A job whose `device` is cuda asks Ray for one GPU a task.
-        workers: processes, or tasks that Ray runs at once. None: 2 processes, or all of the cluster; 0: this process, no other.
+        workers: processes, or tasks that Ray runs at once. None: 2 processes, or all of the cluster; 0, for local alone: this
+            process, no other.
 
     Raises:
         ExecutorError: see `check_executor`; a local worker that was killed.
@@ -97,8 +103,7 @@ def _by_ray(job, tasks, workers):
     try:
         on_gpu = str(getattr(job, "device", "cpu")).startswith("cuda")
         remote = ray.remote(num_cpus=1, num_gpus=int(on_gpu), max_retries=RETRIES)(_work)
-        running = workers or int(ray.cluster_resources().get("CPU", 1))
-        limit = workers or running * (1 + WAITING_PER_WORKER)
+        limit = workers or int(ray.cluster_resources().get("CPU", 1)) * (1 + WAITING_PER_WORKER)
         shared, left, futures = ray.put(job), iter(tasks.items()), {}
         while True:
             while len(futures) < limit and (item := next(left, None)) is not None:
