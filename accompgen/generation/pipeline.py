@@ -142,7 +142,7 @@ class Accompanist:
         check_settings(balance, noise, loudness, rate, channels)
         check_seed(seed)
         prompts = self._prompts(prompt)
-        stems = self._chosen(stems, prompts)
+        stems = self.check_stems(stems, prompt)
         clock = Clock()
         with clock("read"):
             vocal = read_vocal(vocal)
@@ -204,12 +204,8 @@ class Accompanist:
 
         Raises PromptError where none is left.
         """
-        return self._chosen(stems, self._prompts(prompt))
-
-    def _chosen(self, stems, prompts):
-        """What `check_stems` says."""
         chosen = chosen_stems(self.stems if stems is None else stems, self.system.graph.stems)
-        absent = left_out(prompts)
+        absent = left_out(self._prompts(prompt))
         if not set(chosen) - set(absent):
             raise PromptError(
                 f"the prompt asks for no {' and no '.join(chosen)}, so nobody is left to play; leave one of them in"

@@ -74,6 +74,7 @@ class Part:
 
 WHOLE = Part()  # the whole accompaniment, from the vocal alone
 
+
 @dataclass(frozen=True)
 class Job:
     """B windows of one length that a stage decodes at once, and what it decodes them with: the arguments of `decode`."""
