@@ -29,7 +29,7 @@ from accompgen.generation.song import parts_of
 from accompgen.stages import STEMS
 from accompgen.tokens.files import decode_file, encode_file
 from accompgen.training import decoder
-from accompgen.verbs.generate import _per_stage
+from accompgen.verbs.generate_options import per_stage
 from accompgen.verbs.shared import out_path
 
 
@@ -490,7 +490,7 @@ def test_info_names_versions_devices_and_checkpoints(tiny_checkpoint, monkeypatc
 
 
 def test_values_for_stages_are_read(generate, tmp_path, capsys):
-    read = _per_stage(float)
+    read = per_stage(float)
     assert read("0.9") == {None: 0.9}
     assert read("fine=0.5") == {"fine": 0.5}
     assert read("1, semantic = 0") == {None: 1.0, "semantic": 0.0}

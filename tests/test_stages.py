@@ -58,6 +58,7 @@ ALLOWED = {
     ("verbs/chart.py", "chart"): OPTION,
     ("verbs/generate.py", "chart"): OPTION,
     ("verbs/generate.py", "others"): OPTION,
+    ("verbs/generate_options.py", "others"): OPTION,
     ("verbs/project.py", "others"): REPORT,
     ("verbs/redo.py", "others"): OPTION,
 }

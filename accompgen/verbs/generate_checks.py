@@ -3,8 +3,59 @@
 from accompgen import STREAMED
 from accompgen.stages import ALL
 from accompgen.verbs.chart import chart_options
+from accompgen.verbs.shared import refuse_same_names
 
 USUAL_RATE = 44_100  # every format has it
+
+
+def check_usage(args, file: bool) -> None:
+    """End by a usage error for options that do not go together, whatever the checkpoint.
+
+    Args:
+        args: of `generate`.
+        file: whether -o names a file, which gets the mix alone.
+    """
+    error = args.parser.error
+    if bool(args.vocals) == bool(args.manifest):
+        error("give recordings (VOCAL...), or --manifest with many of them")
+    if args.manifest:
+        if file:
+            error(f"{args.out} is a file; with --manifest give a folder (-o DIR)")
+        if args.stream:
+            error("--stream takes recordings (VOCAL...), not --manifest")
+        if args.others:
+            error("--with goes with one vocal, not with --manifest")
+        return
+    if file and (len(args.vocals) > 1 or args.stream):
+        error(
+            f"{args.out} is a file, for the mix of one vocal without --stream; "
+            "give a folder (-o DIR)"
+        )
+    if args.stream:
+        _check_stream(args)
+    if args.others and len(args.vocals) > 1:
+        error("--with goes with one vocal; call once for each")
+    refuse_same_names(args.parser, args.vocals)
+
+
+def _check_stream(args):
+    """What a stream cannot do."""
+    if args.loudness is not None:
+        args.parser.error(
+            "--loudness is known at the end of a song, so it does not go with --stream"
+        )
+    if args.format != "wav" or args.bit_depth == "32f":
+        args.parser.error("--stream writes wav of 16 or 24 bits")
+    if options := band_options(args):
+        args.parser.error(
+            "--stream plays one track as the voice comes; "
+            f"it does not go with {', '.join(options)}"
+        )
+    if args.rate or args.channels:
+        args.parser.error(
+            "--stream plays at the vocal's rate, with the checkpoint's channels; "
+            "leave out --rate, --mono, --stereo"
+        )
 
 
 def band_options(args) -> list[str]:
