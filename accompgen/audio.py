@@ -51,16 +51,22 @@ GATE_LUFS = -70.0  # below it nothing counts
 CANCELLED_DB = 9.0  # a voice in one of two channels loses 6 dB by their mean, one out of phase much more
 
 
-def from_array(samples, where="samples") -> np.ndarray:
-    """Samples [T] or [C, T], floats or signed integers of any width, as float32 [C, T] with full scale 1.0.
+def from_array(samples, where="samples", channels: int | None = None) -> np.ndarray:
+    """Samples as float32 [C, T] with full scale 1.0.
 
-    Raises AudioError for another type, another number of axes, or more channels than samples ([T, C] given for [C, T]).
+    Args:
+        samples: [T] or [C, T], floats or signed integers of any width.
+        where: what messages call them.
+        channels: C where it is known; so many rows are channels, however few samples they have.
+
+    Raises AudioError for another type, another number of axes, or more channels than samples
+    ([T, C] given for [C, T]) where these are not known.
     """
     samples = np.asarray(samples)
     if samples.dtype.kind not in "fi" or samples.ndim not in (1, 2):
         raise AudioError(f"{where}: {samples.dtype} of shape {samples.shape}; expected floats or signed integers [T] or [C, T]")
     wav = np.atleast_2d(samples)
-    if len(wav) > wav.shape[1] > 0:
+    if len(wav) > wav.shape[1] > 0 and len(wav) != channels:
         raise AudioError(f"{where}: {len(wav)} channels of {wav.shape[1]} samples; expected [C, T], so transpose them")
     scale = -float(np.iinfo(wav.dtype).min) if wav.dtype.kind == "i" else 1.0
     return (wav / scale).astype(np.float32)

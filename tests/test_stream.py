@@ -149,10 +149,20 @@ def test_a_voice_is_followed_closely(model, monkeypatch):
         assert at <= piece.stop + stream.AHEAD_SECONDS + 0.2
 
 
+def test_a_last_block_of_fewer_samples_than_channels_is_one_more_block():
+    wav = np.repeat(sing(0.5, 16_000), 2, axis=0)[:, :7_001]
+    heard = stream._IncomingVocal([wav[:, :4_000], wav[:, 4_000:7_000], wav[:, 7_000:]], 16_000)
+    for _ in heard.steps():
+        pass
+    assert heard.samples == 7_001 and np.array_equal(heard.recent, wav)
+    with pytest.raises(audio.AudioError, match="2 channels of 1 samples; expected"):
+        list(stream._IncomingVocal([wav[:, :1]], 16_000).steps())
+
+
 def test_blocks_are_heard_as_a_recording_is_where_it_is_as_loud(model):
     """Without noise most units of a steady voice are those of the recording; the rest heard another gain or an edge."""
     wav = np.tile(sing(1.0 / 0.7, 16_000), 5)
-    heard = stream._Heard([wav], 16_000)
+    heard = stream._IncomingVocal([wav], 16_000)
     ids = []
     for first, stop in heard.steps():
         excerpt, before = heard.excerpt(first, stop)

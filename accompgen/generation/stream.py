@@ -94,13 +94,13 @@ class Stream:
         check_seed(seed)
         self.sampling = model.settings(sampling)
         self.clock = Clock()
-        self.vocal = self.heard = None
+        self.vocal = self.incoming = None
         if recording:
             with self.clock("read"):
                 self.vocal = read_vocal(vocal)
             self.rate = self.vocal.rate
         else:
-            self.heard, self.rate = _Heard(vocal, rate), rate
+            self.incoming, self.rate = _IncomingVocal(vocal, rate), rate
         self._begun, self._made = False, []  # of a recording, the (tokens, sound [C, T] at the decoder's rate) of each piece
 
     def __iter__(self):
@@ -136,13 +136,13 @@ class Stream:
         """Length of the vocal; None while it is not known."""
         if self.vocal is not None:
             return self.vocal.wav.shape[1]
-        return self.heard.samples if self.heard.ended else None
+        return self.incoming.samples if self.incoming.ended else None
 
     def _loudness(self):
         """Of a recording, or of what was heard of a voice recently: LUFS, and the channels it was measured in."""
         if self.vocal is not None:
             return self.vocal.lufs, len(self.vocal.wav)
-        return audio.loudness(self.heard.recent, self.rate), len(self.heard.recent)
+        return audio.loudness(self.incoming.recent, self.rate), len(self.incoming.recent)
 
     def song(self) -> Song:
         """The finished song, mixed and reported as by `Accompanist.accompany`. ValueError before the end, or of blocks."""
@@ -170,16 +170,16 @@ class Stream:
             yield units
             return
         generator = make_generator(self.seed, "noise", 0)
-        for first, stop in self.heard.steps():
+        for first, stop in self.incoming.steps():
             with self.clock("vocal_units"):
-                wav, before = self.heard.excerpt(first, stop)  # [1, T] at 16 kHz, blocks of 40 ms before `first`
+                wav, before = self.incoming.excerpt(first, stop)  # [1, T] at 16 kHz, blocks of 40 ms before `first`
                 wav = torch.from_numpy(wav)
                 wav = wav + self.noise * torch.randn(wav.shape, generator=generator)
                 ids = self.model.semantic_tokenizer.encode(wav.to(self.model.device))
             yield ids[:, frames_of(before, SEMANTIC_HZ) : frames_of(before + stop - first, SEMANTIC_HZ)]
 
 
-class _Heard:
+class _IncomingVocal:
     """The end of a vocal that comes in blocks."""
 
     def __init__(self, blocks: Iterable, rate: int):
@@ -219,7 +219,8 @@ class _Heard:
             block = np.asarray(block)
             if not block.size:  # a microphone that had nothing yet
                 continue
-            block = audio.from_array(block, "a block")
+            channels = None if self.recent is None else len(self.recent)
+            block = audio.from_array(block, "a block", channels)
             audio.check_samples(block, self.rate, "a block")
             for start in range(0, block.shape[1], self.rate):
                 yield block[:, start : start + self.rate]
