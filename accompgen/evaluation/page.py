@@ -60,7 +60,14 @@ def write_page(results: dict, systems: dict, vocals, out, reference=None, row: s
     # the results have told already which files were left out
     told = folders.Report()
     vocal_files = folders.find_songs(vocals, "vocal", told)
-    bands = {name: folders.find_songs(folder, "accompaniment", told) for name, folder in systems.items()}
+    bands = {
+        name: {
+            song: path
+            for song, path in folders.find_songs(folder, "accompaniment", told).items()
+            if song in results["songs"][name]  # a file that could not be read was not scored
+        }
+        for name, folder in systems.items()
+    }
     bands |= {TRUTH: folders.find_songs(reference, "accompaniment", told)} if reference else {}
     seconds = results["settings"]["window_seconds"]
     heard = {}
