@@ -1,6 +1,8 @@
 """Published HuBERT and EnCodec -> tokenizers of ours: units fitted to songs, killed and called again, and refused."""
 
 import json
+from contextlib import suppress
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -87,6 +89,19 @@ def test_a_stopped_call_goes_on_and_ends_with_the_same_units(hubert, manifest, t
     units.fit_units(hubert, manifest, tmp_path / "parts", **settings)
     assert sorted(seen + again) == ["0", "1", "2", "3"]
     assert component_hash(tmp_path / "whole") == component_hash(tmp_path / "parts")
+
+
+def test_a_call_that_is_killed_as_it_writes_its_settings_stops_no_later_one(hubert, manifest, tmp_path, monkeypatch):
+    settings = dict(layer=1, units=4, frames=200, workers=0)
+
+    def half_written(path, *_, **__):
+        path.open("w").close()
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, suppress(KeyboardInterrupt):
+        patch.setattr(Path, "write_text", half_written)
+        units.fit_units(hubert, manifest, tmp_path / "units", **settings)
+    units.fit_units(hubert, manifest, tmp_path / "units", **settings, force=True)
 
 
 def test_songs_that_cannot_be_used_are_named_and_the_others_are_taken(hubert, manifest, tmp_path, capsys):

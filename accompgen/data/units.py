@@ -123,7 +123,7 @@ def fit_units(
         raise UnitsError(f"{seconds:.0f} s of training songs at a share of {share:.3f} are too little for {units} units")
     folder = directory.with_name(f"{directory.name}.features")
     job = Job(str(Path(hubert).absolute()), layer, share, noise, seed, device, str(folder))
-    _settle(folder, job, force)
+    _claim_folder(folder, job, force)
     tasks = {song.id: (song,) for song in songs if not job.path(song).exists()}
     left_out = {}
     for done, (name, reason) in enumerate(run_tasks(job, tasks, executor, workers), 1):
@@ -158,7 +158,7 @@ def _choose(songs, frames):
     return chosen, min(1.0, frames / (2 * SEMANTIC_HZ * sum(song.seconds for song in chosen)))
 
 
-def _settle(folder, job, force):
+def _claim_folder(folder, job, force):
     """Make the folder of frames, or compare its settings with those it was begun with."""
     path = Path(job.hubert)
     files = sorted(path.iterdir()) if path.is_dir() else [path] if path.exists() else []
@@ -173,4 +173,5 @@ def _settle(folder, job, force):
             )
         shutil.rmtree(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    settings.write_text(json.dumps(values) + "\n", encoding="utf-8")
+    with replacing(settings) as file:  # half of it would stop every later call
+        file.write((json.dumps(values) + "\n").encode())
