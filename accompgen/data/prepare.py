@@ -92,7 +92,7 @@ def prepare(
     if separator and Path(separator).exists():
         separator = str(Path(separator).absolute())
     job = Job(str(directory), config, separator, device)
-    _settle(directory, job, force)
+    _claim_folder(directory, job, force)
     records = {song.id: record for song in sources if (record := waiting.get(song.id) or finished(song, job))}
     tasks = {song.id: (song,) for song in sources if song.id not in records}
     for done, (name, record) in enumerate(run_tasks(job, tasks, executor, workers), 1):
@@ -134,7 +134,7 @@ def _settings(job):
     return {"config": to_dict(job.config), "separator": describe(job.separator) if job.separator else None}
 
 
-def _settle(directory, job, force):
+def _claim_folder(directory, job, force):
     """Make the folder and write its settings, or compare them with those it was begun with."""
     path, settings = directory / "settings.json", _settings(job)
     begun = json.loads(path.read_text(encoding="utf-8")) if path.exists() else None

@@ -101,7 +101,7 @@ def make_songs(
                 f"{counts[split]} {split} segments asked for, but {', '.join(folders)} has no song of that split; "
                 f"ask for none of them (--{'count' if split == 'train' else split} 0), or add songs"
             )
-    _settle(out, job)
+    _claim_folder(out, job)
     tasks = [(split, index) for split in ORDER for index in range(counts[split])]
     _build_banks(out / "voices", voices if tasks else (), hts_voices, workers)
     songs = []
@@ -128,7 +128,7 @@ def _passed_over(song):
     return json.loads(song.meta.read_text(encoding="utf-8")).get("passed_over", [])
 
 
-def _settle(out, job):
+def _claim_folder(out, job):
     """Make the folder and write its settings, or compare them with those it was begun with."""
     (out / "songs").mkdir(parents=True, exist_ok=True)
     settings = {**asdict(job), "voices": list(job.voices)}
