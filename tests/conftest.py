@@ -3,6 +3,7 @@
 import importlib.util
 import os
 import shutil
+import signal
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -93,3 +94,21 @@ def voices(tmp_path_factory):
     for voice in FLITE:
         build(voice, size=16).save(folder / f"{voice}.npz")
     return folder
+
+
+@pytest.fixture
+def ctrl_c(monkeypatch):
+    """`ctrl_c(module)`: Ctrl-C comes in the second step of a training of this module."""
+
+    def press(module):
+        true, calls = module.learning_rate, []
+
+        def learning_rate(*values):
+            calls.append(values)
+            if len(calls) == 2:
+                signal.raise_signal(signal.SIGINT)
+            return true(*values)
+
+        monkeypatch.setattr(module, "learning_rate", learning_rate)
+
+    return press

@@ -15,6 +15,7 @@ from accompgen.data.songs import Song, write_manifest
 from accompgen.data.tracks import Tracks
 from accompgen.model import beat_tracker
 from accompgen.model.beat_tracker import PHASES, BeatTracker, BeatTrackerConfig, phase_chances
+from accompgen.training import beat_tracker as training
 from accompgen.training.beat_tracker import BeatTrainConfig, train, unit_phases
 from accompgen.training.beat_tracker_songs import BeatSong, find_songs, phases_of
 
@@ -300,3 +301,11 @@ def test_rare_units_tell_little():
     table = unit_phases([BeatSong(band, band, beats, beats < 0)], 5)
     assert table[2, 0] > 5 and 1 < table[3, 0] < 1.5
     assert torch.equal(table[4], torch.ones(PHASES)) and table[2, 8] < 0.5
+
+
+def test_ctrl_c_saves_at_the_end_of_the_step(tmp_path, ctrl_c):
+    make_songs(tmp_path / "songs")
+    ctrl_c(training)
+    result = train(configure(tmp_path / "songs"), tmp_path / "run")
+    assert not result["finished"] and result["step"] == 2
+    assert torch.load(tmp_path / "run" / "last" / "state.pt", weights_only=True)["step"] == 2

@@ -344,3 +344,10 @@ def test_bad_values_are_named():
     for values in (dict(dtype="float16"), dict(steps=0), dict(crop_seconds=0.1), dict(stem_share=1.1)):
         with pytest.raises(ConfigError, match=next(iter(values))):
             tiny_training("m", **values)
+
+
+def test_ctrl_c_saves_at_the_end_of_the_step(manifest, tmp_path, ctrl_c, capsys):
+    ctrl_c(codec)
+    train_codec(tiny_training(manifest), tmp_path / "run")
+    assert torch.load(tmp_path / "run" / "last" / "state.pt", weights_only=True)["step"] == 2
+    assert "stopped at step 2, saved" in capsys.readouterr().out and not (tmp_path / "run" / "model").exists()

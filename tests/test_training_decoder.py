@@ -284,3 +284,10 @@ def test_the_tone_is_held_to_the_waveform():
     assert tone_loss(wav, wav, windows, 0.5) == 0
     assert tone_loss(wav, torch.zeros_like(wav), windows, 0.5) > tone_loss(wav, 0.9 * wav, windows, 0.5) > 0
     assert tone_loss(wav, late, windows, 0.5) > 1
+
+
+def test_ctrl_c_saves_at_the_end_of_the_step(place, ctrl_c):
+    ctrl_c(training)
+    result = train(config(place), place / "interrupted")
+    assert not result["finished"] and result["step"] == 2
+    assert torch.load(place / "interrupted" / "last" / "state.pt", weights_only=True)["step"] == 2

@@ -168,3 +168,10 @@ def test_lookup_accuracy_by_hand():
     held = (torch.tensor([0, 0, 1, 2]), torch.tensor([4, 5, 7, 4]))  # unit 2 was never seen: the commonest class, 4
     assert probe.lookup_accuracy([(units, classes)], [held], 3) == 3 / 4
     assert probe.repeat_share([torch.tensor([1, 1, 2, 2, 2])]) == 3 / 4
+
+
+def test_ctrl_c_saves_at_the_end_of_the_step(run, ctrl_c):
+    folder, config = run
+    ctrl_c(training)
+    assert training.train(replace(config, save_every=1000), folder / "interrupted") is None
+    assert torch.load(folder / "interrupted/last/state.pt", weights_only=True)["step"] == 2

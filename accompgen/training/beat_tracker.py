@@ -29,6 +29,7 @@ from accompgen.training.beat_tracker_songs import draw_batch, find_songs, phases
 from accompgen.training.optimizer import learning_rate
 from accompgen.training.run_log import RunLog
 from accompgen.training.run_state import goes_on, lasting, load_state, save_state
+from accompgen.training.stops import stop_signals
 
 SEEN_BEFORE = 50.0  # frames that each unit counts as seen, spread over the phases, before any are counted
 NOT_TOLD = {"model", "shards", "manifest", "start_from", "device"}  # of the configuration, in the component
@@ -135,26 +136,30 @@ def train(config: BeatTrainConfig, run_dir, pause_after_minutes: float = 0.0) ->
     goes_on(run_dir, share)
     if share >= 1 and (run_dir / "model").exists():
         return {"step": step, "finished": True, "validation": load_component(run_dir / "model")[0]["validation"]}
-    while share < 1 and not pausing:
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(config, step, share)
-        torch.manual_seed(_number(config.seed, step))  # of the dropout: a run that was stopped goes on with the same
-        model.train()
-        batch = draw_batch(config, step, songs["train"])
-        loss = _loss(config, model, *(tensor.to(device) for tensor in batch))
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
-        optimizer.step()
-        step += 1
-        average.update_parameters(model)
-        share = progress()
-        log.step(step, min(1.0, share), {"loss": loss.item(), "lr": optimizer.param_groups[0]["lr"]})
-        if step % config.validate_every == 0 and share < 1:
-            log(step=step, validation=_validate(config, average.module, songs["validation"]))
-        pausing = bool(pause_after_minutes) and time.monotonic() - entered > 60 * pause_after_minutes and share < 1
-        if pausing or step % config.save_every == 0 or share >= 1:
-            _save(run_dir, config, model, average, optimizer, step, log.seconds)
+    with stop_signals() as stopped:
+        while share < 1 and not pausing:
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate(config, step, share)
+            torch.manual_seed(_number(config.seed, step))  # of the dropout: a run that was stopped goes on with the same
+            model.train()
+            batch = draw_batch(config, step, songs["train"])
+            loss = _loss(config, model, *(tensor.to(device) for tensor in batch))
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
+            optimizer.step()
+            step += 1
+            average.update_parameters(model)
+            share = progress()
+            log.step(step, min(1.0, share), {"loss": loss.item(), "lr": optimizer.param_groups[0]["lr"]})
+            if step % config.validate_every == 0 and share < 1:
+                log(step=step, validation=_validate(config, average.module, songs["validation"]))
+            late = bool(pause_after_minutes) and time.monotonic() - entered > 60 * pause_after_minutes
+            pausing = share < 1 and (stopped() or late)
+            if pausing or step % config.save_every == 0 or share >= 1:
+                _save(run_dir, config, model, average, optimizer, step, log.seconds)
+    if pausing:
+        log(f"stopped at step {step}, saved; the same command goes on from here")
     validation = None if pausing else _finish(run_dir, config, shards, songs, average.module, step)
     if validation:
         log(step=step, validation=validation)

@@ -53,6 +53,7 @@ from accompgen.training.optimizer import warmed_up
 from accompgen.training.run_log import RunLog
 from accompgen.training.run_state import goes_on, lasting, load_state, save_state
 from accompgen.training.state import write_text
+from accompgen.training.stops import stop_signals
 
 __all__ = ["CodecTraining", "evaluate_codec", "train_codec"]
 
@@ -157,25 +158,28 @@ def train_codec(config: CodecTraining, run_dir, pause_after_minutes: float = 0.0
     # ended by an earlier call: it is not trained on
     ended = step >= config.steps and (run_dir / "model").exists()
     goes_on(run_dir, step / config.steps)
-    while not ended:
-        random, generator = step_random(config.seed, step)
-        if step == config.plain_steps:
-            start_codebooks(network.quantizer, _latents(config, network, crops), generator)
-        parts = _step(config, network, optimizer, crops(random), mels, step, random, generator)
-        step += 1
-        log.step(step, step / config.steps, parts)
-        ended = step >= config.steps or time.monotonic() > deadline
-        if ended or step % config.validate_every == 0:
-            network.eval()
-            figures = codec_figures(tokenizer, held_out)
-            network.train()
-            log(step=step, validation=figures)
-            for name in ("snapshot", "model") if step >= config.steps else ("snapshot",):
-                tokenizer.save(run_dir / name, force=True)
-            write_text(run_dir / "config.json", json.dumps(to_dict(config), indent=2) + "\n")
-            weights = {"network": network.state_dict(), "optimizer": optimizer.state_dict()}
-            now = {"step": step, "seconds": log.seconds, "figures": figures, "config": lasts}
-            save_state(run_dir, weights | now)
+    with stop_signals() as stopped:
+        while not ended:
+            random, generator = step_random(config.seed, step)
+            if step == config.plain_steps:
+                start_codebooks(network.quantizer, _latents(config, network, crops), generator)
+            parts = _step(config, network, optimizer, crops(random), mels, step, random, generator)
+            step += 1
+            log.step(step, step / config.steps, parts)
+            ended = step >= config.steps or time.monotonic() > deadline or stopped()
+            if ended or step % config.validate_every == 0:
+                network.eval()
+                figures = codec_figures(tokenizer, held_out)
+                network.train()
+                log(step=step, validation=figures)
+                for name in ("snapshot", "model") if step >= config.steps else ("snapshot",):
+                    tokenizer.save(run_dir / name, force=True)
+                write_text(run_dir / "config.json", json.dumps(to_dict(config), indent=2) + "\n")
+                weights = {"network": network.state_dict(), "optimizer": optimizer.state_dict()}
+                now = {"step": step, "seconds": log.seconds, "figures": figures, "config": lasts}
+                save_state(run_dir, weights | now)
+    if step < config.steps:
+        log(f"stopped at step {step}, saved; the same command goes on from here")
     return figures
 
 

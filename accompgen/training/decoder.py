@@ -37,6 +37,7 @@ from accompgen.training.discriminator import DiscriminatorConfig
 from accompgen.training.optimizer import learning_rate
 from accompgen.training.run_log import RunLog
 from accompgen.training.run_state import goes_on, lasting, load_state, save_state
+from accompgen.training.stops import stop_signals
 
 LOOKS = ((1.0, 0.0), (1.0, 1.0), (1.0, -1.0), (0.0, 1.0))  # of (middle, side): the middle, left, right and the side
 DISTANCE_WINDOWS = (64, 128, 256, 512, 1024, 2048)  # at 24 kHz, of the figure `spectra`
@@ -170,29 +171,33 @@ def train(config: DecoderTraining, run_dir, pause_after_minutes: float = 0.0) ->
     log.start(seconds)
     log(step=step, sounds=len(songs), stems=sum(sound.stem for sound in songs), validation_songs=len(held_out))
 
-    while share < 1 and not pausing:
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(config, step, share)
-        losses = training_step(config, step, songs, network, optimizer, adversary, device)
-        average.update_parameters(network)
-        step += 1
-        share = share_done(log.seconds)
-        log.step(step, share, losses)
-        pausing = bool(pause_after_minutes) and time.monotonic() - entered > 60 * pause_after_minutes and share < 1
-        if step % config.validate_every == 0 or share >= 1:
-            if share >= 1:
-                learned = _learn_levels(config, average.module, songs, held_out)
-            if learned:
-                log(step=step, **learned)
-            figures = decoder_figures(average.module, config, held_out)
-            log(step=step, validation=figures)
-            for name in ("snapshot", "model") if share >= 1 else ("snapshot",):
-                _save_component(config, run_dir / name, average.module, step, figures, learned)
-        if pausing or step % config.save_every == 0 or share >= 1:
-            state = {name: part.state_dict() for name, part in parts.items()}
-            now = {"step": step, "seconds": log.seconds, "figures": figures, "learned": learned}
-            now |= {"config": lasting(config, *MAY_CHANGE)}
-            save_state(run_dir, state | now)
+    with stop_signals() as stopped:
+        while share < 1 and not pausing:
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate(config, step, share)
+            losses = training_step(config, step, songs, network, optimizer, adversary, device)
+            average.update_parameters(network)
+            step += 1
+            share = share_done(log.seconds)
+            log.step(step, share, losses)
+            late = bool(pause_after_minutes) and time.monotonic() - entered > 60 * pause_after_minutes
+            pausing = share < 1 and (stopped() or late)
+            if step % config.validate_every == 0 or share >= 1:
+                if share >= 1:
+                    learned = _learn_levels(config, average.module, songs, held_out)
+                if learned:
+                    log(step=step, **learned)
+                figures = decoder_figures(average.module, config, held_out)
+                log(step=step, validation=figures)
+                for name in ("snapshot", "model") if share >= 1 else ("snapshot",):
+                    _save_component(config, run_dir / name, average.module, step, figures, learned)
+            if pausing or step % config.save_every == 0 or share >= 1:
+                state = {name: part.state_dict() for name, part in parts.items()}
+                now = {"step": step, "seconds": log.seconds, "figures": figures, "learned": learned}
+                now |= {"config": lasting(config, *MAY_CHANGE)}
+                save_state(run_dir, state | now)
+    if pausing:
+        log(f"stopped at step {step}, saved; the same command goes on from here")
     return {"step": step, "finished": share >= 1, "validation": figures}
 
 

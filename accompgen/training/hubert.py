@@ -31,6 +31,7 @@ from accompgen.training.hubert_units import PARTS, choose_tokenizer, read_sound,
 from accompgen.training.optimizer import learning_rate
 from accompgen.training.run_log import RunLog
 from accompgen.training.run_state import goes_on, lasting, load_state, save_state
+from accompgen.training.stops import stop_signals
 
 
 @dataclass(frozen=True)
@@ -127,33 +128,36 @@ def train(config: HubertTrainConfig, run_dir, stop_at: int | None = None, pause_
     last_step = config.steps if stop_at is None else min(config.steps, stop_at)
     log.start(seconds)
     goes_on(run_dir, step / config.steps)
-    while step < last_step and not (config.minutes and log.seconds > 60 * config.minutes):
-        after_warmup = (step - config.warmup_steps) / max(1, config.steps - config.warmup_steps)
-        rate = learning_rate(config, step, after_warmup)
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        batch = _batch(config, step, len(songs["train"]), sound_and_labels)
-        loss, figures = _loss(config, hubert, head, *(tensor.to(device) for tensor in batch))
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        norm = nn.utils.clip_grad_norm_(parameters, config.clip_norm)
-        optimizer.step()
-        step += 1
-        spent = log.seconds / (60 * config.minutes) if config.minutes else 0.0
-        share = max(step / config.steps, min(spent, 1.0))
-        log.step(step, share, {**figures, "norm": norm.item(), "lr": rate}, now=step == last_step)
-        if step % config.validate_every == 0 or step == last_step:
-            with torch.no_grad():
-                figures = _loss(config, hubert, head, *(tensor.to(device) for tensor in validation))[1]
-            log(step=step, **{f"validation_{key}": value for key, value in figures.items()})
-        pausing = pause_after_minutes and time.monotonic() - entered > 60 * pause_after_minutes and step < last_step
-        if step % config.save_every == 0 or step == last_step or pausing:
-            weights = {"hubert": hubert.network.state_dict(), "head": head.state_dict(), "optimizer": optimizer.state_dict()}
-            progress = {"step": step, "seconds": log.seconds, "targets": (mean, deviation, centres)}
-            save_state(run_dir, {**weights, **progress, "config": lasts})
-        if pausing:
-            log(f"paused at step {step}, saved; the same command goes on from here")
-            return None
+    with stop_signals() as stopped:
+        while step < last_step and not (config.minutes and log.seconds > 60 * config.minutes):
+            after_warmup = (step - config.warmup_steps) / max(1, config.steps - config.warmup_steps)
+            rate = learning_rate(config, step, after_warmup)
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            batch = _batch(config, step, len(songs["train"]), sound_and_labels)
+            loss, figures = _loss(config, hubert, head, *(tensor.to(device) for tensor in batch))
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            norm = nn.utils.clip_grad_norm_(parameters, config.clip_norm)
+            optimizer.step()
+            step += 1
+            spent = log.seconds / (60 * config.minutes) if config.minutes else 0.0
+            share = max(step / config.steps, min(spent, 1.0))
+            log.step(step, share, {**figures, "norm": norm.item(), "lr": rate}, now=step == last_step)
+            if step % config.validate_every == 0 or step == last_step:
+                with torch.no_grad():
+                    figures = _loss(config, hubert, head, *(tensor.to(device) for tensor in validation))[1]
+                log(step=step, **{f"validation_{key}": value for key, value in figures.items()})
+            late = bool(pause_after_minutes) and time.monotonic() - entered > 60 * pause_after_minutes
+            pausing = step < last_step and (stopped() or late)
+            if step % config.save_every == 0 or step == last_step or pausing:
+                weights = {"hubert": hubert.network.state_dict(), "head": head.state_dict()}
+                weights |= {"optimizer": optimizer.state_dict()}
+                progress = {"step": step, "seconds": log.seconds, "targets": (mean, deviation, centres)}
+                save_state(run_dir, {**weights, **progress, "config": lasts})
+            if pausing:
+                log(f"paused at step {step}, saved; the same command goes on from here")
+                return None
     if stop_at is not None and step >= stop_at:
         return None
     _write_json(run_dir / "config.json", {**to_dict(config), "trained_steps": step})
