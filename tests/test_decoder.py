@@ -160,16 +160,6 @@ def test_below_its_knee_noise_falls_twice_as_fast(plain, amplitude):
     torch.testing.assert_close(found, amplitude**2 / (amplitude + knees), rtol=1e-4, atol=0)
 
 
-@pytest.mark.parametrize("loudness", [0.1, 1e-3, 1e-5])
-def test_below_its_knee_a_tone_falls_twice_as_fast_and_keeps_its_shape(plain, loudness):
-    network = DecoderNetwork(replace(plain.config, tone_knee=1e-3))
-    said = torch.randn(1, 3, sum(network.sizes), generator=torch.Generator().manual_seed(0))
-    said[..., : network.sizes[0]] *= loudness
-    straight, bent = (each.parts(said)[0] for each in (plain.network, network))
-    rms = (2 / plain.config.tone_window * straight.abs().square().sum(-1, keepdim=True)).sqrt()
-    torch.testing.assert_close(bent, straight * rms / (rms + 1e-3), rtol=1e-4, atol=1e-9)
-
-
 @pytest.mark.parametrize(
     ("frames", "hertz", "factor"),
     [(2, 2_500, 8), (4, 2_500, 8), (32, 2_500, 4), (2, 5_000, 4), (2, 10_000, 2), (2, 12_000, 1)],
@@ -270,7 +260,6 @@ def test_codes_that_cannot_be_decoded_are_refused(decoder, codes, message):
         ({"tone_hz": 500.0}, "tone_hz is 500.0; expected 1000 to 12000"),
         ({"timbre_seconds": -1.0}, "timbre_seconds is -1.0; expected 0 or more"),
         ({"noise_knee": -1e-4}, "noise_knee is -0.0001; expected 0 or more"),
-        ({"tone_knee": -1e-4}, "tone_knee is -0.0001; expected 0 or more"),
         ({"tone_frames": 3}, "tone_frames is 3; expected a divisor of 160"),
     ],
 )

@@ -192,9 +192,9 @@ def test_a_run_may_end_with_the_levels_of_the_songs(place, trained):
 
 
 def test_a_run_may_end_with_timbre_and_a_tone_that_ends_lower(place, trained, monkeypatch):
-    """And its noise and its tone may have knees, which are no weights."""
+    """And its noise may have a knee, which is no weight."""
     monkeypatch.setattr(decoder_timbre, "STEPS", 20)
-    lower = replace(SIZES, tone_hz=3000.0, timbre_seconds=0.8, noise_knee=1e-3, tone_knee=1e-3)
+    lower = replace(SIZES, tone_hz=3000.0, timbre_seconds=0.8, noise_knee=1e-3)
     values = {"steps": 1, "start_from": str(trained / "model"), "learning_rate": 1e-12}
     train(replace(config(place, **values), model=lower), place / "lower")
     (_, whole), (about, found) = (load_component(place / name / "model") for name in ("run", "lower"))

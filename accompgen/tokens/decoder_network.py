@@ -70,8 +70,6 @@ class DecoderConfig:
     # Amplitude of noise of the middle below which it falls twice as fast, in decibels, as the last
     # layer says; 0: none. One layer that reads normalised values cannot say silence and strokes.
     noise_knee: float = 0.0
-    # The same of the tone of a frame: without it rests had a tone of -70 dB of full scale
-    tone_knee: float = 0.0
 
     def __post_init__(self):
         for name in ("codebooks", "latent", "width", "hidden", "blocks", "tone_frames", "noise_frames"):
@@ -82,7 +80,7 @@ class DecoderConfig:
                 raise ConfigError(f"{name} is {getattr(self, name)}; expected 2 or more")
         if not 1000 <= self.tone_hz <= TONE_HZ:
             raise ConfigError(f"tone_hz is {self.tone_hz}; expected 1000 to {TONE_HZ}")
-        for name in ("timbre_seconds", "noise_knee", "tone_knee"):
+        for name in ("timbre_seconds", "noise_knee"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"{name} is {getattr(self, name)}; expected 0 or more")
         if self.sample_rate < 24000 or self.sample_rate % 24000:
@@ -257,13 +255,10 @@ class DecoderNetwork(nn.Module):
         tone, pan, level = said.split(self.sizes, dim=-1)
         tone = tone.reshape(batch, -1, 2, config.tone_bins)
         tone = tone * self.tone_ends
-        if config.tone_knee:
-            loudness = self.tone_loudness(tone)
-            tone = tone * (loudness / (loudness + config.tone_knee))
         if gains:
             tone = tone * (self.of_tone(gains[0]).exp() @ self.tone_bands)[:, :, None]
-        loudness = self.tone_loudness(tone)
-        tone = tone * (TONE_CEILING / loudness.clamp_min(TONE_CEILING))
+        loudness = (2 / config.tone_window * tone.square().sum((2, 3))).sqrt()
+        tone = tone * (TONE_CEILING / loudness.clamp_min(TONE_CEILING))[..., None, None]
         pan = smoothed(torch.tanh(pan.reshape(batch, -1, config.pan_bands))) @ self.pan_bins
         level = level.reshape(batch, -1, 2, config.noise_bands) + LEVEL_AT_START
         if config.noise_knee:
@@ -276,12 +271,6 @@ class DecoderNetwork(nn.Module):
         level = level * (NOISE_CEILING / loudness.clamp_min(NOISE_CEILING))[..., None]
         level = (level @ self.level_bins) * self.noise_rises
         return torch.complex(tone[:, :, 0], tone[:, :, 1]), pan, level
-
-    def tone_loudness(self, tone: torch.Tensor) -> torch.Tensor:
-        """The RMS [B, F', 1, 1] of spectra of the tone [B, F', 2, tone_bins], real and imaginary."""
-        power = 2 / self.config.tone_window * tone.square().sum((2, 3), keepdim=True)
-        # the root of nothing has no gradient
-        return power.clamp_min(1e-12).sqrt()
 
     def tone(self, spectrum: torch.Tensor, rate: int) -> torch.Tensor:
         """The waveform [B, F * hop] of a tone's spectrum [B, F', bins] at 24 kHz or a multiple of it.

@@ -59,7 +59,6 @@ def _start(network, directory, codes):
         timbre_seconds=here.timbre_seconds,
         tone_hz=lower,
         noise_knee=here.noise_knee,
-        tone_knee=here.tone_knee,
     )
     if expected != here:
         before, now = differing("model", to_dict(expected), to_dict(here))
