@@ -278,6 +278,13 @@ def test_bad_annotations_are_told(place, copy):
     assert "song1.json: its beats cannot be used (could not convert string to float: 's')" in problems
 
 
+def test_songs_with_annotated_beats_are_counted_as_such(place, copy):
+    (copy / "annotations" / "song0.json").write_text('{"key": "C:maj"}')
+    (copy / "annotations" / "song1.json").write_text('{"beats": "soon", "bpm": 120}')
+    results = run(place, songs=copy, annotations=copy / "annotations", metrics=("rhythm",))
+    assert "annotated beats for 2 of 4 songs, else tracked on the reference" in table(results)
+
+
 def test_foreign_results_are_not_replaced(place, tmp_path):
     (tmp_path / "results.json").write_text('{"mine": 1}')
     with pytest.raises(EvaluationError, match="is not replaced"):
@@ -288,7 +295,8 @@ def test_settings_out_of_range(place):
     for wrong in ({"metrics": ("fad", "beauty")}, {"window_seconds": 0.0}, {"windows": 0}):
         with pytest.raises(ValueError, match="expected some of fad"):
             run(place, **wrong)
-    for wrong in ({"seams": [(1.0, 0.0)]}, {"seams": [(1.0, 1.0)], "metrics": ("sanity",)}):
+    endless = [{"seams": [(float(border), float(border))]} for border in ("nan", "inf")]
+    for wrong in (*endless, {"seams": [(1.0, 0.0)]}, {"seams": [(1.0, 1.0)], "metrics": ("sanity",)}):
         with pytest.raises(ValueError, match="expected pairs of at least 0.1 s"):
             run(place, **wrong)
 

@@ -7,6 +7,7 @@ what is worked out of them lies in the cache, and the statistics of the distance
 
 import hashlib
 import importlib.metadata
+import math
 import platform
 from dataclasses import asdict, dataclass
 
@@ -133,7 +134,7 @@ def _settings(metrics, embedding, window_seconds, windows, tracker, seed, seams)
             f"metrics {', '.join(unknown) or 'as known'}, window {window_seconds} s, windows {windows}: expected some of "
             f"{', '.join(known)}, a window over 0.2 s and at least 1 window"
         )
-    if any(min(pair) < 0.1 for pair in seams) or (seams and "artefacts" not in metrics):
+    if not all(0.1 <= border < math.inf for pair in seams for border in pair) or (seams and "artefacts" not in metrics):
         raise ValueError(
             f"seams {seams}: expected pairs of at least 0.1 s, and artefacts among the metrics"
         )
@@ -151,7 +152,7 @@ def _data(entries, files, reference, background):
         "vocals": _folder_hash(entry.vocal for entry in entries),
         "reference": _folder_hash(entry.reference for entry in entries) if reference else None,
         "background": str(background) if background else None,
-        "annotated": sum(bool(entry.annotation) for entry in entries),
+        "annotated": sum("beats" in entry.annotation for entry in entries),  # with beats
         "rows": {row: _folder_hash(files[row].values()) for row in files},
     }  # fmt: skip
 
