@@ -260,6 +260,7 @@ def test_a_recording_that_is_not_in_the_mix_is_refused_and_a_copy_is_not(copied)
         {"settings": None},
         {"checkpoint": {}},
         {"seed": None},
+        {"vocal": {"seconds": 1.2}},
     ],
 )
 def test_a_report_that_was_edited_away_is_refused(copied, values):

@@ -348,6 +348,7 @@ def _told(report, path):
         float(report["settings"].get(name, 0))
     report["checkpoint"]["sha256"].items()
     int(report["seed"])
+    Path(report["vocal"]["file"])
     seconds = float(report["vocal"]["seconds"])
     chart = Chart.of_song(report["chart"], seconds) if report.get("chart") else None
     names = {key: path.with_name(name) for key, name in files.items() if isinstance(name, str)}
