@@ -114,6 +114,25 @@ def test_page_holds_everything_and_asks_for_nothing(written, place):
     assert abs(wav.shape[1] - rate) < 3000  # one second, as MP3 pads it
 
 
+def test_page_and_table_have_the_same_sections(results, place, tmp_path):
+    lock = {"value": 1.07, "low": None, "high": None, "n": 3}
+    minute = dict.fromkeys(report.MINUTE, 0.25) | {"songs": 7}
+    more = {"stems": {"mine": {"drums": {"frame_lock": lock}}}, "minutes": {"mine": [minute]}}
+    found = results | more
+    systems = {"mine": place / "reference"}
+    path = page.write_page(
+        found, systems, place / "vocals", tmp_path, place / "reference", progress=False
+    )
+    shown = path.read_text().partition("<h2>Songs</h2>")[0]
+    text = report.table(found)
+    titles = re.findall(r"^(.+):\n\n\|", text, re.M)
+    assert report.STEMS_TITLE in titles and len(titles) >= 3
+    assert titles == [title for title in re.findall("<h3>(.*?)</h3>", shown) if "," in title]
+    assert "| mine: drums | 3 | 1.07 |" in text
+    assert "<th>mine: drums</th><td>3</td><td>1.07</td>" in shown
+    assert "<th>mine</th><td>1</td><td>7</td><td>0.25" in shown
+
+
 def test_page_of_another_row_is_refused(results, place, tmp_path):
     with pytest.raises(ValueError, match="no row 'theirs' to listen to"):
         page.write_page(results, {"mine": place / "reference"}, place / "vocals", tmp_path, row="theirs", progress=False)

@@ -15,12 +15,13 @@ from accompgen.evaluation import folders, listen, pictures
 from accompgen.evaluation.report import (
     ARTEFACTS,
     COLUMNS,
-    FAULTS,
     MINUTE,
+    MINUTES_TITLE,
     SANITY,
     cell,
     columns,
     conditions,
+    sections,
     show,
 )
 from accompgen.evaluation.tracks import levelled
@@ -77,7 +78,7 @@ def write_page(results: dict, systems: dict, vocals, out, reference=None, row: s
     parts = {
         "TITLE": f"Evaluation of {html.escape(', '.join(systems))}",
         "TABLE": "".join((
-            _table(results, columns(results)), _faults(results), _minutes(results.get("minutes"))
+            _table(results, columns(results)), _sections(results), _minutes(results.get("minutes"))
         )),  # fmt: skip
         "CONDITIONS": _list(conditions(results)),
         "MISSING": _section("What is missing", results["problems"]) + _section("Notes", results["notes"]),
@@ -115,11 +116,8 @@ def _cell(result, decimals):
     return f"<td>{value}{below}</td>"
 
 
-def _faults(results):
-    shown = {title: columns(results, faults) for title, faults in FAULTS.items()}
-    return "".join(
-        f"<h3>{title}</h3>{_table(results, faults)}" for title, faults in shown.items() if faults
-    )
+def _sections(results):
+    return "".join(f"<h3>{title}</h3>{_table(*found)}" for title, *found in sections(results))
 
 
 def _minutes(found):
@@ -127,14 +125,14 @@ def _minutes(found):
         return ""
     heads = "".join(f"<th>{heading}</th>" for heading, _, _ in MINUTE.values())
     body = "".join(
-        f"<tr><th>{html.escape(row)}</th><td>{number}</td>"
+        f"<tr><th>{html.escape(row)}</th><td>{number}</td><td>{values['songs']}</td>"
         + "".join(f"<td>{show(values[name], decimals)}</td>" for name, (_, decimals, _) in MINUTE.items())
         + "</tr>"
         for row, minutes in found.items()
         for number, values in enumerate(minutes, 1)
     )
-    table = f"<table><tr><th>row</th><th>minute</th>{heads}</tr>{body}</table>"
-    return f"<h3>Minute by minute, means over the songs of 2 minutes or more</h3><div class=wide>{table}</div>"
+    table = f"<table><tr><th>row</th><th>minute</th><th>songs</th>{heads}</tr>{body}</table>"
+    return f"<h3>{MINUTES_TITLE}</h3><div class=wide>{table}</div>"
 
 
 def _list(lines):

@@ -39,6 +39,9 @@ MINUTE = {
                  "flatness", "silence_share", "held_share")
 }  # fmt: skip
 
+STEMS_TITLE = "Artefacts of stems and mixes, means over the files"
+MINUTES_TITLE = "Minute by minute, means over the songs of 2 minutes or more"
+
 FORMAT = "accompgen-evaluation"
 
 
@@ -89,18 +92,30 @@ def columns(results: dict, table: dict = COLUMNS) -> dict:
 def table(results: dict) -> str:
     """The whole table as Markdown: rows, how it was measured, what is missing."""
     parts = [_rows(results, columns(results))]
-    for title, faults in FAULTS.items():
-        if shown := columns(results, faults):
-            parts += [f"{title}:", _rows(results, shown)]
-    if stems := _stems(results.get("stems") or {}):
-        parts += ["Artefacts of stems and mixes, means over the files:", stems]
+    for title, found, shown in sections(results):
+        parts += [f"{title}:", _rows(found, shown)]
     if results.get("minutes"):
-        parts += ["Minute by minute, means over the songs of 2 minutes or more:", _minutes(results["minutes"])]
+        parts += [f"{MINUTES_TITLE}:", _minutes(results["minutes"])]
     parts.append("\n".join(f"- {line}" for line in conditions(results)))
     for title, lines in (("What is missing", results["problems"]), ("Notes", results["notes"])):
         if lines:
             parts.append("\n".join([f"{title}:", "", *(f"- {line}" for line in lines)]))
     return "\n\n".join(parts) + "\n"
+
+
+def sections(results: dict) -> list[tuple[str, dict, dict]]:
+    """The tables behind the first one, by what they show: title, what has "rows" and "songs", and
+    columns. Stems have a row for each stem of each row."""
+    rows = {
+        f"{row}: {stem}": measured
+        for row, parts in (results.get("stems") or {}).items()
+        for stem, measured in parts.items()
+    }
+    counts = {row: max(value["n"] for value in measured.values()) for row, measured in rows.items()}
+    stems = {"rows": rows, "songs": {row: range(count) for row, count in counts.items()}}
+    found = [(title, results, columns(results, faults)) for title, faults in FAULTS.items()]
+    found.append((STEMS_TITLE, stems, columns(stems, ARTEFACTS)))
+    return [section for section in found if section[2]]
 
 
 def _rows(results, shown):
@@ -111,13 +126,6 @@ def _rows(results, shown):
         cells = [cell(row.get(metric), decimals) for metric, (_, decimals, _) in shown.items()]
         lines.append(f"| {' | '.join([name, str(len(results['songs'].get(name, {})) or '-'), *cells])} |")
     return "\n".join(lines)
-
-
-def _stems(found):
-    """A row for each stem of each row; "" where there are none."""
-    rows = {f"{row}: {stem}": measured for row, parts in found.items() for stem, measured in parts.items()}
-    results = {"rows": rows, "songs": {name: range(max(m["n"] for m in measured.values())) for name, measured in rows.items()}}
-    return _rows(results, columns(results, ARTEFACTS)) if rows else ""
 
 
 def _minutes(found):
