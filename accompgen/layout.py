@@ -94,7 +94,7 @@ class Layout:
     context: tuple[Stream, ...]
     target: Stream
     pattern: str = "interleave"  # of the target: interleave | delay
-    prefix: tuple[tuple[str, int, int], ...] = ()  # (name, ids there are, ids that are read) of what is told before the target
+    prefix: tuple[tuple[str, int, int], ...] = ()  # (name, ids there are, ids that are read) of what stands before the target
 
     @classmethod
     def of(cls, stage: str, graph: Graph, pattern: str = "interleave") -> "Layout":
@@ -128,8 +128,8 @@ class Layout:
         return self.stream_rows + sum(vocab for _, vocab, _ in self.prefix)
 
     @property
-    def told(self) -> int:
-        """P, positions before the target's first step: ids of what the stage is told."""
+    def prefix_length(self) -> int:
+        """P, positions before the target's first step: ids of the prefix."""
         return sum(length for _, _, length in self.prefix)
 
     def table_rows(self, index: int, grid):
@@ -141,17 +141,17 @@ class Layout:
         first = self.offsets[index] + stream.vocab * torch.arange(stream.codebooks, device=grid.device)  # [Q]
         return interleave(torch.where(grid < 0, NULL, grid + first[:, None]))
 
-    def prefix_rows(self, told: dict, batch: int, device=None):
-        """What the stage is told, name -> ids [B, length] -> rows of the embedding table [B, P]; ids below 0, and names that
+    def prefix_rows(self, prefix_ids: dict, batch: int, device=None):
+        """The ids of the prefix, name -> [B, length] -> rows of the embedding table [B, P]; ids below 0, and names that
         are missing, are NULL.
 
-        Raises ValueError for another shape, or for a name that the stage is not told.
+        Raises ValueError for another shape, or for a name that the prefix does not have.
         """
-        if unknown := sorted(set(told) - {name for name, _, _ in self.prefix}):
-            raise ValueError(f"this stage is not told {unknown[0]!r}; it knows {[name for name, _, _ in self.prefix]}")
+        if unknown := sorted(set(prefix_ids) - {name for name, _, _ in self.prefix}):
+            raise ValueError(f"the prefix of this stage has no {unknown[0]!r}; it has {[name for name, _, _ in self.prefix]}")
         parts, first = [torch.zeros(batch, 0, dtype=torch.long, device=device)], self.stream_rows
         for name, vocab, length in self.prefix:
-            ids = told.get(name)
+            ids = prefix_ids.get(name)
             if ids is None:
                 ids = torch.full((batch, length), -1, device=device)
             if tuple(ids.shape) != (batch, length):

@@ -22,7 +22,7 @@ TRACKS = ("", VOICE, OTHERS, STEM)  # "": of none, but of the song
 ALL = "all"  # the stem that is the whole accompaniment
 STEMS = ("drums", "bass", "harmony")  # of a band, in the order in which they are made
 FROM_SILENCE = ("drums",)  # that begin behind silence: generation/lead_in.py
-# what a stage can be told before its first step
+# what can stand before the first step of a stage
 STEM_TOKEN, TEXT = "stem", "text"
 PREFIXES = (STEM_TOKEN, TEXT)
 
@@ -68,7 +68,7 @@ class Stream:
 
 @dataclass(frozen=True)
 class Stage:
-    """One transformer: it reads the `context` streams, is told what `prefix` names, and predicts the `target` stream.
+    """One transformer: it reads the `context` streams and what `prefix` names, and predicts the `target` stream.
 
     In a song that is longer than its windows, each begins with what those before it gave, over `prompt_share` of its length.
     With 0 the windows do not depend on each other.
@@ -119,7 +119,10 @@ class Graph:
             if early := sorted(set(stage.context) & set(made[number + 1 :])):
                 raise GraphError(f"graph {self.name!r}: stage {stage.name!r} reads {early[0]!r} before it is made")
             if unknown := sorted(set(stage.prefix) - set(PREFIXES)):
-                raise GraphError(f"graph {self.name!r}: stage {stage.name!r} is told {unknown[0]!r}; expected {PREFIXES}")
+                raise GraphError(
+                    f"graph {self.name!r}: stage {stage.name!r} has the prefix {unknown[0]!r}; "
+                    f"expected {PREFIXES}"
+                )
         if self.has_units and len([stream for stream in self.streams if stream.track == VOICE]) != 1:
             raise GraphError(f"graph {self.name!r} needs one stream of the track {VOICE!r}")
 
@@ -186,7 +189,7 @@ class Graph:
         return tuple(kind for kind in TOKENIZERS if kind in found)
 
     def prefix_sizes(self, stage: str) -> tuple[tuple[str, int, int], ...]:
-        """(name, ids there are, ids that are read) of each thing that a stage is told before its first step."""
+        """(name, ids there are, ids that are read) of each part of the prefix of a stage."""
         sizes = {STEM_TOKEN: (len(self.stems), 1), TEXT: (self.text_vocab, self.text_pieces)}
         return tuple((name, *sizes[name]) for name in self.stage(stage).prefix)
 

@@ -27,7 +27,10 @@ def config(**values):
 
 
 def same(one, other):
-    grids = [[*batch.context.values(), *batch.told.values(), batch.target, batch.drop, batch.hide] for batch in (one, other)]
+    grids = [
+        [*batch.context.values(), *batch.prefix_ids.values(), batch.target, batch.drop, batch.hide]
+        for batch in (one, other)
+    ]
     return one.windows == other.windows and all(torch.equal(a, b) for a, b in zip(*grids))
 
 
@@ -48,7 +51,7 @@ def test_an_epoch_is_cut_from_random_starts_into_windows_that_do_not_overlap(sto
 def test_streams_of_a_window_sound_together(store):
     batch = batches.Batches(store, config()).next()
     assert {name: tuple(ids.shape) for name, ids in batch.context.items()} == {"vocal": (3, 1, 20), "semantic": (3, 1, 20)}
-    assert batch.told == {} and {(window.stem, window.others) for window in batch.windows} == {(ALL, "")}
+    assert batch.prefix_ids == {} and {(window.stem, window.others) for window in batch.windows} == {(ALL, "")}
     assert batch.target.shape == (3, 2, 30) and batch.hide.shape == (3, 60)
     at = batch.context["semantic"][:, 0, torch.arange(30) * 2 // 3]  # how the fake codes are made
     assert torch.equal(batch.target[:, 0], at % BINS) and torch.equal(batch.target[:, 1], (2 * at + 1) % BINS)
@@ -160,11 +163,12 @@ def band_config(stage="semantic", **values):
 
 
 def rows(source, count=40):
-    """(window, context and told and target of its row) of `count` batches."""
+    """(window, context and prefix_ids and target of its row) of `count` batches."""
     for _ in range(count):
         batch = source.next()
         for row, window in enumerate(batch.windows):
-            yield window, {name: ids[row] for name, ids in (batch.context | batch.told | {"target": batch.target}).items()}
+            given = batch.context | batch.prefix_ids | {"target": batch.target}
+            yield window, {name: ids[row] for name, ids in given.items()}
 
 
 def test_the_stem_that_is_told_is_that_of_the_target_and_no_mixture_holds_it(band_store):
@@ -264,7 +268,7 @@ def test_texts_are_asked_for_by_window_with_draws_of_their_own(band_store):
 
     source = batches.Batches(band_store, band_config(), texts=texts)
     batch = source.next()
-    assert batch.told[TEXT].tolist() == [[window.first_block, len(window.stem), -1] for window in batch.windows]
+    assert batch.prefix_ids[TEXT].tolist() == [[window.first_block, len(window.stem), -1] for window in batch.windows]
     assert [window for window, _ in asked] == batch.windows and len({draw for _, draw in asked}) == 4
 
 

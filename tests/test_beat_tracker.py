@@ -82,15 +82,15 @@ def test_chances_are_those_of_the_hidden_markov_model_written_out(monkeypatch):
     np.testing.assert_allclose(phase_chances(heard), expected, rtol=1e-6)
 
 
-def test_what_is_told_is_the_ratio_under_the_phases_that_are_likely(monkeypatch):
+def test_the_odds_of_units_are_the_ratio_under_the_phases_that_are_likely(monkeypatch):
     tracker = BeatTracker(BeatTrackerConfig(semantic_vocab=3, width=8, layers=2)).eval()
     tracker.unit_phases[:] = torch.rand(3, PHASES, generator=torch.Generator().manual_seed(0)) + 0.1
     logits = torch.from_numpy(beats_every(LENGTH, 600)).logit()[None, :, None]
     monkeypatch.setattr(BeatTracker, "forward", lambda self, units: logits)
-    told = tracker.told(torch.zeros(1, 600, dtype=torch.long))
-    assert told.shape == (1, 600, 3)
+    odds = tracker.unit_log_odds(torch.zeros(1, 600, dtype=torch.long))
+    assert odds.shape == (1, 600, 3)
     at_beat = 7 + 5 * LENGTH
-    torch.testing.assert_close(told[0, at_beat], tracker.unit_phases[:, 0].log(), atol=0.02, rtol=0)
+    torch.testing.assert_close(odds[0, at_beat], tracker.unit_phases[:, 0].log(), atol=0.02, rtol=0)
     assert not tracker.phases(torch.zeros(1, 600, dtype=torch.long)).requires_grad
 
 

@@ -34,8 +34,8 @@ def calls(monkeypatch):
     """A stand-in for `decode` that records its calls and gives the number of the call as every code, which tells its origin."""
     calls = []
 
-    def decode(model, context, frames, sampling, generators, prompt, progress, told, engine):
-        assert (EARLIER_VOCAL in context) == bool(sampling.pulse) and told == {}
+    def decode(model, context, frames, sampling, generators, prompt, progress, prefix_ids, engine):
+        assert (EARLIER_VOCAL in context) == bool(sampling.pulse) and prefix_ids == {}
         earlier = context.pop(EARLIER_VOCAL)[0, 0].tolist() if sampling.pulse else None
         call = {"context": context, "frames": frames, "rows": len(generators), "prompt": prompt, "earlier": earlier}
         calls.append(SimpleNamespace(name=model.name, **call))
@@ -123,7 +123,7 @@ def test_settings_of_a_stage_leave_earlier_stages_alone(system):
     "setting, word",
     [
         ("consonance", "what its ids sound like"), ("pulse", "no beat tracker"), ("melody", "neither makes nor plays"),
-        ("reading", "is told no texts"),
+        ("reading", "reads no texts"),
     ],
 )
 def test_what_the_last_stage_cannot_follow_is_refused_before_the_first_begins(system, monkeypatch, setting, word):

@@ -48,10 +48,10 @@ def seeds(*numbers):
 
 
 @torch.no_grad()
-def slowly(model, context, row, sampling, generator, prompt, told=None):
+def slowly(model, context, row, sampling, generator, prompt, prefix_ids=None):
     """One row without cache: two whole passes a token under guidance, one without."""
     context = {name: grid[row : row + 1] for name, grid in context.items()}
-    told = {name: values[row : row + 1] for name, values in (told or {}).items()}
+    prefix_ids = {name: values[row : row + 1] for name, values in (prefix_ids or {}).items()}
     codebooks = model.layout.target.codebooks
     given, total = prompt.shape[-1] * codebooks, FRAMES * codebooks
     tokens = torch.zeros(1, total, dtype=torch.long)
@@ -67,9 +67,9 @@ def slowly(model, context, row, sampling, generator, prompt, told=None):
         likely = with_context.softmax(-1)
     for n in (place for place in order if place >= given):
         grid = deinterleave(tokens, codebooks)  # zeros in what is not drawn yet
-        logits = model(context, grid, told=told).flatten(1, 2)[:, n]
+        logits = model(context, grid, prefix_ids=prefix_ids).flatten(1, 2)[:, n]
         if sampling.guidance != 1:
-            null = model(context, grid, told=told, drop=torch.tensor([True])).flatten(1, 2)[:, n]
+            null = model(context, grid, prefix_ids=prefix_ids, drop=torch.tensor([True])).flatten(1, 2)[:, n]
             logits = guide(logits, null, sampling.guidance)
         if sampling.listening:
             logits = logits + sampling.listening * context_score.flatten(1, 2)[:, n]
@@ -78,7 +78,7 @@ def slowly(model, context, row, sampling, generator, prompt, told=None):
             gain = gain - size * ((likely * gain) @ size / (likely @ size**2))[..., None]
             logits = logits + sampling.consonance * gain.flatten(1, 2)[:, n]
         if sampling.pulse:
-            logits = logits + sampling.pulse * model.beat_tracker.told(context["vocal"][:, 0])[:, n]
+            logits = logits + sampling.pulse * model.beat_tracker.unit_log_odds(context["vocal"][:, 0])[:, n]
         tokens[:, n] = sample(logits, chances[n - given], sampling)
     return deinterleave(tokens, codebooks)[0]
 
@@ -113,14 +113,14 @@ def test_streams_of_several_rates_and_what_is_told_are_decoded_by(context, stage
     target, draw = model.layout.target, torch.Generator().manual_seed(3)
     heard = heard_by_band(model, 3, FRAMES)
     heard[model.layout.context[-1].name][1] = -1
-    told = {name: torch.randint(vocab, (3, length), generator=draw) for name, vocab, length in model.layout.prefix}
-    if "text" in told:
-        told["text"][2, 1:] = -1
+    prefix_ids = {name: torch.randint(vocab, (3, length), generator=draw) for name, vocab, length in model.layout.prefix}
+    if "text" in prefix_ids:
+        prefix_ids["text"][2, 1:] = -1
     sampling = Sampling(guidance=2.0, top_k=8)
     prompt = torch.randint(target.vocab, (3, target.codebooks, 2), generator=draw)
-    codes = decode(model, heard, FRAMES, sampling, seeds(5, 6, 7), prompt, told=told)
+    codes = decode(model, heard, FRAMES, sampling, seeds(5, 6, 7), prompt, prefix_ids=prefix_ids)
     for row, generator in enumerate(seeds(5, 6, 7)):
-        assert torch.equal(codes[row], slowly(model, heard, row, sampling, generator, prompt, told))
+        assert torch.equal(codes[row], slowly(model, heard, row, sampling, generator, prompt, prefix_ids))
     assert not torch.equal(codes, decode(model, heard, FRAMES, sampling, seeds(5, 6, 7), prompt))
 
 
@@ -170,22 +170,22 @@ def test_what_goes_with_the_beat_is_added(context, telling):
 def test_the_beat_of_what_was_sung_before_goes_on(monkeypatch):
     model = build(stage="semantic")
     model.beat_tracker = BeatTracker(BeatTrackerConfig(11, width=8, layers=2)).eval()
-    told = torch.zeros(1, 10, 11)
-    told[0, torch.arange(10), torch.arange(10)] = 100.0  # of frame n, unit n
+    odds = torch.zeros(1, 10, 11)
+    odds[0, torch.arange(10), torch.arange(10)] = 100.0  # of frame n, unit n
     heard = []
-    monkeypatch.setattr(BeatTracker, "told", lambda self, units: heard.append(units) or told[:, : units.shape[1]])
+    monkeypatch.setattr(BeatTracker, "unit_log_odds", lambda self, units: heard.append(units) or odds[:, : units.shape[1]])
     vocal = torch.randint(11, (1, 1, 10), generator=torch.Generator().manual_seed(2))
     context = {"vocal": vocal[..., 4:], EARLIER_VOCAL: vocal[..., :4]}
     codes = decode(model, context, FRAMES, Sampling(pulse=1.0), seeds(5))
     assert torch.equal(heard[0], vocal[:, 0]) and codes[0, 0].tolist() == [4, 5, 6, 7, 8, 9]
 
 
-def told_of_band(model, rows):
+def band_prefix_ids(model, rows):
     """A stem and a text for each row; the last one knows no text."""
     draw = torch.Generator().manual_seed(4)
-    told = {name: torch.randint(vocab, (rows, length), generator=draw) for name, vocab, length in model.layout.prefix}
-    told["text"][-1] = -1
-    return told
+    prefix_ids = {name: torch.randint(vocab, (rows, length), generator=draw) for name, vocab, length in model.layout.prefix}
+    prefix_ids["text"][-1] = -1
+    return prefix_ids
 
 
 @pytest.mark.parametrize("stage, pattern", [("semantic", "interleave"), ("coarse", "delay")])
@@ -193,20 +193,21 @@ def test_what_a_text_alone_tells_is_added(stage, pattern):
     """It is the gain by the text where all of the history is hidden; a row without a text has none."""
     model, frames = build("aligned", stage, pattern, graph="band", text_vocab=7, text_pieces=3), 6
     context = heard_by_band(model, 3, frames)
-    told, target = told_of_band(model, 3), model.layout.target
-    score = text_score(model, context, frames, told)
+    prefix_ids, target = band_prefix_ids(model, 3), model.layout.target
+    score = text_score(model, context, frames, prefix_ids)
     assert score.shape == (3, frames, target.codebooks, target.vocab)
     assert score[:2].abs().amax((1, 2, 3)).min() > 1e-4 and score[2].abs().max() == 0
     other = torch.randint(target.vocab, (3, target.codebooks, frames), generator=torch.Generator().manual_seed(5))
     hidden = torch.ones(3, target.codebooks * frames, dtype=torch.bool)
     likely = [
-        model(context, other, told=told | {"text": text}, hide=hidden).log_softmax(-1)
-        for text in (told["text"], 0 * told["text"] - 1)
+        model(context, other, prefix_ids=prefix_ids | {"text": text}, hide=hidden).log_softmax(-1)
+        for text in (prefix_ids["text"], 0 * prefix_ids["text"] - 1)
     ]
     torch.testing.assert_close(score, likely[0] - likely[1])
+    mute = prefix_ids | {"text": 0 * prefix_ids["text"] - 1}
     ids, read, muted = (
-        decode(model, dict(context), frames, Sampling(guidance=2.0, reading=weight), seeds(5, 6, 7), told=texts)
-        for weight, texts in ((0.0, told), (300.0, told), (300.0, told | {"text": 0 * told["text"] - 1}))
+        decode(model, dict(context), frames, Sampling(guidance=2.0, reading=weight), seeds(5, 6, 7), prefix_ids=texts)
+        for weight, texts in ((0.0, prefix_ids), (300.0, prefix_ids), (300.0, mute))
     )
     assert not torch.equal(ids[:2], read[:2]) and torch.equal(ids[2], read[2]) and torch.equal(ids[2], muted[2])
     best = score[:2].argmax(-1).transpose(1, 2)

@@ -43,7 +43,7 @@ def context_of(model, rows, seed=1):
     return {stream.name: torch.randint(stream.vocab, shape, generator=draw) for stream, shape in shapes.items()}
 
 
-def both(model, rows, sampling, int8=False, given=0, told=None, context=None):
+def both(model, rows, sampling, int8=False, given=0, prefix_ids=None, context=None):
     """The ids of a decoding by torch and by the engine."""
     from accompgen.engines.onnx_steps import OnnxSteps
 
@@ -52,7 +52,7 @@ def both(model, rows, sampling, int8=False, given=0, told=None, context=None):
     return [
         decode(
             model, dict(context), FRAMES, sampling, [make_generator(5, "test", row) for row in range(rows)], prompt,
-            told=told, engine=engine,
+            prefix_ids=prefix_ids, engine=engine,
         )
         for engine in (None, OnnxSteps(model, int8=int8))
     ]  # fmt: skip
@@ -138,8 +138,8 @@ def test_a_single_step_is_left():
 def test_what_the_context_alone_tells_is_added():
     model = build("semantic", context="aligned", context_width=32, context_layers=1, context_pool=5)
     torch.nn.init.normal_(model.listener.heads, std=0.5)
-    plain, told = both(model, 2, GREEDY), both(model, 2, Sampling(temperature=0.0, listening=4.0))
-    assert torch.equal(*plain) and torch.equal(*told) and not torch.equal(plain[0], told[0])
+    plain, prefix_ids = both(model, 2, GREEDY), both(model, 2, Sampling(temperature=0.0, listening=4.0))
+    assert torch.equal(*plain) and torch.equal(*prefix_ids) and not torch.equal(plain[0], prefix_ids[0])
 
 
 @compiled
@@ -148,8 +148,8 @@ def test_streams_of_several_rates_missing_ones_and_what_is_told(stage, pattern):
     model = build(stage, context="aligned", pattern=pattern, graph="band", text_vocab=7, text_pieces=3)
     context, draw = context_of(model, 2), torch.Generator().manual_seed(3)
     context[model.layout.context[-1].name][1] = -1
-    told = {name: torch.randint(vocab, (2, length), generator=draw) for name, vocab, length in model.layout.prefix}
-    slow, quick = both(model, 2, GREEDY, given=2, told=told, context=context)
+    prefix_ids = {name: torch.randint(vocab, (2, length), generator=draw) for name, vocab, length in model.layout.prefix}
+    slow, quick = both(model, 2, GREEDY, given=2, prefix_ids=prefix_ids, context=context)
     assert torch.equal(slow, quick)
 
 

@@ -156,25 +156,25 @@ def test_an_id_that_is_not_known_is_the_row_of_nothing_heard():
 
 def test_what_is_told_has_rows_behind_those_of_the_streams():
     layout = band_layout()  # 3 specials, vocal 5, others 5, beat 4, chord 6, semantic 5; then 4 stems and 7 pieces of text
-    assert (layout.stream_rows, layout.rows, layout.told) == (28, 39, 4)
-    told = {STEM_TOKEN: torch.tensor([[0], [3]]), TEXT: torch.tensor([[0, 6, -1], [2, 2, 2]])}
-    assert layout.prefix_rows(told, 2).tolist() == [[28, 32, 38, NULL], [31, 34, 34, 34]]
+    assert (layout.stream_rows, layout.rows, layout.prefix_length) == (28, 39, 4)
+    prefix_ids = {STEM_TOKEN: torch.tensor([[0], [3]]), TEXT: torch.tensor([[0, 6, -1], [2, 2, 2]])}
+    assert layout.prefix_rows(prefix_ids, 2).tolist() == [[28, 32, 38, NULL], [31, 34, 34, 34]]
     assert layout.prefix_rows({STEM_TOKEN: torch.tensor([[1]])}, 1).tolist() == [[29, NULL, NULL, NULL]]
     assert layout.prefix_rows({}, 2).tolist() == [[NULL] * 4] * 2
     assert coarse_layout().prefix_rows({}, 2).shape == (2, 0) and coarse_layout().rows == coarse_layout().stream_rows
 
 
 @pytest.mark.parametrize(
-    "told, words",
+    "prefix_ids, words",
     [
-        ({"mood": torch.zeros(2, 1, dtype=torch.long)}, "is not told 'mood'; it knows .*'stem', 'text'"),
+        ({"mood": torch.zeros(2, 1, dtype=torch.long)}, "has no 'mood'; it has .*'stem', 'text'"),
         ({STEM_TOKEN: torch.zeros(1, 1, dtype=torch.long)}, r"stem has shape \(1, 1\); expected \[2, 1\]"),
         ({TEXT: torch.zeros(2, 4, dtype=torch.long)}, r"text has shape \(2, 4\); expected \[2, 3\]"),
     ],
 )
-def test_what_is_told_in_another_shape_is_named(told, words):
+def test_what_is_told_in_another_shape_is_named(prefix_ids, words):
     with pytest.raises(ValueError, match=words):
-        band_layout().prefix_rows(told, 2)
+        band_layout().prefix_rows(prefix_ids, 2)
 
 
 def test_of_streams_of_three_rates_the_quickest_gives_the_frames():

@@ -140,6 +140,6 @@ def test_a_checkpoint_says_it_and_an_older_one_is_listened_to(model, band_checkp
     (tmp_path / "band" / "config.json").write_text(json.dumps(config), encoding="utf-8")
     vocal = sing(1.0), 44_100
     older = model.accompany(vocal, stems=("drums",))
-    told = accompgen.load(tmp_path / "band", device="cpu")
-    monkeypatch.setattr(told, "tokenizer_of", None)  # it need not listen
-    assert torch.equal(told.accompany(vocal, stems=("drums",)).tokens["drums"].codes, older.tokens["drums"].codes)
+    again = accompgen.load(tmp_path / "band", device="cpu")
+    monkeypatch.setattr(again, "tokenizer_of", None)  # it need not listen
+    assert torch.equal(again.accompany(vocal, stems=("drums",)).tokens["drums"].codes, older.tokens["drums"].codes)

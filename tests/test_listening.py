@@ -22,14 +22,14 @@ def held_out(tmp_path):
     return listening.prepare(open_shards(make_shards(tmp_path / "shards", songs=16, blocks=200)), settings)
 
 
-def follower(context, target, told):
+def follower(context, target, prefix_ids):
     """A model that hears the vocal of the frame and gives what belongs to it 0.9."""
     wanted = torch.from_numpy(TABLE)[context["vocal"][:, 0]]  # [B, F]
     p = torch.full((*wanted.shape, VOCAB), 0.1 / (VOCAB - 1)).scatter(-1, wanted[..., None], 0.9)
     return p.log()[:, :, None]  # [B, F, 1, V]
 
 
-def deaf(context, target, told):
+def deaf(context, target, prefix_ids):
     return torch.zeros(*target[:, 0].shape, 1, VOCAB)
 
 
@@ -115,7 +115,7 @@ def test_chords_that_are_not_known_count_nowhere(tmp_path):
     known = held_out.target >= 0
     assert (~known).any() and known.any(-1).all()
 
-    def knowing(context, target, told):
+    def knowing(context, target, prefix_ids):
         """Gives the chord that is given 0.9, and anything where none is."""
         p = torch.full((*context["given"][:, 0].shape, 109), 0.1 / 108)
         return p.scatter(-1, context["given"][:, 0].clamp(min=0)[..., None], 0.9).log()[:, :, None]

@@ -77,8 +77,8 @@ def test_the_average_of_the_weights_is_what_is_validated_and_kept(shards, tmp_pa
         model = StageLM(settings.model).eval()
         model.load_state_dict(weights)
 
-        def logits_of(context, target, told):
-            return model(context, target, told=told)
+        def logits_of(context, target, prefix_ids):
+            return model(context, target, prefix_ids=prefix_ids)
 
         return listening.validate(logits_of, "cpu", held_out, 4)["cross_entropy"]
 

@@ -97,12 +97,12 @@ def delayed(grid, total):
     return ids
 
 
-def stepped(model, context, grid, given, drop, told):
+def stepped(model, context, grid, given, drop, prefix_ids):
     """Logits [B, Q, N, V] of the steps from the first behind `given` frames on, each from cached
     ones before it.
     """
     frames, layout = grid.shape[-1], model.layout
-    state, logits = model.start(context, grid[..., :given], frames, drop, told)
+    state, logits = model.start(context, grid[..., :given], frames, drop, prefix_ids)
     found, slots = [logits], layout.slots_of(frames)
     flat = torch.cat(
         [grid.transpose(1, 2).flatten(1), torch.zeros(len(grid), 1, dtype=torch.long)], dim=1
@@ -154,9 +154,9 @@ def test_greedy_ids_are_those_of_transformers(musicgen, monkeypatch):
         input_ids=ids, attention_mask=torch.ones_like(ids), do_sample=False, guidance_scale=3.0, max_new_tokens=20,
         pad_token_id=BINS, decoder_start_token_id=BINS,
     )  # fmt: skip
-    told = {TEXT: encoder.encode("a soft ballad").flatten()[None]}
+    prefix_ids = {TEXT: encoder.encode("a soft ballad").flatten()[None]}
     frames, generator = caught["codes"].shape[-1], torch.Generator().manual_seed(0)
-    made = decode(network_of(weights), {}, frames, GREEDY, [generator], told=told)
+    made = decode(network_of(weights), {}, frames, GREEDY, [generator], prefix_ids=prefix_ids)
     assert frames > 12 and made.unique().numel() > 4
     assert torch.equal(made, caught["codes"])
 
@@ -224,15 +224,15 @@ def test_cached_logits_are_those_of_stages_network(musicgen, stage_file, heard, 
 def test_what_decodes_quickly_gives_the_same(stage_file):
     ours = network_of(read_single_stage(stage_file))
     heard, frames = {"mixture": codes(10)}, 12
-    told = {TEXT: torch.randn(1, 3 * 24, generator=torch.Generator().manual_seed(0))}
+    prefix_ids = {TEXT: torch.randn(1, 3 * 24, generator=torch.Generator().manual_seed(0))}
     made = [
-        decode(model, heard, frames, GREEDY, [torch.Generator().manual_seed(0)], told=told)
+        decode(model, heard, frames, GREEDY, [torch.Generator().manual_seed(0)], prefix_ids=prefix_ids)
         for model in (ours, prepare_for_decoding(ours, torch.float32))
     ]
     assert torch.equal(*made) and made[0].unique().numel() > 4
     prompt = made[0][..., :5]
     again = decode(
-        ours, heard, frames, GREEDY, [torch.Generator().manual_seed(0)], prompt, told=told
+        ours, heard, frames, GREEDY, [torch.Generator().manual_seed(0)], prompt, prefix_ids=prefix_ids
     )
     assert torch.equal(again, made[0]), "what is carried over is gone on with"
     with pytest.raises(ValueError, match="this stage reads \\['mixture'\\]"):
@@ -616,11 +616,11 @@ def test_a_musicgen_plays_what_the_text_says(musicgen, tmp_path, capsys):
     model = load_any(out, "cpu")
     assert model.stems == ("all",) and model.encoder is not None
     vocal = (sing(0.5), 22050)
-    plain, told = (
+    plain, asked = (
         model.accompany(vocal, prompt=prompt).tokens["all"].codes
         for prompt in (None, "a soft ballad")
     )
-    assert not torch.equal(plain, told)
+    assert not torch.equal(plain, asked)
     for wrong, message in (
         (dict(others=vocal), "hears nothing"), (dict(click=True), "hears nothing"), (dict(noise=0.01), "leave it out"),
         (dict(sampling={"all": Sampling(listening=1.0)}), "hears no units"), (dict(stems=("bass",)), "no stem 'bass'"),

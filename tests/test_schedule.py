@@ -144,7 +144,7 @@ def test_a_chart_is_made_once_for_the_song_and_is_given_to_its_stems():
     schedule, jobs = play(Part("", {"beat": beat, "given": given}))
     assert schedule.stages == ("chart",) and [job.stage for job in jobs] == ["chart"] * 4
     assert all(torch.equal(job.context["beat"], beat[..., 2 * job.spans[0].start : 2 * job.spans[0].stop]) for job in jobs)
-    assert all((job.context["given"] == -1).all() and job.told == {} for job in jobs)
+    assert all((job.context["given"] == -1).all() and job.prefix_ids == {} for job in jobs)
     chord = schedule.stream("chord")[None]
     assert chord.shape == (1, 1, BLOCKS) and chord.min() >= 0
     schedule, jobs = play(Part("bass", {"beat": beat, "chord": chord}))
@@ -172,9 +172,9 @@ def test_each_stem_has_its_token_and_draws_of_its_own():
     for stem in BAND.stems:
         schedule, jobs = play(Part(stem))
         made[stem] = torch.cat([ids.flatten() for ids in schedule.tokens(0, BLOCKS)])
-        told = [job.told[STEM_TOKEN] for job in jobs if job.stage in ("semantic", "coarse")]
-        assert all(ids.tolist() == [[BAND.stems.index(stem)]] for ids in told)
-        assert all(STEM_TOKEN not in job.told for job in jobs if job.stage == "fine")
+        prefix_ids = [job.prefix_ids[STEM_TOKEN] for job in jobs if job.stage in ("semantic", "coarse")]
+        assert all(ids.tolist() == [[BAND.stems.index(stem)]] for ids in prefix_ids)
+        assert all(STEM_TOKEN not in job.prefix_ids for job in jobs if job.stage == "fine")
         again, _ = play(Part(stem))
         assert torch.equal(again.tokens(0, BLOCKS)[0], schedule.tokens(0, BLOCKS)[0])
     assert all((made[ALL] != made[stem]).float().mean() > 0.9 for stem in BAND.stems[:-1])
@@ -183,9 +183,9 @@ def test_each_stem_has_its_token_and_draws_of_its_own():
 
 def test_a_window_is_told_its_own_text():
     _, jobs = play(Part("bass", text=lambda start, stop: [start, stop, 7, 8, 9] if start else [5]))
-    told = [(job.spans[0].start, job.spans[0].stop, job.told[TEXT].tolist()) for job in jobs if job.stage == "semantic"]
-    assert told[0] == (0, 20, [[5, -1, -1]])
-    assert all(text == [[start, stop, 7]] for start, stop, text in told[1:]) and len(told) == 4
+    texts = [(job.spans[0].start, job.spans[0].stop, job.prefix_ids[TEXT].tolist()) for job in jobs if job.stage == "semantic"]
+    assert texts[0] == (0, 20, [[5, -1, -1]])
+    assert all(text == [[start, stop, 7]] for start, stop, text in texts[1:]) and len(texts) == 4
 
 
 def test_what_others_play_is_heard_in_its_windows():

@@ -53,13 +53,13 @@ def tokens(logits):
     return logits.flatten(1, 2)
 
 
-def input_gradients(model, context, target, frame, codebook, told=None):
+def input_gradients(model, context, target, frame, codebook, prefix_ids=None):
     """Gradient sizes of the logits of a token at what the target's steps receive [N, W], and at the positions of each context
     and of what is told.
     """
     inputs = []
     model.token_embedding.register_forward_hook(lambda module, args, output: inputs.append((args[0], output)))
-    logits = model(context, target, told=told)
+    logits = model(context, target, prefix_ids=prefix_ids)
     sizes = torch.autograd.grad(logits[0, frame, codebook].square().sum(), [output for _, output in inputs])
     sizes = [(rows, grad[0].abs().sum(-1)) for (rows, _), grad in zip(inputs, sizes)]
     history = [grad for rows, grad in sizes if rows.ndim == 3]
@@ -109,15 +109,15 @@ def test_parts_of_a_context_can_be_dropped(context):
         assert not torch.allclose(logits[1], model(other, target)[1])
 
 
-def check_steps(model, grids, target, prompts, told=None):
+def check_steps(model, grids, target, prompts, prefix_ids=None):
     """Cached steps behind prompts of so many frames give the logits of the whole pass; the first row hears nothing."""
     flat, drop, layout = interleave(target), torch.tensor([True, False]), model.layout
     frames = target.shape[-1]
     slots = layout.slots_of(frames)
     with torch.no_grad():
-        whole = tokens(model(grids, target, told=told, drop=drop))  # [B, F * Q, V]
+        whole = tokens(model(grids, target, prefix_ids=prefix_ids, drop=drop))  # [B, F * Q, V]
         for given in prompts:
-            state, logits = model.start(grids, target[..., :given], frames, drop, told)
+            state, logits = model.start(grids, target[..., :given], frames, drop, prefix_ids)
             first = layout.steps_before(given)
             for step in range(first, layout.steps(frames)):
                 if step > first:
@@ -264,7 +264,7 @@ BAND_VARIANTS += [("coarse", "prefix", "delay"), ("coarse", "aligned", "delay")]
 every_band_variant = pytest.mark.parametrize("stage, context, pattern", BAND_VARIANTS)
 
 
-def told_of(model, rows=2, seed=4):
+def prefix_ids_of(model, rows=2, seed=4):
     """Random ids of all that a model is told."""
     draw = torch.Generator().manual_seed(seed)
     return {name: torch.randint(vocab, (rows, length), generator=draw) for name, vocab, length in model.layout.prefix}
@@ -275,51 +275,52 @@ def test_in_a_band_no_token_knows_later_ones_and_each_hears_all_it_is_told(stage
     model = build(stage, context, pattern, **BAND)
     grids, target = ids(model, rows=1)
     codebooks, frames = target.shape[1:]
-    told = told_of(model, rows=1)
+    prefix_ids = prefix_ids_of(model, rows=1)
     for frame, codebook in [(0, 0), (frames - 1, codebooks - 1)]:
         model = build(stage, context, pattern, **BAND)
-        history, others = input_gradients(model, grids, target, frame, codebook, told)
+        history, others = input_gradients(model, grids, target, frame, codebook, prefix_ids)
         step = model.layout.step_of(frames)[frame, codebook]
         assert (history[: step + 1] > 0).all() and (history[step + 1 :] == 0).all()
         assert len(others) == len(grids) + 1 and all((found > 0).all() for found in others)
-        assert (model.layout.told,) in [found.shape for found in others]
+        assert (model.layout.prefix_length,) in [found.shape for found in others]
 
 
 @every_band_variant
 def test_in_a_band_cached_logits_equal_uncached(stage, context, pattern):
     model = build(stage, context, pattern, **BAND)
-    (grids, target), told = ids(model), told_of(model)
-    check_steps(model, grids, target, (0, 2), told)
+    (grids, target), prefix_ids = ids(model), prefix_ids_of(model)
+    check_steps(model, grids, target, (0, 2), prefix_ids)
 
 
 @every_band_variant
 def test_what_is_not_known_is_as_if_it_were_dropped(stage, context, pattern):
     model = build(stage, context, pattern, **BAND)
-    (grids, target), told = ids(model), told_of(model)
-    unknown = {name: torch.full_like(values, -1) for name, values in (grids | told).items()}
+    (grids, target), prefix_ids = ids(model), prefix_ids_of(model)
+    unknown = {name: torch.full_like(values, -1) for name, values in (grids | prefix_ids).items()}
     with torch.no_grad():
-        logits = model(grids, target, told=told)
-        dropped = model(grids, target, told=told, drop=torch.tensor([True, True]))
+        logits = model(grids, target, prefix_ids=prefix_ids)
+        dropped = model(grids, target, prefix_ids=prefix_ids, drop=torch.tensor([True, True]))
         assert torch.equal(dropped, model({name: unknown[name] for name in grids}, target))
         for name in grids:  # and each by itself matters
-            assert not torch.allclose(logits, model(grids | {name: unknown[name]}, target, told=told))
-        for name in told:
-            alone = model(grids, target, told=told | {name: unknown[name]})
+            assert not torch.allclose(logits, model(grids | {name: unknown[name]}, target, prefix_ids=prefix_ids))
+        for name in prefix_ids:
+            alone = model(grids, target, prefix_ids=prefix_ids | {name: unknown[name]})
             assert not torch.allclose(logits, alone)
-            assert torch.equal(alone, model(grids, target, told={other: told[other] for other in told if other != name}))
+            without = {other: ids for other, ids in prefix_ids.items() if other != name}
+            assert torch.equal(alone, model(grids, target, prefix_ids=without))
 
 
 def test_streams_of_several_rates_are_heard_where_they_sound():
     """Without encoder blocks nothing looks ahead: of the chart, a block of 40 ms is heard from its first frame on."""
     model = build("semantic", "aligned", context_layers=0, **BAND)
-    (grids, target), told = ids(model), told_of(model)
+    (grids, target), prefix_ids = ids(model), prefix_ids_of(model)
     with torch.no_grad():
-        before = tokens(model(grids, target, told=told))
+        before = tokens(model(grids, target, prefix_ids=prefix_ids))
         for name, frames_of_one in (("vocal", 1), ("others", 1), ("beat", 1), ("chord", 2)):
             for frame in range(grids[name].shape[-1]):
                 changed = grids | {name: grids[name].clone()}
                 changed[name][..., frame] = (changed[name][..., frame] + 1) % 11
-                moved = (tokens(model(changed, target, told=told)) != before).any(-1)
+                moved = (tokens(model(changed, target, prefix_ids=prefix_ids)) != before).any(-1)
                 first = frame * frames_of_one
                 assert not moved[:, :first].any() and moved[:, first].all(), name
 

@@ -103,7 +103,7 @@ def test_the_band_has_a_chart_and_stems():
     assert (graph.stream("beat").vocab, graph.stream("chord").vocab) == (BEAT_IDS, CHORD_IDS)
     assert [stream.name for stream in graph.streams_of(OTHERS)] == ["others"]
     assert graph.prefix_sizes("semantic") == ((STEM_TOKEN, 4, 1), (TEXT, 50, 6))
-    assert graph.prefix_sizes("coarse") == graph.prefix_sizes("semantic")  # units have no timbre: codes are told the text, too
+    assert graph.prefix_sizes("coarse") == graph.prefix_sizes("semantic")  # units have no timbre: codes read the text, too
     assert graph.prefix_sizes("chart") == ((TEXT, 50, 6),) and graph.prefix_sizes("fine") == ()
     assert graph.tokenizers_of("chart") == (SEMANTIC,)
     assert graph.stream("fine").first == graph.stream("coarse").codebooks == 2
@@ -153,7 +153,7 @@ STAGE = Stage("semantic", ("vocal",), "units")
             (replace(STAGE, context=("codes",)), Stage("coarse", ("vocal",), "codes")),
             "stage 'semantic' reads 'codes' before it is made",
         ),
-        ((VOCAL, UNITS), (replace(STAGE, prefix=("mood",)),), "is told 'mood'"),
+        ((VOCAL, UNITS), (replace(STAGE, prefix=("mood",)),), "has the prefix 'mood'"),
         ((UNITS,), (replace(STAGE, context=()),), "needs one stream of the track 'vocal'"),
         ((VOCAL, replace(VOCAL, name="second"), UNITS), (STAGE,), "needs one stream of the track 'vocal'"),
     ],

@@ -63,7 +63,7 @@ def test_the_ids_of_a_chart_have_no_vectors_and_stay_random(tokenizers):
     start_embeddings(lm, tokenizers)
     for name, rows in rows_of(lm.layout).items():
         same = torch.equal(lm.token_embedding.weight[rows], before[rows])
-        assert same == (name in ("special", "beat", "chord", "told")), name
+        assert same == (name in ("special", "beat", "chord", "prefix")), name
     chart = model("chart", graph="band")
     heads = chart.heads.clone()
     start_embeddings(chart, tokenizers)
@@ -162,11 +162,11 @@ def test_a_stage_of_another_graph_keeps_by_name_what_both_know(tmp_path, stage, 
 
 
 def rows_of(layout):
-    """Rows of the embedding table by name: of the special tokens, of each stream, of all that is told."""
+    """Rows of the embedding table by name: of the special tokens, of each stream, of each part of the prefix."""
     rows = {"special": slice(0, 3)}
     for stream, offset in zip(layout.streams, layout.offsets):
         rows[stream.name] = slice(offset, offset + stream.codebooks * stream.vocab)
-    return rows | ({"told": slice(layout.stream_rows, layout.rows)} if layout.told else {})
+    return rows | ({"prefix": slice(layout.stream_rows, layout.rows)} if layout.prefix_length else {})
 
 
 def places_of(layout):

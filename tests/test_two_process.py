@@ -31,16 +31,16 @@ def model(tiny_checkpoint, two_threads):
 def test_the_codes_are_those_of_one_process(model):
     assert model.helper.names == ("semantic", "fine")  # the coarse stage has the most steps
     units = torch.randint(VOCAB, (1, 5 * 50), generator=torch.Generator().manual_seed(0))  # 21 fine windows: three batches
-    told, plainly = [], []
-    found = cascade_by_two(model.system, units, SAMPLING, 3, model.helper, lambda *step: told.append(step))
+    shown, plainly = [], []
+    found = cascade_by_two(model.system, units, SAMPLING, 3, model.helper, lambda *step: shown.append(step))
     assert torch.get_num_threads() == 2
     torch.set_num_threads(1)
     plain = cascade(model.system, units, SAMPLING, 3, lambda *step: plainly.append(step))
     assert torch.equal(found.semantic, plain.semantic) and torch.equal(found.codes, plain.codes)
     other = cascade_by_two(model.system, units, SAMPLING, 4, model.helper)
     assert not torch.equal(other.semantic, plain.semantic) and not torch.equal(other.codes, plain.codes)
-    assert {name for name, _, _ in told} == set(STAGES) and told[-1][1] == told[-1][2], "progress ends at its end"
-    assert [done for _, done, _ in told] == sorted(done for _, done, _ in told)
+    assert {name for name, _, _ in shown} == set(STAGES) and shown[-1][1] == shown[-1][2], "progress ends at its end"
+    assert [done for _, done, _ in shown] == sorted(done for _, done, _ in shown)
     assert set(found.seconds) == set(STAGES) and all(seconds >= 0 for seconds in found.seconds.values())
 
 

@@ -32,13 +32,13 @@ def settings_of(model):
 def test_the_codes_are_those_of_one_thread(model):
     assert StageThread(model.system, ("semantic", "coarse", "fine")).names == ("semantic", "fine")
     units = torch.randint(VOCAB, (1, 5 * 50), generator=torch.Generator().manual_seed(0))  # 21 fine windows: three batches
-    told, sampling, threads = [], settings_of(model), threading.active_count()
-    found = cascade_by_threads(model.system, units, sampling, 3, lambda *step: told.append(step))
+    shown, sampling, threads = [], settings_of(model), threading.active_count()
+    found = cascade_by_threads(model.system, units, sampling, 3, lambda *step: shown.append(step))
     assert torch.get_num_threads() == 2 and threading.active_count() == threads
     plain = cascade(model.system, units, sampling, 3)
     assert torch.equal(found.semantic, plain.semantic) and torch.equal(found.codes, plain.codes)
-    assert {name for name, _, _ in told} == set(sampling) and told[-1][1] == told[-1][2], "progress ends at its end"
-    assert [done for _, done, _ in told] == sorted(done for _, done, _ in told)
+    assert {name for name, _, _ in shown} == set(sampling) and shown[-1][1] == shown[-1][2], "progress ends at its end"
+    assert [done for _, done, _ in shown] == sorted(done for _, done, _ in shown)
     assert set(found.seconds) == set(sampling) and all(seconds >= 0 for seconds in found.seconds.values())
 
 

@@ -8,7 +8,7 @@ import torch
 
 from accompgen.component import file_hash, load_component
 from accompgen.config import StageConfig, from_dict, window_blocks
-from accompgen.data.batches import held_out_windows, read_windows, stems_there, told_of, without_dropped
+from accompgen.data.batches import held_out_windows, prefix_ids_of, read_windows, stems_there, without_dropped
 from accompgen.data.shards import open_shards, write_index, write_shard
 from accompgen.data.songs import read_manifest
 from accompgen.evaluation.harmony import chord_tone_share
@@ -69,9 +69,9 @@ def measure(args, part, folder, stem, references) -> dict:
     context, target = read_windows(shards, model.config, windows, blocks)
     context = without_dropped(context, settings["stream_dropout"])
     generators = [make_generator(args.seed, stage, number) for number in range(len(windows))]
-    told = told_of(model.config, windows)
+    prefix_ids = prefix_ids_of(model.config, windows)
     codes = decode(
-        prepare_for_decoding(model.eval()), context, target.shape[-1], SAMPLING[stage], generators, told=told
+        prepare_for_decoding(model.eval()), context, target.shape[-1], SAMPLING[stage], generators, prefix_ids=prefix_ids
     )
     known = {song.id: json.loads(song.meta.read_text(encoding="utf-8")) for song in read_manifest(args.manifest) if song.meta}
     share = root_shares(shards, known, windows) if stage == "semantic" else tone_shares(args.acoustic_tokenizer, known, windows)

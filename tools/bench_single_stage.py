@@ -69,12 +69,12 @@ def main():
     )
     model, _ = timed("model, made ready", lambda: prepare_for_decoding(model, in_place=True))
     heard = {name: codes for name in row.context}
-    told, frames, marks = {TEXT: states}, codes.shape[-1], []
+    prefix_ids, frames, marks = {TEXT: states}, codes.shape[-1], []
     _, seconds = timed(
         f"model, {args.seconds:g} s",
         lambda: decode(
             model, heard, frames, SAMPLING, [torch.Generator().manual_seed(0)],
-            progress=lambda *_: marks.append(time.perf_counter()), told=told,
+            progress=lambda *_: marks.append(time.perf_counter()), prefix_ids=prefix_ids,
         ),
     )  # fmt: skip
     step = (marks[-1] - marks[0]) / (len(marks) - 1)

@@ -18,8 +18,8 @@ def mermaid(graph: Graph) -> str:
         books = f"{stream.codebooks} x " if stream.codebooks > 1 else ""
         lines.append(f'    {stream.name}_ids(["{stream.name}<br>{stream.hz} Hz, {books}{stream.vocab} ids"])')
     for stage in graph.stages:
-        told = f"<br>told: {', '.join(stage.prefix)}" if stage.prefix else ""
-        lines.append(f'    {stage.name}["{stage.name} stage{told}"]')
+        prefix = f"<br>prefix: {', '.join(stage.prefix)}" if stage.prefix else ""
+        lines.append(f'    {stage.name}["{stage.name} stage{prefix}"]')
         lines += [f"    {name}_ids --> {stage.name}" for name in stage.context]
         lines.append(f"    {stage.name} --> {stage.target}_ids")
     return "\n".join([*lines, "```", ""])

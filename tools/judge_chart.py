@@ -176,7 +176,7 @@ def tempo_rows(folder, songs, cache, report) -> list[tuple]:
     annotated = {name: json.loads((Path(songs) / f"{name}.json").read_text(encoding="utf-8")).get("bpm") for name in true}
     value, level = _tempi_met(opened, asked, cache)
     known, known_level = _tempi_met(true, annotated, cache)
-    near, known_near = (_tempi_met(*side, cache, told=True)[0] for side in ((opened, asked), (true, annotated)))
+    near, known_near = (_tempi_met(*side, cache, tempo_known=True)[0] for side in ((opened, asked), (true, annotated)))
     return [
         one_row(f"{figure}, {value['n']} runs", value, TEMPO_GOAL, f"truth's own tempo {cell(known, 3)}"),
         one_row("heard at half, twice or another level of it: missed", level, None, f"truth {cell(known_level, 3)}"),
@@ -184,12 +184,12 @@ def tempo_rows(folder, songs, cache, report) -> list[tuple]:
     ]
 
 
-def _tempi_met(opened, asked, cache, told: bool = False) -> tuple[dict, dict]:
+def _tempi_met(opened, asked, cache, tempo_known: bool = False) -> tuple[dict, dict]:
     """Shares of the files in which the tempo is met, and in which another metrical level of it is."""
     scores = {}
     for name, track in opened.items():
         if asked.get(name):
-            near = {"near_bpm": float(asked[name])} if told else {}
+            near = {"near_bpm": float(asked[name])} if tempo_known else {}
             scores[name] = beats.tempo_met(tracks.steady_tempo_of(track, cache, **near), asked[name])
     return tuple(mean_interval({name: score[part] for name, score in scores.items()}) for part in (0, 1))
 

@@ -33,12 +33,13 @@ class Window:
 class Batch:
     """Aligned windows.
 
-    context: name -> ids [B, Q, T], -1 where they are not heard; told: name -> ids [B, length], likewise; target ids [B, Q, F];
+    context: name -> ids [B, Q, T], -1 where they are dropped; prefix_ids: name -> ids [B, length],
+    likewise; target ids [B, Q, F];
     drop bool [B, blocks of 40 ms], where nothing is heard; hide bool [B, F * Q], hidden as history.
     """
 
     context: dict
-    told: dict
+    prefix_ids: dict
     target: torch.Tensor
     drop: torch.Tensor
     hide: torch.Tensor
@@ -77,12 +78,12 @@ class Batches:
         places = [self._take() for _ in range(size * self.world)][self.rank * size : (self.rank + 1) * size]
         windows = [window for window, _ in places]
         context, target = read_windows(self.shards, self.config.model, windows, self.blocks)
-        told = self._told(places)
-        self._mute(context, told, places)
+        prefix_ids = self._prefix_ids(places)
+        self._mute(context, prefix_ids, places)
         masks = [self._masks(key, target[0].numel()) for _, key in places]
         drop = torch.from_numpy(np.stack([dropped for dropped, _ in masks]))
         hide = torch.from_numpy(np.stack([hidden for _, hidden in masks]))
-        return Batch(context, told, target, drop, hide, windows)
+        return Batch(context, prefix_ids, target, drop, hide, windows)
 
     def _take(self):
         """The next window of the plan and the key of its draws."""
@@ -98,19 +99,19 @@ class Batches:
             self._epoch, self._position, self._plan = self._epoch + 1, 0, None
         return window, key
 
-    def _told(self, places):
-        """What the windows are told, name -> ids [B, length]."""
-        told = told_of(self.config.model, [window for window, _ in places])
-        if self.texts is not None and TEXT in told:
+    def _prefix_ids(self, places):
+        """The ids of the windows' prefixes, name -> [B, length]."""
+        prefix_ids = prefix_ids_of(self.config.model, [window for window, _ in places])
+        if self.texts is not None and TEXT in prefix_ids:
             rows = [self.texts(window, np.random.default_rng((*key, 4))) for window, key in places]
-            told[TEXT] = torch.tensor(rows)
-        return told
+            prefix_ids[TEXT] = torch.tensor(rows)
+        return prefix_ids
 
-    def _mute(self, context, told, places):
-        """Put -1 where a stream or what is told is left out by itself, in place."""
+    def _mute(self, context, prefix_ids, places):
+        """Put -1 where a stream or a part of the prefix is dropped by itself, in place."""
         for row, (_, key) in enumerate(places):
             rng = np.random.default_rng((*key, 3))
-            for name, ids in (*context.items(), *told.items()):
+            for name, ids in (*context.items(), *prefix_ids.items()):
                 if rng.random() < self.config.stream_dropout.get(name, 0.0):
                     ids[row] = -1
             for name, ids in context.items():
@@ -197,14 +198,14 @@ def without_dropped(context: dict, dropout: dict) -> dict:
     }
 
 
-def told_of(model: StageConfig, windows: list[Window]) -> dict[str, torch.Tensor]:
-    """What a stage is told of windows, name -> ids [B, length]; no text: -1."""
-    graph, told = model.rows, {}
+def prefix_ids_of(model: StageConfig, windows: list[Window]) -> dict[str, torch.Tensor]:
+    """The ids of the prefixes of windows, name -> [B, length]; no text: -1."""
+    graph, prefix_ids = model.rows, {}
     for name, _, length in graph.prefix_sizes(model.stage):
-        told[name] = torch.full((len(windows), length), -1)
+        prefix_ids[name] = torch.full((len(windows), length), -1)
         if name == STEM_TOKEN:
-            told[name][:, 0] = torch.tensor([graph.stems.index(window.stem) for window in windows])
-    return told
+            prefix_ids[name][:, 0] = torch.tensor([graph.stems.index(window.stem) for window in windows])
+    return prefix_ids
 
 
 def plan_epoch(songs: list[Entry], blocks: int, seed: int, epoch: int) -> np.ndarray:

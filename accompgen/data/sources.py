@@ -178,15 +178,15 @@ def _csv_rows(path):
     numbers read."""
     text = read_text(path)
     first, _, below = text.partition("\n")
-    told = re.fullmatch(r'"?sep=(.)"?', first.strip())  # Excel's own way to name the delimiter
-    delimiter = told[1] if told else _delimiter(first)
+    stated = re.fullmatch(r'"?sep=(.)"?', first.strip())  # Excel's own way to name the delimiter
+    delimiter = stated[1] if stated else _delimiter(first)
     rows = csv.reader(
-        io.StringIO(below if told else text, newline=""), delimiter=delimiter, skipinitialspace=True
+        io.StringIO(below if stated else text, newline=""), delimiter=delimiter, skipinitialspace=True
     )
     header = None
     try:
         for row in rows:
-            number = rows.line_num + bool(told)
+            number = rows.line_num + bool(stated)
             if not any(cell.strip() for cell in row):
                 continue
             if header is None:

@@ -98,11 +98,14 @@ def _about(out, rows, seed, checkpoint, sources, force) -> dict:
         known = before.get(what, {})
         for row in asked.keys() & known.keys():
             if known[row] != asked[row] and not force and (out / row).is_dir() and any((out / row).iterdir()):
-                told = "of other songs"
+                difference = "of other songs"
                 if what == "settings":
-                    told = ", ".join(f"with {name} {known[row].get(name)}, not {value}" for name, value in asked[row].items())
+                    difference = ", ".join(
+                        f"with {name} {known[row].get(name)}, not {value}"
+                        for name, value in asked[row].items()
+                    )
                 raise EvaluationError(
-                    f"{out / row} was made {told}; use --force (force=True) to make it anew, or another folder"
+                    f"{out / row} was made {difference}; use --force (force=True) to make it anew, or another folder"
                 )
         about[what] = known | asked
     return about

@@ -58,18 +58,18 @@ def write_page(results: dict, systems: dict, vocals, out, reference=None, row: s
         raise ValueError(f"there is no row {row!r} to listen to; rows are {', '.join(systems)}")
     order = rank(results["songs"][row])
     best, worst = order[: min(EACH, len(order) - len(order) // 2)], order[::-1][: min(EACH, len(order) // 2)]
-    # the results have told already which files were left out
-    told = folders.Report()
-    vocal_files = folders.find_songs(vocals, "vocal", told)
+    # the results say already which files were left out
+    ignored = folders.Report()
+    vocal_files = folders.find_songs(vocals, "vocal", ignored)
     bands = {
         name: {
             song: path
-            for song, path in folders.find_songs(folder, "accompaniment", told).items()
+            for song, path in folders.find_songs(folder, "accompaniment", ignored).items()
             if song in results["songs"][name]  # a file that could not be read was not scored
         }
         for name, folder in systems.items()
     }
-    bands |= {TRUTH: folders.find_songs(reference, "accompaniment", told)} if reference else {}
+    bands |= {TRUTH: folders.find_songs(reference, "accompaniment", ignored)} if reference else {}
     seconds = results["settings"]["window_seconds"]
     heard = {}
     for name in folders.bar([*worst, *best], progress, "page"):
@@ -153,8 +153,8 @@ def _song(name, scores, files, seconds):
     length = max(map(len, sounds.values()))
     sounds = {part: audio.fit(mono, length) for part, mono in sounds.items()}
     heard = ("frame_lock", "buzz_db", "crest_excess_db", "clicks")
-    told = COLUMNS | {measure: ARTEFACTS[measure] for measure in heard}
-    numbers = {**{m: told[m] for m in scores if m in told}, "song_fad": ("song FAD", 2, -1)}
+    known = COLUMNS | {measure: ARTEFACTS[measure] for measure in heard}
+    numbers = {**{m: known[m] for m in scores if m in known}, "song_fad": ("song FAD", 2, -1)}
     listed = " &middot; ".join(
         f"{heading} <b>{show(scores[measure], decimals)}</b>"
         for measure, (heading, decimals, _) in numbers.items()

@@ -123,7 +123,7 @@ def decode_job(system: System, job: Job, tick=None) -> torch.Tensor:
     """The ids [B, Q, frames] of a job; `tick` as the progress of `decode`."""
     stage = system.stages[job.stage]
     return decode(
-        stage.model, job.context, job.frames, job.sampling, job.generators, job.prompt, tick, job.told, stage.engine
+        stage.model, job.context, job.frames, job.sampling, job.generators, job.prompt, tick, job.prefix_ids, stage.engine
     )
 
 

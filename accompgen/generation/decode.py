@@ -68,7 +68,7 @@ def decode(
     generators: list[torch.Generator],
     prompt=None,
     progress: Callable[[int, int], None] | None = None,
-    told: dict | None = None,
+    prefix_ids: dict | None = None,
     engine=None,
 ):
     """Sample the target of a stage.
@@ -86,7 +86,7 @@ def decode(
         generators: B generators on the CPU.
         prompt: LongTensor [B, Q, Fp], the first Fp frames as given; None: none.
         progress: called with (frames done, frames) after every frame that was not given.
-        told: name -> LongTensor [B, length], see StageLM.forward; None: nothing.
+        prefix_ids: name -> LongTensor [B, length], see StageLM.forward; None: nothing.
         engine: the compiled steps of this very model, engines/onnx_steps.py; None: torch's own.
 
     Returns:
@@ -100,12 +100,12 @@ def decode(
         if prompt is None:
             prompt = torch.zeros(len(generators), codebooks, 0, dtype=torch.long)
         prompt, context = prompt.to(device), {name: grid.to(device) for name, grid in context.items()}
-        told = {name: ids.to(device) for name, ids in (told or {}).items()}
+        prefix_ids = {name: ids.to(device) for name, ids in (prefix_ids or {}).items()}
         _check(context, prompt, len(generators), codebooks, frames)
         if prompt.shape[-1] == frames:
             return prompt
         plan = _plan(model.layout, frames, prompt, generators)
-        steps = _Steps(model, context, told, prompt, frames, sampling.over(PUBLISHED), plan, engine)
+        steps = _Steps(model, context, prefix_ids, prompt, frames, sampling.over(PUBLISHED), plan, engine)
         for n in range(len(plan.at)):
             steps.step(n)
             if progress and (whole := plan.whole_frames(n)):
@@ -171,7 +171,7 @@ class _Steps:
     has not: then it gives logits.
     """
 
-    def __init__(self, model, context, told, prompt, frames, sampling, plan, engine):
+    def __init__(self, model, context, prefix_ids, prompt, frames, sampling, plan, engine):
         self.sampling, self.plan = sampling, plan
         beside = {name: context.pop(name) for name in BESIDE if name in context}
         self.copies, drop = (1, None) if sampling.guidance == 1 else (2, torch.arange(2 * len(prompt)) >= len(prompt))
@@ -180,9 +180,9 @@ class _Steps:
             prompt.repeat(self.copies, 1, 1),
             frames,
             None if drop is None else drop.to(prompt.device),
-            {name: ids.repeat(self.copies, 1) for name, ids in told.items()},
+            {name: ids.repeat(self.copies, 1) for name, ids in prefix_ids.items()},
         )
-        bias = logit_bias(model, context, frames, sampling.weights, beside, told)  # [B, F, Q or 1, V]
+        bias = logit_bias(model, context, frames, sampling.weights, beside, prefix_ids)  # [B, F, Q or 1, V]
         # the last row: of empty slots
         self.bias = None if bias is None else nn.functional.pad(bias.flatten(1, 2), (0, 0, 0, 1))
         self.first_logits, self.draw = self._guided(logits), None

@@ -74,7 +74,7 @@ class Accompanist:
     what `tokens.silence.frames_of_silence` says, `headroom` and `faders` what settings.py reads of them.
     """
 
-    noise = VOCAL_NOISE  # unless told otherwise
+    noise = VOCAL_NOISE  # by default
 
     def __init__(
         self, semantic_tokenizer, decoder, system: System, about: dict, device: str,
@@ -91,7 +91,7 @@ class Accompanist:
 
     @property
     def stems(self) -> tuple[str, ...]:
-        """What it makes unless told otherwise, in this order: the stems of a band, or one track."""
+        """What it makes by default, in this order: the stems of a band, or one track."""
         return tuple(stem for stem in self.system.graph.stems if stem != ALL) or (ALL,)
 
     def accompany(
@@ -156,14 +156,14 @@ class Accompanist:
             with clock("chart") if self.has_chart else nullcontext():
                 begun_units, first = self._begun(units, Part(stems[0]))
                 ids = whole_song(self.system, begun_units, sampling, seed, first).all_ids()  # of each stem
-                told = PartProgress(len(stems) * ids, bar, on_progress)
-                asked, chart = chart, find_chart(self, units, vocal, chart, sampling, seed, text, told.part())
+                part_progress = PartProgress(len(stems) * ids, bar, on_progress)
+                asked, chart = chart, find_chart(self, units, vocal, chart, sampling, seed, text, part_progress.part())
                 sung = self.melody(vocal, chart, sampling, units.shape[1])
             for stem in stems:
                 with clock("others_units") if self.system.graph.others else nullcontext():
                     given = sung | self.given_streams(chart, others, sounds, units.shape[1])
                 part = Part(stem, given, text, rests=rests_of(prompts, stem))
-                report = told.part(stem if len(stems) > 1 else "", ids)
+                report = part_progress.part(stem if len(stems) > 1 else "", ids)
                 tokens[stem] = self.play(vocal, units, sampling, seed, part, report)
                 for stage, seconds in tokens[stem].seconds.items():
                     clock.seconds[stage] = clock.seconds.get(stage, 0.0) + seconds

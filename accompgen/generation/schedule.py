@@ -82,7 +82,7 @@ class Job:
     stage: str
     spans: list[Span]
     context: dict[str, torch.Tensor]  # stream -> [B, Q, T]
-    told: dict[str, torch.Tensor]  # name -> [B, length]
+    prefix_ids: dict[str, torch.Tensor]  # name -> [B, length]
     frames: int
     sampling: Sampling
     generators: list[torch.Generator]  # B
@@ -211,7 +211,7 @@ class Schedule:
             draws, number = self._draws_of(name), self._decoded[name]
             generators = [make_generator(self.seed, draws, number + row) for row in range(len(spans))]
         frames = frames_of(first.stop - first.start, layout.target.hz)
-        return Job(name, spans, context, self._told(layout, spans), frames, self.sampling[name], generators, prompt)
+        return Job(name, spans, context, self._prefix_ids(layout, spans), frames, self.sampling[name], generators, prompt)
 
     def _heard(self, stream, span):
         """Ids [1, Q, T] of a stream in a span; -1 where it is not known at all."""
@@ -219,15 +219,15 @@ class Schedule:
             return self._known[stream.name][..., span.frames(stream.hz)]
         return torch.full((1, stream.codebooks, frames_of(span.stop - span.start, stream.hz)), -1)
 
-    def _told(self, layout, spans):
-        told = {}
+    def _prefix_ids(self, layout, spans):
+        prefix_ids = {}
         for name, _, length in layout.prefix:
             if name == STEM_TOKEN:
-                told[name] = torch.full((len(spans), 1), self.graph.stems.index(self.part.stem))
+                prefix_ids[name] = torch.full((len(spans), 1), self.graph.stems.index(self.part.stem))
             elif name == TEXT and self.part.text:
                 rows = [self.part.text(span.start, span.stop)[:length] for span in spans]
-                told[name] = torch.tensor([row + [-1] * (length - len(row)) for row in rows])
-        return told
+                prefix_ids[name] = torch.tensor([row + [-1] * (length - len(row)) for row in rows])
+        return prefix_ids
 
     def _ready(self, name):
         """The next windows whose context is known: as many as are decoded at once, fewer at the song's end; or none."""

@@ -88,7 +88,7 @@ class SingleStagePlayer:
 
     @property
     def stems(self) -> tuple[str, ...]:
-        """What it makes unless told otherwise, in this order."""
+        """What it makes by default, in this order."""
         return self.system.graph.stems
 
     def check_stems(self, stems, prompt=None) -> tuple[str, ...]:
@@ -154,12 +154,12 @@ class SingleStagePlayer:
             text = self._text(prompt, vocal.seconds)
         blocks = blocks_covering(vocal.wav.shape[1], vocal.rate)
         with progress_bar(vocal.name) if progress else nullcontext() as bar:
-            told = PartProgress(len(stems) * self._ids(blocks), bar, on_progress)
+            part_progress = PartProgress(len(stems) * self._ids(blocks), bar, on_progress)
             for stem in stems:
                 with clock("context"):
                     context = self._context(heard, ticks, sounds, blocks)
                 with clock(stem):
-                    report = told.part("", self._ids(blocks))
+                    report = part_progress.part("", self._ids(blocks))
                     codes = self._play(stem, context, blocks, text, sampling[stem], seed, report)
                 tokens[stem] = Tokens(
                     torch.zeros(1, 0, dtype=torch.long), codes, {stem: clock.seconds[stem]}
@@ -231,7 +231,7 @@ class SingleStagePlayer:
         return self.codec.encode(torch.from_numpy(mixture)).cpu()
 
     def _text(self, prompt, seconds):
-        """What a window of blocks is told: its states [1, L * D'], as `decode` takes them; None
+        """The text of a window of blocks: its states [1, L * D'], as `decode` takes them; None
         without a prompt.
         """
         prompts = read_prompts([prompt] if isinstance(prompt, str) else prompt or [])
@@ -245,13 +245,13 @@ class SingleStagePlayer:
             )
         prompts, states = fitted(prompts, seconds), {}
 
-        def told(span):
+        def prefix_ids(span):
             text = text_at(prompts, seconds_of(span.start), seconds_of(span.stop))
             if text and text not in states:
                 states[text] = self.encoder.encode(text).flatten()[None]
             return {TEXT: states[text]} if text else {}
 
-        return told
+        return prefix_ids
 
     def _play(self, stem, context, blocks, text, sampling, seed, report) -> torch.Tensor:
         """The codes [Q, F] of a stem."""
@@ -267,13 +267,13 @@ class SingleStagePlayer:
                 report(stem, done, self._ids(blocks))
 
         for span in plan(blocks, window, int(window * row.prompt_share)):
-            told = text(span) if text else {}
+            prefix_ids = text(span) if text else {}
             heard = {name: context[..., span.frames(target.hz)] for name in row.context}
             # without anything to hear or to read both halves of guidance say the same
-            settings = sampling if heard or told else replace(sampling, guidance=1.0)
+            settings = sampling if heard or prefix_ids else replace(sampling, guidance=1.0)
             prompt = codes[..., frames_of(span.start, target.hz) :]
             frames = frames_of(span.stop - span.start, target.hz)
-            ids = decode(stage.model, heard, frames, settings, [generator], prompt, tick, told)
+            ids = decode(stage.model, heard, frames, settings, [generator], prompt, tick, prefix_ids)
             codes = torch.cat([codes, ids.cpu()[..., prompt.shape[-1] :]], dim=-1)
         return codes[0]
 

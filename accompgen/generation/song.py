@@ -314,7 +314,7 @@ def read_song(path) -> Song:
     path = Path(path)
     try:
         report = json.loads(path.read_text(encoding="utf-8"))
-        names, chart = _told(report, path)
+        names, chart = _parsed(report, path)
         mix, accompaniment = names["mix"], names["accompaniment"]
     except OSError as error:
         raise audio.AudioError(f"cannot read {path}: {error.strerror}") from error
@@ -338,7 +338,7 @@ def read_song(path) -> Song:
     return Song(path.stem, rate, tracks, mixed, {}, report, chart)
 
 
-def _told(report, path):
+def _parsed(report, path):
     """The files of a song by their names, and its chart, as a report says; errors of any kind for
     one that is none."""
     files, levels = report["files"], report["levels"]

@@ -80,7 +80,7 @@ def _with(job, ids, generator):
     return replace(
         job,
         context={stream: ids(values) for stream, values in job.context.items()},
-        told={name: ids(values) for name, values in job.told.items()},
+        prefix_ids={name: ids(values) for name, values in job.prefix_ids.items()},
         prompt=None if job.prompt is None else ids(job.prompt),
         generators=[generator(one) for one in job.generators],
     )

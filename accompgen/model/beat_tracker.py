@@ -110,7 +110,7 @@ class BeatTracker(nn.Module):
         chances = self(units)[..., 0].double().sigmoid().cpu().numpy()
         return torch.from_numpy(np.stack([phase_chances(row) for row in chances])).to(units.device, torch.float32)
 
-    def told(self, units: torch.Tensor) -> torch.Tensor:
+    def unit_log_odds(self, units: torch.Tensor) -> torch.Tensor:
         """How the band's units go with the beat: units of the vocal [B, S] -> [B, S, V] in nats.
 
         log sum_k p(phase k | vocal) p(unit | phase k) / p(unit): what the beat makes of the chance of a unit, if nothing else

@@ -1,4 +1,4 @@
-"""What a stage hears and is told: context streams as rows of its embedding table, and as frames that sound together.
+"""What a stage is conditioned on: context streams as rows of its embedding table, and as frames that sound together.
 
 Three kinds of condition meet in a stage. *Aligned* streams are summed at each target step where they sound; a stage with
 `context = "prefix"` reads the same streams as one causal sequence before its target. What holds for all of a window (the stem,
@@ -31,9 +31,9 @@ def context_rows(layout: Layout, context: dict, drop=None) -> list:
     return parts
 
 
-def told_rows(layout: Layout, told: dict | None, batch: int, drop=None, device=None):
-    """Rows of the embedding table [B, P] of what the stage is told: name -> ids [B, length]. NULL where all is dropped."""
-    rows = layout.prefix_rows(told or {}, batch, device)
+def masked_prefix_rows(layout: Layout, prefix_ids: dict | None, batch: int, drop=None, device=None):
+    """Rows of the embedding table [B, P] of the ids of the prefix, name -> [B, length]. NULL where all is dropped."""
+    rows = layout.prefix_rows(prefix_ids or {}, batch, device)
     if drop is not None:
         rows = rows.masked_fill(drop.view(len(drop), -1).all(1, keepdim=True), NULL)
     return rows

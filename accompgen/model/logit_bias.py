@@ -50,18 +50,18 @@ def check(model: StageLM, weights: Weights) -> None:
             "with --songs. Leave it at 0 elsewhere"
         )
     elif weights.reading and TEXT not in [name for name, _, _ in model.layout.prefix]:
-        reason = "is told no texts, so there is nothing to read. Leave reading at 0"
+        reason = "reads no texts, so there is nothing to read. Leave reading at 0"
     if reason:
         raise ValueError(f"the {model.config.stage} stage {reason}")
 
 
 def logit_bias(
-    model: StageLM, context: dict, frames: int, weights: Weights, beside: dict | None = None, told: dict | None = None
+    model: StageLM, context: dict, frames: int, weights: Weights, beside: dict | None = None, prefix_ids: dict | None = None
 ):
     """What is added to the guided logits of each token [B, F, Q or 1, V]; None without any weight.
 
     Args:
-        context, told: as in StageLM.forward; of a text that is not there nothing counts.
+        context, prefix_ids: as in StageLM.forward; of a text that is not there nothing counts.
         beside: what is known besides, by the names of BESIDE: of the units before those of the context the beat goes on (T'
             even); of a melody that is not there nothing counts.
 
@@ -83,8 +83,8 @@ def logit_bias(
         biases.append(weights.pulse * beat_score(model, context, frames, beside.get(EARLIER_VOCAL)))
     if weights.melody and MELODY in beside:
         biases.append(weights.melody * melody_score(model, beside[MELODY], frames))
-    if weights.reading and told and TEXT in told and bool((told[TEXT] >= 0).any()):
-        biases.append(weights.reading * text_score(model, context, frames, told))
+    if weights.reading and prefix_ids and TEXT in prefix_ids and bool((prefix_ids[TEXT] >= 0).any()):
+        biases.append(weights.reading * text_score(model, context, frames, prefix_ids))
     return sum(biases) if biases else None
 
 
@@ -145,7 +145,7 @@ def chord_score(model: StageLM, context: dict, frames: int):
 
 
 def beat_score(model: StageLM, context: dict, frames: int, earlier=None):
-    """How well each token goes with the beat that the voice makes likely, in nats [B, F, 1, V]: see BeatTracker.told.
+    """How well each token goes with the beat that the voice makes likely, in nats [B, F, 1, V]: see BeatTracker.unit_log_odds.
 
     Arguments as in `logit_bias`; the context has the vocal, T even. Raises ValueError without a beat tracker.
     """
@@ -153,7 +153,7 @@ def beat_score(model: StageLM, context: dict, frames: int, earlier=None):
     own = context[model.config.rows.vocal.name]
     vocal = own if earlier is None else torch.cat([earlier, own], dim=-1)
     first = vocal.shape[-1] - own.shape[-1]
-    return model.beat_tracker.told(vocal[:, 0])[:, first : first + frames, None]
+    return model.beat_tracker.unit_log_odds(vocal[:, 0])[:, first : first + frames, None]
 
 
 def melody_score(model: StageLM, melody, frames: int):
@@ -180,17 +180,17 @@ def _at_frames(scores, frames):
     return scores.repeat_interleave(frames // scores.shape[1], dim=1)[:, :, None]
 
 
-def text_score(model: StageLM, context: dict, frames: int, told: dict):
+def text_score(model: StageLM, context: dict, frames: int, prefix_ids: dict):
     """How much likelier the text makes each token where nothing is known of those before it, in nats [B, F, Q, V].
 
     A history says more of the sound than any text, its own faults too: behind it a stage hardly reads. Of use in a stage that
     was trained with `history_dropout`. Arguments as in `StageLM.forward`.
     """
-    rows, codebooks = len(told[TEXT]), model.layout.target.codebooks
+    rows, codebooks = len(prefix_ids[TEXT]), model.layout.target.codebooks
     nothing = torch.zeros(rows, codebooks, frames, dtype=torch.long, device=model.heads.device)
     hidden = torch.ones(rows, codebooks * frames, dtype=torch.bool, device=nothing.device)
-    texts = (told[TEXT], torch.full_like(told[TEXT], -1))
+    texts = (prefix_ids[TEXT], torch.full_like(prefix_ids[TEXT], -1))
     with_text, without = (
-        model(context, nothing, told=told | {TEXT: text}, hide=hidden).log_softmax(-1) for text in texts
+        model(context, nothing, prefix_ids=prefix_ids | {TEXT: text}, hide=hidden).log_softmax(-1) for text in texts
     )
     return with_text - without

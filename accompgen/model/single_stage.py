@@ -26,7 +26,7 @@ from accompgen.model.attention import Cache, Linear
 from accompgen.stages import Stream
 
 LONGEST_PERIOD = 10_000.0  # of the sines
-TEXT = "text"  # what `told` calls the states of the text
+TEXT = "text"  # what `prefix_ids` calls the states of the text
 
 
 class Attention(nn.Module):
@@ -137,7 +137,7 @@ class SingleStageLM(nn.Module):
         for weight in (self.embedding, self.heads):
             nn.init.normal_(weight, std=config.width**-0.5)
 
-    def start(self, context: dict, prompt, frames: int, drop=None, told=None):
+    def start(self, context: dict, prompt, frames: int, drop=None, prefix_ids=None):
         """Read the context and the first frames of the target at once, and make room for the rest.
 
         Args:
@@ -146,7 +146,7 @@ class SingleStageLM(nn.Module):
             prompt: LongTensor [B, Q, Fp], the target's first frames; Fp may be 0, not `frames`.
             frames: F of the whole target.
             drop: bool [B], rows that hear neither context nor text.
-            told: TEXT -> states of the text encoder [B, L * text_width], a token after the other;
+            prefix_ids: TEXT -> states of the text encoder [B, L * text_width], a token after the other;
                 without, no text.
 
         Returns:
@@ -176,7 +176,7 @@ class SingleStageLM(nn.Module):
         cache = Cache(
             self.config.layers, len(prompt), self.config.heads, total, head_width, prompt.device
         )
-        state = DecodeState(cache, first, fixed, places, seen, self._texts(told, drop))
+        state = DecodeState(cache, first, fixed, places, seen, self._texts(prefix_ids, drop))
         length = first + given + 1
         x = self._embed(known[..., :length]) + places[:, :length]
         return state, self.head(self._read(x, begins, state))
@@ -247,8 +247,8 @@ class SingleStageLM(nn.Module):
         cache.filled = length
         return last
 
-    def _texts(self, told, drop):
-        states = (told or {}).get(TEXT)
+    def _texts(self, prefix_ids, drop):
+        states = (prefix_ids or {}).get(TEXT)
         if states is None:
             return None
         x = self.text_projection(states.unflatten(1, (-1, self.config.text_width)))

@@ -8,7 +8,7 @@ How it hears the context is one value of its configuration:
   token it is about to predict: its embedding and what the encoder made of it. So it hears its own time, and through
   the encoder what comes later. Streams of several rates are summed at the quickest one's.
 
-What it is told of a whole window (the stem, a text) stands before the target's first step: model/conditions.py.
+What holds for a whole window (the stem, a text) stands before the target's first step: model/conditions.py.
 """
 
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from torch import nn
 from accompgen.config import StageConfig
 from accompgen.layout import BOS, Layout, Places, quickest, sounding
 from accompgen.model.attention import Cache, Linear
-from accompgen.model.conditions import context_rows, frame_sums, told_rows
+from accompgen.model.conditions import context_rows, frame_sums, masked_prefix_rows
 from accompgen.model.context_encoder import EMBEDDING_STD, ContextEncoder
 from accompgen.model.transformer import Transformer
 
@@ -77,14 +77,14 @@ class StageLM(nn.Module):
         if shared:  # the encoded frame starts as loud as the embeddings it is added to
             nn.init.constant_(self.encoder.norm.gain, EMBEDDING_STD * self.embedding_scale)
 
-    def forward(self, context: dict, target, *, told=None, drop=None, hide=None, listen=False):
+    def forward(self, context: dict, target, *, prefix_ids=None, drop=None, hide=None, listen=False):
         """Teacher forcing: the logits of every token of the target, each from the context and the tokens before it.
 
         Args:
             context: stream name -> LongTensor [B, Q, T], T long enough to cover the target; what lies beyond is heard too. An
                 id below 0 is not known.
             target: LongTensor [B, Q, F].
-            told: name -> LongTensor [B, length] of what the layout's prefix names; what is missing is not known.
+            prefix_ids: name -> LongTensor [B, length] of what the layout's prefix names; what is missing is not known.
             drop: bool [B], rows whose whole context is replaced by the null token; or [B, K], where in K equal parts of it.
             hide: bool [B, F * Q], tokens of the target (interleaved) that are masked as history; they are still predicted.
             listen: give the context encoder's own logits, too; only where the context is aligned. "alone": give them alone,
@@ -101,7 +101,7 @@ class StageLM(nn.Module):
         if listen == "alone":
             return self.listened(context, frames, drop)
         received = self.layout.history(target, hide)  # [B, N, W]
-        x, _, heard = self._inputs(context, told, received, frames, drop)
+        x, _, heard = self._inputs(context, prefix_ids, received, frames, drop)
         x = self.decoder(x, self.decoder.bias(self._positions(x.shape[1])))
         x = x[:, -received.shape[1] :][:, self.layout.step_of(frames, x.device)]  # [B, F, Q, D]
         logits = torch.einsum("bfqd,qvd->bfqv", x.to(self.heads.dtype), self.heads).float()
@@ -126,7 +126,7 @@ class StageLM(nn.Module):
         scale = EMBEDDING_STD * self.embedding_scale if self.listener is None else 1.0  # over that of a decoder's output
         return torch.einsum("bfd,qvd->bfqv", (encoded[:, frame] / scale).to(heads.dtype), heads).float()
 
-    def _inputs(self, context, told, history, frames, drop):
+    def _inputs(self, context, prefix_ids, history, frames, drop):
         """Input embeddings of the decoder's sequence up to the end of `history`, what each step hears, the encoded context.
 
         Returns:
@@ -139,8 +139,9 @@ class StageLM(nn.Module):
         parts, before = context_rows(layout, context, drop), []
         if self.config.context == "prefix":
             before = [self._embed(rows, at) for rows, at in parts]
-        if layout.told:
-            before.append(self.token_embedding(told_rows(layout, told, len(history), drop, device)) * self.embedding_scale)
+        if layout.prefix_length:
+            rows = masked_prefix_rows(layout, prefix_ids, len(history), drop, device)
+            before.append(self.token_embedding(rows) * self.embedding_scale)
         if self.config.context == "prefix":
             return torch.cat([*before, x], dim=1), None, None
         frame = (place.tick // layout.target.ticks).clamp(max=frames - 1)  # of the step's first slot [N]
@@ -179,11 +180,11 @@ class StageLM(nn.Module):
 
     # ---- decoding, used by generation/decode.py ----
 
-    def start(self, context: dict, prompt, frames: int, drop=None, told=None):
+    def start(self, context: dict, prompt, frames: int, drop=None, prefix_ids=None):
         """Read the context and the first frames of the target at once, and make room for the rest.
 
         Args:
-            context, told: as in `forward`; the context must cover `frames` target frames.
+            context, prefix_ids: as in `forward`; the context must cover `frames` target frames.
             prompt: LongTensor [B, Q, Fp], the target's first frames; Fp may be 0, not `frames`.
             frames: F of the whole target.
             drop: bool [B], rows that decode under the null context.
@@ -195,7 +196,7 @@ class StageLM(nn.Module):
         given = prompt.shape[-1]
         grid = nn.functional.pad(prompt, (0, frames - given))  # what stands behind the prompt is cut off again
         history = self.layout.history(grid)[:, : self.layout.steps_before(given) + 1]  # [B, n, W]
-        x, heard, _ = self._inputs(context, told, history, frames, drop)
+        x, heard, _ = self._inputs(context, prefix_ids, history, frames, drop)
         length, block = x.shape[1], self.decoder
         first = length - history.shape[1]
         positions = self._positions(first + self.layout.steps(frames))

@@ -32,7 +32,7 @@ from accompgen.training.run_state import goes_on, lasting, load_state, save_stat
 from accompgen.training.stops import stop_signals
 
 SEEN_BEFORE = 50.0  # frames that each unit counts as seen, spread over the phases, before any are counted
-NOT_TOLD = {"model", "shards", "manifest", "start_from", "device"}  # of the configuration, in the component
+NOT_SAVED = {"model", "shards", "manifest", "start_from", "device"}  # of the configuration, in the component
 
 
 
@@ -176,7 +176,7 @@ def _finish(run_dir, config, shards, songs, tracker, step):
         "step": step,
         "seed": config.seed,
         "started_from": component_hash(config.start_from) if config.start_from else None,
-        "training": {name: value for name, value in to_dict(config).items() if name not in NOT_TOLD},
+        "training": {name: value for name, value in to_dict(config).items() if name not in NOT_SAVED},
         "training_hours": round(sum(len(song.vocal) for song in songs["train"]) / SEMANTIC_HZ / 3600, 2),
         "validation": validation,
     }

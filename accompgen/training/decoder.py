@@ -41,7 +41,7 @@ from accompgen.training.stops import stop_signals
 
 LOOKS = ((1.0, 0.0), (1.0, 1.0), (1.0, -1.0), (0.0, 1.0))  # of (middle, side): the middle, left, right and the side
 DISTANCE_WINDOWS = (64, 128, 256, 512, 1024, 2048)  # at 24 kHz, of the figure `spectra`
-NOT_TOLD = {"model", "manifest", "codec", "start_from", "device"}  # of the configuration, in the component
+NOT_SAVED = {"model", "manifest", "codec", "start_from", "device"}  # of the configuration, in the component
 # when a run goes on, beside its length
 MAY_CHANGE = ("manifest", "codec", "songs", "learning_rate", "validation_songs", "validation_seconds")
 
@@ -337,7 +337,7 @@ def _save_component(config, directory, network, step, figures, learned):
         "step": step,
         "seed": config.seed,
         "started_from": component_hash(config.start_from) if config.start_from else None,
-        "training": {name: value for name, value in to_dict(config).items() if name not in NOT_TOLD},
+        "training": {name: value for name, value in to_dict(config).items() if name not in NOT_SAVED},
         "validation": figures,
         **learned,
     }

@@ -15,9 +15,9 @@ import torch
 from accompgen.config import TrainConfig, window_blocks
 from accompgen.data.batches import (
     held_out_windows,
+    prefix_ids_of,
     read_windows,
     stems_there,
-    told_of,
     training_songs,
     without_dropped,
 )
@@ -36,7 +36,7 @@ class HeldOut:
     """Windows of the validation split. contexts: "true", "shuffled", ... -> (name -> ids [B, Q, T]); target [B, Q, F]."""
 
     contexts: dict
-    told: dict  # name -> ids [B, length]
+    prefix_ids: dict  # name -> ids [B, length]
     target: torch.Tensor
     bigram: tuple[float, ...]  # cross-entropy of the bigram a codebook, nats
     hz: int  # frames a second of the target
@@ -68,7 +68,7 @@ def prepare(shards: Shards, config: TrainConfig) -> HeldOut:
             contexts[f"{HIGHER}_{higher.pop():g}"], _ = read(transposed=True)
     stream = model.rows.stream(model.rows.stage(model.stage).target)
     bigram = bigram_cross_entropy(shards, model, target, stream)
-    return HeldOut(contexts, told_of(model, windows), target, bigram, stream.hz)
+    return HeldOut(contexts, prefix_ids_of(model, windows), target, bigram, stream.hz)
 
 
 def _shuffle(ids):
@@ -116,7 +116,7 @@ def validate(logits_of, device, held_out: HeldOut, batch_size: int, rank: int = 
     """Measure a model on the held-out windows.
 
     Args:
-        logits_of: called as `logits_of(context, target, told)` -> logits [B, F, Q, V]; a model in evaluation mode.
+        logits_of: called as `logits_of(context, target, prefix_ids)` -> logits [B, F, Q, V]; a model in evaluation mode.
         device: where the model is.
         rank, world: of several processes each takes every world-th window, and
         gather: value -> the values of all of them, in their order.
@@ -185,8 +185,8 @@ def _score(logits_of, device, context, held_out, rows, batch_size):
         for first in range(0, len(rows), batch_size):
             part = list(rows[first : first + batch_size])
             ids = target[part].to(device)
-            heard, told = ({k: v[part].to(device) for k, v in given.items()} for given in (context, held_out.told))
-            logits = logits_of(heard, ids, told)  # [B, F, Q, V]
+            heard, prefix_ids = ({k: v[part].to(device) for k, v in given.items()} for given in (context, held_out.prefix_ids))
+            logits = logits_of(heard, ids, prefix_ids)  # [B, F, Q, V]
             nats.append(token_cross_entropy(logits, ids).cpu())
             right.append((logits.argmax(-1).transpose(1, 2) == ids).float().cpu())
     return torch.cat(nats), torch.cat(right)

@@ -297,10 +297,10 @@ def _forward(engine, batch, config):
     """The stage's Loss on a batch, and the loss to follow: with what the context encoder alone says of the target."""
     device, listen = engine.device, _listen(config)
     context = {name: ids.to(device) for name, ids in batch.context.items()}
-    target, told = batch.target.to(device), {name: ids.to(device) for name, ids in batch.told.items()}
+    target, prefix_ids = batch.target.to(device), {name: ids.to(device) for name, ids in batch.prefix_ids.items()}
     masks = {"drop": batch.drop.to(device), "hide": batch.hide.to(device)}
     # logits [B, F, Q, V], or two of them
-    made = engine(context, target, told=told, **masks, listen=listen)
+    made = engine(context, target, prefix_ids=prefix_ids, **masks, listen=listen)
     if listen is True:
         logits, heard = made
         result = stage_loss(logits, target)
@@ -314,9 +314,9 @@ def _validate(engine, model, config, held_out):
 
     listen = "alone" if config.encoder_learns == "alone" else False
 
-    def run(context, target, told):
+    def run(context, target, prefix_ids):
         with deepspeed_engine.autocast(config):  # not the compiled call: other shapes would be compiled anew
-            return model.forward(context, target, told=told, listen=listen)
+            return model.forward(context, target, prefix_ids=prefix_ids, listen=listen)
 
     def gather(value):
         return deepspeed_engine.gather(engine, value)

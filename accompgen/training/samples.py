@@ -44,13 +44,13 @@ class Samples:
             plain = StageLM(self.config.model)
         plain.load_state_dict(model.state_dict())
         plain = prepare_for_decoding(plain.to(next(model.parameters()).device))
-        true = (self.held_out.contexts["true"], self.held_out.told)
-        context, told = ({name: ids[number : number + 1] for name, ids in given.items()} for given in true)
+        true = (self.held_out.contexts["true"], self.held_out.prefix_ids)
+        context, prefix_ids = ({name: ids[number : number + 1] for name, ids in given.items()} for given in true)
         generator = torch.Generator().manual_seed(self.config.seed)
         frames = self.held_out.target.shape[-1]
         # what depends on its context alone is not guided, as in what ships
         sampling = PUBLISHED if self.row.prompt_share else Sampling(guidance=1.0)
-        return decode(plain, context, frames, sampling, [generator], told=told)[0].cpu()
+        return decode(plain, context, frames, sampling, [generator], prefix_ids=prefix_ids)[0].cpu()
 
     def _sound(self, number, codes):
         """Codes [Q, F] of this stage's target -> wave [T]."""

@@ -54,7 +54,7 @@ def start_embeddings(model: StageLM, tokenizers: dict[str, str]) -> None:
 
 def start_weights(model: StageLM, directory: str, tokenizers: dict[str, str]) -> bool:
     """Give `model` the weights of a trained stage; but for its context encoder, where that has other sizes. Where the relative
-    bias has other buckets, each begins with what its distances had. Of a stage of another graph, streams and what is told keep
+    bias has other buckets, each begins with what its distances had. Of a stage of another graph, streams and the prefix keep
     their embeddings by name; new ones begin as they are in `model`.
 
     Args:
@@ -117,13 +117,14 @@ def _by_name(embedding, weight, before, fresh, layout):
 
 
 def _rows_of(layout):
-    """First row and number of rows of the embedding table: of the special tokens, of each stream, of what is told."""
+    """First row and number of rows of the embedding table: of the special tokens, of each stream
+    and of each part of the prefix."""
     rows = {"": (0, SPECIALS)}
     for stream, offset in zip(layout.streams, layout.offsets):
         rows[stream.name] = (offset, stream.codebooks * stream.vocab)
     first = layout.stream_rows
     for name, vocab, _ in layout.prefix:
-        rows[f"told {name}"] = (first, vocab)
+        rows[f"prefix {name}"] = (first, vocab)
         first += vocab
     return rows
 

@@ -20,7 +20,7 @@ from accompgen.files import TextError, read_text
 from accompgen.tokens.text import TextTokenizer
 
 LONG = 10_000  # pieces: no caption is cut when its pieces are counted
-NOT_TOLD = {"manifest"}  # of the configuration, in the component
+NOT_SAVED = {"manifest"}  # of the configuration, in the component
 
 
 @dataclass(frozen=True)
@@ -60,9 +60,9 @@ def train(config: TextTokenizerConfig, run_dir) -> dict:
         ManifestError: the manifest cannot be used.
     """
     run_dir = Path(run_dir)
-    told = {name: value for name, value in to_dict(config).items() if name not in NOT_TOLD}
+    saved = {name: value for name, value in to_dict(config).items() if name not in NOT_SAVED}
     if (run_dir / "model").exists():
-        return _done(run_dir, told)
+        return _done(run_dir, saved)
     texts = {split: _captions(config, split) for split in ("train", "validation")}
     songs = {split: len(found) for split, found in texts.items()}
     train_texts = [text for song in texts["train"] for text in song]
@@ -80,7 +80,7 @@ def train(config: TextTokenizerConfig, run_dir) -> dict:
         "songs": songs["train"], "captions": len(train_texts), "pieces": len(tokenizer.pieces),
         "validation": _validate(tokenizer, held_out) | {"songs": songs["validation"]},
     }  # fmt: skip
-    tokenizer.about = {"training": told, **result}
+    tokenizer.about = {"training": saved, **result}
     run_dir.mkdir(parents=True, exist_ok=True)
     text = json.dumps(to_dict(config), indent=2) + "\n"
     (run_dir / "config.json").write_text(text, encoding="utf-8")
@@ -88,12 +88,12 @@ def train(config: TextTokenizerConfig, run_dir) -> dict:
     return result
 
 
-def _done(run_dir, told):
+def _done(run_dir, saved):
     """What a run that is done says of itself."""
     config, _ = load_component(run_dir / "model")
-    if config.get("training") != told:
+    if config.get("training") != saved:
         raise ConfigError(
-            f"{run_dir} was trained with {config.get('training')}, the configuration says {told}; "
+            f"{run_dir} was trained with {config.get('training')}, the configuration says {saved}; "
             "use the same configuration or another run directory"
         )
     return {name: config[name] for name in ("songs", "captions", "pieces", "validation")}
