@@ -127,7 +127,7 @@ def to_mono(wav: np.ndarray) -> np.ndarray:
     return wav.mean(axis=0, dtype=np.float32)
 
 
-def heard(wav: np.ndarray) -> np.ndarray:
+def downmix(wav: np.ndarray) -> np.ndarray:
     """What a network of one channel hears of a recording: [C, T] -> [T], the mean of the channels.
 
     Where they cancel out, so that their mean lies CANCELLED_DB below the loudest of them, it is that channel alone.
@@ -198,7 +198,7 @@ def check_vocal(wav: np.ndarray, rate: int, where="the vocal") -> None:
     if level < SILENCE:
         raise AudioError(f"{where}: silent, its peak is {decibel(level):.1f} dBFS; a voice above -60 dBFS is needed")
     # what is heard of several channels is softer than all of them
-    if float("-inf") in (loudness(wav, rate), loudness(heard(wav), rate) if len(wav) > 1 else 0.0):
+    if float("-inf") in (loudness(wav, rate), loudness(downmix(wav), rate) if len(wav) > 1 else 0.0):
         raise AudioError(f"{where}: its loudness lies below -70 LUFS, too quiet to be measured; raise its level")
 
 

@@ -306,8 +306,8 @@ def test_a_playlist_opens_no_other_file(tmp_path):
 
 def test_channels_that_cancel_are_heard_as_one_of_them():
     wav = voice()
-    assert np.array_equal(audio.heard(wav[None]), wav)
-    assert np.array_equal(audio.heard(np.stack([wav, wav])), wav)
-    assert np.array_equal(audio.heard(np.stack([wav, 0 * wav])), wav / 2)  # half as loud, but levels are set after it
-    assert np.array_equal(audio.heard(np.stack([0.97 * wav, -wav])), -wav)
+    assert np.array_equal(audio.downmix(wav[None]), wav)
+    assert np.array_equal(audio.downmix(np.stack([wav, wav])), wav)
+    assert np.array_equal(audio.downmix(np.stack([wav, 0 * wav])), wav / 2)  # half as loud, but levels are set after it
+    assert np.array_equal(audio.downmix(np.stack([0.97 * wav, -wav])), -wav)
     assert audio.cancelled(np.stack([wav, -0.97 * wav])) == pytest.approx(36.5, abs=0.5)

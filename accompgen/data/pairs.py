@@ -86,7 +86,7 @@ def read_tracks(song: Song, names: tuple[str, ...], rates: tuple[int, ...]) -> t
     blocks = blocks_within(min(seconds.values()))
     if blocks < 1:
         raise PairError(f"{song.id}: {min(seconds.values()):.3f} s is shorter than one block of 0.04 s")
-    heard = {name: (audio.heard(wav), rate) for name, (wav, rate) in sounds.items()}
+    heard = {name: (audio.downmix(wav), rate) for name, (wav, rate) in sounds.items()}
     return blocks, {rate: {name: _cut(wav, own, rate, blocks) for name, (wav, own) in heard.items()} for rate in rates}
 
 

@@ -137,7 +137,7 @@ def _stems(source, parts):
     """The stems that were summed: mono waves and their rates."""
     read = dict(zip(source.files, parts))
     found = {name: read[path] for name, path in source.tracks.stems.items() if path in read}
-    return {name: (audio.heard(wav), rate) for name, (wav, rate) in found.items()}
+    return {name: (audio.downmix(wav), rate) for name, (wav, rate) in found.items()}
 
 
 def _read(path):
@@ -158,7 +158,7 @@ def _digest(parts):
 
 
 def _mono(wav, rate, config):
-    return audio.resample(audio.heard(wav), rate, config.sample_rate)
+    return audio.resample(audio.downmix(wav), rate, config.sample_rate)
 
 
 def _check_parts(source, parts, config):

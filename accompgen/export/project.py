@@ -33,7 +33,7 @@ def sections_of(song, vocal) -> list[tuple[float, str]]:
     from accompgen.analysis.sections import find_sections
 
     beats = () if song.chart is None else song.chart.beats
-    heard = (hear(audio.heard(wav), rate) for wav, rate in ((vocal.wav, vocal.rate), (song.accompaniment, song.rate)))
+    heard = (hear(audio.downmix(wav), rate) for wav, rate in ((vocal.wav, vocal.rate), (song.accompaniment, song.rate)))
     times, bars = [time for time, _ in beats], [time for time, place in beats if place == 1]
     found = find_sections(*heard, times, bars)
     return [(section.start, section.label.capitalize()) for section in found] if len(found) > 1 else []

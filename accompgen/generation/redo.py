@@ -194,7 +194,7 @@ def _at_decoder(model, track, song):
 
 def _tokens_of(model, track, rate, blocks):
     """What stages give of a stem, of its sound [C, T] at `rate`: stream -> ids [1, Q, T] of so many blocks."""
-    graph, mono, heard, kept = model.system.graph, audio.heard(track), {}, {}
+    graph, mono, heard, kept = model.system.graph, audio.downmix(track), {}, {}
     for stream in (graph.units, *graph.codes):
         kind = stream.tokenizer
         if kind not in heard:  # all codes of a stem come from one hearing

@@ -194,9 +194,9 @@ class SingleStagePlayer:
         """The voice and what else is played, as they are to each other, mono [1, T] at the codec's
         rate and one loudness.
         """
-        mono = audio.heard(vocal.wav)
+        mono = audio.downmix(vocal.wav)
         if others is not None:
-            mono = mono + audio.heard(others.wav)
+            mono = mono + audio.downmix(others.wav)
         gain = 10 ** ((VOCAL_LUFS - audio.loudness(mono, vocal.rate)) / 20)
         return audio.resample(mono, vocal.rate, self.codec.sample_rate)[None] * np.float32(gain)
 

@@ -231,7 +231,7 @@ class _IncomingVocal:
         before = min(first, blocks_of(BEHIND_SECONDS), max(0, first - blocks_covering(kept, self.rate)))
         start = round((first - before) * self.rate / BLOCKS_PER_SECOND) - kept
         end = round((seconds_of(stop) + AHEAD_SECONDS) * self.rate) - kept
-        mono, heard_rate = audio.heard(self.recent[:, :end]), SemanticTokenizer.sample_rate
+        mono, heard_rate = audio.downmix(self.recent[:, :end]), SemanticTokenizer.sample_rate
         wav = audio.resample(mono[max(0, start) :][None], self.rate, heard_rate)
         lufs = audio.loudness(mono[-LOUDNESS_SECONDS * self.rate :], self.rate)
         gain = 10 ** ((VOCAL_LUFS - lufs) / 20) if np.isfinite(lufs) else 1.0  # silent so far

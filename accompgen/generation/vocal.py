@@ -57,7 +57,7 @@ class Vocal:
         """The same recording in no more than so many channels; in one as the stages hear it."""
         if len(self.wav) <= channels:
             return self
-        return replace(self, wav=audio.spread(audio.heard(self.wav)[None], channels))
+        return replace(self, wav=audio.spread(audio.downmix(self.wav)[None], channels))
 
     @cached_property
     def lufs(self) -> float:
@@ -97,7 +97,7 @@ def read_vocal(vocal) -> Vocal:
 def conditioning(vocal, noise, seed):
     """What HuBERT hears [1, T]: mono, 16 kHz, at one loudness, whole blocks of 40 ms, with seeded noise."""
     rate = SemanticTokenizer.sample_rate
-    mono = audio.heard(vocal.wav)
+    mono = audio.downmix(vocal.wav)
     # its own loudness counts: that of two channels is another, and of two that cancel far off
     lufs = vocal.lufs if len(vocal.wav) == 1 else audio.loudness(mono, vocal.rate)
     level = 10 ** ((VOCAL_LUFS - lufs) / 20)
@@ -110,7 +110,7 @@ def conditioning(vocal, noise, seed):
 def melody(vocal: Vocal, blocks: int) -> np.ndarray:
     """Share of each block of 40 ms that the voice has each pitch class: float32 [blocks, 12]."""
     if blocks not in vocal.melodies:
-        mono = audio.resample(audio.heard(vocal.wav), vocal.rate, pitch.RATE)
+        mono = audio.resample(audio.downmix(vocal.wav), vocal.rate, pitch.RATE)
         vocal.melodies[blocks] = pitch.vocal_chroma(mono, blocks)
     return vocal.melodies[blocks]
 
@@ -118,7 +118,7 @@ def melody(vocal: Vocal, blocks: int) -> np.ndarray:
 def others_conditioning(wav: np.ndarray, rate: int, blocks: int) -> torch.Tensor:
     """What HuBERT hears of other players, sound [C, T] at `rate` -> [1, T] at its own rate, so many blocks of 40 ms."""
     own = SemanticTokenizer.sample_rate
-    return torch.from_numpy(audio.fit(audio.resample(audio.heard(wav), rate, own), frames_of(blocks, own)))[None]
+    return torch.from_numpy(audio.fit(audio.resample(audio.downmix(wav), rate, own), frames_of(blocks, own)))[None]
 
 
 def read_others(vocal: Vocal, others) -> Vocal:
@@ -137,6 +137,6 @@ def read_others(vocal: Vocal, others) -> Vocal:
 
 def others_sound(others: Vocal, rate: int) -> np.ndarray:
     """Mono sound [1, T] of other players at `rate`, as loud as a stage knows them."""
-    mono = audio.heard(others.wav)
+    mono = audio.downmix(others.wav)
     level = 10 ** ((OTHERS_LUFS - audio.loudness(mono, others.rate)) / 20)
     return audio.resample(mono, others.rate, rate)[None] * np.float32(level)

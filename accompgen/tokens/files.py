@@ -36,7 +36,7 @@ def encode_file(path, directory, tokenizer, force: bool = False) -> Path:
 
     target = _target(directory, path, "safetensors", force)
     wav, rate = audio.read(path)
-    mono = torch.from_numpy(audio.resample(audio.heard(wav), rate, tokenizer.sample_rate))[None]  # [1, T]
+    mono = torch.from_numpy(audio.resample(audio.downmix(wav), rate, tokenizer.sample_rate))[None]  # [1, T]
     if isinstance(tokenizer, SemanticTokenizer):
         kind, tokens = SEMANTIC, {"units": tokenizer.encode(mono)[0]}  # [S]
     else:
