@@ -92,8 +92,7 @@ def like(vocal, sound, rate):
     """The decoded sound [C, T] at the vocal's rate and of its length to the sample, faded out at the end."""
     # a copy: it may be a view of the decoder's own, or of one channel as two
     sound = np.array(audio.fit(audio.resample(sound, rate, vocal.rate), vocal.wav.shape[1]))
-    fade = min(sound.shape[1], round(FADE_SECONDS * vocal.rate))
-    sound[:, -fade:] *= np.linspace(1, 0, fade, dtype=np.float32)
+    fade_out(sound, vocal.rate)
     return sound
 
 
@@ -113,3 +112,9 @@ def _together(one, other):
     """The sum of two sounds [C, T], with as many channels as the wider one."""
     channels = max(len(one), len(other))
     return audio.spread(one, channels) + audio.spread(other, channels)
+
+
+def fade_out(sound: np.ndarray, rate: int) -> None:
+    """Fade the end of a sound [C, T] out, in place: there the vocal's length cuts it off."""
+    fade = min(sound.shape[1], round(FADE_SECONDS * rate))
+    sound[:, sound.shape[1] - fade :] *= np.linspace(1, 0, fade, dtype=np.float32)

@@ -2,7 +2,8 @@
 
 What is there is read as sound: the stems' units and codes are made of it anew, so that a stem that was changed elsewhere is
 continued as it sounds now. Of a long song an excerpt around the part is read, as far as its windows reach. The new part is
-decoded with what surrounds it, and fades into it within its own borders.
+decoded with what surrounds it, and fades into it within its own borders, and out where the song
+ends.
 """
 
 from dataclasses import replace
@@ -14,7 +15,7 @@ from accompgen import audio
 from accompgen.generation.cascade import Tokens
 from accompgen.generation.charting import chart_streams
 from accompgen.generation.limiter import STEPS, level_of, smoothed
-from accompgen.generation.mixdown import faders_in
+from accompgen.generation.mixdown import fade_out, faders_in
 from accompgen.generation.pipeline import Accompanist
 from accompgen.generation.schedule import EARLIER_SECONDS, Part
 from accompgen.generation.settings import check_seed, chosen_stems
@@ -227,7 +228,7 @@ def _spliced(track, new, span, song, start, stop):
     """What stays of the track [C, T], and the new sound between start and stop, [C, T] too: faded over within these."""
     begin, end = round(start * song.rate), min(round(stop * song.rate), track.shape[1])
     offset = begin - round(seconds_of(span[0]) * song.rate)
-    new = audio.fit(new[:, max(0, offset) :], end - begin)
+    new = np.array(audio.fit(new[:, max(0, offset) :], end - begin))
     weight = np.ones(end - begin, np.float32)
     fade = min(round(CROSSFADE_SECONDS * song.rate), (end - begin) // 2)
     ramp = np.sin(np.linspace(0, np.pi / 2, fade, dtype=np.float32)) ** 2
@@ -235,6 +236,8 @@ def _spliced(track, new, span, song, start, stop):
         weight[:fade] = ramp
     if end < track.shape[1]:
         weight[len(weight) - fade :] = ramp[::-1]
+    else:
+        fade_out(new, song.rate)
     stays, comes = track.copy(), np.zeros_like(track)
     stays[:, begin:end] *= 1 - weight
     comes[:, begin:end] = new * weight
