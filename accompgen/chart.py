@@ -122,17 +122,21 @@ class Chart:
     def continued(self) -> "Chart":
         """The same chart with beats from the beginning of the song to its end, none of them outside.
 
-        Raises ChartError with fewer than two beats.
+        There is one at least: a song between two beats begins with the first of them. Raises
+        ChartError with fewer than two beats.
         """
         if len(self.beats) < 2:
             raise ChartError(
                 f"bars need two beats or more, and {len(self.beats)} are known; give --bpm or --beats"
             )
+        times, places = self._continued(self.seconds)
         within = [
             (max(0.0, float(time)), int(place))
-            for time, place in zip(*self._continued(self.seconds))
+            for time, place in zip(times, places)
             if -1e-6 < time < self.seconds - 1e-6
         ]
+        if not within:
+            within = [(0.0, int(places[np.flatnonzero(times <= 0)[-1]]))]
         return replace(self, beats=tuple(within))
 
     def bars(self) -> tuple[Bar, ...]:

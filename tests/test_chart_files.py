@@ -177,3 +177,15 @@ def test_a_song_with_one_beat_in_it_can_be_written(first, count_in):
     assert grid.offset == pytest.approx(max(0, 4 * count_in - first))
     assert all(score_files(chart, "song", count_in).values())
     assert len(click_track(chart, 8_000, 7_200, count_in)) > 0
+
+
+@pytest.mark.parametrize("place", [1, 4])
+@pytest.mark.parametrize("count_in", [0, 1])
+def test_a_song_between_two_beats_can_be_written(place, count_in):
+    # as the beats of a shout of a second were found: before and behind it
+    chart = Chart(1.0, ((-0.01, place), (1.01, place % 4 + 1))).with_chords(((0.0, 1.0, "A:min"),))
+    assert chart.continued().beats == ((0.0, place),)
+    assert parse_sheet(write_sheet(chart), "sheet").chords(chart) == chart.chords
+    assert grid_of(chart, count_in).offset == pytest.approx(1.02 * count_in * (3 + place), abs=0.05)
+    assert all(score_files(chart, "song", count_in).values())
+    assert len(click_track(chart, 8_000, 8_000, count_in)) > 0
