@@ -169,14 +169,15 @@ def loudness(wav: np.ndarray, rate: int) -> float:
 
     Right to 0.1 LU, as EBU Tech 3341 asks: the library counts blocks in steps of that size. A clip
     shorter than the standard's block of 0.4 s is repeated until it fills one. More than two
-    channels have no agreed order here: their mean is measured.
+    channels have no agreed order here: each is measured by itself, and their powers are summed.
     """
     # imports numpy alone; pyloudnorm takes 1 s for scipy.signal, a fifth of a short song's time
     from loudness import integrated_loudness
 
     wav = np.atleast_2d(wav)
     if wav.shape[0] > 2:
-        wav = to_mono(wav)[None]
+        power = sum(10 ** (loudness(channel, rate) / 10) for channel in wav)
+        return 10 * math.log10(power) if power else float("-inf")
     # the library's own block, which some rates make longer than 0.4 s
     if 0 < wav.shape[1] < (block := 4 * ((rate + 5) // 10)):
         wav = np.tile(wav, math.ceil(block / wav.shape[1]))

@@ -202,6 +202,16 @@ def test_loudness_of_the_reference_tone():
     assert audio.loudness(wav / 10, 48_000) == pytest.approx(-23.01, abs=0.05)
 
 
+@pytest.mark.parametrize("channel", [0, 2, 3, 5])
+def test_loudness_of_a_voice_in_one_of_six_channels(channel):
+    wav = tone(5, 48_000, 997, level=1.0)
+    six = np.zeros((6, wav.shape[1]), np.float32)
+    six[channel] = wav
+    assert audio.loudness(six, 48_000) == pytest.approx(-3.01, abs=0.05)
+    assert audio.loudness(np.repeat(wav, 4, axis=0), 48_000) == pytest.approx(3.01, abs=0.05)
+    assert audio.loudness(np.zeros((6, 48_000), np.float32), 48_000) == float("-inf")
+
+
 @pytest.mark.parametrize("seconds", [0.01, 0.2, 0.3999, 0.4, 0.41])
 @pytest.mark.parametrize("rate", [8_000, 44_100, 192_000])
 def test_loudness_of_short_clips(seconds, rate):
