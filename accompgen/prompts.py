@@ -15,14 +15,15 @@ from accompgen.time import blocks_covering, blocks_within
 
 _TIME = r"\d+(?::\d+){0,2}(?:\.\d+)?"
 _SPAN = re.compile(rf"\s*({_TIME})\s*[-–—]\s*({_TIME})?\s*:(?!\d)\s*(.*)", re.DOTALL)
-# what was meant for times: 0:40-1:10 without a colon behind it, 0:40 alone, 1:2:3:4, 0:75
+# what was meant for times: 0:40-1:10 without a colon behind it, -0:40, from 0:40 on, 1:2:3:4, 10s-20s
 _NEARLY = re.compile(
-    r"\s*(\d+:[\d:.]*\d\s*([-–—:]|$)|[\d:.]+\s*[-–—]\s*[\d:.]*\s*:|\d+\s*:\s)"
+    r".*?\d:\d\d|\s*\d+:[\d:.]*\d\s*([-–—:]|$)|\s*[\d:.]+\s*s?\s*[-–—]\s*[\d:.]*\s*s?\s*:|\s*\d+\s*:\s",
+    re.DOTALL,
 )
 # a phrase of its own: "no drums until the chorus" and "no bass drum" say something else
 _ABSENT = (
     r"\b(?:(?:with\s+)?no|without)(?:\s+(?:any|the))?\s+({0}(?:\s*(?:,|,?\s*(?:and|or|nor))\s*(?:no\s+)?{0})*)"
-    r"\s*(?=[,;.!]|$|\bbut\b|\bwith\b)"
+    r"\s*(?=[,;.!]|$|\bbut\b|\bwith\b|\b(?:and\s+)?(?:no|without)\b)"
 )
 _LEFT_OVER = re.compile(r"\s*[,;]\s*(?=[,;]|$)|^\s*(?:[,;.!]|but\b|and\b|with\b)\s*")  # around such a phrase
 EXPECTED = 'such as "0:40-1:10: full band", "1:10-: quiet" or, for the whole song, "soft ballad"'
