@@ -15,9 +15,10 @@ from accompgen.time import blocks_covering, blocks_within
 
 _TIME = r"\d+(?::\d+){0,2}(?:\.\d+)?"
 _SPAN = re.compile(rf"\s*({_TIME})\s*[-–—]\s*({_TIME})?\s*:(?!\d)\s*(.*)", re.DOTALL)
-# what was meant for times: 0:40-1:10 without a colon behind it, -0:40, from 0:40 on, 1:2:3:4, 10s-20s
+# what was meant for times: 0:40-1:10 without a colon behind it, from 0:40 on, 1:2:3:4, 10s-20s
 _NEARLY = re.compile(
-    r".*?\d:\d\d|\s*\d+:[\d:.]*\d\s*([-–—:]|$)|\s*[\d:.]+\s*s?\s*[-–—]\s*[\d:.]*\s*s?\s*:|\s*\d+\s*:\s",
+    r".*?\d:\d\d|\s*\d+:[\d:.]*\d\s*([-–—:]|$)"
+    r"|\s*[\d:.]+\s*s?\s*[-–—]\s*[\d:.]*\s*s?\s*:|\s*\d+\s*:\s",
     re.DOTALL,
 )
 # a phrase of its own: "no drums until the chorus" and "no bass drum" say something else
