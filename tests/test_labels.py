@@ -13,7 +13,7 @@ pytest.importorskip("mir_eval", reason="chord labels need mir_eval: pip install 
         ("A minor", "A:min"), ("Am", "A:min"), ("A:min", "A:min"), ("a min", "A:min"),
         ("c# minor", "C#:min"),
         ("A", "A:maj"), ("Bb", "Bb:maj"), ("B♭ Major", "Bb:maj"), ("bb minor", "Bb:min"),
-        ("E-flat major", "Eb:maj"),
+        ("E-flat major", "Eb:maj"), ("F sharp minor", "F#:min"), ("B Flat", "Bb:maj"),
         ("CM", "C:maj"), ("D dorian", "D:dor"), ("D:dor", "D:dor"), ("F#:mixolydian", "F#:mix"),
         ("A:aeolian", "A:min"),
         (" C_maj ", "C:maj"),

@@ -94,21 +94,21 @@ def pitch_class(name: str) -> int:
 
 def read_key(text: str) -> str:
     """A key as `A:min`, `Bb:maj`, `D:dor`, from spellings such as `A minor`, `Am`, `Bb`, `c# min`,
-    `D dorian`.
+    `D dorian`, `F sharp major`.
 
     Raises LabelError for anything else, a small letter alone among them: `a` is A major to some
     and A minor to others.
     """
     plain = _plain(text)
     found = re.fullmatch(
-        r"([A-Ga-g])(#{1,2}|b{1,2}|-?[Ff]lat|-?[Ss]harp)?[ :_-]*([A-Za-z]*)", plain
+        r"([A-Ga-g])(#{1,2}|b{1,2}|[ -]?[Ff]lat|[ -]?[Ss]harp)?[ :_-]*([A-Za-z]*)", plain
     )
     mode = found and _mode(found[3], found[1])
     if mode is None:
         raise LabelError(
             f"key {text!r} cannot be read; expected a tonic and a mode, such as 'A minor', 'Am' or 'A:min'"
         )
-    sign = (found[2] or "").lower().lstrip("-").replace("flat", "b").replace("sharp", "#")
+    sign = (found[2] or "").lower().lstrip(" -").replace("flat", "b").replace("sharp", "#")
     return f"{found[1].upper()}{sign}:{mode}"
 
 
